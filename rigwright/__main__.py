@@ -1,0 +1,5 @@
+"""`python -m rigwright` is `rigwright`."""
+
+from rigwright.cli import main
+
+main()

@@ -1,0 +1,21 @@
+"""The one tree of errors that a user sees: each is a single line, `<where>: <what is wrong>; <what to do>`."""
+
+from __future__ import annotations
+
+import click
+
+
+class RigwrightError(click.ClickException):
+    """What a user can mend; the command line prints it as one line and exits with 1."""
+
+
+class WrongSpec(RigwrightError):
+    """The inventory says something that cannot be; no rig was touched."""
+
+
+class DoesNotFit(RigwrightError):
+    """The wish is clear, but this rig cannot serve it."""
+
+
+class UnreadableModel(RigwrightError):
+    """A model file is missing, cut short, or not what its name says."""

@@ -1,0 +1,142 @@
+"""Boot a rig, wait until it answers, end it."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from rigwright.errors import RigwrightError
+from rigwright.lab.host import SEARCH_PATH, run
+from rigwright.lab.layout import LabPaths, RigPaths
+from rigwright.lab.mounts import upper_layer
+from rigwright.lab.network import bridge, remove_link
+from rigwright.lab.process import Process, first_inside, kill_all, living_on
+from rigwright.lab.wish import Rig
+
+BOOT_SECONDS = 90
+POWER_OFF_SECONDS = 30
+# Source: systemd(1), "Signals": the one that pid 1 takes for `systemctl poweroff`.
+POWER_BUTTON = signal.SIGRTMIN + 3
+NSPAWN_RUNTIME = Path("/run/systemd/nspawn")
+
+
+def machine(paths: RigPaths) -> str:
+    """The rig's name among all containers of the host: short, since its link is called `vb-` + this."""
+    return f"rw{hashlib.sha256(str(paths.home).encode()).hexdigest()[:8]}"
+
+
+def link(paths: RigPaths) -> str:
+    """The host's end of the rig's cable, e.g. `vb-rw3f2a90c1`."""
+    return f"vb-{machine(paths)}"
+
+
+def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
+    """Boot a rig whose `/` is put together; returns the process that carries it, at once."""
+    argv = [
+        "systemd-nspawn", "--quiet", "--boot", "--register=no", "--capability=all",
+        # Where systemd runs the host it gives the rig a scope of its own; elsewhere there is nobody to ask.
+        *([] if Path("/run/systemd/system").is_dir() else ["--keep-unit"]),
+        "--directory", str(paths.root),
+        "--machine", machine(paths),
+        "--hostname", hostname,
+        "--network-bridge", bridge(lab),
+        "--resolv-conf=off",
+        "--timezone=off",
+        f"--bind={lab.ccache}:/var/cache/ccache",
+    ]  # fmt: skip
+    remove_link(link(paths))
+    # With --keep-unit a rig that reboots itself ends with 133: whoever started it has to start it again.
+    # The outer shell ends at once, so that pid 1 and not this process has to reap the loop one day.
+    loop = f"while {shlex.join(argv)}; [ $? -eq 133 ]; do :; done"
+    line = f"({loop}) </dev/null >{shlex.quote(str(paths.console))} 2>&1 & echo $!"
+    process = Process.of(int(run(["setsid", "sh", "-c", line]).stdout))
+    if process is None:
+        raise RigwrightError(f"lab: {hostname}: did not start: {last_words(paths)}")
+    return process
+
+
+def wait_ready(rig: Rig, process: Process, paths: RigPaths) -> None:
+    """Wait until the rig's sshd shows the key we gave it, lets us in, and systemd has finished booting.
+
+    Raises:
+        RigwrightError: it ended, or did not get there in time.
+    """
+    deadline = time.monotonic() + BOOT_SECONDS
+    said = "no answer on its ssh port"
+    while time.monotonic() < deadline:
+        if not process.is_alive:
+            raise RigwrightError(f"lab: {rig.name}: ended while booting: {last_words(paths)}")
+        if not _answers(rig):
+            time.sleep(0.1)
+            continue
+        probe = [*rig.ssh_command(), "systemctl is-system-running --wait"]
+        try:
+            done = subprocess.run(
+                probe,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=BOOT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            break
+        if done.stdout.strip() in ("running", "degraded"):
+            return
+        said = (done.stderr.strip() or done.stdout.strip() or said).splitlines()[-1]
+        time.sleep(0.2)
+    raise RigwrightError(f"lab: {rig.name}: not ready after {BOOT_SECONDS} s: {said}; read {paths.console}")
+
+
+def power_off(process: Process | None, paths: RigPaths) -> None:
+    """Shut a rig down as its power button would, so that its disk is whole; then see that it is off."""
+    first = first_inside(upper_layer(paths))
+    if process is not None and first is not None:
+        first.send(POWER_BUTTON)
+        process.wait_end(POWER_OFF_SECONDS)
+    power_cut(process, paths)
+
+
+def power_cut(process: Process | None, paths: RigPaths) -> None:
+    """Pull the plug: end everything that lives in the rig, and whatever is left of what carried it."""
+    upper = upper_layer(paths)
+    first = first_inside(upper)
+    carriers = [carrier for carrier in (first.parent if first else None, process) if carrier]
+    kill_all(living_on(upper))
+    for carrier in carriers:
+        carrier.wait_end(5)
+    kill_all(carriers)
+    remove_link(link(paths))
+    for trace in NSPAWN_RUNTIME.glob(f"*/{machine(paths)}"):
+        shutil.rmtree(trace, ignore_errors=True)
+
+
+def enter(paths: RigPaths) -> list[str]:
+    """The command that steps into a rig as root, without ssh."""
+    first = first_inside(upper_layer(paths))
+    if first is None:
+        raise RigwrightError(f"lab: {paths.home.name}: is not up; run `rigwright lab up {paths.home.name}`")
+    return [
+        "nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--",
+        "env", "-i", "HOME=/root", "LANG=C.UTF-8", f"PATH={SEARCH_PATH}",
+    ]  # fmt: skip
+
+
+def last_words(paths: RigPaths) -> str:
+    """The last line that the rig printed."""
+    lines = paths.console.read_text(errors="replace").split("\n") if paths.console.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _answers(rig: Rig) -> bool:
+    try:
+        with socket.create_connection((rig.address, rig.ssh_port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

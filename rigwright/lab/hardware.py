@@ -1,0 +1,131 @@
+"""Recorded machines: a rig with one answers `nvidia-smi` and `lspci` as that machine did, and plans as it.
+
+A recorded machine is a folder of outputs. `commands.json` may say which command made which file; without it
+their names say it: see `CONVENTION`. A question that nobody recorded is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from rigwright.errors import RigwrightError
+
+MACHINES = Path(__file__).parent / "machines"
+STAND_IN = Path(__file__).parent / "stand_in.sh"
+PLACE = Path("usr/lib/rigwright-lab")
+TOOLS = ("nvidia-smi", "lspci")
+QUERY = "query.csv"
+# Source: nvidia-smi(1), "RETURN VALUE": 9 is "NVIDIA driver is not loaded", 255 any other error.
+DRIVER_NOT_LOADED, OTHER_ERROR = 9, 255
+
+CONVENTION = {
+    "nvidia-smi": "smi.txt",
+    "nvidia-smi -q": "smi-q.txt",
+    "nvidia-smi -q -x": "smi.xml",
+    "nvidia-smi -L": "list.txt",
+    "nvidia-smi topo -m": "topo.txt",
+    "nvidia-smi topo -p2p r": "p2p.txt",
+    "nvidia-smi topo -p2p rw": "p2p.txt",
+    "nvidia-smi nvlink -s": "nvlink.txt",
+}
+# Source: `--help` of nvidia-smi, nvidia-smi topo and nvidia-smi nvlink: long and short of the same option.
+SPELLINGS = {
+    "nvidia-smi -L": "nvidia-smi --list-gpus",
+    "nvidia-smi -q": "nvidia-smi --query",
+    "nvidia-smi -q -x": "nvidia-smi -x -q",
+    "nvidia-smi topo -m": "nvidia-smi topo --matrix",
+    "nvidia-smi nvlink -s": "nvidia-smi nvlink --status",
+    "lspci -nn -vv": "lspci -nnvv",
+}
+# Source: `nvidia-smi --help-query-gpu`: the fields that have two names.
+FIELD_ALIASES = {
+    "gpu_name": "name",
+    "gpu_uuid": "uuid",
+    "gpu_serial": "serial",
+    "gpu_bus_id": "pci.bus_id",
+    "clocks.gr": "clocks.current.graphics",
+    "clocks.sm": "clocks.current.sm",
+    "clocks.mem": "clocks.current.memory",
+    "clocks.video": "clocks.current.video",
+}
+
+
+def find_machine(name_or_folder: str) -> Path:
+    """The folder of a recorded machine, by its name in the lab or by its path.
+
+    Raises:
+        RigwrightError: there is none; lists the names.
+    """
+    for folder in (MACHINES / name_or_folder, Path(name_or_folder)):
+        if folder.is_dir() and answers(folder) + _queries(folder):
+            return folder.absolute()
+    known = ", ".join(sorted(entry.name for entry in MACHINES.iterdir() if entry.is_dir()))
+    raise RigwrightError(f"lab: no recorded machine {name_or_folder!r}; use a folder of recordings, or one of {known}")
+
+
+def install(root: Path, machine: Path) -> None:
+    """Put the stand-ins and the recordings into a rig's `/`; a tool without a recording is left away."""
+    place = root / PLACE
+    shutil.copytree(machine, place / "machine", dirs_exist_ok=True)
+    known = answers(machine)
+    rows = ["\t".join(row) for row in known]
+    (place / "name").write_text(f"{machine.name}\n")
+    (place / "answers.tsv").write_text("".join(f"{row}\n" for row in rows))
+    (place / "aliases.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in FIELD_ALIASES.items()))
+    commands = [command for command, _, _ in known] + _queries(machine)
+    for tool in TOOLS:
+        if any(command.split()[0] == tool for command in commands):
+            shutil.copyfile(STAND_IN, root / "usr/bin" / tool)
+            (root / "usr/bin" / tool).chmod(0o755)
+
+
+def answers(machine: Path) -> list[tuple[str, str, str]]:
+    """What the machine can be asked: command, file, exit code. Of two files for a command the first wins."""
+    found = [(command, file) for command, file in _commands(machine) if (machine / file).is_file()]
+    found.sort(key=lambda pair: "-load" in pair[1])  # of a machine at rest and under load, the one at rest
+    found += [(SPELLINGS[command], file) for command, file in found if command in SPELLINGS]
+    rc = machine / "rc.txt"
+    code = rc.read_text().strip() if rc.is_file() else "0"
+    asked = {command for command, _ in found if command.startswith("nvidia-smi")}
+    text = (machine / "smi.txt").read_text() if asked == {"nvidia-smi"} else "+--"
+    if "+--" not in text:  # no table but an error, which comes before the question is looked at: it answers all of them
+        meaning = DRIVER_NOT_LOADED if "communicate with the NVIDIA driver" in text else OTHER_ERROR
+        found = [("nvidia-smi *" if command == "nvidia-smi" else command, file) for command, file in found]
+        code = code if rc.is_file() else str(meaning)
+    return [(command, file, code if command.startswith("nvidia-smi") else "0") for command, file in found]
+
+
+def _commands(machine: Path) -> list[tuple[str, str]]:
+    """Command and file, from `commands.json` or by the convention."""
+    listed = machine / "commands.json"
+    if listed.is_file():
+        lines: dict[str, str] = json.loads(listed.read_text())
+        return [(line.removeprefix("$").strip(), file) for file, line in lines.items()]
+    lspci = machine / "lspci.txt"
+    options = _lspci_options(lspci.read_text()) if lspci.is_file() else ""
+    return [*CONVENTION.items(), (f"lspci{options}", "lspci.txt")]
+
+
+def _lspci_options(text: str) -> str:
+    """The options that made this listing: class codes in brackets are -nn, capabilities are -vv."""
+    numbers = " -nn" if re.search(r"\[[0-9a-f]{4}\]:", text) else ""
+    return numbers + (" -vv" if "LnkCap:" in text else "")
+
+
+def _queries(machine: Path) -> list[str]:
+    """The command behind `query.csv`, when it is there.
+
+    Raises:
+        RigwrightError: a row does not fit its header, so that columns would be mixed up.
+    """
+    if not (machine / QUERY).is_file():
+        return []
+    header, *rows = (line.split(", ") for line in (machine / QUERY).read_text().splitlines() if line)
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            says = f"{machine / QUERY}: line {number} has {len(row)} values, the header {len(header)}"
+            raise RigwrightError(f"lab: {says}; record it again with --format=csv")
+    return ["nvidia-smi --query-gpu"]

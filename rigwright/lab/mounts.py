@@ -1,0 +1,79 @@
+"""A rig's disk and root: a sparse ext4 file on a loop device, and an overlay of it on the base image."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from rigwright.errors import RigwrightError
+from rigwright.lab.host import run
+from rigwright.lab.layout import RigPaths
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+
+
+def mounts_below(path: Path) -> list[Path]:
+    """What is mounted at or below a directory, the last mounted first."""
+    points = [_unescaped(line.split()[4]) for line in MOUNTINFO.read_text().splitlines()]
+    return [point for point in reversed(points) if point.is_relative_to(path)]
+
+
+def unmount_below(path: Path) -> None:
+    """Unmount everything at or below a directory; what is still in use goes as soon as it is not."""
+    for point in mounts_below(path):
+        if run(["umount", point], check=False).returncode:
+            run(["umount", "--lazy", point])
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory, never through a mount.
+
+    Raises:
+        RigwrightError: something below it would not unmount.
+    """
+    unmount_below(path)
+    if left := mounts_below(path):
+        raise RigwrightError(f"lab: {left[0]} is still mounted; unmount it and run `rigwright lab down` again")
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def make_disk(image: Path, size_bytes: int) -> None:
+    """Make a disk that takes from the host only what is written to it."""
+    with image.open("xb") as file:
+        file.truncate(size_bytes)
+    # No blocks kept back for root: root and services must meet a full disk at the same moment.
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=16", "-E", "lazy_itable_init=1", image])
+
+
+def mount_rig(paths: RigPaths, base: Path) -> None:
+    """Put the rig's `/` together; nothing to do when it is."""
+    if paths.root in mounts_below(paths.root):
+        return
+    unmount_below(paths.home)
+    for directory in (paths.disk, paths.root):
+        directory.mkdir(exist_ok=True)
+    # noinit_itable: filling the unused inode tables with zeros would take 300 MB of the host for nothing.
+    disk: list[str | Path] = [
+        "mount",
+        "-o",
+        "loop,discard,noatime,noinit_itable",
+        paths.disk_image,
+        paths.disk,
+    ]
+    if (said := run(disk, check=False)).returncode:
+        reason = (said.stderr.strip() or "mount failed").splitlines()[-1]
+        raise RigwrightError(f"lab: no loop device for {paths.disk_image}: {reason}; run `modprobe loop`")
+    for layer in ("upper", "work"):
+        (paths.disk / layer).mkdir(exist_ok=True)
+    layers = f"lowerdir={base},upperdir={upper_layer(paths)},workdir={paths.disk / 'work'}"
+    run(["mount", "-t", "overlay", "overlay", "-o", layers, paths.root])
+
+
+def upper_layer(paths: RigPaths) -> Path:
+    """The directory that holds all that differs from the base image."""
+    return paths.disk / "upper"
+
+
+def _unescaped(point: str) -> Path:
+    return Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))

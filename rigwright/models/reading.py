@@ -1,0 +1,54 @@
+"""From a stream of bytes to a `Model`, with errors that a person can act on: shared by files and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rigwright.errors import UnreadableModel
+from rigwright.models.architectures import model_from_header
+from rigwright.models.header import Corrupt, Header, TooShort, parse_header
+from rigwright.models.values import Model
+
+# How much of the start is read, in steps: a 35B model with 248,320 tokens has a header of 11 MiB.
+WINDOWS_BYTES = (2 * 1024**2, 16 * 1024**2, 64 * 1024**2)
+
+_REMEDIES = {"it is big-endian": "convert it with gguf-py's gguf_convert_endian.py"}
+
+
+def model_from_stream(read: Callable[[int], bytes], *, where: str, size_bytes: int | None) -> Model:
+    """The model at the start of a stream.
+
+    Args:
+        read: Gives up to that many more bytes; fewer only at the end.
+        where: How messages name the stream.
+        size_bytes: The size of the whole, where it is known.
+
+    Raises:
+        UnreadableModel: it is cut short, or no language model.
+    """
+    try:
+        model = model_from_header(_read_header(read, where=where))
+    except Corrupt as error:
+        remedy = _REMEDIES.get(str(error), "name the GGUF file of a language model, or download it again")
+        raise UnreadableModel(f"{where}: {error}; {remedy}") from None
+    if size_bytes is not None and size_bytes < model.file_bytes:
+        raise UnreadableModel(
+            f"{where}: has {size_bytes} bytes, its header declares {model.file_bytes}; download it again"
+        )
+    return model
+
+
+def _read_header(read: Callable[[int], bytes], *, where: str) -> Header:
+    data = b""
+    for window in WINDOWS_BYTES:
+        wanted = window - len(data)
+        more = read(wanted)
+        data += more
+        try:
+            return parse_header(data)
+        except TooShort:
+            if len(more) < wanted:
+                raise UnreadableModel(
+                    f"{where}: ends after {len(data)} bytes, within its header; download it again"
+                ) from None
+    raise UnreadableModel(f"{where}: its header is longer than {len(data)} bytes; it is damaged, download it again")

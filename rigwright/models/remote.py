@@ -1,0 +1,82 @@
+"""Reads the header of a GGUF file at an address, without downloading the rest."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable, Mapping
+from urllib.error import HTTPError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+from rigwright.errors import UnreadableModel
+from rigwright.models.reading import WINDOWS_BYTES, model_from_stream
+from rigwright.models.values import Model
+
+_TIMEOUT_SECONDS = 10
+_DEADLINE_SECONDS = 60
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class _TooSlow(Exception):
+    """The server answers, but a header would take minutes."""
+
+
+def read_remote_model(url: str, headers: Mapping[str, str] = _NO_HEADERS) -> Model | None:
+    """The model at an http(s) address, from its first bytes; None when the address cannot be read from here.
+
+    One request asks for the first 64 MiB and hangs up as soon as the header is complete, usually after 2 to 16 MiB; a
+    server that ignores ranges therefore costs no more. `headers` (a token) stay with the first host: a redirect to a
+    content network does not see them.
+
+    Raises:
+        UnreadableModel: the address answers, but not with a whole GGUF model.
+    """
+    where = _without_secrets(url)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise UnreadableModel(f"{where}: is no http(s) address; write https://host/model.gguf")
+    request = Request(url, headers={"Range": f"bytes=0-{WINDOWS_BYTES[-1] - 1}"})
+    for name, value in headers.items():
+        request.add_unredirected_header(name, value)
+    try:
+        with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            return model_from_stream(_reader(response), where=where, size_bytes=_size_bytes(response))
+    except HTTPError as error:
+        if error.code in (404, 410):
+            raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
+        return None
+    except (OSError, http.client.HTTPException, ValueError, _TooSlow):
+        return None
+
+
+def _reader(response: http.client.HTTPResponse) -> Callable[[int], bytes]:
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+
+    def read(wanted: int) -> bytes:
+        chunks = []
+        while wanted > 0 and (chunk := response.read1(min(wanted, 2**20))):
+            if time.monotonic() > deadline:
+                raise _TooSlow
+            chunks.append(chunk)
+            wanted -= len(chunk)
+        return b"".join(chunks)
+
+    return read
+
+
+def _size_bytes(response: http.client.HTTPResponse) -> int | None:
+    """The size of the whole file: the end of `Content-Range: bytes 0-67108863/21757641056`, or the length of it all."""
+    if response.status == 206:
+        text = (response.headers.get("Content-Range") or "").rpartition("/")[2]
+    else:
+        text = response.headers.get("Content-Length") or ""
+    return int(text) if text.isdecimal() else None
+
+
+def _without_secrets(url: str) -> str:
+    """The address without user, password, query: what a message may show."""
+    try:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return "the model's address"

@@ -1,0 +1,130 @@
+"""A language model as a frozen value: what its header says, as far as serving it is concerned."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+_LAYER = re.compile(r"blk\.(\d+)\.")
+# llama.cpp's LLM_FFN_EXPS_REGEX: what --n-cpu-moe keeps in RAM.
+_EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
+
+
+class Tensor(NamedTuple):
+    """One tensor; `shape` names the fastest dimension first, `type` is ggml's name such as `Q4_K`."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    size_bytes: int
+
+    @property
+    def layer(self) -> int | None:
+        """The layer that the tensor belongs to; None for embeddings, output and their like."""
+        match = _LAYER.match(self.name)
+        return int(match[1]) if match else None
+
+    @property
+    def is_expert(self) -> bool:
+        """True for the routed experts of a mixture, not for the shared one."""
+        return bool(_EXPERTS.search(self.name))
+
+
+class Ssm(NamedTuple):
+    """The dimensions of a recurrent layer's state."""
+
+    conv_kernel: int
+    inner_size: int
+    state_size: int
+    group_count: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """One GGUF file.
+
+    `layers` counts the nextn (multi-token prediction) layers at the end too. What differs by layer is a tuple with one
+    entry per layer; 0 KV heads mean that the layer keeps no KV cache. `file_bytes` is what the header declares.
+    """
+
+    name: str
+    architecture: str
+    file_bytes: int
+    context_train: int
+    layers: int
+    nextn_layers: int
+    embedding: int
+    feed_forward: int
+    heads: tuple[int, ...]
+    kv_heads: tuple[int, ...]
+    key_length: int
+    value_length: int
+    swa_key_length: int
+    swa_value_length: int
+    sliding_window: int
+    swa_layers: tuple[int, ...]
+    recurrent_layers: tuple[int, ...]
+    ssm: Ssm | None
+    experts: int
+    experts_used: int
+    expert_feed_forward: int
+    vocab: int
+    has_chat_template: bool
+    split_count: int
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def is_mixture(self) -> bool:
+        """True when the model routes tokens to experts, which may then stay in RAM."""
+        return self.experts > 0
+
+    @property
+    def main_layers(self) -> int:
+        """The layers that every token passes: all but nextn."""
+        return self.layers - self.nextn_layers
+
+    @property
+    def is_tied(self) -> bool:
+        """True when the embedding serves as output too: the output's device then holds a copy of its own."""
+        return not any(tensor.name == "output.weight" for tensor in self.tensors)
+
+    @cached_property
+    def weights_bytes(self) -> int:
+        """The bytes of all tensors."""
+        return sum(tensor.size_bytes for tensor in self.tensors)
+
+    @cached_property
+    def layer_bytes(self) -> tuple[int, ...]:
+        """The bytes of each layer without its experts."""
+        return self._sum_by_layer(experts=False)
+
+    @cached_property
+    def expert_bytes(self) -> tuple[int, ...]:
+        """The bytes of each layer's experts."""
+        return self._sum_by_layer(experts=True)
+
+    @cached_property
+    def input_bytes(self) -> int:
+        """The embeddings, which llama.cpp always keeps in RAM."""
+        return sum(tensor.size_bytes for tensor in self.tensors if tensor.name.endswith("token_embd.weight"))
+
+    @cached_property
+    def output_bytes(self) -> int:
+        """All that belongs to no layer and is no embedding; with tied weights the copy of the embedding too."""
+        rest = self.weights_bytes - sum(self.layer_bytes) - sum(self.expert_bytes) - self.input_bytes
+        tied = sum(tensor.size_bytes for tensor in self.tensors if tensor.name == "token_embd.weight")
+        return rest + (tied if self.is_tied else 0)
+
+    @cached_property
+    def largest_expert_bytes(self) -> int:
+        """The largest expert tensor: what a GPU stages when it computes with experts that live in RAM."""
+        return max((tensor.size_bytes for tensor in self.tensors if tensor.is_expert), default=0)
+
+    def _sum_by_layer(self, *, experts: bool) -> tuple[int, ...]:
+        sums = [0] * self.layers
+        for tensor in self.tensors:
+            if (layer := tensor.layer) is not None and layer < self.layers and tensor.is_expert == experts:
+                sums[layer] += tensor.size_bytes
+        return tuple(sums)

@@ -1,0 +1,1 @@
+"""What runs where, with which flags, and why: pure functions over values."""

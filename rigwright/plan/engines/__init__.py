@@ -1,0 +1,1 @@
+"""From a wish to the flags of an engine, one module per engine."""

@@ -1,0 +1,19 @@
+"""Why something was chosen: every choice of a plan carries one."""
+
+from __future__ import annotations
+
+from rigwright.plan.wish import Strict
+
+
+class Reason(Strict):
+    """One choice and why: `--ctx-size 32768`, "the inventory asks for it".
+
+    `source` names what a number rests on, where it does not come from the inventory or the rig.
+    """
+
+    choice: str
+    because: str
+    source: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.choice}: {self.because}" + (f" ({self.source})" if self.source else "")

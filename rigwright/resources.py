@@ -1,0 +1,39 @@
+"""The text that travels to rigs: templates rendered without surprises, scripts with quoted parameters."""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(Path(str(resources.files("rigwright"))) / "templates")),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # systemd units, not HTML; values are quoted by the filters of their caller
+    )
+
+
+def render(template: str, /, **values: object) -> str:
+    """`templates/<template>` with `values`; a missing value is an error, not an empty string."""
+    return _environment().get_template(template).render(**values)
+
+
+def script(role: str, *names: str, **variables: str | int) -> str:
+    """Scripts of `roles/<role>/` behind their parameters as quoted shell variables, after the shared functions of base."""
+    assignments = [f"{key}={shlex.quote(str(value))}" for key, value in variables.items()]
+    return "\n".join([role_text("base", "prelude.sh"), *assignments, *(role_text(role, name) for name in names)])
+
+
+@cache
+def role_text(role: str, name: str) -> str:
+    """One file of `roles/<role>/` as it is."""
+    return (resources.files("rigwright") / "roles" / role / name).read_text("utf-8")

@@ -1,0 +1,84 @@
+"""A pyinfra inventory as testinfra hosts. pyinfra itself reads it, in a process of its own: its gevent stays out of pytest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rigwright.errors import RigwrightError
+from rigwright.spec import RigSpec, parse_spec
+
+
+@dataclass(frozen=True)
+class Target:
+    """One rig of an inventory: how to reach it, and what it shall serve."""
+
+    name: str
+    groups: tuple[str, ...]
+    data: dict[str, Any]
+    spec: RigSpec
+
+
+def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Target]:
+    """The rigs of an inventory file, those that `limit` (group names, or patterns of rig names) selects.
+
+    Raises:
+        RigwrightError: pyinfra cannot read it, a rig's data is wrong, or nothing is left.
+    """
+    command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
+    environment = os.environ | {"PYINFRA_PROGRESS": "off"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory")
+    rows = json.loads(done.stdout[done.stdout.index("[") :])
+    chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
+    if not chosen:
+        raise RigwrightError(f"{inventory}: no rig matches {', '.join(limit) or 'it'}; known are {', '.join(row['name'] for row in rows)}")
+    return [
+        Target(row["name"], tuple(row["groups"]), row["data"], parse_spec(row["name"], row["data"].get("rig")))
+        for row in chosen
+    ]
+
+
+def _selects(pattern: str, row: dict[str, Any]) -> bool:
+    return pattern in row["groups"] or fnmatch(row["name"], pattern)
+
+
+def backend(target: Target) -> tuple[str, dict[str, object]]:
+    """The testinfra address of a rig and its options; SSH connections are shared by all checks of a rig."""
+    data = target.data
+    options: dict[str, object] = {"sudo": bool(data.get("_sudo"))}
+    if target.name.startswith("@"):
+        connector, _, rest = target.name[1:].partition("/")
+        return (f"{connector}://{rest}" if rest else "local://"), options
+    user = f"{data['ssh_user']}@" if data.get("ssh_user") else ""
+    port = f":{data['ssh_port']}" if data.get("ssh_port") else ""
+    extra = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
+    if known := data.get("ssh_known_hosts_file"):
+        extra += ["-o", f"UserKnownHostsFile={known}"]
+    if strict := data.get("ssh_strict_host_key_checking"):
+        extra += ["-o", f"StrictHostKeyChecking={strict}"]
+    options |= {"ssh_extra_args": shlex.join(extra), "controlpath": f"{_socket_directory()}/%%C", "controlpersist": 60}
+    if key := data.get("ssh_key"):
+        options["ssh_identity_file"] = str(key)
+    if config := data.get("ssh_config_file"):
+        options["ssh_config"] = str(config)
+    return f"ssh://{user}{data.get('ssh_hostname') or target.name}{port}", options
+
+
+def _socket_directory() -> Path:
+    """A short path of our own: a UNIX socket's name may have 108 characters."""
+    path = Path(tempfile.gettempdir()) / f"rigwright-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.stat().st_uid != os.getuid():
+        raise RigwrightError(f"{path}: belongs to somebody else; remove it")
+    return path

@@ -1,0 +1,1 @@
+"""One package per piece of software that lands on a rig."""

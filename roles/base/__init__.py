@@ -1,0 +1,1 @@
+"""What every rig needs first: the builder's account, packages, directories."""

@@ -1,0 +1,158 @@
+"""Commands that talk while they work: scripts with live progress, uploads that resume, over the connection pyinfra has."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from paramiko import Channel, SSHClient, SSHException
+from pyinfra.api import FunctionCommand, Host, State, StringCommand
+from pyinfra.connectors.util import make_unix_command_for_host
+
+from rigwright.units import format_bytes
+
+_CHUNK_BYTES = 1 << 18
+_TAIL_LINES = 8
+_SILENCE_SECONDS = 60
+
+
+class Script(FunctionCommand):
+    """A shell script for the rig, run in one remote command.
+
+    Its lines `::progress …` are shown as they come, `::error …` is what the user reads when it fails.
+    """
+
+    def __init__(self, text: str, *, stdin: str = "") -> None:
+        super().__init__(_nothing, (), {})
+        self.text, self.stdin = text, stdin
+
+    def __repr__(self) -> str:
+        return "Script(…)"
+
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """Run it; False when it failed, after saying why."""
+        errors, tail = [], []
+
+        def take(line: str) -> None:
+            kind, _, text = line.partition(" ")
+            if kind == "::progress":
+                host.log(text)
+            elif kind == "::error":
+                errors.append(text)
+            else:
+                tail.append(line)
+                if state.print_output:
+                    host.log(line)
+
+        try:
+            status = _run(state, host, self.text, connector_arguments, take, self.stdin)
+        except (OSError, SSHException, EOFError) as error:
+            status, errors = None, [f"the connection failed: {error}; run again, finished steps are kept"]
+        if status == 0:
+            return True
+        if status in (None, -1) and not errors:
+            errors = ["the connection was lost; the work on the rig goes on, run again to pick it up"]
+        for text in errors or tail[-_TAIL_LINES:] or [f"the script ended with exit code {status}"]:
+            host.log_styled(text, fg="red")
+        return False
+
+
+class Upload(FunctionCommand):
+    """A local file, sent to `destination` on the rig; what an interrupted upload left there is continued.
+
+    `source` is called when the file is needed, so that it may be fetched first. The caller checks the sum and renames.
+    """
+
+    def __init__(self, source: Callable[[], Path], destination: str) -> None:
+        super().__init__(_nothing, (), {})
+        self.source, self.destination = source, destination
+
+    def __repr__(self) -> str:
+        return f"Upload({self.destination})"
+
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """Send it; False when the connection or the local file failed, after saying why."""
+        from click import ClickException
+
+        try:
+            source = self.source()
+            if not isinstance(getattr(host.connector, "client", None), SSHClient):
+                return bool(host.put_file(str(source), self.destination, **connector_arguments))
+            return self._send(state, host, source, connector_arguments)
+        except ClickException as error:
+            host.log_styled(error.message, fg="red")
+        except (OSError, SSHException, EOFError) as error:
+            host.log_styled(f"uploading {self.destination} failed: {error}; run again, it continues there", fg="red")
+        return False
+
+    def _send(self, state: State, host: Host, source: Path, arguments: Any) -> bool:
+        part, total, answer = shlex.quote(self.destination), source.stat().st_size, []
+        _run(state, host, f"stat -c %s -- {part} 2>/dev/null || echo 0", arguments, answer.append)
+        offset = int(answer[-1]) if answer and answer[-1].isdigit() else 0
+        if offset > total:
+            offset = 0
+        channel = _open(state, host, f"cat {'>>' if offset else '>'} {part}", arguments)
+        for sent in _stream(channel, source, offset):
+            host.log(f"{source.name}: {sent * 100 // total} % of {format_bytes(total)} uploaded")
+        channel.shutdown_write()
+        said = channel.makefile("r").read().decode("utf-8", "replace").strip()
+        if channel.recv_exit_status() == 0:
+            return True
+        host.log_styled(f"uploading {self.destination} failed: {said or 'the connection was lost'}; run again, it continues there", fg="red")
+        return False
+
+
+def _nothing() -> None:
+    """FunctionCommand wants a function; these commands override execute instead."""
+
+
+def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
+    """Send the file from `offset`; yields the bytes sent so far every ten seconds and at the end."""
+    spoke = time.monotonic()
+    with source.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(_CHUNK_BYTES):
+            channel.sendall(chunk)
+            if time.monotonic() - spoke > 10:
+                spoke = time.monotonic()
+                yield file.tell()
+        yield file.tell()
+
+
+def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
+    """A channel that runs `text` in sh with the operation's sudo and environment, standard error mixed in."""
+    plain = {key: value for key, value in arguments.items() if key not in ("_get_pty", "_timeout", "_stdin", "_success_exit_codes")}
+    command = make_unix_command_for_host(state, host, StringCommand(text), **plain)
+    transport = host.connector.client.get_transport()
+    if transport is None or not transport.is_active():
+        raise EOFError("the SSH connection is gone")
+    # A rig that vanishes without a word must not hang the run: notice within a minute.
+    transport.set_keepalive(_SILENCE_SECONDS // 4)
+    if isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_SECONDS * 1000)
+    channel = transport.open_session(timeout=_SILENCE_SECONDS)
+    channel.set_combine_stderr(True)
+    channel.exec_command(command.get_raw_value())
+    return channel
+
+
+def _run(
+    state: State, host: Host, text: str, arguments: Any, take: Callable[[str], None], stdin: str = ""
+) -> int | None:
+    """Run `text` and hand each line of its output to `take`; the exit code, -1 when the connection was lost."""
+    if not isinstance(getattr(host.connector, "client", None), SSHClient):
+        ok, output = host.run_shell_command(StringCommand(text), _stdin=stdin or None, **arguments)
+        for line in output.output_lines:
+            take(line)
+        return 0 if ok else 1
+    channel = _open(state, host, text, arguments)
+    if stdin:
+        channel.sendall(stdin.encode())
+    channel.shutdown_write()
+    for line in channel.makefile("r"):
+        take(line.rstrip("\r\n"))
+    return int(channel.recv_exit_status())

@@ -1,0 +1,205 @@
+"""RigState: all that the roles want to know of a rig, read in one remote command and remembered until something changes."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from pyinfra.api import FactBase, Host
+from pyinfra.context import ctx_host
+
+from rigwright.hardware import Disk, Hardware
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.hardware.facts import read_hardware
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the rig. `content` holds its first 64 KiB, None where it was not asked for or is no plain file."""
+
+    kind: str
+    content: str | None = None
+    target: str | None = None
+    size_bytes: int = 0
+    modified: int = 0
+    mode: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit and the process it runs; `properties` are those of `systemctl show`."""
+
+    properties: dict[str, str] = field(default_factory=dict)
+    exe: str | None = None
+    argv: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    started: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Running now."""
+        return self.properties.get("ActiveState") == "active" and self.properties.get("SubState") == "running"
+
+    @property
+    def is_enabled(self) -> bool:
+        """Starts again after a reboot."""
+        return self.properties.get("UnitFileState") == "enabled"
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The answers to a Probe."""
+
+    hardware: Hardware
+    uid: int
+    init: str
+    packages: dict[str, str] = field(default_factory=dict)
+    files: dict[str, RemoteFile] = field(default_factory=dict)
+    directories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
+    listeners: dict[int, tuple[str, int]] = field(default_factory=dict)
+    health: dict[str, int] = field(default_factory=dict)
+    sections: dict[str, list[str]] = field(default_factory=dict)
+
+    def content(self, path: str) -> str | None:
+        """The text of a probed file, None where there is none."""
+        found = self.files.get(path)
+        return found.content if found else None
+
+    def target(self, path: str) -> str | None:
+        """Where a probed symbolic link points, None where there is none."""
+        found = self.files.get(path)
+        return found.target if found else None
+
+
+class RigState(FactBase[Rig | None]):
+    """The state of one rig, asked for in one remote command; None where it could not be asked."""
+
+    shell_executable = "sh"
+    default = staticmethod(lambda: None)
+    _probe = Probe()
+
+    def command(self, probe: Probe) -> str:
+        """The probe as shell."""
+        self._probe = probe
+        return probe.script()
+
+    def process(self, output: Iterable[str]) -> Rig:
+        """The answer as a Rig."""
+        return read_rig(self._probe, list(output))
+
+
+_memo: WeakKeyDictionary[Host, dict[tuple[object, Probe], Rig]] = WeakKeyDictionary()
+
+
+def rig_state(probe: Probe) -> Rig | None:
+    """The state of the current host, from memory while nothing changed since it was read in this stage.
+
+    What was read while planning is never used while changing: the stage is part of the key. None where the rig did not
+    answer; pyinfra has then said why.
+    """
+    host: Host = ctx_host.get()
+    known = _memo.setdefault(host, {})
+    key = (host.state.current_stage, probe)
+    if key not in known:
+        rig = host.get_fact(RigState, probe=probe, _ignore_errors=True)
+        if rig is None:
+            return None
+        known[key] = rig
+    return known[key]
+
+
+def forget(changed: Host) -> None:
+    """Drop what is remembered of a rig: an operation is about to change it."""
+    _memo.pop(changed, None)
+
+
+def read_rig(probe: Probe, lines: list[str]) -> Rig:
+    """The output of `probe.script()` as a Rig. Lines that are not understood are left out, never raised about."""
+    sections = _split(lines)
+    identity = dict(line.split("=", 1) for line in sections.get("identity", []) if "=" in line)
+
+    def answers(name: str, asked: tuple[object, ...]) -> list[tuple[object, list[str]]]:
+        return [(item, sections.get(f"{name} {index}", [])) for index, item in enumerate(asked)]
+
+    disks = {str(path): _disk(str(path), found) for path, found in answers("disk", probe.disks)}
+    stats = {str(path): _stat(found[0]) for path, found in answers("stat", probe.stats) if found}
+    files = {str(path): _file(found) for path, found in answers("file", probe.files) if found}
+    return Rig(
+        hardware=read_hardware(sections, tuple(disk for disk in disks.values() if disk)),
+        uid=int(identity.get("uid", "-1")),
+        init=identity.get("init", "unknown"),
+        packages=_packages(sections.get("packages", [])),
+        files=files | stats,
+        directories={str(path): tuple(found) for path, found in answers("directory", probe.directories)},
+        disks={path: disk for path, disk in disks.items() if disk},
+        units={str(name): _unit(found) for name, found in answers("unit", probe.units)},
+        listeners=_listeners(sections.get("listeners", [])),
+        health={str(url): int(found[0]) for url, found in answers("health", probe.health) if found and found[0].isdigit()},
+        sections=sections,
+    )
+
+
+def _split(lines: list[str]) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = defaultdict(list)
+    name = ""
+    for line in lines:
+        if line.startswith("@rigwright "):
+            name = line.removeprefix("@rigwright ").strip()
+            sections[name] = []
+        elif line.strip():
+            sections[name].append(line)
+    return dict(sections)
+
+
+def _packages(lines: list[str]) -> dict[str, str]:
+    rows = [line.split("|") for line in lines]
+    return {row[1]: row[2] for row in rows if len(row) == 3 and row[0].strip() == "ii"}
+
+
+def _stat(line: str) -> RemoteFile:
+    size, modified, mode, owner = line.split("|")
+    return RemoteFile("file", None, None, int(size), int(modified), mode, owner)
+
+
+def _file(lines: list[str]) -> RemoteFile:
+    kind, _, rest = lines[0].partition("|")
+    if kind == "link":
+        return RemoteFile(kind, target=rest)
+    if kind != "file":
+        return RemoteFile("other")
+    size, modified, mode, owner = rest.split("|")
+    text = base64.b64decode(lines[1] if len(lines) > 1 else "").decode("utf-8", "replace")
+    return RemoteFile(kind, text, None, int(size), int(modified), mode, owner)
+
+
+def _disk(path: str, lines: list[str]) -> Disk | None:
+    columns = lines[0].split() if lines else []
+    return Disk(path, int(columns[1]), int(columns[3])) if len(columns) >= 6 and columns[3].isdigit() else None
+
+
+def _unit(lines: list[str]) -> Unit:
+    pairs = dict(line.split("=", 1) for line in lines if "=" in line)
+    argv = base64.b64decode(pairs.pop("argv", "")).decode("utf-8", "replace").split("\0")
+    environment = {key[4:]: pairs.pop(key) for key in list(pairs) if key.startswith("env.")}
+    started = pairs.pop("since", "0")
+    exe = pairs.pop("exe", None)
+    return Unit(pairs, exe, tuple(argv[:-1]), environment, int(started) if started.isdigit() else 0)
+
+
+def _listeners(lines: list[str]) -> dict[int, tuple[str, int]]:
+    """Lines of `ss -Hltnp` as port -> (program, pid); pid 0 where the kernel does not say."""
+    found: dict[int, tuple[str, int]] = {}
+    for line in lines:
+        columns = line.split()
+        port = columns[3].rpartition(":")[2] if len(columns) > 3 else ""
+        owner = re.search(r'\("([^"]*)",pid=(\d+)', line)
+        if port.isdigit():
+            found[int(port)] = (owner[1], int(owner[2])) if owner else ("another program", 0)
+    return found

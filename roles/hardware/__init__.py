@@ -1,0 +1,1 @@
+"""What a rig has, read without changing it."""

@@ -1,0 +1,50 @@
+# Builds release $ID of llama.cpp in a unit of its own and installs it. A dropped connection costs nothing: a second run
+# attaches to the build, or finishes what it left.
+UNIT=rigwright-build-$ID
+have() { [ -e "$RELEASE/release.json" ]; }
+if have; then exit 0; fi
+if systemctl is-active -q "$UNIT"; then
+  say "attaching to the build of $ID that is running"
+elif [ ! -e "$WORK/done" ]; then
+  systemctl reset-failed "$UNIT" 2>/dev/null || :
+  free=$(free_bytes "$WORK")
+  [ "$free" -ge "$NEED" ] || fail "building needs $(human "$NEED") in $WORK, the disk has $(human "$free"); free some"
+  install -d -m 755 -o "$BUILDER" -g "$BUILDER" "$WORK"
+  printf '%s\n' "$OPTIONS" | write "$WORK/options" 644
+  printf '%s\n' "$STEPS" | write "$WORK/build.sh" 644
+  : >"$WORK/log"
+  ccache=/var/lib/rigwright/ccache umask=022
+  # A lab shares one compiler cache among its rigs and marks it so.
+  if [ "$(stat -c %a /var/cache/ccache 2>/dev/null)" = 1777 ]; then ccache=/var/cache/ccache umask=000; fi
+  systemd-run -q --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" --working-directory="$WORK" -p Nice=5 \
+    -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
+    --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=GIT_CEILING_DIRECTORIES="$WORK" \
+    --setenv=GIT="$GIT" --setenv=REF="$REF" --setenv=COMMIT="$COMMIT" --setenv=ARCHIVE="$ARCHIVE" \
+    --setenv=TARGETS="$TARGETS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$WORK" \
+    sh "$WORK/build.sh" || fail "systemd-run could not start the build; see journalctl on the rig"
+  say "building release $ID"
+fi
+progress() {
+  step=$(grep -o '^\[[0-9]*/[0-9]*\]' "$WORK/log" | tail -n1 | tr -d '[]')
+  if [ -n "$step" ]; then echo "built $((${step%/*} * 100 / ${step#*/} / 5 * 5)) % of ${step#*/} steps"
+  else tail -n1 "$WORK/log" | cut -c1-100; fi
+}
+follow "$UNIT"
+if [ ! -e "$WORK/done" ]; then
+  grep -E 'error:|fatal:|Error at|FAILED:|No space|ninja: build stopped' "$WORK/log" | head -n 6 | cut -c1-300 | while read -r line; do why "$line"; done
+  why "building release $ID failed, what runs goes on running; the whole log is $WORK/log on the rig"
+  exit 1
+fi
+lock
+if have; then exit 0; fi
+"$WORK/build/bin/llama-server" --version >"$WORK/version" 2>&1 ||
+  fail "the new llama-server does not start: $(tail -n1 "$WORK/version"); see $WORK"
+stage=$(dirname "$RELEASE")/.$ID
+rm -rf "$stage"
+mkdir -p "$stage/bin"
+cp -R --no-dereference "$WORK"/build/bin/. "$stage/bin/" || fail "copying the build failed; is the disk full?"
+printf '%s\n' "$MANIFEST" >"$stage/release.json"
+chown -R root:root "$stage"
+mv -T "$stage" "$RELEASE"
+rm -rf "$WORK" "$ARCHIVE"
+say "release $ID installed"

@@ -1,0 +1,91 @@
+"""What a rig says about llama.cpp: releases, services, and what they run right now."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import PurePosixPath
+
+from rigwright.plan.wish import ServiceWish
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.operations import STATE_DIRECTORY
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.llamacpp.release import PREFIX
+from rigwright.roles.llamacpp.settings import LlamacppSettings
+from rigwright.roles.llamacpp.unit import current_link, key_path, unit_path
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) -> Probe:
+    """What the llamacpp role asks."""
+    names = tuple(wish.name for wish in wishes)
+    return Probe(
+        files=(
+            *(unit_path(wish) for wish in wishes),
+            *(current_link(name) for name in names),
+            *(previous_link(name) for name in names),
+            *(saved_unit(name) for name in names),
+            *(saved_plan(name) for name in names),
+            *(plan_path(name) for name in names),
+            ref_stamp(settings),
+        ),
+        stats=tuple(key_path(wish) for wish in wishes),
+        directories=(PREFIX,),
+        units=tuple(wish.unit for wish in wishes),
+        ports=tuple(wish.port for wish in wishes),
+        health=tuple(f"{base_url(wish)}/health" for wish in wishes),
+        scripts=tuple((f"key {wish.name}", f"sha256sum <{key_path(wish)} 2>/dev/null") for wish in wishes if wish.api_key_file)
+        + (("units", "ls -1 /etc/systemd/system 2>/dev/null | grep '^rigwright-.*\\.service$'"),)
+        + (("links", f"readlink {STATE_LINKS} 2>/dev/null"),),
+    )
+
+
+STATE_LINKS = "/opt/rigwright/services/*/current /opt/rigwright/services/*/previous"
+
+
+def base_url(wish: ServiceWish) -> str:
+    """The address at which the rig itself reaches the service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(wish.host, wish.host)
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{wish.port}"
+
+
+def previous_link(name: str) -> str:
+    """The link to the release that a service ran before."""
+    return str(PurePosixPath(current_link(name)).with_name("previous"))
+
+
+def saved_unit(name: str) -> str:
+    """The unit that a service had before."""
+    return f"{STATE_DIRECTORY}/services/{name}/previous.service"
+
+
+def saved_plan(name: str) -> str:
+    """The plan that a service had before."""
+    return f"{STATE_DIRECTORY}/services/{name}/previous.json"
+
+
+def plan_path(name: str) -> str:
+    """The record of what was planned for a service, in JSON; what verification holds against the running process."""
+    return f"/etc/rigwright/{name}.json"
+
+
+def ref_stamp(settings: LlamacppSettings) -> str:
+    """Where the commit of a tag is remembered."""
+    return f"{STATE_DIRECTORY}/refs/{hashlib.sha256(f'{settings.git} {settings.ref}'.encode()).hexdigest()[:16]}"
+
+
+def source_identity(settings: LlamacppSettings, rig: Rig) -> str | None:
+    """The commit or the archive's sum that is to be built; None while a tag is not resolved yet."""
+    if settings.archive:
+        where = settings.archive.subdirectory
+        return hashlib.sha256(f"{settings.archive.sha256}/{where}".encode()).hexdigest()
+    if _COMMIT.fullmatch(settings.ref):
+        return settings.ref
+    return (rig.content(ref_stamp(settings)) or "").strip() or None
+
+
+def nvcc_path(rig: Rig) -> str:
+    """The compiler that the hardware role found."""
+    found = [line.removeprefix("nvcc=") for line in rig.sections.get("cuda", []) if line.startswith("nvcc=")]
+    return found[0] if found else "nvcc"

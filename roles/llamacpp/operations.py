@@ -1,0 +1,207 @@
+"""Build llama.cpp on the rig, and make services run it."""
+
+from __future__ import annotations
+
+import hashlib
+from pyinfra.context import ctx_host, ctx_state
+from pyinfra.operations.util.files import generate_color_diff
+
+from rigwright.errors import RigwrightError
+from rigwright.plan.service import ServicePlan
+from rigwright.plan.wish import ServiceWish
+from rigwright.resources import role_text, script
+from rigwright.roles.base.channel import Script, Upload
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.operations import BUILDER, STATE_DIRECTORY, Commands, refuse, rig_operation
+from rigwright.roles.hardware.facts import cuda_version
+from rigwright.roles.llamacpp.archive import source_tree
+from rigwright.roles.llamacpp.brief import Brief
+from rigwright.roles.llamacpp.facts import (
+    base_url,
+    current_link,
+    nvcc_path,
+    plan_path,
+    previous_link,
+    ref_stamp,
+    saved_plan,
+    saved_unit,
+    source_identity,
+)
+from rigwright.roles.llamacpp.plan import plan_rig
+from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, plan_release, uses_cuda
+from rigwright.roles.llamacpp.settings import LlamacppSettings
+from rigwright.roles.llamacpp.unit import key_path, marker_of, render_unit, unit_path
+
+_BUILD_BYTES = {False: 2 << 30, True: 8 << 30}
+
+
+@rig_operation
+def resolve(rig: Rig, settings: LlamacppSettings) -> Commands:
+    """Find the commit of the wanted tag, once.
+
+    + settings: which git and which ref
+    """
+    if source_identity(settings, rig) is None:
+        yield Script(script("llamacpp", "resolve.sh", GIT=settings.git, REF=settings.ref, STAMP=ref_stamp(settings)))
+
+
+@rig_operation
+def build(rig: Rig, settings: LlamacppSettings) -> Commands:
+    """Have the wanted build on the rig, in a unit that outlives this connection.
+
+    + settings: what to build
+    """
+    identity = source_identity(settings, rig)
+    if identity is None:
+        yield from refuse(f"rig.llamacpp.ref {settings.ref} is not resolved to a commit yet")
+        return
+    try:
+        release = rig_release(rig, settings, identity)
+    except RigwrightError as error:
+        yield from refuse(error.message)
+        return
+    if release.id in rig.directories.get(PREFIX, ()):
+        return
+    archive = f"{STATE_DIRECTORY}/build/{identity[:16]}.tar.gz" if settings.archive else ""
+    if settings.archive:
+        wanted = settings.archive
+        yield Upload(lambda: source_tree(wanted), archive)
+    yield Script(
+        script(
+            "llamacpp",
+            "build.sh",
+            ID=release.id,
+            RELEASE=release.directory,
+            WORK=f"{STATE_DIRECTORY}/build/{release.id}",
+            BUILDER=BUILDER,
+            NEED=_BUILD_BYTES[uses_cuda(settings, rig.hardware)],
+            OPTIONS="\n".join(release.options),
+            STEPS=role_text("llamacpp", "steps.sh"),
+            GIT="" if settings.archive else settings.git,
+            REF=settings.ref,
+            COMMIT=identity,
+            ARCHIVE=archive,
+            TARGETS=" ".join(TARGETS),
+            JOBS=settings.jobs or rig.hardware.cpu.logical_cores,
+            MANIFEST=release.manifest(),
+        )
+    )
+
+
+def rig_release(rig: Rig, settings: LlamacppSettings, identity: str) -> Release:
+    """The build that this rig needs.
+
+    Raises:
+        DoesNotFit: it cannot be built here.
+    """
+    cuda = cuda_version(rig.sections) if uses_cuda(settings, rig.hardware) else None
+    return plan_release(settings, rig.hardware, identity=identity, cuda_version=cuda, nvcc=nvcc_path(rig))
+
+
+@rig_operation
+def api_key(rig: Rig, wish: ServiceWish, key: str) -> Commands:
+    """Have the API keys on the rig, readable for root alone from the first byte. The text travels on standard input.
+
+    + wish: whose keys
+    + key: their text, one per line
+    """
+    known = rig.sections.get(f"key {wish.name}", [""])
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    file = rig.files.get(key_path(wish))
+    if known and known[0].startswith(digest) and file and (file.mode, file.owner) == ("600", "root"):
+        return
+    yield Script(script("llamacpp", "key.sh", KEY=key_path(wish)), stdin=key)
+
+
+@rig_operation
+def service(rig: Rig, brief: Brief, wish: ServiceWish) -> Commands:
+    """Have the service run as planned, proven by a completion; what ran before comes back if it does not.
+
+    + brief: the rig's part of the inventory
+    + wish: the service
+    """
+    identity = source_identity(brief.spec.llamacpp, rig)
+    try:
+        plan = plan_rig(brief, rig)[wish.name]
+        release = rig_release(rig, brief.spec.llamacpp, identity or "unknown")
+    except RigwrightError as error:
+        yield from refuse(error.message)
+        return
+    unit = render_unit(wish, plan)
+    if runs_as_planned(rig, wish, unit, release.directory, plan.model_dump_json()):
+        return
+    _show_diff(rig, wish, unit)
+    yield switch(wish, unit, release.directory, plan.model_dump_json())
+
+
+@rig_operation
+def rollback(rig: Rig, wish: ServiceWish) -> Commands:
+    """Bring back the release and the unit that the service had before.
+
+    + wish: the service
+    """
+    unit, release = rig.content(saved_unit(wish.name)), rig.target(previous_link(wish.name))
+    if unit is None:
+        yield from refuse(f"{wish.name}: no earlier release is kept on this rig; deploy the version you want instead")
+        return
+    release = release or rig.target(current_link(wish.name)) or ""
+    yield switch(wish, unit, release, rig.content(saved_plan(wish.name)) or "")
+
+
+@rig_operation
+def prune(rig: Rig, settings: LlamacppSettings) -> Commands:
+    """Remove builds that nothing runs and nothing would roll back to.
+
+    + settings: how many to keep
+    """
+    releases = [name for name in rig.directories.get(PREFIX, ()) if not name.startswith(".")]
+    used = {target.rsplit("/", 1)[-1] for target in rig.sections.get("links", [])}
+    if len(releases) > settings.keep_releases and set(releases) - used:
+        yield Script(script("llamacpp", "prune.sh", PREFIX=PREFIX, KEEP=settings.keep_releases))
+
+
+def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str, plan: str) -> bool:
+    """Whether the very process that runs was started from this unit and this release, with these keys, and is healthy."""
+    running = rig.units[wish.unit]
+    key = rig.files.get(key_path(wish)) if wish.api_key_file else None
+    return (
+        rig.content(unit_path(wish)) == unit
+        and rig.target(current_link(wish.name)) == release
+        and rig.content(plan_path(wish.name)) == plan
+        and running.is_active
+        and running.is_enabled
+        and (running.exe or "").startswith(f"{release}/")
+        and running.environment.get("RIGWRIGHT_UNIT") == marker_of(unit)
+        and (key is None or key.modified <= running.started)
+        and rig.health.get(f"{base_url(wish)}/health") == 200
+    )
+
+
+def switch(wish: ServiceWish, unit: str, release: str, plan: str) -> Script:
+    """The one script that changes what a service runs."""
+    return Script(
+        script(
+            "llamacpp",
+            "switch.sh",
+            NAME=wish.name,
+            UNIT=wish.unit,
+            UNIT_TEXT=unit,
+            RELEASE=release,
+            PLAN=plan,
+            PLAN_FILE=plan_path(wish.name),
+            URL=base_url(wish),
+            KEY=key_path(wish) if wish.api_key_file else "",
+            TIMEOUT=wish.start_timeout_seconds,
+        )
+    )
+
+
+def _show_diff(rig: Rig, wish: ServiceWish, unit: str) -> None:
+    """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
+    if not ctx_state.get().config.DIFF:
+        return
+    host, path = ctx_host.get(), unit_path(wish)
+    host.log(f"Will change {path}")
+    old = (rig.content(path) or "").splitlines()
+    for line in generate_color_diff(old, unit.splitlines()):
+        host.log(f"  {line}")

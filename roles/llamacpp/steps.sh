@@ -1,0 +1,17 @@
+# Runs on the rig as the builder, in the unit that build.sh starts.
+set -eu
+if [ -z "$GIT" ]; then
+  [ -e src/.unpacked ] || { rm -rf src; mkdir src; tar -xzf "$ARCHIVE" -C src --no-same-owner; touch src/.unpacked; }
+elif [ "$(git -C src rev-parse HEAD 2>/dev/null)" != "$COMMIT" ]; then
+  rm -rf src
+  git init -q src
+  git -C src fetch -q --depth 1 "$GIT" "$REF"
+  git -C src -c advice.detachedHead=false checkout -q --detach FETCH_HEAD
+  [ "$(git -C src rev-parse HEAD)" = "$COMMIT" ] || { echo "fatal: $REF is not $COMMIT any more"; exit 1; }
+fi
+while IFS= read -r option; do set -- "$@" "$option"; done <options
+cmake -S src -B build -G Ninja "$@"
+# shellcheck disable=SC2086 # target names, one word each
+cmake --build build -j "$JOBS" --target $TARGETS
+if grep -q "default arch is used" log; then echo "error: nvcc saw no GPU architecture"; exit 1; fi
+touch done

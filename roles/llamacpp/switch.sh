@@ -1,0 +1,75 @@
+# Makes service $NAME run release $RELEASE with unit text $UNIT_TEXT and proves it by a completion. What ran before comes
+# back when that fails. Every step is checked anew by the next run, so an interruption anywhere is finished by it.
+lock
+state=/var/lib/rigwright/services/$NAME
+links=/opt/rigwright/services/$NAME
+file=/etc/systemd/system/$UNIT
+mkdir -p "$state" "$links"
+link() { ln -sfn -- "$1" "$links/.$2" && mv -fT -- "$links/.$2" "$links/$2"; }
+restart() {
+  systemctl daemon-reload
+  systemctl enable -q "$UNIT"
+  systemctl reset-failed "$UNIT" 2>/dev/null || :
+  began=$(date '+%Y-%m-%d %H:%M:%S')
+  systemctl restart "$UNIT"
+}
+ask() { # ask PATH [CURL OPTION ...]: the answer's body; the key never shows in a process list
+  path=$1
+  shift
+  { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
+    curl -sS --config - --max-time "$TIMEOUT" "$@" "$URL$path" 2>&1
+}
+# 0 when it serves; 1 when the engine ended or time is up.
+await() {
+  waited=0
+  while [ "$waited" -lt "$TIMEOUT" ]; do
+    case $(systemctl show -P ActiveState -- "$UNIT")/$(systemctl show -P NRestarts -- "$UNIT") in
+      active/0) ;;
+      activating/0) ;;
+      *) reason="the engine ended while starting"; return 1 ;;
+    esac
+    if [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' "$URL/health")" = 200 ]; then
+      answer=$(ask /v1/chat/completions -H 'Content-Type: application/json' -d '{"messages":[{"role":"user","content":"Say hello."}],"max_tokens":8,"temperature":0}') || :
+      case $answer in *'"choices"'*) return 0 ;; esac
+      reason="it is up, but a chat completion failed: $(printf %s "$answer" | head -c 200)"
+      return 1
+    fi
+    sleep 1
+    waited=$((waited + 1))
+    [ $((waited % 10)) -ne 0 ] || say "$NAME: loading, $waited s"
+  done
+  reason="it did not become healthy within $TIMEOUT s"
+  return 1
+}
+old_release=$(readlink "$links/current" || :)
+if [ -e "$file" ]; then cp -p "$file" "$state/running.service"; else rm -f "$state/running.service"; fi
+cp -p "$PLAN_FILE" "$state/running.json" 2>/dev/null || rm -f "$state/running.json"
+[ "$RELEASE" = "$old_release" ] || link "$RELEASE" current
+printf %s "$UNIT_TEXT" | write "$file" 644
+printf %s "$PLAN" | write "$PLAN_FILE" 644
+restart || :
+if await; then
+  # What ran before is kept for a rollback; a restart of the same thing must not push it out.
+  if [ "$RELEASE" != "$old_release" ] || ! cmp -s "$state/running.service" "$file"; then
+    [ -z "$old_release" ] || link "$old_release" previous
+    [ ! -e "$state/running.service" ] || mv -f "$state/running.service" "$state/previous.service"
+    [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$state/previous.json"
+  fi
+  rm -f "$state/running.service" "$state/running.json"
+  say "$NAME serves at $URL"
+  exit 0
+fi
+journalctl -u "$UNIT" --since "$began" -n 60 -o cat --no-pager | grep -Ev '^(Start|Stopp)(ed|ing)|^rigwright-|^$' | tail -n 6 | cut -c1-300 | while read -r line; do why "$line"; done
+if [ -n "$old_release" ] && [ -e "$state/running.service" ]; then
+  link "$old_release" current
+  mv -f "$state/running.service" "$file"
+  [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$PLAN_FILE"
+  failed=$reason
+  if restart && await; then fail "$NAME: $failed; the previous release is back and serving, see journalctl -u $UNIT"; fi
+  fail "$NAME: $failed, and so did the previous release: $reason; see journalctl -u $UNIT"
+fi
+systemctl disable -q --now "$UNIT" 2>/dev/null || :
+systemctl reset-failed "$UNIT" 2>/dev/null || :
+rm -f "$file" "$PLAN_FILE" "$links/current"
+systemctl daemon-reload
+fail "$NAME: $reason; nothing ran before, the unit was taken away again"

@@ -1,0 +1,1 @@
+"""Model files on a rig: uploaded or downloaded, checked, never hashed twice."""

@@ -1,0 +1,13 @@
+# accept FILE: refuse what is no GGUF or not the file that $SHA256 names; leaves its sum in $sum.
+accept() {
+  [ "$(head -c 4 -- "$1")" = GGUF ] || { rm -f -- "$PART"; fail "$DEST: what arrived is no GGUF file; check the source"; }
+  say "checking ${DEST##*/}"
+  sum=$(sha256sum <"$1" | cut -d' ' -f1)
+  [ -z "$SHA256" ] || [ "$sum" = "$SHA256" ] || {
+    rm -f -- "$PART"
+    fail "$DEST: sha256 is $sum, expected $SHA256; the file was not installed, correct the source or the sum"
+  }
+}
+stamp() {
+  printf '%s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")" | write "$STAMP" 644
+}

@@ -1,0 +1,46 @@
+"""Bring a model file to the rig: checked before it appears under its name, never hashed twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rigwright.resources import script
+from rigwright.roles.base.channel import Script, Upload
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.operations import BUILDER, Commands, refuse, rig_operation
+from rigwright.roles.weights.facts import stamp_path, verified_stamp, weights_path
+from rigwright.roles.weights.local import LocalModel
+from rigwright.roles.weights.settings import WeightsSettings
+from rigwright.units import format_bytes
+
+
+@rig_operation
+def weights(rig: Rig, local: LocalModel, *, settings: WeightsSettings) -> Commands:
+    """Have this model file on the rig.
+
+    + local: the model as seen from the controller
+    + settings: where it goes
+    """
+    path = weights_path(local.source, settings)
+    stamp = verified_stamp(rig, path)
+    if stamp and (local.sha256 is None or stamp.sha256 == local.sha256):
+        return
+    target = {"DEST": path, "STAMP": stamp_path(path), "SHA256": local.sha256 or "", "BUILDER": BUILDER}
+    if path in rig.files and not stamp:
+        yield Script(script("weights", "accept.sh", "adopt.sh", **target))
+        return
+    if local.url:
+        yield Script(script("weights", "accept.sh", "download.sh", **target, URL=local.url, RESERVE=settings.reserve_bytes))
+        return
+    size, part = local.size_bytes or 0, rig.files.get(f"{path}.part")
+    needed = size - (part.size_bytes if part else 0) + settings.reserve_bytes
+    disk = rig.disks.get(settings.directory)
+    if disk and disk.free_bytes < needed:
+        yield from refuse(
+            f"{path} needs {format_bytes(needed)} ({format_bytes(settings.reserve_bytes)} of it to stay free), "
+            f"{disk.path} has {format_bytes(disk.free_bytes)}; free some, or set rig.weights.directory"
+        )
+        return
+    yield Script(script("weights", "prepare.sh", **target))
+    yield Upload(lambda: Path(local.source.path or "").expanduser(), f"{path}.part")
+    yield Script(script("weights", "accept.sh", "install.sh", **target))

@@ -1,0 +1,170 @@
+"""Models and rigs for tests: GGUF bytes written independently of the reader, and the dimensions of a real 35B model."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rigwright.hardware import Cpu, Gpu, Hardware
+from rigwright.lab.tiny_model import write_tiny_model
+from rigwright.models import Model
+from rigwright.models.reading import model_from_stream
+
+GIB = 1024**3
+# ggml's ids, block sizes and bytes, written down again so that the tests do not lean on the table they test.
+TYPES = {"F32": (0, 1, 4), "Q8_0": (8, 32, 34), "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210)}
+
+Rows = Iterable[tuple[str, tuple[int, ...], str]]
+
+
+def text(value: str | bytes) -> bytes:
+    """A GGUF string."""
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(data)) + data
+
+
+def encode_value(value: Any) -> bytes:
+    """A GGUF value with its type: bool, u32, f32, string, or an array of one of them."""
+    if isinstance(value, bool):
+        return struct.pack("<I?", 7, value)
+    if isinstance(value, int):
+        return struct.pack("<II", 4, value)
+    if isinstance(value, float):
+        return struct.pack("<If", 6, value)
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + text(value)
+    entries = [encode_value(entry) for entry in value]
+    return struct.pack("<I", 9) + entries[0][:4] + struct.pack("<Q", len(entries)) + b"".join(e[4:] for e in entries)
+
+
+def encode_header(metadata: Mapping[str, Any], rows: Rows, *, version: int = 3) -> bytes:
+    """A GGUF file up to the start of its tensor data."""
+    keys = b"".join(text(key) + encode_value(value) for key, value in metadata.items())
+    table, offset, count = b"", 0, 0
+    for name, shape, kind in rows:
+        number, elements, size = TYPES[kind]
+        table += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number, offset)
+        total = size
+        for dimension in shape:
+            total *= dimension
+        offset += -(-total // elements // 32) * 32
+        count += 1
+    data = b"GGUF" + struct.pack("<IQQ", version, count, len(metadata)) + keys + table
+    return data + bytes(-len(data) % 32)
+
+
+def rows_35b() -> Rows:
+    """The tensors of Qwen3.5-35B-A3B, with a mixture of quants: 20743 MiB, as llama-fit-params reports."""
+    yield from [("token_embd.weight", (2048, 248320), "Q4_K"), ("output_norm.weight", (2048,), "F32")]
+    yield "output.weight", (2048, 248320), "Q6_K"
+    full = {"attn_q": (2048, 8192), "attn_k": (2048, 512), "attn_v": (2048, 512), "attn_output": (4096, 2048)}
+    delta = {"attn_qkv": (2048, 8192), "attn_gate": (2048, 4096), "ssm_out": (4096, 2048)}
+    small = {"ssm_beta": (2048, 32), "ssm_alpha": (2048, 32)}
+    shared = {"ffn_gate_shexp": (2048, 512), "ffn_up_shexp": (2048, 512), "ffn_down_shexp": (512, 2048)}
+    for layer in range(40):
+        is_full = layer % 4 == 3
+        for name, shape in ({**full} if is_full else {**delta, **small}).items():
+            yield f"blk.{layer}.{name}.weight", shape, "Q8_0"
+        if is_full:
+            yield from [(f"blk.{layer}.attn_{one}_norm.weight", (256,), "F32") for one in "qk"]
+        else:
+            yield f"blk.{layer}.ssm_conv1d.weight", (4, 8192), "F32"
+            yield from [(f"blk.{layer}.{one}", (size,), "F32") for one, size in SSM_VECTORS.items()]
+        for name in ("attn_norm", "post_attention_norm", "ffn_gate_inp_shexp"):
+            yield f"blk.{layer}.{name}.weight", (2048,), "F32"
+        yield f"blk.{layer}.ffn_gate_inp.weight", (2048, 256), "F32"
+        yield f"blk.{layer}.ffn_gate_exps.weight", (2048, 512, 256), "Q4_K"
+        yield f"blk.{layer}.ffn_up_exps.weight", (2048, 512, 256), "Q4_K"
+        yield f"blk.{layer}.ffn_down_exps.weight", (512, 2048, 256), "Q5_K"
+        for name, shape in shared.items():
+            yield f"blk.{layer}.{name}.weight", shape, "Q8_0"
+
+
+SSM_VECTORS = {"ssm_dt.bias": 32, "ssm_a": 32, "ssm_norm.weight": 128}
+
+KEYS_35B = {
+    "general.architecture": "qwen35moe",
+    "general.name": "Qwen3.5-35B-A3B",
+    "qwen35moe.block_count": 40,
+    "qwen35moe.context_length": 262144,
+    "qwen35moe.embedding_length": 2048,
+    "qwen35moe.attention.head_count": 16,
+    "qwen35moe.attention.head_count_kv": 2,
+    "qwen35moe.attention.key_length": 256,
+    "qwen35moe.attention.value_length": 256,
+    "qwen35moe.full_attention_interval": 4,
+    "qwen35moe.expert_count": 256,
+    "qwen35moe.expert_used_count": 8,
+    "qwen35moe.expert_feed_forward_length": 512,
+    "qwen35moe.ssm.conv_kernel": 4,
+    "qwen35moe.ssm.inner_size": 4096,
+    "qwen35moe.ssm.state_size": 128,
+    "qwen35moe.ssm.group_count": 16,
+    "tokenizer.chat_template": "{{ messages }}",
+}
+
+
+@pytest.fixture(scope="session")
+def header_35b() -> bytes:
+    """The header of a 22 GB model: 248,320 tokens with scores, 247,000 merges."""
+    tokens = struct.pack("<IIQ", 9, 8, 248320) + b"".join(text(f"token{i}") for i in range(248320))
+    merges = struct.pack("<IIQ", 9, 8, 247000) + text("h e") * 247000
+    kinds = struct.pack("<IIQ", 9, 5, 248320) + bytes(4 * 248320)
+    plain = encode_header(KEYS_35B, rows_35b())
+    extra = text("tokenizer.ggml.tokens") + tokens + text("tokenizer.ggml.token_type") + kinds
+    extra += text("tokenizer.ggml.merges") + merges
+    counts = struct.pack("<Q", len(KEYS_35B) + 3)
+    keys_end = 24 + sum(len(text(key) + encode_value(value)) for key, value in KEYS_35B.items())
+    data = plain[:16] + counts + plain[24:keys_end] + extra + plain[keys_end:].rstrip(b"\0") + bytes(8)
+    return data + bytes(-len(data) % 32)
+
+
+@pytest.fixture(scope="session")
+def model_35b(header_35b: bytes) -> Model:
+    """Qwen3.5-35B-A3B as a value."""
+    return model_from_stream(io.BytesIO(header_35b).read, where="35b", size_bytes=None)
+
+
+@pytest.fixture(scope="session")
+def gguf_header() -> Callable[..., bytes]:
+    """Writes a GGUF header from keys and rows."""
+    return encode_header
+
+
+@pytest.fixture(scope="session")
+def tiny_hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny qwen35moe model."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "hybrid.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny llama model."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "dense.gguf", "llama")
+
+
+@pytest.fixture(scope="session")
+def rig() -> Callable[..., Hardware]:
+    """Builds a rig: `rig(24, 12, ram=64)` has two GPUs of 24 and 12 GiB and 64 GiB of RAM."""
+
+    def build(*vram: float, ram: float = 64, cores: int = 8, has_driver: bool = True) -> Hardware:
+        gpus = tuple(
+            Gpu(
+                pci_address=f"0000:0{index + 1}:00.0",
+                pci_id="10de:2204",
+                name="RTX" if has_driver else None,
+                index=index if has_driver else None,
+                uuid=f"GPU-{index}" if has_driver else None,
+                vram_bytes=int(size * GIB) if has_driver else None,
+            )
+            for index, size in enumerate(vram)
+        )
+        cpu = Cpu(model="cpu", physical_cores=cores, logical_cores=2 * cores)
+        return Hardware("debian", "13", "trixie", "6.12", "x86_64", cpu, int(ram * GIB), gpus=gpus)
+
+    return build

@@ -1,0 +1,267 @@
+"""The reader of GGUF headers: right on good files, one clear line on all others."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import gguf
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rigwright.errors import UnreadableModel
+from rigwright.models import Model, read_model, read_remote_model
+from rigwright.models.reading import model_from_stream
+
+Encode = Callable[..., bytes]
+DENSE = {
+    "general.architecture": "llama",
+    "llama.block_count": 2,
+    "llama.context_length": 4096,
+    "llama.embedding_length": 64,
+    "llama.attention.head_count": 2,
+}
+
+
+def read_bytes(data: bytes, size: int | None = None) -> Model:
+    return model_from_stream(io.BytesIO(data).read, where="it", size_bytes=size)
+
+
+def test_read_model_agrees_with_the_gguf_library(tiny_hybrid: Path) -> None:
+    """Names, shapes, types and sizes of all tensors are those that gguf's own reader finds."""
+    expected = [
+        (one.name, tuple(int(size) for size in one.shape), one.tensor_type.name, int(one.n_bytes))
+        for one in gguf.GGUFReader(tiny_hybrid).tensors
+    ]
+    assert [tuple(tensor) for tensor in read_model(tiny_hybrid).tensors] == expected
+
+
+def test_read_model_reads_a_22_gb_header_fast(tmp_path: Path, header_35b: bytes) -> None:
+    """A header with 248,320 tokens takes well under a second, and the file need not be read."""
+    path = tmp_path / "big.gguf"
+    path.write_bytes(header_35b)
+    with path.open("r+b") as file:
+        file.truncate(22 * 1024**3)  # a hole
+    start = time.perf_counter()
+    model = read_model(path)
+    assert time.perf_counter() - start < 0.8
+    assert (model.vocab, round(model.weights_bytes / 1024**2)) == (248320, 20743)
+
+
+def test_read_model_refuses_a_missing_file(tmp_path: Path) -> None:
+    """A path that leads nowhere is named."""
+    with pytest.raises(UnreadableModel) as error:
+        read_model(tmp_path / "no.gguf")
+    assert error.value.message == f"{tmp_path}/no.gguf: does not exist; check the path of the model"
+
+
+def test_read_model_refuses_a_truncated_file(tmp_path: Path, tiny_dense: Path) -> None:
+    """A download that stopped early is told with both sizes."""
+    data = tiny_dense.read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(data[:-1])
+    with pytest.raises(UnreadableModel) as error:
+        read_model(tmp_path / "cut.gguf")
+    expected = f"cut.gguf: has {len(data) - 1} bytes, its header declares {len(data)}; download it again"
+    assert error.value.message.endswith(expected)
+
+
+def test_read_model_refuses_a_file_cut_within_its_header(tmp_path: Path, tiny_dense: Path) -> None:
+    """A file that ends within its header says so."""
+    (tmp_path / "cut.gguf").write_bytes(tiny_dense.read_bytes()[:3000])
+    with pytest.raises(UnreadableModel, match="ends after 3000 bytes, within its header; download it again"):
+        read_model(tmp_path / "cut.gguf")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it: ends after 0 bytes"),
+        (b"<!doctype html><html><head>", "it starts with b'<!do', not with b'GGUF'"),
+        (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "it is big-endian; convert it"),
+        (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "it has GGUF version 1, not 2 or 3"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0), f"it claims {2**60} tensors"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**63), f"it holds a string of {2**63} bytes"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "it does not name its architecture"),
+    ],
+)
+def test_reader_names_what_is_wrong(data: bytes, message: str) -> None:
+    """Each kind of wrong file has its own words."""
+    with pytest.raises(UnreadableModel) as error:
+        read_bytes(data)
+    assert message in error.value.message and "\n" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"llama.block_count": 0}, "its llama.block_count is 0, not a number from 1 to 512"),
+        ({"llama.block_count": "two"}, "its llama.block_count is 'two'"),
+        ({"llama.attention.head_count": [2]}, "has 1 entries for 2 layers"),
+        ({"general.architecture": "clip"}, "it holds no language model"),
+        ({"general.alignment": 33}, "its alignment is 33, no power of two"),
+        ({"llama.nextn_predict_layers": 2}, "nextn_predict_layers is 2"),
+    ],
+)
+def test_reader_trusts_no_key(gguf_header: Encode, change: dict[str, object], message: str) -> None:
+    """A key with an impossible value is named."""
+    with pytest.raises(UnreadableModel) as error:
+        read_bytes(gguf_header({**DENSE, **change}, []))
+    assert message in error.value.message
+
+
+def test_reader_knows_layers_with_a_window(gguf_header: Encode) -> None:
+    """Gemma 3 attends to everything in every sixth layer, Gemma 4 says it in its header."""
+    keys = {key.replace("llama", "gemma3"): value for key, value in DENSE.items()}
+    keys |= {"general.architecture": "gemma3", "gemma3.block_count": 7, "gemma3.attention.sliding_window": 1024}
+    assert read_bytes(gguf_header(keys, [])).swa_layers == (0, 1, 2, 3, 4, 6)
+    keys["gemma3.attention.sliding_window_pattern"] = [True, True, False, True, False, False, False]
+    assert read_bytes(gguf_header(keys, [])).swa_layers == (0, 1, 3)
+
+
+def test_reader_leaves_borrowed_caches_out(gguf_header: Encode) -> None:
+    """The last layers of a model with shared KV keep no cache of their own."""
+    assert read_bytes(gguf_header({**DENSE, "llama.attention.shared_kv_layers": 1}, [])).kv_heads == (2, 0)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_reader_survives_any_damage(gguf_header: Encode, data: st.DataObject) -> None:
+    """Whatever bytes change, the reader returns a model or raises UnreadableModel, nothing else."""
+    keys = {**DENSE, "llama.rope.sections": [1, 2], "tokenizer.ggml.tokens": ["a", "b"], "llama.swa": [True]}
+    good = bytearray(gguf_header(keys, [("token_embd.weight", (64, 2), "Q8_0"), ("blk.0.a", (32,), "F32")]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(good) - 1))
+        good[position] = data.draw(st.sampled_from([0, 1, 2, 7, 8, 9, 0x7F, 0x80, 0xFF]))
+    end = data.draw(st.integers(0, len(good)))
+    try:
+        read_bytes(bytes(good[:end] if end % 3 == 0 else good))
+    except UnreadableModel as error:
+        assert "\n" not in error.message
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+@example(struct.pack("<QIIQ", 0, 9, 10, 2**64 - 1))
+@example(struct.pack("<QIIQ", 0, 9, 8, 2**64 - 1))
+def test_reader_survives_garbage(tail: bytes) -> None:
+    """Random bytes after a valid start are refused in bounded time and memory."""
+    for start in (b"", b"GGUF" + struct.pack("<IQQ", 3, 1, 2)):
+        with pytest.raises(UnreadableModel):
+            read_bytes(start + tail)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `data`, then zeroes up to `size`; counts what it managed to send."""
+
+    data = b""
+    size = 0
+    has_ranges = True
+    sent = 0
+    requests: list[dict[str, str]] = []  # noqa: RUF012
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.requests.append(dict(self.headers))
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", self.path.replace("/moved", ""))
+            self.end_headers()
+            return
+        if not self.path.startswith("/model.gguf"):
+            self.send_error(404 if self.path == "/gone.gguf" else 403)
+            return
+        end = self.server.size
+        if self.server.has_ranges:
+            end = min(end, int(self.headers["Range"].partition("-")[2]) + 1)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 0-{end - 1}/{self.server.size}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(end))
+        self.end_headers()
+        self._send(end)
+
+    def _send(self, end: int) -> None:
+        try:
+            self.wfile.write(self.server.data[:end])
+            self.server.sent = len(self.server.data[:end])
+            while self.server.sent < end:
+                self.server.sent += self.wfile.write(bytes(min(2**16, end - self.server.sent)))
+        except OSError:
+            pass  # the reader hung up, as it should
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    server.requests = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def address(server: Server, path: str = "/model.gguf") -> str:
+    return f"http://127.0.0.1:{server.server_port}{path}"
+
+
+@pytest.mark.parametrize("has_ranges", [True, False])
+def test_remote_reads_only_the_start(server: Server, header_35b: bytes, has_ranges: bool) -> None:
+    """A 22 GB model costs tens of MB, from a server with ranges and from one that ignores them."""
+    server.data, server.size, server.has_ranges = header_35b, 22 * 1024**3, has_ranges
+    model = read_remote_model(address(server))
+    assert model and model.name == "Qwen3.5-35B-A3B"
+    assert server.sent < 32 * 1024**2
+
+
+def test_remote_refuses_a_truncated_file(server: Server, tiny_dense: Path) -> None:
+    """The size that the server names is compared with the header's."""
+    server.data = tiny_dense.read_bytes()[:-10]
+    server.size = len(server.data)
+    with pytest.raises(UnreadableModel, match=f"has {server.size} bytes, its header declares {server.size + 10}"):
+        read_remote_model(address(server))
+
+
+def test_remote_refuses_what_is_no_model(server: Server) -> None:
+    """A login page is no model; the message hides the query, which may hold a token."""
+    server.data = b"<!doctype html>"
+    server.size = len(server.data)
+    with pytest.raises(UnreadableModel) as error:
+        read_remote_model(address(server, "/model.gguf?token=secret"))
+    assert error.value.message.startswith(f"{address(server)}: it starts with b'<!do'")
+
+
+def test_remote_says_what_is_not_there(server: Server) -> None:
+    """404 is an error at once; 403 may mean that only the rig has access."""
+    with pytest.raises(UnreadableModel, match="there is no such file \\(404\\)"):
+        read_remote_model(address(server, "/gone.gguf"))
+    assert read_remote_model(address(server, "/private.gguf")) is None
+
+
+def test_remote_is_none_when_out_of_reach() -> None:
+    """An address that does not answer is no error: the rig may reach it."""
+    assert read_remote_model("http://127.0.0.1:9/model.gguf") is None
+
+
+def test_remote_keeps_the_token_from_redirects(server: Server, tiny_dense: Path) -> None:
+    """A redirect is followed with the range but without the headers of the first host."""
+    server.data = tiny_dense.read_bytes()
+    server.size = len(server.data)
+    assert read_remote_model(address(server, "/moved/model.gguf"), {"Authorization": "Bearer x"})
+    first, second = server.requests
+    assert (first.get("Authorization"), second.get("Authorization")) == ("Bearer x", None)
+    assert second["Range"] == "bytes=0-67108863"
