@@ -1,4 +1,4 @@
-"""The command line: parsing and printing only. Commands are imported when they are called, so that --help is instant."""
+"""The command line: parsing and printing only. A command is imported when it is called, so that --help is instant."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def render(template: str, /, **values: object) -> str:
 
 
 def script(role: str, *names: str, **variables: str | int) -> str:
-    """Scripts of `roles/<role>/` behind their parameters as quoted shell variables, after the shared functions of base."""
+    """Scripts of `roles/<role>/` behind their parameters, quoted shell variables, and the shared functions of base."""
     assignments = [f"{key}={shlex.quote(str(value))}" for key, value in variables.items()]
     return "\n".join([role_text("base", "prelude.sh"), *assignments, *(role_text(role, name) for name in names)])
 

@@ -21,7 +21,9 @@ class RigSpec(Strict):
     services: tuple[ServiceWish, ...] = Field(description="What the rig serves, one unit each.")
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
-    llamacpp: LlamacppSettings = Field(default_factory=lambda: LlamacppSettings(), description="How llama.cpp is built.")
+    llamacpp: LlamacppSettings = Field(
+        default_factory=lambda: LlamacppSettings(), description="How llama.cpp is built."
+    )
 
     @model_validator(mode="after")
     def _no_collisions(self) -> Self:
@@ -43,7 +45,7 @@ def parse_spec(rig: str, data: object) -> RigSpec:
     """The `rig` data of the host called `rig` as a RigSpec.
 
     Raises:
-        WrongSpec: one line for each thing that is wrong: `rig1: rig.services.0.contxt: unknown key; did you mean context?`.
+        WrongSpec: a line for each thing that is wrong: `rig1: rig.services.0.contxt: unknown key; did you mean context?`
     """
     if data is None:
         raise WrongSpec(f"{rig}: rig: missing; give the host data a key `rig` with at least one service")

@@ -14,7 +14,7 @@ from pathlib import Path
 from rigwright.errors import RigwrightError
 from rigwright.lab.host import SEARCH_PATH, run
 from rigwright.lab.layout import LabPaths, RigPaths
-from rigwright.lab.mounts import upper_layer
+from rigwright.lab.mounts import mounts_below, upper_layer
 from rigwright.lab.network import bridge, remove_link
 from rigwright.lab.process import Process, first_inside, kill_all, living_on
 from rigwright.lab.wish import Rig
@@ -50,11 +50,15 @@ def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
         "--timezone=off",
         f"--bind={lab.ccache}:/var/cache/ccache",
     ]  # fmt: skip
-    remove_link(link(paths))
+    # In a mount namespace without the other rigs: their disks would stay in use for as long as this one runs.
+    others = [point for point in mounts_below(lab.shared) if not point.is_relative_to(paths.home)]
+    alone = "".join(f"umount --lazy {shlex.quote(str(point))}\n" for point in others)
     # With --keep-unit a rig that reboots itself ends with 133: whoever started it has to start it again.
-    # The outer shell ends at once, so that pid 1 and not this process has to reap the loop one day.
-    loop = f"while {shlex.join(argv)}; [ $? -eq 133 ]; do :; done"
-    line = f"({loop}) </dev/null >{shlex.quote(str(paths.console))} 2>&1 & echo $!"
+    loop = f"{alone}while {shlex.join(argv)}; [ $? -eq 133 ]; do :; done"
+    carrier = shlex.join(["unshare", "--mount", "--propagation=private", "sh", "-c", loop])
+    # The outer shell ends at once, so that pid 1 and not this process has to reap the rig one day.
+    line = f"{carrier} </dev/null >{shlex.quote(str(paths.console))} 2>&1 & echo $!"
+    remove_link(link(paths))
     process = Process.of(int(run(["setsid", "sh", "-c", line]).stdout))
     if process is None:
         raise RigwrightError(f"lab: {hostname}: did not start: {last_words(paths)}")

@@ -24,6 +24,7 @@ PACKAGES = {
     "ssh-keygen": "openssh-client",
     "nsenter": "util-linux",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
     "losetup": "util-linux",
     "mkfs.ext4": "e2fsprogs",
 }

@@ -14,7 +14,7 @@ from rigwright.lab import boot, faults, hardware, identity, network
 from rigwright.lab.host import locked, require_tools
 from rigwright.lab.image import ensure_image, has_image
 from rigwright.lab.layout import LabPaths, RigPaths, checked_name, lab_name, lab_root
-from rigwright.lab.mounts import make_disk, mount_rig, remove_tree, unmount_below
+from rigwright.lab.mounts import make_disk, mount_rig, remove_tree, unmount_rig
 from rigwright.lab.process import Process
 from rigwright.lab.snapshots import copy_disk, find_snapshot, has_snapshot, keep_snapshot
 from rigwright.lab.state import Record, load_rig, load_rigs, load_subnet
@@ -137,7 +137,7 @@ class Lab:
             record, process = self._running(rig)
             paths = self.paths.rig(record.name)
             boot.power_off(process, paths)
-            unmount_below(paths.home)
+            unmount_rig(paths)
             try:
                 keep_snapshot(self.paths, record, name)
             finally:
@@ -225,7 +225,7 @@ class Lab:
                 self._remove(paths)
             elif not record.is_up:
                 boot.power_cut(record.process, paths)
-                unmount_below(paths.home)
+                unmount_rig(paths)
 
     def _remove(self, paths: RigPaths) -> None:
         record = load_rig(paths)

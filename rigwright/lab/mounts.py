@@ -70,6 +70,13 @@ def mount_rig(paths: RigPaths, base: Path) -> None:
     run(["mount", "-t", "overlay", "overlay", "-o", layers, paths.root])
 
 
+def unmount_rig(paths: RigPaths) -> None:
+    """Take the rig's `/` apart; its disk image holds all that was written."""
+    if paths.disk in mounts_below(paths.disk):
+        run(["sync", "--file-system", paths.disk])  # unmounting writes it too, unless another namespace has it mounted
+    unmount_below(paths.home)
+
+
 def upper_layer(paths: RigPaths) -> Path:
     """The directory that holds all that differs from the base image."""
     return paths.disk / "upper"

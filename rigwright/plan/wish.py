@@ -79,7 +79,7 @@ class ServiceWish(Strict):
     host: str = Field("127.0.0.1", description="The address to listen on; anything but loopback needs `api_key_file`.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="The TCP port of the HTTP API.")
     context: Annotated[int, Field(ge=256)] | None = Field(
-        None, description="Tokens of context for each slot; by default what the model was trained for, as far as it fits."
+        None, description="Tokens of context for each slot; by default what the model was trained for, if it fits."
     )
     slots: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Requests served at once, each with `context`.")
     cache_type: CacheType = Field("f16", description="The type of the KV cache; q8_0 halves its size.")

@@ -29,14 +29,28 @@ def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
         # An own rootdir: neither the user's pytest settings nor their tests have a say here.
-        command = [sys.executable, "-m", "pytest", "--pyargs", *CHECKS, "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--pyargs",
+            *CHECKS,
+            "-q",
+            "--no-header",
+            "--tb=short",
+            "-p",
+            "no:cacheprovider",
+        ]
         command += ["--rootdir", scratch, "-c", "/dev/null", "--rigs", inventory, "--rig-report", str(report)]
         command += [f"--rig-limit={pattern}" for pattern in limit]
         done = subprocess.run(command, capture_output=as_json, text=True)
         rows = json.loads(report.read_text()) if report.exists() else []
     if done.returncode not in (0, 1):
         said = (done.stderr or done.stdout or "").strip().splitlines() if as_json else []
-        raise RigwrightError("\n".join(line for line in said if line.startswith("ERROR")) or "verify: the checks could not run; see above")
+        raise RigwrightError(
+            "\n".join(line for line in said if line.startswith("ERROR"))
+            or "verify: the checks could not run; see above"
+        )
     counts = Counter(row["outcome"] for row in rows)
     if as_json:
         click.echo(json.dumps({"passed": counts["passed"], "failed": counts["failed"], "checks": rows}, indent=1))

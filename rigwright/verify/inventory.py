@@ -1,4 +1,4 @@
-"""A pyinfra inventory as testinfra hosts. pyinfra itself reads it, in a process of its own: its gevent stays out of pytest."""
+"""A pyinfra inventory as testinfra hosts. pyinfra reads it in a process of its own: its gevent stays out of pytest."""
 
 from __future__ import annotations
 
@@ -38,11 +38,15 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory")
+        raise RigwrightError(
+            f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory"
+        )
     rows = json.loads(done.stdout[done.stdout.index("[") :])
     chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
     if not chosen:
-        raise RigwrightError(f"{inventory}: no rig matches {', '.join(limit) or 'it'}; known are {', '.join(row['name'] for row in rows)}")
+        raise RigwrightError(
+            f"{inventory}: no rig matches {', '.join(limit)}; known are {', '.join(row['name'] for row in rows) or 'none'}"
+        )
     return [
         Target(row["name"], tuple(row["groups"]), row["data"], parse_spec(row["name"], row["data"].get("rig")))
         for row in chosen

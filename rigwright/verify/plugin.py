@@ -23,7 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Our options, in a group of their own."""
     group = parser.getgroup("rigwright", "verify rigs")
     group.addoption("--rigs", metavar="INVENTORY", help="a pyinfra inventory file: check its rigs")
-    group.addoption("--rig-limit", action="append", default=[], metavar="PATTERN", help="a group, or a pattern of rig names")
+    group.addoption(
+        "--rig-limit", action="append", default=[], metavar="PATTERN", help="a group, or a pattern of rig names"
+    )
     group.addoption("--rig-report", metavar="FILE", help="write the outcome of each check as JSON")
 
 

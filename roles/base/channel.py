@@ -1,4 +1,4 @@
-"""Commands that talk while they work: scripts with live progress, uploads that resume, over the connection pyinfra has."""
+"""Commands that talk while they work: scripts with live progress, uploads that resume, over pyinfra's connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from paramiko import Channel, SSHClient, SSHException
-from pyinfra.api import FunctionCommand, Host, State, StringCommand
+from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 from pyinfra.connectors.util import make_unix_command_for_host
 
 from rigwright.units import format_bytes
@@ -80,7 +82,7 @@ class Upload(FunctionCommand):
 
         try:
             source = self.source()
-            if not isinstance(getattr(host.connector, "client", None), SSHClient):
+            if not _has_client(host):
                 return bool(host.put_file(str(source), self.destination, **connector_arguments))
             return self._send(state, host, source, connector_arguments)
         except ClickException as error:
@@ -90,7 +92,8 @@ class Upload(FunctionCommand):
         return False
 
     def _send(self, state: State, host: Host, source: Path, arguments: Any) -> bool:
-        part, total, answer = shlex.quote(self.destination), source.stat().st_size, []
+        part, total = shlex.quote(self.destination), source.stat().st_size
+        answer: list[str] = []
         _run(state, host, f"stat -c %s -- {part} 2>/dev/null || echo 0", arguments, answer.append)
         offset = int(answer[-1]) if answer and answer[-1].isdigit() else 0
         if offset > total:
@@ -102,8 +105,16 @@ class Upload(FunctionCommand):
         said = channel.makefile("r").read().decode("utf-8", "replace").strip()
         if channel.recv_exit_status() == 0:
             return True
-        host.log_styled(f"uploading {self.destination} failed: {said or 'the connection was lost'}; run again, it continues there", fg="red")
+        host.log_styled(
+            f"uploading {self.destination} failed: {said or 'the connection was lost'}; run again, it continues there",
+            fg="red",
+        )
         return False
+
+
+def _has_client(host: Host) -> bool:
+    """Whether pyinfra talks to this host over SSH; its other connectors have no channels."""
+    return isinstance(getattr(host.connector, "client", None), SSHClient)
 
 
 def _nothing() -> None:
@@ -125,9 +136,14 @@ def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
 
 def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
     """A channel that runs `text` in sh with the operation's sudo and environment, standard error mixed in."""
-    plain = {key: value for key, value in arguments.items() if key not in ("_get_pty", "_timeout", "_stdin", "_success_exit_codes")}
+    plain = {
+        key: value
+        for key, value in arguments.items()
+        if key not in ("_get_pty", "_timeout", "_stdin", "_success_exit_codes")
+    }
     command = make_unix_command_for_host(state, host, StringCommand(text), **plain)
-    transport = host.connector.client.get_transport()
+    client: SSHClient = host.connector.client  # type: ignore[attr-defined]  # callers asked _has_client first
+    transport = client.get_transport()
     if transport is None or not transport.is_active():
         raise EOFError("the SSH connection is gone")
     # A rig that vanishes without a word must not hang the run: notice within a minute.
@@ -144,7 +160,7 @@ def _run(
     state: State, host: Host, text: str, arguments: Any, take: Callable[[str], None], stdin: str = ""
 ) -> int | None:
     """Run `text` and hand each line of its output to `take`; the exit code, -1 when the connection was lost."""
-    if not isinstance(getattr(host.connector, "client", None), SSHClient):
+    if not _has_client(host):
         ok, output = host.run_shell_command(StringCommand(text), _stdin=stdin or None, **arguments)
         for line in output.output_lines:
             take(line)

@@ -1,4 +1,4 @@
-"""RigState: all that the roles want to know of a rig, read in one remote command and remembered until something changes."""
+"""RigState: all that the roles want to know of a rig, in one remote command, remembered until something changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from pyinfra.api import FactBase, Host
-from pyinfra.context import ctx_host
+from pyinfra.api import FactBase
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.context import ctx_host, ctx_state
 
 from rigwright.hardware import Disk, Hardware
 from rigwright.roles.base.probe import Probe
@@ -98,13 +100,25 @@ class RigState(FactBase[Rig | None]):
 _memo: WeakKeyDictionary[Host, dict[tuple[object, Probe], Rig]] = WeakKeyDictionary()
 
 
+def current_host() -> Host:
+    """The host that a deploy or an operation runs for."""
+    host: Host = ctx_host.get()
+    return host
+
+
+def current_state() -> State:
+    """The run that the current host is part of."""
+    state: State = ctx_state.get()
+    return state
+
+
 def rig_state(probe: Probe) -> Rig | None:
     """The state of the current host, from memory while nothing changed since it was read in this stage.
 
     What was read while planning is never used while changing: the stage is part of the key. None where the rig did not
     answer; pyinfra has then said why.
     """
-    host: Host = ctx_host.get()
+    host = current_host()
     known = _memo.setdefault(host, {})
     key = (host.state.current_stage, probe)
     if key not in known:
@@ -141,7 +155,9 @@ def read_rig(probe: Probe, lines: list[str]) -> Rig:
         disks={path: disk for path, disk in disks.items() if disk},
         units={str(name): _unit(found) for name, found in answers("unit", probe.units)},
         listeners=_listeners(sections.get("listeners", [])),
-        health={str(url): int(found[0]) for url, found in answers("health", probe.health) if found and found[0].isdigit()},
+        health={
+            str(url): int(found[0]) for url, found in answers("health", probe.health) if found and found[0].isdigit()
+        },
         sections=sections,
     )
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import OperationMeta
-from pyinfra.context import ctx_host
 
 from rigwright import catalogue
 from rigwright.hardware import Hardware
 from rigwright.resources import script
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import Rig, forget, rig_state
+from rigwright.roles.base.facts import Rig, current_host, forget, rig_state
 from rigwright.roles.base.probe import Probe
 
-Commands = Iterator[PyinfraCommand]
+Commands = Generator[PyinfraCommand, None, None]
 P = ParamSpec("P")
 
 STATE_DIRECTORY = "/var/lib/rigwright"
@@ -28,17 +27,16 @@ BUILDER = "rigwright"
 INSTALLED_LIST = f"{STATE_DIRECTORY}/packages.installed"
 
 
-def rig_operation(function: Callable[Concatenate[Rig, P], Commands]) -> Callable[Concatenate[Probe, P], OperationMeta]:
+def rig_operation(function: Callable[Concatenate[Rig, P], Commands]) -> Callable[..., OperationMeta]:
     """An operation that is handed the state of its rig, in place of the probe it is called with.
 
     What is remembered of the rig is dropped around each command: the next operation reads it anew. Nothing is dropped
     while planning, because nothing runs then.
     """
 
-    @operation()
     @wraps(function)
     def with_state(probe: Probe, *args: P.args, **kwargs: P.kwargs) -> Commands:
-        host = ctx_host.get()
+        host = current_host()
         rig = rig_state(probe)
         if rig is None:
             yield from refuse("the rig's state could not be read; see above")
@@ -49,7 +47,9 @@ def rig_operation(function: Callable[Concatenate[Rig, P], Commands]) -> Callable
             yield command
             forget(host)
 
-    return with_state
+    # Any keyword of pyinfra's own (name=, _sudo=) comes on top, which no type can say.
+    decorated: Callable[..., OperationMeta] = operation()(with_state)
+    return decorated
 
 
 def refuse(reason: str) -> Commands:
@@ -91,11 +91,12 @@ def build_packages(hardware: Hardware) -> tuple[str, ...] | None:
 
 def base_probe() -> Probe:
     """What the operations of this module ask."""
-    every = {name for table in catalogue.load("packages")["build"].values() for names in table.values() for name in names}
+    every = {
+        name for table in catalogue.load("packages")["build"].values() for names in table.values() for name in names
+    }
     return Probe(
         packages=tuple(sorted(every)),
         files=(CONFIG_DIRECTORY,),
         disks=(STATE_DIRECTORY, "/opt/rigwright"),
         scripts=(("account", f"getent passwd {BUILDER}"),),
     )
-

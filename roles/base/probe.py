@@ -39,7 +39,8 @@ class Probe:
         """The questions as one POSIX shell script; `rigwright.roles.base.facts` reads its answer."""
         parts = [_PRELUDE]
         if self.packages:
-            parts.append(f"section packages; dpkg-query -W -f='${{db:Status-Abbrev}}|${{Package}}|${{Version}}\\n' {_words(self.packages)} 2>/dev/null")
+            form = "${db:Status-Abbrev}|${Package}|${Version}\\n"
+            parts.append(f"section packages; dpkg-query -W -f='{form}' {_words(self.packages)} 2>/dev/null")
         for index, path in enumerate(self.files):
             parts.append(f"file {index} {shlex.quote(path)}")
         for index, path in enumerate(self.stats):
@@ -54,7 +55,9 @@ class Probe:
             wanted = " or ".join(f"sport = :{port}" for port in self.ports)
             parts.append(f"section listeners; ss -Hltnp '( {wanted} )' 2>/dev/null")
         for index, url in enumerate(self.health):
-            parts.append(f"section health {index}; curl -sm 5 -o /dev/null -w '%{{http_code}}\\n' {shlex.quote(url)} 2>/dev/null")
+            parts.append(
+                f"section health {index}; curl -sm 5 -o /dev/null -w '%{{http_code}}\\n' {shlex.quote(url)} 2>/dev/null"
+            )
         parts += [f"section {name}\n{body}" for name, body in self.scripts]
         return "\n".join([*parts, "section end", "exit 0"])
 
@@ -82,7 +85,7 @@ disk() {
 }
 unit() {
   section unit "$1"
-  systemctl show -p LoadState,ActiveState,SubState,UnitFileState,MainPID,FragmentPath,DropInPaths,Result,NRestarts -- "$2" 2>/dev/null
+  systemctl show -p ActiveState,SubState,UnitFileState,MainPID,FragmentPath,Result -- "$2" 2>/dev/null
   pid=$(systemctl show -P MainPID -- "$2" 2>/dev/null)
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then
     echo "exe=$(readlink "/proc/$pid/exe")"

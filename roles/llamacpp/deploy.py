@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pyinfra.api.deploy import deploy as pyinfra_deploy
-from pyinfra.context import ctx_host
 
 from rigwright.roles.base import operations as base
-from rigwright.roles.base.facts import rig_state
+from rigwright.roles.base.facts import current_host, rig_state
 from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.announce import announce
 from rigwright.roles.llamacpp.brief import current_brief
@@ -21,17 +20,24 @@ def deploy() -> None:
     Raises:
         WrongInventory: before any rig is touched.
     """
-    brief, host = current_brief(), ctx_host.get()
+    brief, host = current_brief(), current_host()
     probe, spec = brief.probe, brief.spec
     # Only what no operation changes is read here: the distribution and the hardware.
     rig = rig_state(probe)
     if rig is None:
-        host.log_styled("its state could not be read: commands must run as root; check the user's sudo rights", fg="red")
+        host.log_styled(
+            "its state could not be read: commands must run as root; check the user's sudo rights", fg="red"
+        )
         host.state.fail_hosts({host})
         return
     announce(host, brief, rig)
     preflight(probe, brief, name="Check that the rig can do it")
-    base.packages(probe, base.build_packages(rig.hardware) or (), install=spec.base.install_packages, name="Install build packages")
+    base.packages(
+        probe,
+        base.build_packages(rig.hardware) or (),
+        install=spec.base.install_packages,
+        name="Install build packages",
+    )
     base.account(probe, name="Create the builder's account")
     for wish in host.loop(spec.services):
         weights(probe, brief.models[wish.name], settings=spec.weights, name=f"Bring {wish.model.file_name}")

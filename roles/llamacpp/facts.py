@@ -17,6 +17,9 @@ from rigwright.roles.llamacpp.unit import current_link, key_path, unit_path
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+OUR_UNITS = ("units", "ls -1 /etc/systemd/system 2>/dev/null | grep '^rigwright-.*\\.service$'")
+
+
 def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) -> Probe:
     """What the llamacpp role asks."""
     names = tuple(wish.name for wish in wishes)
@@ -35,13 +38,12 @@ def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) 
         units=tuple(wish.unit for wish in wishes),
         ports=tuple(wish.port for wish in wishes),
         health=tuple(f"{base_url(wish)}/health" for wish in wishes),
-        scripts=tuple((f"key {wish.name}", f"sha256sum <{key_path(wish)} 2>/dev/null") for wish in wishes if wish.api_key_file)
-        + (("units", "ls -1 /etc/systemd/system 2>/dev/null | grep '^rigwright-.*\\.service$'"),)
-        + (("links", f"readlink {STATE_LINKS} 2>/dev/null"),),
+        scripts=(
+            *((f"key {wish.name}", f"sha256sum <{key_path(wish)} 2>/dev/null") for wish in wishes if wish.api_key_file),
+            OUR_UNITS,
+            ("links", "readlink /opt/rigwright/services/*/current /opt/rigwright/services/*/previous 2>/dev/null"),
+        ),
     )
-
-
-STATE_LINKS = "/opt/rigwright/services/*/current /opt/rigwright/services/*/previous"
 
 
 def base_url(wish: ServiceWish) -> str:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from pyinfra.context import ctx_host, ctx_state
+
 from pyinfra.operations.util.files import generate_color_diff
 
 from rigwright.errors import RigwrightError
-from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
-from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.facts import Rig, current_host, current_state
 from rigwright.roles.base.operations import BUILDER, STATE_DIRECTORY, Commands, refuse, rig_operation
 from rigwright.roles.hardware.facts import cuda_version
 from rigwright.roles.llamacpp.archive import source_tree
 from rigwright.roles.llamacpp.brief import Brief
 from rigwright.roles.llamacpp.facts import (
     base_url,
-    current_link,
     nvcc_path,
     plan_path,
     previous_link,
@@ -30,7 +28,7 @@ from rigwright.roles.llamacpp.facts import (
 from rigwright.roles.llamacpp.plan import plan_rig
 from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, plan_release, uses_cuda
 from rigwright.roles.llamacpp.settings import LlamacppSettings
-from rigwright.roles.llamacpp.unit import key_path, marker_of, render_unit, unit_path
+from rigwright.roles.llamacpp.unit import current_link, key_path, marker_of, render_unit, unit_path
 
 _BUILD_BYTES = {False: 2 << 30, True: 8 << 30}
 
@@ -161,7 +159,7 @@ def prune(rig: Rig, settings: LlamacppSettings) -> Commands:
 
 
 def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str, plan: str) -> bool:
-    """Whether the very process that runs was started from this unit and this release, with these keys, and is healthy."""
+    """Whether the process that runs was started from this unit and release, with these keys, and is healthy."""
     running = rig.units[wish.unit]
     key = rig.files.get(key_path(wish)) if wish.api_key_file else None
     return (
@@ -198,9 +196,9 @@ def switch(wish: ServiceWish, unit: str, release: str, plan: str) -> Script:
 
 def _show_diff(rig: Rig, wish: ServiceWish, unit: str) -> None:
     """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
-    if not ctx_state.get().config.DIFF:
+    if not current_state().config.DIFF:
         return
-    host, path = ctx_host.get(), unit_path(wish)
+    host, path = current_host(), unit_path(wish)
     host.log(f"Will change {path}")
     old = (rig.content(path) or "").splitlines()
     for line in generate_color_diff(old, unit.splitlines()):

@@ -57,4 +57,5 @@ def _service_obstacles(rig: Rig, wish: ServiceWish) -> Iterator[str]:
         yield f"{fragment} provides {wish.unit} and was not written by rigwright; rename the service"
     owner = rig.listeners.get(wish.port)
     if owner and owner[1] != int(running.properties.get("MainPID") or 0):
-        yield f"port {wish.port} is taken by {owner[0]} (pid {owner[1]}); give service {wish.name} another port, or stop that program"
+        taken = f"port {wish.port} is taken by {owner[0]} (pid {owner[1]})"
+        yield f"{taken}; give service {wish.name} another port, or stop that program"

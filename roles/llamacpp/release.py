@@ -35,7 +35,9 @@ class Release:
 
     def manifest(self) -> str:
         """The build as JSON, kept beside it."""
-        return json.dumps({"id": self.id, "identity": self.identity, "options": self.options, "platform": self.platform}, indent=1)
+        return json.dumps(
+            {"id": self.id, "identity": self.identity, "options": self.options, "platform": self.platform}, indent=1
+        )
 
 
 def plan_release(
@@ -73,9 +75,13 @@ def uses_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
     return settings.backend == "cuda" or (settings.backend == "auto" and bool(hardware.usable_gpus))
 
 
-def _cuda_options(settings: LlamacppSettings, hardware: Hardware, cuda_version: str | None, nvcc: str) -> dict[str, str]:
+def _cuda_options(
+    settings: LlamacppSettings, hardware: Hardware, cuda_version: str | None, nvcc: str
+) -> dict[str, str]:
     if cuda_version is None:
-        raise DoesNotFit("GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu")
+        raise DoesNotFit(
+            "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu"
+        )
     own = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
     architectures = settings.cuda_architectures or tuple(sorted(own))
     if not architectures:

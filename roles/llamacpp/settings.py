@@ -47,10 +47,13 @@ class LlamacppSettings(Strict):
         (), description="Compute capabilities to build for, like 86; by default those of the rig's own GPUs."
     )
     cmake_options: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+        Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
     jobs: Annotated[int, Field(ge=1)] | None = Field(None, description="Compiler processes; by default one per CPU.")
-    keep_releases: Annotated[int, Field(ge=2)] = Field(2, description="Builds to keep on the rig, the running one included.")
+    keep_releases: Annotated[int, Field(ge=2)] = Field(
+        2, description="Builds to keep on the rig, the running one included."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -11,8 +11,13 @@ from rigwright.resources import render
 
 SERVICES = "/opt/rigwright/services"
 MARKER = "RIGWRIGHT_UNIT"
-_HEADER = "# Written by rigwright. An edit here is never overwritten but stops the next run: put yours into {unit}.d/*.conf\n"
-_SUM = re.compile(r"\A(?P<header># Written by rigwright\.[^\n]*\n)# sha256 of the rest: (?P<sum>[0-9a-f]{64})\n(?P<rest>.*)\Z", re.DOTALL)
+_HEADER = (
+    "# Written by rigwright. An edit here is never overwritten but stops the next run: put yours into {unit}.d/*.conf\n"
+)
+_SUM = re.compile(
+    r"\A(?P<header># Written by rigwright\.[^\n]*\n)# sha256 of the rest: (?P<sum>[0-9a-f]{64})\n(?P<rest>.*)\Z",
+    re.DOTALL,
+)
 
 
 def unit_path(wish: ServiceWish) -> str:
@@ -72,7 +77,7 @@ def marker_of(unit: str) -> str | None:
 def is_ours(unit: str) -> bool:
     """True for a unit file that we wrote and nobody edited since."""
     found = _SUM.match(unit)
-    return bool(found) and found["sum"] == _digest(found["rest"])
+    return found is not None and found["sum"] == _digest(found["rest"])
 
 
 def was_ours(unit: str) -> bool:

@@ -82,7 +82,8 @@ def test_keys_stay_secret(served: ServiceUnderTest) -> None:
     path = f"/etc/rigwright/{served.wish.name}.key"
     file = served.host.file(path)
     assert (file.mode, file.user) == (0o600, "root")
-    places = f"/proc/{served.pid}/cmdline /proc/{served.pid}/environ /etc/systemd/system/{served.wish.unit} /etc/rigwright/{served.wish.name}.json"
+    process = f"/proc/{served.pid}/cmdline /proc/{served.pid}/environ"
+    places = f"{process} /etc/systemd/system/{served.wish.unit} /etc/rigwright/{served.wish.name}.json"
     assert served.host.run(f"grep -qaFf {path} {places}").rc == 1
     assert served.host.run(f"journalctl -u {served.wish.unit} -o cat --no-pager | grep -qaFf {path}").rc == 1
     assert served.get("/v1/models", key=False)[0] == 401

@@ -8,6 +8,6 @@ accept() {
     fail "$DEST: sha256 is $sum, expected $SHA256; the file was not installed, correct the source or the sum"
   }
 }
-stamp() {
-  printf '%s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")" | write "$STAMP" 644
+stamp() { # stamp [found]
+  printf '%s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")${1:+ $1}" | write "$STAMP" 644
 }

@@ -5,4 +5,4 @@ say "checking ${DEST##*/}, found on the rig"
 sum=$(sha256sum <"$DEST" | cut -d' ' -f1)
 [ -z "$SHA256" ] || [ "$sum" = "$SHA256" ] ||
   fail "$DEST exists with sha256 $sum, expected $SHA256; move it away, it was not touched"
-stamp
+stamp found

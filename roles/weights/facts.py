@@ -13,7 +13,10 @@ from rigwright.roles.weights.settings import WeightsSettings
 
 @dataclass(frozen=True)
 class Stamp:
-    """What was checked once: `sha256 size mtime`. While size and mtime hold, the file is not hashed again."""
+    """What was checked once: `sha256 size mtime`, and `found` where the file was the user's own before us.
+
+    While size and mtime hold, the file is not hashed again.
+    """
 
     sha256: str
     size_bytes: int
@@ -41,7 +44,7 @@ def verified_stamp(rig: Rig, path: str) -> Stamp | None:
     """The stamp of `path`, None where there is none or the file changed since."""
     words = (rig.content(stamp_path(path)) or "").split()
     file = rig.files.get(path)
-    if file is None or len(words) != 3 or not (words[1].isdigit() and words[2].isdigit()):
+    if file is None or len(words) < 3 or not (words[1].isdigit() and words[2].isdigit()):
         return None
     stamp = Stamp(words[0], int(words[1]), int(words[2]))
     return stamp if (stamp.size_bytes, stamp.modified) == (file.size_bytes, file.modified) else None

@@ -43,7 +43,9 @@ def inspect_model(source: ModelSource, settings: WeightsSettings) -> LocalModel:
     model = read_model(path)
     digest = file_sha256(path)
     if source.sha256 and digest != source.sha256:
-        raise UnreadableModel(f"{path}: its sha256 is {digest}, the inventory says {source.sha256}; fetch it again, or correct sha256")
+        raise UnreadableModel(
+            f"{path}: its sha256 is {digest}, the inventory says {source.sha256}; fetch it again, or correct sha256"
+        )
     return LocalModel(source, model, digest, path.stat().st_size)
 
 

@@ -30,7 +30,9 @@ def weights(rig: Rig, local: LocalModel, *, settings: WeightsSettings) -> Comman
         yield Script(script("weights", "accept.sh", "adopt.sh", **target))
         return
     if local.url:
-        yield Script(script("weights", "accept.sh", "download.sh", **target, URL=local.url, RESERVE=settings.reserve_bytes))
+        yield Script(
+            script("weights", "accept.sh", "download.sh", **target, URL=local.url, RESERVE=settings.reserve_bytes)
+        )
         return
     size, part = local.size_bytes or 0, rig.files.get(f"{path}.part")
     needed = size - (part.size_bytes if part else 0) + settings.reserve_bytes

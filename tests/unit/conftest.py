@@ -42,9 +42,10 @@ def encode_value(value: Any) -> bytes:
     return struct.pack("<I", 9) + entries[0][:4] + struct.pack("<Q", len(entries)) + b"".join(e[4:] for e in entries)
 
 
-def encode_header(metadata: Mapping[str, Any], rows: Rows, *, version: int = 3) -> bytes:
-    """A GGUF file up to the start of its tensor data."""
+def encode_header(metadata: Mapping[str, Any], rows: Rows, *, raw: Mapping[str, bytes] | None = None) -> bytes:
+    """A GGUF file up to the start of its tensor data; `raw` are keys whose values are encoded already."""
     keys = b"".join(text(key) + encode_value(value) for key, value in metadata.items())
+    keys += b"".join(text(key) + value for key, value in (raw or {}).items())
     table, offset, count = b"", 0, 0
     for name, shape, kind in rows:
         number, elements, size = TYPES[kind]
@@ -54,7 +55,7 @@ def encode_header(metadata: Mapping[str, Any], rows: Rows, *, version: int = 3) 
             total *= dimension
         offset += -(-total // elements // 32) * 32
         count += 1
-    data = b"GGUF" + struct.pack("<IQQ", version, count, len(metadata)) + keys + table
+    data = b"GGUF" + struct.pack("<IQQ", 3, count, len(metadata) + len(raw or {})) + keys + table
     return data + bytes(-len(data) % 32)
 
 
@@ -115,13 +116,8 @@ def header_35b() -> bytes:
     tokens = struct.pack("<IIQ", 9, 8, 248320) + b"".join(text(f"token{i}") for i in range(248320))
     merges = struct.pack("<IIQ", 9, 8, 247000) + text("h e") * 247000
     kinds = struct.pack("<IIQ", 9, 5, 248320) + bytes(4 * 248320)
-    plain = encode_header(KEYS_35B, rows_35b())
-    extra = text("tokenizer.ggml.tokens") + tokens + text("tokenizer.ggml.token_type") + kinds
-    extra += text("tokenizer.ggml.merges") + merges
-    counts = struct.pack("<Q", len(KEYS_35B) + 3)
-    keys_end = 24 + sum(len(text(key) + encode_value(value)) for key, value in KEYS_35B.items())
-    data = plain[:16] + counts + plain[24:keys_end] + extra + plain[keys_end:].rstrip(b"\0") + bytes(8)
-    return data + bytes(-len(data) % 32)
+    raw = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": merges}
+    return encode_header(KEYS_35B, rows_35b(), raw=raw)
 
 
 @pytest.fixture(scope="session")

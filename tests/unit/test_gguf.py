@@ -129,7 +129,7 @@ def test_reader_leaves_borrowed_caches_out(gguf_header: Encode) -> None:
     assert read_bytes(gguf_header({**DENSE, "llama.attention.shared_kv_layers": 1}, [])).kv_heads == (2, 0)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_reader_survives_any_damage(gguf_header: Encode, data: st.DataObject) -> None:
     """Whatever bytes change, the reader returns a model or raises UnreadableModel, nothing else."""
@@ -145,7 +145,7 @@ def test_reader_survives_any_damage(gguf_header: Encode, data: st.DataObject) ->
         assert "\n" not in error.message
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 @example(struct.pack("<QIIQ", 0, 9, 10, 2**64 - 1))
 @example(struct.pack("<QIIQ", 0, 9, 8, 2**64 - 1))

@@ -1,0 +1,48 @@
+# What CI runs is what you run: every target sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+HOST_PACKAGES := systemd-container mmdebstrap nftables iproute2 openssh-client debian-archive-keyring e2fsprogs git
+export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
+export PYINFRA_PROGRESS ?= off
+
+.PHONY: demo test test-fast check golden bench-converge host clean
+
+demo: .venv/ready host  ## a virtual rig becomes an LLM server
+	rigwright lab up
+	rigwright tiny-model models/tiny.gguf
+	pyinfra -y inventories/lab.py deploys/llamacpp.py
+	rigwright lab exec rig1 -- curl -sS http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \
+	  -d '{"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 16}'
+	@echo
+	rigwright verify inventories/lab.py
+	@echo "It goes on serving at http://127.0.0.1:8080 on rig1: rigwright lab ssh rig1. 'make clean' takes it away."
+
+test: .venv/ready host  ## everything, on real virtual rigs
+	pytest
+
+test-fast: .venv/ready  ## no rigs, seconds
+	pytest -m "not lab and not packaging"
+
+check: .venv/ready  ## style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+golden: .venv/ready  ## renew the recorded plans and units, then read the diff
+	pytest tests/golden --renew-golden
+
+bench-converge: .venv/ready host  ## a second run without changes, ours against Ansible
+	$(BIN)/python tests/bench/converge.py
+
+host:  ## what a lab needs from the distribution
+	@missing=; for p in $(HOST_PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; fi
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:  ## the lab goes, and what was built
+	-[ ! -x $(BIN)/rigwright ] || rigwright lab down
+	rm -rf .venv build dist models .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,61 @@
+"""The way out: everything that rigwright put on a rig goes, everything else stays."""
+
+from __future__ import annotations
+
+from pyinfra.api.deploy import deploy as pyinfra_deploy
+
+from rigwright.resources import script
+from rigwright.roles.base.channel import Script
+from rigwright.roles.base.facts import Rig, current_host
+from rigwright.roles.base.operations import (
+    BUILDER,
+    CONFIG_DIRECTORY,
+    INSTALLED_LIST,
+    STATE_DIRECTORY,
+    Commands,
+    rig_operation,
+)
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.hardware.facts import SECTIONS
+from rigwright.roles.llamacpp.facts import OUR_UNITS
+
+_TRACES = (CONFIG_DIRECTORY, STATE_DIRECTORY, "/opt/rigwright")
+_PROBE = Probe(
+    files=_TRACES,
+    scripts=(OUR_UNITS, *SECTIONS),
+)
+
+
+@rig_operation
+def remove_everything(rig: Rig, *, weights: bool, packages: bool) -> Commands:
+    """Stop and remove services, releases, keys and the builder's account.
+
+    + weights: also the model files, which may have taken hours to download
+    + packages: also the packages that came with ours and that nothing else needs
+    """
+    if not rig.sections.get("units") and not any(rig.files.get(path) for path in _TRACES):
+        return
+    yield Script(
+        script(
+            "llamacpp",
+            "remove.sh",
+            BUILDER=BUILDER,
+            STATE=STATE_DIRECTORY,
+            CONFIG=CONFIG_DIRECTORY,
+            RECORD=INSTALLED_LIST,
+            WEIGHTS="yes" if weights else "",
+            PACKAGES="yes" if packages else "",
+        )
+    )
+
+
+@pyinfra_deploy("Remove", data_defaults={"remove_weights": False, "remove_packages": True})
+def remove() -> None:
+    """Give the rig back as it was; `--data remove_weights=true` takes the model files too."""
+    data = current_host().data
+    remove_everything(
+        _PROBE,
+        weights=bool(data.remove_weights),
+        packages=bool(data.remove_packages),
+        name="Remove rigwright from the rig",
+    )

@@ -1,0 +1,48 @@
+# Takes away what rigwright brought. A unit or a model file that is not ours stays, and is named.
+lock
+for file in /etc/systemd/system/rigwright-*.service; do
+  [ -e "$file" ] || continue
+  head -n1 "$file" | grep -q '^# Written by rigwright' || { say "$file is not ours, it stays"; continue; }
+  unit=${file##*/}
+  systemctl disable -q --now "$unit" 2>/dev/null || :
+  systemctl reset-failed "$unit" 2>/dev/null || :
+  rm -f "$file"
+  rm -rf "/var/cache/private/${unit%.service}" "/var/cache/${unit%.service}"
+  say "${unit} removed"
+done
+for unit in $(systemctl list-units --all --plain --no-legend 'rigwright-build-*' 'rigwright-download-*' | awk '{ print $1 }'); do
+  systemctl stop "$unit" 2>/dev/null || :
+  systemctl reset-failed "$unit" 2>/dev/null || :
+done
+systemctl daemon-reload
+if [ -n "$WEIGHTS" ]; then
+  # Every file with a stamp was brought by us, wherever rig.weights.directory put it; what was found there stays.
+  find / -xdev -name '.*.rigwright' -type f 2>/dev/null | while read -r stamp; do
+    name=${stamp##*/.}
+    if grep -q ' found$' "$stamp"; then rm -f -- "$stamp"; continue; fi
+    rm -f -- "$stamp" "${stamp%/*}/${name%.rigwright}" "${stamp%/*}/${name%.rigwright}.part"
+  done
+  rmdir "$STATE/weights" 2>/dev/null || :
+fi
+installed=$(cat "$RECORD" 2>/dev/null || :)
+if [ -n "$PACKAGES" ] && [ -n "$installed" ]; then
+  # Only what came with us and what nothing else needs by now: apt itself decides what is needed.
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086 # names, one word each
+  apt-mark -qq auto $installed >/dev/null 2>&1 || :
+  gone=$(apt-get -s autoremove 2>/dev/null | awk '$1 == "Remv" { print $2 }' | sort | comm -12 - "$RECORD")
+  if [ -n "$gone" ]; then
+    say "removing $(echo "$gone" | wc -w) packages"
+    # shellcheck disable=SC2086
+    apt-get -qq -y -o DPkg::Lock::Timeout=600 purge $gone >/dev/null 2>&1 </dev/null || why "apt-get purge failed; run apt-get autoremove on the rig"
+  fi
+fi
+created=$STATE/account.created
+rm -rf /opt/rigwright "$CONFIG"
+if [ -e "$created" ]; then userdel "$BUILDER" 2>/dev/null || :; fi
+if [ -n "$(ls -A "$STATE/weights" 2>/dev/null)" ]; then
+  find "$STATE" -mindepth 1 -maxdepth 1 ! -name weights -exec rm -rf {} +
+  say "model files stay in $STATE/weights; --data remove_weights=true takes them too"
+else
+  rm -rf "$STATE"
+fi

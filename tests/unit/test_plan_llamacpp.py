@@ -1,0 +1,316 @@
+"""From a wish and a rig to the flags of llama-server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rigwright.errors import DoesNotFit, WrongSpec
+from rigwright.hardware import Hardware
+from rigwright.models import Model, read_model
+from rigwright.plan.engines.llamacpp import Request, plan_service, plan_services
+from rigwright.plan.service import ServicePlan
+from rigwright.plan.wish import ServiceWish
+from rigwright.units import GIB, parse_bytes
+
+Rig = Callable[..., Hardware]
+
+
+def wish(**keys: Any) -> ServiceWish:
+    return ServiceWish(**{"name": "chat", "model": "./m.gguf", **keys})
+
+
+def plan(hardware: Hardware, model: Model | None, **keys: Any) -> ServicePlan:
+    return plan_service(hardware, wish(**keys), model=model, weights_path="/w/m.gguf")
+
+
+def flag(result: ServicePlan, name: str) -> str | None:
+    """The value of a flag that must be there."""
+    (found,) = [flag for flag in result.flags if flag.name == name]
+    return found.value
+
+
+def names(result: ServicePlan) -> set[str]:
+    return {flag.name for flag in result.flags}
+
+
+@pytest.fixture(scope="session")
+def hybrid(tiny_hybrid: Path) -> Model:
+    return read_model(tiny_hybrid)
+
+
+@pytest.fixture(scope="session")
+def dense(tiny_dense: Path) -> Model:
+    return read_model(tiny_dense)
+
+
+def test_cpu_plan_is_this(rig: Rig, hybrid: Model) -> None:
+    """A rig without GPUs serves the tiny model with exactly these arguments."""
+    # fmt: off
+    assert plan(rig(ram=8), hybrid, context=4000, slots=2, port=9000, cache_type="q8_0").argv == (
+        "--model", "/w/m.gguf",
+        "--alias", "chat",
+        "--host", "127.0.0.1",
+        "--port", "9000",
+        "--ctx-size", "8192",
+        "--parallel", "2",
+        "--flash-attn", "on",
+        "--cache-type-k", "q8_0",
+        "--cache-type-v", "q8_0",
+        "--cache-ram", "1536",
+        "--device", "none",
+        "--fit", "off",
+        "--threads", "7",
+        "--load-mode", "mmap",
+        "--jinja",
+        "--metrics",
+        "--no-webui",
+    )
+    # fmt: on
+
+
+def test_context_is_that_of_a_slot(rig: Rig, hybrid: Model) -> None:
+    """The plan names the tokens of each slot, rounded up to 256 as llama-server does."""
+    result = plan(rig(), hybrid, context=4000, slots=2)
+    assert (result.context_tokens, result.slots) == (4096, 2)
+
+
+def test_gpu_plan_sees_one_gpu_by_uuid(rig: Rig, model_35b: Model) -> None:
+    """A model that fits goes to one GPU whole; the process sees no other."""
+    result = plan(rig(24), model_35b)
+    assert (result.device, result.gpu_uuid) == ("GPU 0 (RTX)", "GPU-0")
+    assert result.environment == (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", "GPU-0"))
+    assert [flag(result, name) for name in ("--device", "--n-gpu-layers", "--fit")] == ["CUDA0", "all", "off"]
+    assert "--n-cpu-moe" not in names(result)
+
+
+def test_auto_takes_the_first_gpu_that_holds_it_whole(rig: Rig, model_35b: Model) -> None:
+    """A 16 GiB card cannot hold 20 GiB of weights, the 24 GiB card after it can."""
+    assert plan(rig(16, 24, 48), model_35b).gpu_uuid == "GPU-1"
+
+
+def test_mixture_leaves_the_fewest_experts_in_ram(rig: Rig, model_35b: Model) -> None:
+    """On 12 GiB the fewest layers that make it fit give up their experts: with one less it would not fit."""
+    result = plan(rig(12), model_35b, context=32768)
+    layers = int(flag(result, "--n-cpu-moe") or 0)
+    offered = 12 * GIB - 512 * 1024**2
+    one_layer = 256 * 512 * 2048 * (144 + 144 + 176) // 256
+    assert result.memory and result.memory.gpu_bytes <= offered < result.memory.gpu_bytes + one_layer
+    assert 20 < layers < 30 and flag(result, "--n-gpu-layers") == "all" and flag(result, "--load-mode") == "none"
+
+
+def test_dense_model_puts_the_layers_that_fit_on_the_gpu(rig: Rig, dense: Model) -> None:
+    """A dense model splits by layers; llama-server counts the output as one more."""
+    big = replace(dense, tensors=tuple(one._replace(size_bytes=one.size_bytes * 1000) for one in dense.tensors))
+    # 4 layers of 0.78 GiB and two ends of 0.08; 0.3 GiB of CUDA context and 0.16 of compute leave room for two
+    result = plan(rig(2.75), big, context=4096)
+    assert (flag(result, "--n-gpu-layers"), result.gpu_uuid) == ("3", "GPU-0")
+
+
+def test_auto_falls_back_to_the_cpu(rig: Rig, model_35b: Model) -> None:
+    """A GPU too small for a single layer is left alone."""
+    result = plan(rig(1, ram=64), model_35b)
+    assert (result.device, result.environment, flag(result, "--device")) == ("CPU", (), "none")
+
+
+def test_silent_gpu_is_called_out(rig: Rig, hybrid: Model) -> None:
+    """Without a driver the plan is for the CPU, and says loudly which GPU lies idle."""
+    result = plan(rig(24, has_driver=False), hybrid)
+    assert result.device == "CPU"
+    assert "A GPU IS NOT USED" in str(result.reasons[0]) and "0000:01:00.0" in str(result.reasons[0])
+
+
+def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
+    """Who asks for the CPU gets it without a warning."""
+    result = plan(rig(24, has_driver=False), hybrid, gpu="none")
+    assert [str(reason) for reason in result.reasons] == ["CPU: the inventory says gpu: none"]
+
+
+@pytest.mark.parametrize(
+    ("vram", "has_driver", "message"),
+    [
+        ((24,), True, "services.chat: there is no usable GPU 3; use GPU 0 (RTX), or gpu: auto"),
+        ((24,), False, "no driver answers for GPU 0000:01:00.0 (10de:2204); run deploys/nvidia.py first"),
+        ((), True, "services.chat: there is no usable GPU 3, this rig has none; set gpu to none or auto"),
+    ],
+)
+def test_wrong_gpu_is_refused(rig: Rig, hybrid: Model, vram: tuple[int, ...], has_driver: bool, message: str) -> None:
+    """A GPU by number must be there and answer; the message names those that do."""
+    with pytest.raises(DoesNotFit) as error:
+        plan(rig(*vram, has_driver=has_driver), hybrid, gpu=3)
+    assert error.value.message.endswith(message)
+
+
+def test_default_context_is_what_was_trained(rig: Rig, hybrid: Model) -> None:
+    """With room, a service gets the context that its model was trained for."""
+    assert plan(rig(), hybrid).context_tokens == 32768
+
+
+def test_default_context_shrinks_to_fit_whole(rig: Rig, model_35b: Model) -> None:
+    """Rather a shorter context with the whole model on the GPU: 22.9 of 23.5 GiB at 98304 tokens on a 24 GiB card."""
+    assert plan(rig(24), model_35b).context_tokens == 131072
+    assert plan(rig(23), model_35b).context_tokens < 131072
+    assert "--n-cpu-moe" not in names(plan(rig(23), model_35b))
+
+
+def test_unread_header_leaves_placement_to_the_server(rig: Rig) -> None:
+    """Without a header nothing is reckoned: 8192 tokens, --fit on, no placement, and the plan says why."""
+    result = plan(rig(24), None)
+    assert (flag(result, "--ctx-size"), flag(result, "--fit"), result.memory) == ("8192", "on", None)
+    assert not {"--n-gpu-layers", "--n-cpu-moe"} & names(result)
+    assert "header of the model could not be read" in str(result.reasons[-1])
+
+
+def test_no_fit_names_need_offer_and_a_remedy(rig: Rig, model_35b: Model) -> None:
+    """The refusal has real numbers."""
+    with pytest.raises(DoesNotFit) as error:
+        plan(rig(ram=26), model_35b, context=262144)
+    assert error.value.message == (
+        "services.chat: Qwen3.5-35B-A3B needs 27.9 GiB at 262144 tokens × 1 slot, this rig offers 23.7 GiB of RAM; "
+        "lower context to 98304"
+    )
+
+
+@pytest.mark.parametrize(("vram", "ram"), [((), 24), ((), 26), ((12,), 12), ((8,), 18)])
+def test_remedies_really_help(rig: Rig, model_35b: Model, vram: tuple[int, ...], ram: int) -> None:
+    """What a refusal suggests makes the plan succeed."""
+    hardware, keys = rig(*vram, ram=ram), {"context": 262144, "slots": 4}
+    with pytest.raises(DoesNotFit) as error:
+        plan(hardware, model_35b, **keys)
+    remedies = re.findall(r"(?:lower|set) (context|slots|cache_type) to (\w+)", error.value.message)
+    assert remedies
+    for key, value in remedies:
+        assert plan(hardware, model_35b, **(keys | {key: int(value) if value.isdecimal() else value}))
+
+
+def test_hopeless_rig_is_told_how_small_a_file_must_be(rig: Rig, model_35b: Model) -> None:
+    """Where no setting helps, the message says what size would."""
+    with pytest.raises(DoesNotFit) as error:
+        plan(rig(ram=16), model_35b)
+    size = re.search(r"choose a smaller file, of at most (.*)", error.value.message)
+    assert size and 12 * GIB < parse_bytes(size[1]) < 15 * GIB
+
+
+def test_own_flags_win(rig: Rig, hybrid: Model) -> None:
+    """The inventory's flags replace, add and drop; each says what it overrode."""
+    result = plan(
+        rig(), hybrid, flags={"--threads": 3, "--temp": 0.6, "--metrics": None, "--webui": True, "--slots": False}
+    )
+    assert result.argv[-5:] == ("--threads", "3", "--temp", "0.6", "--webui")
+    assert not {"--metrics", "--no-webui", "--slots"} & names(result)
+    because = {one.name: one.reason.because for one in result.flags}
+    assert because["--threads"] == "the inventory says so instead of --threads 7"
+    assert "no --metrics: the inventory drops it in flags" in map(str, result.reasons)
+
+
+def test_own_flags_are_reckoned_with(rig: Rig, model_35b: Model) -> None:
+    """Context, slots and cache types given as flags count for memory."""
+    flags = {"--ctx-size": 65536, "--parallel": 2, "--cache-type-k": "q8_0", "--cache-type-v": "q8_0"}
+    result = plan(rig(24), model_35b, flags=flags)
+    same = plan(rig(24), model_35b, context=32768, slots=2, cache_type="q8_0")
+    assert (result.context_tokens, result.slots, result.memory) == (32768, 2, same.memory)
+    assert flag(result, "--flash-attn") == "on"
+
+
+def test_own_placement_is_kept_even_when_it_seems_too_large(rig: Rig, model_35b: Model) -> None:
+    """The user's placement wins, with a warning."""
+    result = plan(rig(12), model_35b, flags={"--n-cpu-moe": 5})
+    assert flag(result, "--n-cpu-moe") == "5"
+    assert any("LIKELY TO RUN OUT OF MEMORY" in reason.choice for reason in result.reasons)
+
+
+def test_tensor_overrides_are_left_alone(rig: Rig, model_35b: Model) -> None:
+    """With --override-tensor the inventory places the model: all layers go to the GPU, and memory is not checked."""
+    result = plan(rig(12), model_35b, flags={"--override-tensor": "exps=CPU"})
+    assert (flag(result, "--n-gpu-layers"), flag(result, "--fit"), result.memory) == ("all", "off", None)
+
+
+def test_fit_and_placement_exclude_each_other(rig: Rig, model_35b: Model) -> None:
+    """Who turns --fit on gets no placement of ours."""
+    result = plan(rig(12), model_35b, flags={"--fit": "on"})
+    assert flag(result, "--fit") == "on" and "--n-gpu-layers" not in names(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "keys", "message"),
+    [
+        ({}, {"context": 65536}, "context 65536 is more than the 32768 tokens that tiny-qwen35moe was trained for"),
+        ({"split_count": 3}, {}, "comes in 3 parts, and only one is named; join them with llama-gguf-split"),
+        ({"key_length": 80}, {"cache_type": "q8_0"}, "cache type q8_0 needs heads in blocks of 32"),
+        ({}, {"flags": {"--ctx-size": "big"}}, "--ctx-size is 'big'; give a whole number"),
+    ],
+)
+def test_wish_that_contradicts_its_model_is_refused(
+    rig: Rig, hybrid: Model, change: dict[str, int], keys: dict[str, Any], message: str
+) -> None:
+    """What llama-server would refuse after a long load, the plan refuses at once."""
+    with pytest.raises(WrongSpec) as error:
+        plan(rig(), replace(hybrid, **change), **keys)
+    assert message in error.value.message
+
+
+def test_api_key_is_a_file(rig: Rig, hybrid: Model) -> None:
+    """Keys reach llama-server as a file, never as an argument."""
+    result = plan_service(
+        rig(), wish(host="0.0.0.0", api_key_file="keys"), model=hybrid, weights_path="/w", api_key_path="/etc/k"
+    )
+    assert flag(result, "--api-key-file") == "/etc/k" and "--api-key" not in names(result)
+
+
+def test_services_share_a_rig(rig: Rig, model_35b: Model, hybrid: Model) -> None:
+    """A second large service takes the second GPU, and a third finds no room."""
+    hardware = rig(24, 24, ram=20)
+    requests = [Request(wish(name=name), model_35b, "/w") for name in ("one", "two", "three")]
+    assert [one.gpu_uuid for one in plan_services(hardware, requests[:2])] == ["GPU-0", "GPU-1"]
+    with pytest.raises(DoesNotFit, match=r"^services\.three: "):
+        plan_services(hardware, requests)
+
+
+def test_unknown_service_keeps_its_gpu_to_itself(rig: Rig, hybrid: Model) -> None:
+    """A service that could not be reckoned leaves nothing of its GPU to the next."""
+    first, second = plan_services(
+        rig(24), [Request(wish(name="one"), None, "/w"), Request(wish(name="two"), hybrid, "/w")]
+    )
+    assert (first.gpu_uuid, second.gpu_uuid) == ("GPU-0", None)
+
+
+def test_plan_survives_json(rig: Rig, model_35b: Model) -> None:
+    """A plan written as JSON reads back equal."""
+    result = plan(rig(12), model_35b)
+    assert ServicePlan.model_validate_json(result.model_dump_json()) == result
+
+
+def test_every_flag_has_a_reason(rig: Rig, model_35b: Model) -> None:
+    """Each flag's reason names the flag as it will be given."""
+    for one in plan(rig(12), model_35b, cache_type="q8_0").flags:
+        assert one.reason.choice == " ".join(filter(None, (one.name, one.value)))
+        assert one.reason.because
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    vram=st.lists(st.integers(1, 96), max_size=3),
+    ram=st.integers(2, 128),
+    context=st.sampled_from([None, 4096, 32768, 262144]),
+    slots=st.integers(1, 8),
+    cache_type=st.sampled_from(["f16", "q8_0", "q4_0"]),
+)
+def test_plan_never_promises_more_than_the_rig_has(
+    rig: Rig, model_35b: Model, vram: list[int], ram: int, context: int | None, slots: int, cache_type: str
+) -> None:
+    """A plan fits the GPU it names and the RAM beside it, or there is none."""
+    hardware = rig(*vram, ram=ram)
+    try:
+        result = plan(hardware, model_35b, context=context, slots=slots, cache_type=cache_type)
+    except DoesNotFit:
+        return
+    memory = result.memory
+    room = next((gpu.vram_bytes or 0 for gpu in hardware.gpus if gpu.uuid == result.gpu_uuid), 0)
+    assert memory and memory.gpu_bytes <= room and memory.ram_bytes <= hardware.ram_bytes
