@@ -45,7 +45,7 @@ def parse_spec(rig: str, data: object) -> RigSpec:
     """The `rig` data of the host called `rig` as a RigSpec.
 
     Raises:
-        WrongSpec: a line for each thing that is wrong: `rig1: rig.services.0.contxt: unknown key; did you mean context?`
+        WrongSpec: a line for each thing that is wrong: `rig1: rig.contxt: unknown key; did you mean context?`
     """
     if data is None:
         raise WrongSpec(f"{rig}: rig: missing; give the host data a key `rig` with at least one service")

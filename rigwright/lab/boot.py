@@ -14,7 +14,7 @@ from pathlib import Path
 from rigwright.errors import RigwrightError
 from rigwright.lab.host import SEARCH_PATH, run
 from rigwright.lab.layout import LabPaths, RigPaths
-from rigwright.lab.mounts import mounts_below, upper_layer
+from rigwright.lab.mounts import upper_layer
 from rigwright.lab.network import bridge, remove_link
 from rigwright.lab.process import Process, first_inside, kill_all, living_on
 from rigwright.lab.wish import Rig
@@ -24,6 +24,7 @@ POWER_OFF_SECONDS = 30
 # Source: systemd(1), "Signals": the one that pid 1 takes for `systemctl poweroff`.
 POWER_BUTTON = signal.SIGRTMIN + 3
 NSPAWN_RUNTIME = Path("/run/systemd/nspawn")
+CARRY = Path(__file__).with_name("carry.sh")
 
 
 def machine(paths: RigPaths) -> str:
@@ -50,12 +51,8 @@ def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
         "--timezone=off",
         f"--bind={lab.ccache}:/var/cache/ccache",
     ]  # fmt: skip
-    # In a mount namespace without the other rigs: their disks would stay in use for as long as this one runs.
-    others = [point for point in mounts_below(lab.shared) if not point.is_relative_to(paths.home)]
-    alone = "".join(f"umount --lazy {shlex.quote(str(point))}\n" for point in others)
-    # With --keep-unit a rig that reboots itself ends with 133: whoever started it has to start it again.
-    loop = f"{alone}while {shlex.join(argv)}; [ $? -eq 133 ]; do :; done"
-    carrier = shlex.join(["unshare", "--mount", "--propagation=private", "sh", "-c", loop])
+    namespace = ["unshare", "--mount", "--propagation=private"]
+    carrier = shlex.join([*namespace, "sh", str(CARRY), str(lab.home.parent), str(paths.home), *argv])
     # The outer shell ends at once, so that pid 1 and not this process has to reap the rig one day.
     line = f"{carrier} </dev/null >{shlex.quote(str(paths.console))} 2>&1 & echo $!"
     remove_link(link(paths))

@@ -78,6 +78,10 @@ class MemoryEstimate(Strict):
         """The same with one use more."""
         return MemoryEstimate(parts=(*self.parts, MemoryPart(name=name, place=place, size_bytes=size_bytes)))
 
+    def without_part(self, name: str) -> MemoryEstimate:
+        """The same without the uses of that name."""
+        return MemoryEstimate(parts=tuple(part for part in self.parts if part.name != name))
+
 
 def estimate_memory(model: Model, load: Load, placement: Placement) -> MemoryEstimate:
     """The memory of one service; with no layer on the GPU everything is RAM."""

@@ -19,17 +19,18 @@ _OFFLOAD_TOKENS = 32768
 
 
 class Taken(NamedTuple):
-    """What earlier services on the rig have been given: bytes of RAM, and of each GPU by UUID."""
+    """What the other services on the rig have: bytes of RAM, and of each GPU by UUID; later ones will need RAM too."""
 
     ram_bytes: int = 0
     gpu_bytes: Mapping[str, int] = {}
+    later_ram_bytes: int = 0
 
     def plus(self, uuid: str | None, memory: MemoryEstimate) -> Taken:
         """The same after one service more."""
         gpus = dict(self.gpu_bytes)
         if uuid:
             gpus[uuid] = gpus.get(uuid, 0) + memory.gpu_bytes
-        return Taken(self.ram_bytes + memory.ram_bytes, gpus)
+        return self._replace(ram_bytes=self.ram_bytes + memory.ram_bytes, gpu_bytes=gpus)
 
 
 class Site(NamedTuple):

@@ -49,6 +49,9 @@ def _remedies(model: Model, load: Load, site: Site) -> list[str]:
         found.append(f"lower slots to {slots}")
     if found:
         return found
+    both = (tokens for tokens in contexts(model) if helps(load._replace(context_tokens=tokens, slots=1)))
+    if load.slots > 1 and (tokens := next(both, None)):
+        return [f"lower slots to 1 and context to {tokens}"]
     least = load._replace(context_tokens=contexts(model)[-1], slots=1)
     place = Placement(model.main_layers if site.gpu else 0)
     beside = estimate_memory(model, least, place).total_bytes - model.weights_bytes

@@ -44,9 +44,8 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
     rows = json.loads(done.stdout[done.stdout.index("[") :])
     chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
     if not chosen:
-        raise RigwrightError(
-            f"{inventory}: no rig matches {', '.join(limit)}; known are {', '.join(row['name'] for row in rows) or 'none'}"
-        )
+        known = ", ".join(row["name"] for row in rows) or "none"
+        raise RigwrightError(f"{inventory}: no rig matches {', '.join(limit)}; known are {known}")
     return [
         Target(row["name"], tuple(row["groups"]), row["data"], parse_spec(row["name"], row["data"].get("rig")))
         for row in chosen

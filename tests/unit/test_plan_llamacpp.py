@@ -184,10 +184,10 @@ def test_remedies_really_help(rig: Rig, model_35b: Model, vram: tuple[int, ...],
     hardware, keys = rig(*vram, ram=ram), {"context": 262144, "slots": 4}
     with pytest.raises(DoesNotFit) as error:
         plan(hardware, model_35b, **keys)
-    remedies = re.findall(r"(?:lower|set) (context|slots|cache_type) to (\w+)", error.value.message)
-    assert remedies
-    for key, value in remedies:
-        assert plan(hardware, model_35b, **(keys | {key: int(value) if value.isdecimal() else value}))
+    for remedy in error.value.message.rpartition("; ")[2].split(" or "):
+        changes = re.findall(r"(context|slots|cache_type) to (\w+)", remedy)
+        assert changes
+        assert plan(hardware, model_35b, **(keys | {key: int(v) if v.isdecimal() else v for key, v in changes}))
 
 
 def test_hopeless_rig_is_told_how_small_a_file_must_be(rig: Rig, model_35b: Model) -> None:
@@ -273,6 +273,16 @@ def test_services_share_a_rig(rig: Rig, model_35b: Model, hybrid: Model) -> None
         plan_services(hardware, requests)
 
 
+def test_prompt_caches_make_room_for_later_services(rig: Rig, model_35b: Model) -> None:
+    """The first service's cache takes only what the second does not need."""
+    hardware = rig(48, ram=26)
+    wishes = wish(name="one"), wish(name="two", gpu="none", context=4096)
+    first, second = plan_services(hardware, [Request(one, model_35b, "/w") for one in wishes])
+    assert int(flag(first, "--cache-ram") or 0) < 1024
+    assert second.memory and first.memory
+    assert first.memory.ram_bytes + second.memory.ram_bytes <= hardware.ram_bytes
+
+
 def test_unknown_service_keeps_its_gpu_to_itself(rig: Rig, hybrid: Model) -> None:
     """A service that could not be reckoned leaves nothing of its GPU to the next."""
     first, second = plan_services(
@@ -314,3 +324,11 @@ def test_plan_never_promises_more_than_the_rig_has(
     memory = result.memory
     room = next((gpu.vram_bytes or 0 for gpu in hardware.gpus if gpu.uuid == result.gpu_uuid), 0)
     assert memory and memory.gpu_bytes <= room and memory.ram_bytes <= hardware.ram_bytes
+
+
+def test_every_flag_exists(rig: Rig, model_35b: Model, dense: Model) -> None:
+    """The pinned llama-server knows each flag that a plan can hold."""
+    known = (Path(__file__).parent / "data/llama-server-flags.txt").read_text().split("\n")
+    big = replace(dense, tensors=tuple(one._replace(size_bytes=one.size_bytes * 1000) for one in dense.tensors))
+    plans = [plan(rig(12), model_35b, cache_type="q8_0"), plan(rig(2.75), big), plan(rig(24), None), plan(rig(), None)]
+    assert {name for one in plans for name in names(one)} - set(known) == set()

@@ -12,18 +12,16 @@ from rigwright.errors import DoesNotFit, WrongSpec
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
-from rigwright.plan.engines.llamacpp_flags import Decision, flags_of
+from rigwright.plan.engines.llamacpp_decision import PROMPT_CACHE, Decision, decide
+from rigwright.plan.engines.llamacpp_flags import flags_of
 from rigwright.plan.engines.llamacpp_overrides import Overrides, apply_overrides
-from rigwright.plan.memory import Load, MemoryEstimate, Placement, estimate_memory, padded
-from rigwright.plan.placement import Fit, Site, Taken, choose_gpu, fit_any, offered_vram_bytes, site_of
+from rigwright.plan.memory import MemoryEstimate, padded
+from rigwright.plan.placement import Taken
 from rigwright.plan.reasons import Reason
-from rigwright.plan.refusal import does_not_fit, gpu_label
+from rigwright.plan.refusal import gpu_label
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
-from rigwright.units import MIB, format_bytes
 
-_BLIND_CONTEXT_TOKENS = 8192
-_MAX_CACHE_MIB, _CACHE_STEP_MIB = 8192, 256
 _NOTHING_TAKEN = Taken()
 
 
@@ -43,20 +41,28 @@ def plan_services(hardware: Hardware, requests: Sequence[Request]) -> tuple[Serv
         DoesNotFit: a service does not fit beside the earlier ones.
         WrongSpec: a wish contradicts its model.
     """
+    bare = _plan_each(hardware, requests, needs=())
+    needs = [plan.memory.without_part(PROMPT_CACHE).ram_bytes if plan.memory else 0 for plan in bare]
+    return tuple(_plan_each(hardware, requests, needs=needs))
+
+
+def _plan_each(hardware: Hardware, requests: Sequence[Request], *, needs: Sequence[int]) -> list[ServicePlan]:
+    """Plans in order. Without `needs`, the RAM of each, prompt caches count for nothing: they take what is left."""
     plans: list[ServicePlan] = []
     taken = Taken()
-    for request in requests:
+    for position, request in enumerate(requests):
         plan = plan_service(
             hardware,
             request.wish,
             model=request.model,
             weights_path=request.weights_path,
             api_key_path=request.api_key_path,
-            taken=taken,
+            taken=taken._replace(later_ram_bytes=sum(needs[position + 1 :])),
         )
-        taken = _taken_after(plan, hardware, taken)
+        memory = _accounted(plan, hardware)
+        taken = taken.plus(plan.gpu_uuid, memory if needs else memory.without_part(PROMPT_CACHE))
         plans.append(plan)
-    return tuple(plans)
+    return plans
 
 
 def plan_service(
@@ -78,7 +84,7 @@ def plan_service(
     gpu = _wished_gpu(hardware, wish)
     if model:
         _check(wish, model, overrides)
-    decision = _decide(hardware, wish, model, gpu, taken, overrides)
+    decision = decide(hardware, wish, model, gpu, taken, overrides)
     own = flags_of(wish, decision, hardware.cpu, weights_path=weights_path, api_key_path=api_key_path)
     flags, notes = apply_overrides(own, wish.flags)
     return ServicePlan(
@@ -131,84 +137,6 @@ def _check(wish: ServiceWish, model: Model, overrides: Overrides) -> None:
             )
 
 
-def _decide(
-    hardware: Hardware,
-    wish: ServiceWish,
-    model: Model | None,
-    gpu: Gpu | None,
-    taken: Taken,
-    overrides: Overrides,
-) -> Decision:
-    candidates = () if wish.gpu == "none" else (gpu,) if gpu else hardware.usable_gpus
-    roomiest = max(candidates, key=lambda one: offered_vram_bytes(one, taken), default=None)
-    site = site_of(hardware, roomiest, taken)
-    if model is None or (roomiest and overrides.is_free):
-        return _blind(model, site, overrides)
-    load, context = overrides.load(), overrides.context
-    found: Fit | None
-    if site.gpu and (placement := overrides.placement(model)):
-        site = site._replace(placement=placement)
-        found = fit_any(model, load, site, context=context) or _forced(model, load, site, placement, context=context)
-    elif wish.gpu == "auto":
-        found = choose_gpu(hardware, taken, model, load, context=context)
-    else:
-        found = fit_any(model, load, site, context=context)
-    if not found:
-        raise does_not_fit(wish, model, load, site, context=context)
-    return _decided(model, found, overrides)
-
-
-def _forced(model: Model, load: Load, site: Site, placement: Placement, *, context: int | None) -> Fit:
-    """The placement that the inventory names, although it seems not to fit: the user's word wins."""
-    load = load._replace(context_tokens=context or min(model.context_train, _BLIND_CONTEXT_TOKENS))
-    return Fit(site, load, placement, estimate_memory(model, load, placement))
-
-
-def _decided(model: Model, found: Fit, overrides: Overrides) -> Decision:
-    cache_mib = _cache_mib(found.site.ram_bytes - found.memory.ram_bytes, overrides)
-    memory = found.memory.with_part("prompt cache", "ram", cache_mib * MIB) if cache_mib else found.memory
-    reasons: tuple[Reason, ...] = ()
-    if not found.site.holds(found.memory):
-        needs, offers = format_bytes(found.memory.gpu_bytes), format_bytes(found.site.gpu_bytes)
-        because = f"the placement in flags needs {needs} on the GPU, which offers {offers}"
-        reasons = (Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=because),)
-    if not model.has_chat_template:
-        reasons += (Reason(choice="chat template chatml", because=f"{model.name} brings none of its own"),)
-    return Decision(
-        gpu=found.site.gpu if found.placement.gpu_layers else None,
-        model=model,
-        placement=found.placement,
-        load=found.load,
-        memory=memory,
-        cache_mib=cache_mib,
-        reasons=reasons,
-    )
-
-
-def _blind(model: Model | None, site: Site, overrides: Overrides) -> Decision:
-    """What can be said without knowing where each byte goes: the rest is up to llama-server's own --fit."""
-    why = (
-        "the inventory's own flags place the model" if model else "the header of the model could not be read from here"
-    )
-    return Decision(
-        gpu=site.gpu,
-        model=model,
-        placement=None,
-        load=overrides.load()._replace(context_tokens=overrides.context or _BLIND_CONTEXT_TOKENS),
-        memory=None,
-        cache_mib=_cache_mib(site.ram_bytes, overrides),
-        is_fitted=model is None or overrides.is_fitted,
-        reasons=(Reason(choice="memory not checked", because=why),),
-    )
-
-
-def _cache_mib(free_ram_bytes: int, overrides: Overrides) -> int:
-    """A quarter of the RAM that is left, in whole steps, up to llama-server's own default."""
-    if overrides.cache_mib is not None:
-        return max(0, overrides.cache_mib)
-    return min(_MAX_CACHE_MIB, max(0, free_ram_bytes) // 4 // (_CACHE_STEP_MIB * MIB) * _CACHE_STEP_MIB)
-
-
 def _environment(gpu: Gpu | None) -> tuple[tuple[str, str], ...]:
     if not gpu or not gpu.uuid:
         return ()
@@ -242,9 +170,9 @@ def _labels(gpus: Sequence[Gpu]) -> str:
     return ", ".join(map(gpu_label, gpus))
 
 
-def _taken_after(plan: ServicePlan, hardware: Hardware, taken: Taken) -> Taken:
-    """What is taken after `plan`; a service whose memory is not known has its GPU to itself."""
+def _accounted(plan: ServicePlan, hardware: Hardware) -> MemoryEstimate:
+    """What to count for `plan`; a service whose memory is not known has its GPU to itself."""
     if plan.memory:
-        return taken.plus(plan.gpu_uuid, plan.memory)
+        return plan.memory
     whole = next((gpu.vram_bytes or 0 for gpu in hardware.gpus if gpu.uuid == plan.gpu_uuid), 0)
-    return taken.plus(plan.gpu_uuid, MemoryEstimate(parts=()).with_part("unknown", "gpu", whole))
+    return MemoryEstimate(parts=()).with_part("unknown", "gpu", whole)

@@ -6,11 +6,10 @@ Source of every flag: `llama-server --help` of llama.cpp 0c1e570.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from rigwright.hardware.values import Cpu, Gpu
-from rigwright.models.values import Model
-from rigwright.plan.memory import Load, MemoryEstimate, Placement, padded
+from rigwright.hardware.values import Cpu
+from rigwright.plan.engines.llamacpp_decision import Decision
+from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.plan.wish import ServiceWish
@@ -18,33 +17,6 @@ from rigwright.units import format_bytes
 
 # A GPU that does all the work needs the CPU to sample and tokenise only.
 _MAX_HELPER_THREADS = 8
-
-
-class Decision(NamedTuple):
-    """Where a service goes and what it takes.
-
-    `placement` and `memory` are None when the plan does not know them: the model's header could not be read, or the
-    inventory's flags place the model in a way that is not reckoned. `is_fitted` leaves the placement to llama-server.
-    """
-
-    gpu: Gpu | None
-    model: Model | None
-    placement: Placement | None
-    load: Load
-    memory: MemoryEstimate | None
-    cache_mib: int
-    is_fitted: bool = False
-    reasons: tuple[Reason, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """True when all that can be on the GPU is there."""
-        return bool(self.gpu and self.model and self.placement == Placement(self.model.main_layers))
-
-    @property
-    def is_split(self) -> bool:
-        """True when the GPU and RAM share the weights."""
-        return bool(self.gpu and self.placement and not self.is_whole)
 
 
 def flags_of(

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Carries one rig, in a mount namespace of its own: carry.sh ALL_LABS THIS_RIG COMMAND...
+all=$1 own=$2
+shift 2
+
+# The other rigs' disks would stay in use for as long as this rig runs: leave them behind.
+ALL=$all/ OWN=$own/ awk 'index($5, ENVIRON["ALL"]) == 1 && index($5, ENVIRON["OWN"]) != 1 { print $5 }' \
+    /proc/self/mountinfo | xargs --no-run-if-empty umount --lazy
+
+# 133 is systemd-nspawn --keep-unit saying that the rig reboots itself: whoever started it has to start it again.
+while "$@"; [ $? -eq 133 ]; do :; done
