@@ -78,7 +78,7 @@ def _suggest(loc: tuple[str | int, ...]) -> str:
 
 
 def _purpose(loc: tuple[str | int, ...]) -> str:
-    field = _model_at(loc[:-1]).model_fields.get(str(loc[-1]))
+    field = _model_at(loc[:-1]).model_fields.get(str(loc[-1])) if loc else None
     return f"{loc[-1]} is: {field.description}" if field and field.description else "see docs/spec.md"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import shutil
 import signal
@@ -125,7 +126,7 @@ def enter(paths: RigPaths) -> list[str]:
         raise RigwrightError(f"lab: {paths.home.name}: is not up; run `rigwright lab up {paths.home.name}`")
     return [
         "nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--",
-        "env", "-i", "HOME=/root", "LANG=C.UTF-8", f"PATH={SEARCH_PATH}",
+        "env", "-i", "HOME=/root", "LANG=C.UTF-8", f"PATH={SEARCH_PATH}", f"TERM={os.environ.get('TERM', 'dumb')}",
     ]  # fmt: skip
 
 

@@ -46,9 +46,9 @@ def up(
     no_sudo: bool,
     disk: str | None,
 ) -> None:
-    """Boot rigs and wait until they answer; those that are up stay as they are.
+    """Boot rigs and wait until they answer.
 
-    Without names: the rigs that this lab has, or rig1.
+    Without names: the rigs that this lab has, or rig1. Rigs that are up stay as they are.
     """
     from rich.console import Console
 
@@ -60,9 +60,9 @@ def up(
     here = _lab(console.print)
     chosen = names or ([f"rig{n}" for n in range(1, rigs + 1)] if rigs else here.names() or ["rig1"])
     size = None if disk is None else _size(disk)
-    booted = here.up(
-        RigWish(name, os_name, hardware, snapshot, ssh_user, False if no_sudo else None, size) for name in chosen
-    )
+    sudo = False if no_sudo else None
+    with console.status(f"booting {' '.join(chosen)}"):  # silent when nobody watches
+        booted = here.up(RigWish(name, os_name, hardware, snapshot, ssh_user, sudo, size) for name in chosen)
     for rig in booted:
         click.echo(f"{rig.name}  {rig.address}  {rig.os}  {rig.ssh_user}")
 
@@ -70,7 +70,10 @@ def up(
 @lab.command()
 @click.argument("rigs", nargs=-1, metavar="[RIG...]")
 def down(rigs: Sequence[str]) -> None:
-    """End rigs (default: all) and delete their disks; snapshots and base images stay."""
+    """End rigs (default: all) and delete their disks.
+
+    Snapshots, base images and the compiler cache stay.
+    """
     ended = _lab().down(rigs or None)
     for name in ended:
         click.echo(f"{name}: down")
@@ -121,7 +124,10 @@ def reboot(rig: str, hard: bool) -> None:
 @click.argument("rig")
 @click.argument("name")
 def snapshot(rig: str, name: str) -> None:
-    """Keep a copy of a rig's disk; `lab up --from NAME` starts new rigs from it. The rig is restarted."""
+    """Keep a copy of the disk of a rig, which is restarted for it.
+
+    `lab up --from NAME` starts new rigs from it.
+    """
     _lab().snapshot(rig, name)
     click.echo(f"{rig}: kept as {name}; start another with `rigwright lab up --from {shlex.quote(name)} NAME`")
 

@@ -67,7 +67,7 @@ class Lab:
         Raises:
             RigwrightError: a wish that cannot be, or a rig that does not come up.
         """
-        wanted = list(wishes)
+        wanted = list({wish.name: wish for wish in wishes}.values())
         require_tools()
         with self._locked():
             for wish in wanted:

@@ -116,8 +116,8 @@ class LabPaths:
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:8]
 
     def rig(self, name: str) -> RigPaths:
-        """The files of one rig."""
-        return RigPaths(self.rigs / name)
+        """The files of one rig; a name that is none never becomes a path."""
+        return RigPaths(self.rigs / checked_name(name, what="rig"))
 
     def lock(self, what: str) -> Path:
         """A lock file; it is never removed, since a lock on a removed file locks nobody out."""

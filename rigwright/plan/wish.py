@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 
 _HUGGING_FACE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?:(?P<file>\S+)")
+# llama-server's other ways to name what a service's own keys name.
+_OWN_KEYS = frozenset(
+    "--alias --api-key --api-key-file --docker-repo --hf-repo --host --model --model-url --models-dir --models-preset"
+    " --port".split()
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -108,16 +115,15 @@ class ServiceWish(Strict):
                 raise ValueError(f"{flag!r} is no long flag; write it in full, like --temp")
             if isinstance(value, str) and _CONTROL.search(value):
                 raise ValueError(f"{flag} holds a control character")
-        for flag in ("--api-key", "--api-key-file", "--host", "--port", "--model"):
-            if flag in flags:
-                raise ValueError(f"{flag} is set through the service's own keys, not through flags")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{flag} is {value}; write a finite number")
+        for flag in _OWN_KEYS & set(flags):
+            raise ValueError(f"{flag} is set through the service's own keys, not through flags")
         return flags
 
     @field_validator("host")
     @classmethod
     def _address(cls, host: str) -> str:
-        import ipaddress
-
         try:
             ipaddress.ip_address(host)
         except ValueError:
@@ -140,8 +146,6 @@ class ServiceWish(Strict):
     @property
     def is_loopback(self) -> bool:
         """True when only the rig itself can reach the service."""
-        import ipaddress
-
         return ipaddress.ip_address(self.host).is_loopback
 
     @property

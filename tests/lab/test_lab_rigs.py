@@ -14,8 +14,8 @@ import pytest
 
 from rigwright.errors import RigwrightError
 from rigwright.lab import Lab, Rig, RigWish, lab_hosts
+from rigwright.lab.boot import machine
 from rigwright.lab.host import run
-from rigwright.lab.layout import LabPaths
 from rigwright.lab.process import living_on
 from rigwright.lab.state import load_rig
 
@@ -28,7 +28,7 @@ pytestmark = [
 def traces(lab: Lab) -> dict[str, list[str]]:
     """Everything on this host that belongs to a lab: other labs may come and go meanwhile."""
     paths = lab.paths
-    marks = [paths.mark, str(paths.home), *(f"vb-{name}" for name in _machines(paths))]
+    marks = [paths.mark, str(paths.home), *(machine(paths.rig(name)) for name in ("rig1", "rig2", "rig3"))]
     commands = {
         "processes": ["ps", "-ww", "-eo", "pid,args"],
         "mounts": ["cat", "/proc/self/mountinfo"],
@@ -41,12 +41,6 @@ def traces(lab: Lab) -> dict[str, list[str]]:
         what: [line for line in run(argv).stdout.splitlines() if any(mark in line for mark in marks)]
         for what, argv in commands.items()
     }
-
-
-def _machines(paths: LabPaths) -> list[str]:
-    from rigwright.lab.boot import machine
-
-    return [machine(paths.rig(name)) for name in ("rig1", "rig2", "rig3", "born")]
 
 
 def ssh(rig: Rig, command: str) -> subprocess.CompletedProcess[str]:
@@ -190,12 +184,12 @@ def test_up_recovers_from_a_crash_and_down_leaves_nothing() -> None:
     forward = Path("/proc/sys/net/ipv4/ip_forward")
     lab.up([RigWish("rig1"), RigWish("rig2")])
     lab.exec("rig1", ["touch", "/root/mark"])
+    assert all(traces(lab).values()), "each kind of trace is there to be found"
     for name in ("rig1", "rig2"):
         record = load_rig(lab.paths.rig(name))
         assert record is not None and record.process is not None
         os.kill(record.process.pid, signal.SIGKILL)
     (lab.paths.rigs / "rig3").mkdir()
-    assert any(traces(lab).values())
     lab.up([RigWish("rig1")])
     lab.exec("rig1", ["ls", "/root/mark"])
     assert not living_on(lab.paths.rig("rig2").disk / "upper")

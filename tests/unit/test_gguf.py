@@ -88,6 +88,7 @@ def test_read_model_refuses_a_file_cut_within_its_header(tmp_path: Path, tiny_de
         (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0), f"it claims {2**60} tensors"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**63), f"it holds a string of {2**63} bytes"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "it does not name its architecture"),
+        (b"GGUF" + struct.pack("<IQQQ1sIQ3s", 3, 0, 1, 1, b"a", 8, 100, b"cut"), "ends after 48 bytes"),
     ],
 )
 def test_reader_names_what_is_wrong(data: bytes, message: str) -> None:
@@ -113,6 +114,13 @@ def test_reader_trusts_no_key(gguf_header: Encode, change: dict[str, object], me
     with pytest.raises(UnreadableModel) as error:
         read_bytes(gguf_header({**DENSE, **change}, []))
     assert message in error.value.message
+
+
+def test_reader_refuses_a_gap_between_tensors(gguf_header: Encode) -> None:
+    """Tensors lie one after the other, as llama.cpp demands: an offset that does not follow is damage."""
+    good = gguf_header(DENSE, [("a", (32,), "F32"), ("b", (32,), "F32")])
+    with pytest.raises(UnreadableModel, match="the tensor 'b' lies at 160, not at 128"):
+        read_bytes(good.replace(struct.pack("<IQ", 0, 128), struct.pack("<IQ", 0, 160)))
 
 
 def test_reader_knows_layers_with_a_window(gguf_header: Encode) -> None:

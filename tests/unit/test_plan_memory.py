@@ -138,6 +138,8 @@ def test_nextn_layers_cost_only_when_drafting() -> None:
     assert (loaded_bytes(model, Load(256)), kv_cache_bytes(model, Load(256))) == (1000, one_layer)
     drafting = Load(256, draft_tokens=3)
     assert (loaded_bytes(model, drafting), kv_cache_bytes(model, drafting)) == (2000, 2 * one_layer)
+    quantised = Load(256, draft_tokens=3, **Q8)  # the drafting layer stays f16
+    assert kv_cache_bytes(model, quantised) == one_layer * 34 // 64 + one_layer
 
 
 def test_full_window_cache_ignores_the_window() -> None:

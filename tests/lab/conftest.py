@@ -1,0 +1,203 @@
+"""Rigs for the tests of the deploy: one blank rig is deployed to for real, all others start from its disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rigwright.lab import Lab, RigWish
+from rigwright.lab.tiny_model import write_tiny_model
+
+REPOSITORY = Path(__file__).parents[2]
+LAB_NAME = "t-deploy"
+
+_INVENTORY = """
+import json
+from rigwright.lab.inventory import lab_hosts
+
+names = {names!r}
+rigs = ([(name, data) for name, data in lab_hosts() if name in names], {{"rig": json.loads({rig!r})}})
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    output: str
+    seconds: float
+
+    @property
+    def changed(self) -> set[str]:
+        """The operations that changed something."""
+        rows = re.findall(r"^\s+llama\.cpp \| (.*?)\s{2,}\d+\s+(\d+)\s", self.output, re.MULTILINE)
+        return {name.strip() for name, _ in rows}
+
+    @property
+    def lines(self) -> list[str]:
+        """The output, a line each, without pyinfra's prefixes."""
+        return [re.sub(r"^\s*\[[\w.-]+\]\s*", "", line) for line in self.output.splitlines()]
+
+
+@dataclass
+class Workshop:
+    """A directory of a user's own, the lab, and the commands a user types there."""
+
+    lab: Lab
+    directory: Path
+    services: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A user's environment."""
+        return os.environ | {
+            "RIGWRIGHT_LAB": LAB_NAME,
+            "PYINFRA_PROGRESS": "off",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def spec(self, **changes: Any) -> dict[str, Any]:
+        """The `rig` data that the rigs were deployed with, with changes to its one service or to other keys."""
+        rig: dict[str, Any] = {"llamacpp": {"archive": "pinned"}}
+        service = {"name": "demo", "model": str(self.directory / "tiny.gguf"), "port": 8080, "context": 2048}
+        for key, value in changes.items():
+            (rig if key in ("llamacpp", "weights", "base", "services") else service)[key] = value
+        return {"services": [service], **rig}
+
+    def inventory(self, rig: dict[str, Any], *names: str) -> Path:
+        """An inventory file for these rigs of the lab."""
+        path = self.directory / "inventory.py"
+        path.write_text(_INVENTORY.format(names=set(names), rig=json.dumps(rig)))
+        return path
+
+    def start(self, rig: dict[str, Any], *names: str, arguments: tuple[str, ...] = ("-y",), deploy: str = "llamacpp") -> Any:
+        """pyinfra on its way."""
+        path = self.inventory(rig, *names)
+        command = ["pyinfra", *arguments, str(path), str(REPOSITORY / "deploys" / f"{deploy}.py")]
+        return subprocess.Popen(
+            command, cwd=self.directory, env=self.environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def deploy(self, rig: dict[str, Any], *names: str, **options: Any) -> Outcome:
+        """pyinfra from start to end."""
+        began = time.monotonic()
+        with self.start(rig, *names, **options) as process:
+            output, _ = process.communicate(timeout=1800)
+        return Outcome(process.returncode, output, time.monotonic() - began)
+
+    def rigwright(self, *arguments: str) -> Outcome:
+        """The command line."""
+        began = time.monotonic()
+        done = subprocess.run(
+            ["rigwright", *arguments], cwd=self.directory, env=self.environment, text=True, timeout=600,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        return Outcome(done.returncode, done.stdout, time.monotonic() - began)
+
+    def on(self, rig: str, script: str, *, check: bool = True) -> str:
+        """A shell script on the rig, not over SSH."""
+        return str(self.lab.exec(rig, ["sh", "-c", script], check=check).stdout).strip()
+
+    def boot(self, name: str, **wish: Any) -> str:
+        """A rig, fresh."""
+        self.lab.down([name]) if name in self.lab.names() else None
+        self.lab.up([RigWish(name, **wish)])
+        return name
+
+    @property
+    def host_address(self) -> str:
+        """The address at which rigs reach this machine."""
+        return self.lab.rigs()[0].address.rsplit(".", 1)[0] + ".1"
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """The lab of these tests."""
+    directory = tmp_path_factory.mktemp("workshop")
+    write_tiny_model(directory / "tiny.gguf")
+    lab = Lab(LAB_NAME)
+    lab.down()
+    yield Workshop(lab, directory)
+    lab.down()
+
+
+@dataclass(frozen=True)
+class FirstRun:
+    """What happened on a blank rig, and the name of the disk it left."""
+
+    blank: str
+    dry: Outcome
+    after_dry: str
+    first: Outcome
+    snapshot: str
+
+
+def _first_run(workshop: Workshop, release: str) -> FirstRun:
+    name = workshop.boot(f"born-{release[:4]}", os=release)
+    listing = "dpkg-query -W; ls -1 /etc /etc/systemd/system /opt /var/lib; getent passwd"
+    blank = workshop.on(name, listing)
+    dry = workshop.deploy(workshop.spec(), name, arguments=("--dry",))
+    after_dry = workshop.on(name, listing)
+    first = workshop.deploy(workshop.spec(), name)
+    assert first.code == 0, first.output
+    snapshot = f"t-{release}"
+    workshop.lab.snapshot(name, snapshot)
+    workshop.lab.down([name])
+    return FirstRun(blank, dry, after_dry, first, snapshot)
+
+
+@pytest.fixture(scope="session")
+def trixie(workshop: Workshop) -> FirstRun:
+    """A blank Debian 13 machine, deployed to."""
+    return _first_run(workshop, "trixie")
+
+
+@pytest.fixture(scope="session")
+def bookworm(workshop: Workshop) -> FirstRun:
+    """A blank Debian 12 machine, deployed to."""
+    return _first_run(workshop, "bookworm")
+
+
+@pytest.fixture(scope="module")
+def serving(workshop: Workshop, trixie: FirstRun) -> Iterator[str]:
+    """A rig that serves, for one test module."""
+    name = workshop.boot("serving", from_snapshot=trixie.snapshot)
+    wait_healthy(workshop, name)
+    yield name
+    workshop.lab.down([name])
+
+
+def wait_healthy(workshop: Workshop, name: str, port: int = 8080) -> None:
+    """Wait until the service of a booted rig answers."""
+    health = f"curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}/health"
+    for _ in range(60):
+        if workshop.on(name, health, check=False) == "200":
+            return
+        time.sleep(0.5)
+    raise AssertionError(workshop.on(name, "journalctl -u 'rigwright-*' -n 30 --no-pager", check=False))
+
+
+@pytest.fixture
+def unharmed(workshop: Workshop, serving: str) -> Iterator[Callable[[], str]]:
+    """Whatever a test does, the very process that served before serves after it, from the same files."""
+    look = (
+        "systemctl show -P MainPID rigwright-demo.service; readlink /opt/rigwright/services/demo/current;"
+        " cat /etc/rigwright/demo.json /etc/systemd/system/rigwright-demo.service | sha256sum;"
+        " find /etc/systemd/system /var/lib/rigwright/weights /etc/rigwright | sort; ls /opt/rigwright/llamacpp/releases"
+    )
+    before = workshop.on(serving, look)
+    yield lambda: workshop.on(serving, look)
+    assert workshop.on(serving, look) == before
+    wait_healthy(workshop, serving)

@@ -1,0 +1,295 @@
+"""Every mistake: one line that says where, what and what to do; exit code not 0; what serves goes on serving."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+
+def refused(outcome, text, *, said_once=True):
+    """The run failed, with this line and without a traceback."""
+    assert outcome.code != 0, outcome.output
+    found = [line for line in outcome.lines if text in line]
+    assert found, outcome.output
+    assert "Traceback" not in outcome.output
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"contxt": 1}, "serving: rig.services.0.contxt: unknown key; did you mean context?"),
+        ({"port": "x"}, "serving: rig.services.0.port: 'x' will not do: input should be a valid integer"),
+        ({"model": "absent.gguf"}, "serving: rig.services.0.model: absent.gguf: does not exist; check the path"),
+        ({"api_key_file": "absent.key", "host": "0.0.0.0"}, "serving: rig.services.0.api_key_file: absent.key cannot be read"),
+    ],
+)
+def test_wrong_inventory_touches_no_rig(workshop, serving, unharmed, change, line):
+    """What is wrong in the inventory is said before any rig is asked anything."""
+    outcome = workshop.deploy(workshop.spec(**change), serving)
+    refused(outcome, line)
+    assert "Starting operation" not in outcome.output
+
+
+def test_two_services_on_one_port(workshop, serving, unharmed):
+    """Two services cannot share a port."""
+    rig = workshop.spec()
+    rig["services"].append({**rig["services"][0], "name": "b"})
+    refused(workshop.deploy(rig, serving), "serving: rig: two services have the port 8080; give each its own")
+
+
+def test_one_wrong_rig_stops_all_before_any_is_touched(workshop, serving, unharmed):
+    """A fleet is checked as a whole: the good rig is not changed while another one's data is wrong."""
+    path = workshop.inventory(workshop.spec(context=1024), serving)
+    path.write_text(path.read_text() + "\nothers = [('@local', {'rig': {'services': []}})]\n")
+    command = ["pyinfra", "-y", str(path), str(workshop.directory / "go.py")]
+    (workshop.directory / "go.py").write_text("from rigwright.roles.llamacpp.deploy import deploy\n\ndeploy()\n")
+    done = subprocess.run(command, cwd=workshop.directory, env=workshop.environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "@local: rig: services is empty" in done.stderr
+    assert "Starting operation" not in done.stderr
+
+
+def test_truncated_model(workshop, serving, unharmed):
+    """A file that is shorter than its header says is refused before the rig is touched."""
+    cut = workshop.directory / "cut.gguf"
+    cut.write_bytes((workshop.directory / "tiny.gguf").read_bytes()[:-1000])
+    outcome = workshop.deploy(workshop.spec(model=str(cut)), serving)
+    refused(outcome, "cut.gguf")
+    assert "Starting operation" not in outcome.output
+
+
+def test_model_that_is_no_gguf(workshop, serving, unharmed):
+    """A file of another kind is refused before the rig is touched."""
+    (workshop.directory / "page.gguf").write_text("<html>404</html>" * 100)
+    refused(workshop.deploy(workshop.spec(model=str(workshop.directory / "page.gguf")), serving), "page.gguf")
+
+
+def test_wrong_sha256_of_a_local_model(workshop, serving, unharmed):
+    """The checksum of the inventory is held against the file before it is sent."""
+    source = {"path": str(workshop.directory / "tiny.gguf"), "sha256": "0" * 64}
+    refused(workshop.deploy(workshop.spec(model=source), serving), "the inventory says 000000")
+
+
+def test_disk_too_small_for_the_model(workshop, serving, unharmed):
+    """Said before a byte is sent."""
+    other = workshop.directory / "other.gguf"
+    from rigwright.lab.tiny_model import write_tiny_model
+
+    write_tiny_model(other, seed=7)
+    outcome = workshop.deploy(workshop.spec(model=str(other), weights={"reserve_bytes": 10**15}), serving)
+    refused(outcome, "; free some, or set rig.weights.directory")
+    assert "uploaded" not in outcome.output
+
+
+def test_weights_of_somebody_else_are_not_overwritten(workshop, serving):
+    """A file of that name which is not ours stays as it is."""
+    workshop.on(serving, "printf GGUFmine >/var/lib/rigwright/weights/mine.gguf")
+    shutil.copy(workshop.directory / "tiny.gguf", workshop.directory / "mine.gguf")
+    refused(workshop.deploy(workshop.spec(model=str(workshop.directory / "mine.gguf")), serving), "it was not touched")
+    assert workshop.on(serving, "cat /var/lib/rigwright/weights/mine.gguf") == "GGUFmine"
+    workshop.on(serving, "rm /var/lib/rigwright/weights/mine.gguf")
+
+
+def test_weights_that_are_already_there_are_adopted(workshop, serving):
+    """The right file, put there by hand, is used and not sent again; removal leaves it."""
+    workshop.on(serving, "mkdir -p /data && cp /var/lib/rigwright/weights/tiny.gguf /data/")
+    outcome = workshop.deploy(workshop.spec(weights={"directory": "/data"}), serving)
+    assert outcome.code == 0, outcome.output
+    assert "uploaded" not in outcome.output
+    assert workshop.on(serving, "cat /data/.tiny.gguf.rigwright").endswith(" found")
+    assert workshop.deploy(workshop.spec(), serving).code == 0
+
+
+def test_port_taken_by_another_program(workshop, serving, unharmed):
+    """The program that has the port is named, and nothing is tried."""
+    workshop.on(serving, "systemd-run -q --unit=other python3 -c 'import socket,time; s=socket.create_server((\"127.0.0.1\",9999)); time.sleep(600)'")
+    outcome = workshop.deploy(workshop.spec(port=9999), serving)
+    workshop.on(serving, "systemctl stop other")
+    refused(outcome, "port 9999 is taken by python3")
+
+
+def test_unit_of_the_same_name_that_is_not_ours(workshop, serving, unharmed):
+    """A unit that somebody else wrote is never overwritten."""
+    unit = "/etc/systemd/system/rigwright-mine.service"
+    workshop.on(serving, f"printf '[Service]\\nExecStart=/bin/true\\n' >{unit}")
+    outcome = workshop.deploy(workshop.spec(name="mine", port=8090), serving)
+    kept = workshop.on(serving, f"cat {unit}; rm {unit}")
+    refused(outcome, "exists and was not written by rigwright; rename the service")
+    assert kept == "[Service]\nExecStart=/bin/true"
+
+
+def test_unit_that_was_edited_by_hand(workshop, serving):
+    """An edit is never overwritten; the message says where it belongs."""
+    unit = "/etc/systemd/system/rigwright-demo.service"
+    workshop.on(serving, f"cp {unit} /root/saved; sed -i 's/^RestartSec=.*/RestartSec=77/' {unit}")
+    outcome = workshop.deploy(workshop.spec(context=1024), serving)
+    assert workshop.on(serving, f"grep -c RestartSec=77 {unit}; mv /root/saved {unit}; systemctl daemon-reload") == "1"
+    refused(outcome, "was edited by hand; move the change to")
+
+
+def test_drop_in_of_the_user_is_respected(workshop, serving):
+    """The place for the user's own changes stays theirs, and a run with nothing to do stays one."""
+    drop = "/etc/systemd/system/rigwright-demo.service.d"
+    workshop.on(serving, f"mkdir -p {drop}; printf '[Service]\\nRestartSec=9\\n' >{drop}/local.conf; systemctl daemon-reload")
+    outcome = workshop.deploy(workshop.spec(), serving)
+    assert (outcome.code, outcome.changed) == (0, set())
+    assert workshop.on(serving, "systemctl show -P RestartUSec rigwright-demo") == "9s"
+    workshop.on(serving, f"rm -r {drop}; systemctl daemon-reload")
+
+
+def test_engine_that_exits_at_start_gives_way_to_what_ran_before(workshop, serving):
+    """Its last log lines are shown, and the earlier unit serves again."""
+    outcome = workshop.deploy(workshop.spec(flags={"--cache-type-k": "nonsense"}), serving)
+    refused(outcome, "Unsupported cache type")
+    refused(outcome, "the previous release is back and serving")
+    assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving))).code == 0
+    assert workshop.deploy(workshop.spec(), serving).changed == set()
+
+
+def test_new_service_that_exits_at_start_is_taken_away_again(workshop, serving, unharmed):
+    """Nothing ran before, so nothing is left behind."""
+    rig = workshop.spec()
+    rig["services"].append({**rig["services"][0], "name": "bad", "port": 8085, "flags": {"--no-such-flag": 1}})
+    refused(workshop.deploy(rig, serving), "nothing ran before, the unit was taken away again")
+    assert workshop.on(serving, "systemctl is-failed rigwright-bad.service", check=False) != "failed"
+
+
+def test_context_that_cannot_fit(workshop, serving, unharmed):
+    """The planner refuses with numbers and a way out, before anything is changed."""
+    outcome = workshop.deploy(workshop.spec(context=32768, slots=256, model=str(_wide(workshop))), serving)
+    refused(outcome, "services.demo")
+    assert "uploaded" not in outcome.output
+
+
+def _wide(workshop):
+    return workshop.directory / "tiny.gguf"
+
+
+def test_missing_packages_are_named_when_they_may_not_be_installed(workshop, serving, unharmed):
+    """Another tool owns the packages: say what is missing."""
+    workshop.on(serving, "dpkg --force-depends -r pkg-config >/dev/null 2>&1; true")
+    outcome = workshop.deploy(workshop.spec(base={"install_packages": False}), serving)
+    workshop.on(serving, "apt-get -qq install -y pkg-config >/dev/null 2>&1")
+    refused(outcome, "missing packages: pkg-config; install them, or set rig.base.install_packages")
+
+
+@pytest.mark.parametrize("recorded", ["1x-h100-capture"])
+def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
+    """A recorded GPU is planned for, and the missing compiler is named before anything is changed."""
+    name = workshop.boot("gpu", from_snapshot=trixie.snapshot, hardware=recorded)
+    try:
+        outcome = workshop.deploy(workshop.spec(context=1024), name)
+        refused(outcome, "GPUs answer, but nvcc is not installed; install the CUDA toolkit")
+        assert "NVIDIA H100" in outcome.output
+        cpu = workshop.spec(llamacpp={"archive": "pinned", "backend": "cpu"}, gpu="none")
+        assert workshop.deploy(cpu, name).changed == set()
+    finally:
+        workshop.lab.down([name])
+
+
+def test_ssh_refused(workshop, serving):
+    """No SSH server answers."""
+    path = workshop.inventory(workshop.spec(), serving)
+    path.write_text(path.read_text().replace("for name, data in", "for name, data in [(n, {**d, 'ssh_port': 1}) for n, d in") .replace(" if name in", "] if name in"))
+    refused(_run(workshop, path), "Could not connect")
+
+
+def test_ssh_wrong_key(workshop, serving):
+    """The key is not the one that the rig knows."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(workshop.directory / "wrong")], check=True)
+    path = workshop.inventory(workshop.spec(), serving)
+    key = str(workshop.directory / "wrong")
+    path.write_text(path.read_text().replace("for name, data in", f"for name, data in [(n, {{**d, 'ssh_key': {key!r}}}) for n, d in").replace(" if name in", "] if name in"))
+    refused(_run(workshop, path), "Authentication error")
+
+
+def test_ssh_host_key_changed(workshop, serving):
+    """A rig that is not the one we knew is not talked to."""
+    known = workshop.directory / "known_hosts"
+    address = next(rig.address for rig in workshop.lab.rigs() if rig.name == serving)
+    public = (workshop.directory / "wrong.pub").read_text().split()[:2]
+    known.write_text(f"{address} {' '.join(public)}\n")
+    path = workshop.inventory(workshop.spec(), serving)
+    path.write_text(path.read_text().replace("for name, data in", f"for name, data in [(n, {{**d, 'ssh_known_hosts_file': {str(known)!r}}}) for n, d in").replace(" if name in", "] if name in"))
+    refused(_run(workshop, path), "Host key for")
+
+
+def _run(workshop, path):
+    from time import monotonic
+
+    go = workshop.directory / "go.py"
+    go.write_text("from rigwright.roles.llamacpp.deploy import deploy\n\ndeploy()\n")
+    began = monotonic()
+    done = subprocess.run(
+        ["pyinfra", "-y", str(path), str(go)], cwd=workshop.directory, env=workshop.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    from dataclasses import make_dataclass
+
+    made = make_dataclass("Outcome", ["code", "output", "seconds", "lines"])
+    return made(done.returncode, done.stdout, monotonic() - began, done.stdout.splitlines())
+
+
+def test_user_without_sudo_rights(workshop, trixie):
+    """An account that may not become root is told so."""
+    name = workshop.boot("powerless", from_snapshot=trixie.snapshot, ssh_user="ada", sudo=False)
+    try:
+        refused(workshop.deploy(workshop.spec(), name), "its state could not be read: commands must run as root")
+    finally:
+        workshop.lab.down([name])
+
+
+def test_user_who_is_not_root_and_does_not_ask_for_sudo(workshop, trixie):
+    """Without _sudo the rig is read, and refused before anything is changed."""
+    name = workshop.boot("plain", from_snapshot=trixie.snapshot, ssh_user="ada")
+    try:
+        path = workshop.inventory(workshop.spec(context=1024), name)
+        path.write_text(path.read_text().replace("for name, data in", "for name, data in [(n, {**d, '_sudo': False}) for n, d in").replace(" if name in", "] if name in"))
+        refused(_run(workshop, path), "the SSH user is not root; set _sudo=True in the host data")
+    finally:
+        workshop.lab.down([name])
+
+
+def test_user_with_sudo_deploys(workshop, trixie):
+    """A user with sudo is as good as root: from change to verification."""
+    name = workshop.boot("sudoer", from_snapshot=trixie.snapshot, ssh_user="ada")
+    try:
+        outcome = workshop.deploy(workshop.spec(context=1024, model=_second(workshop)), name)
+        assert outcome.code == 0, outcome.output
+        assert outcome.changed == {"Bring second.gguf", "Serve demo"}
+        assert workshop.deploy(workshop.spec(context=1024, model=_second(workshop)), name).changed == set()
+        path = workshop.inventory(workshop.spec(context=1024, model=_second(workshop)), name)
+        assert workshop.rigwright("verify", str(path)).code == 0
+    finally:
+        workshop.lab.down([name])
+
+
+def _second(workshop):
+    from rigwright.lab.tiny_model import write_tiny_model
+
+    return str(write_tiny_model(workshop.directory / "second.gguf", "llama"))
+
+
+def test_machine_without_systemd(workshop):
+    """A container without an init is refused by name. This very machine is one: its init is not systemd."""
+    import os
+
+    if os.path.isdir("/run/systemd/system"):
+        pytest.skip("this machine runs systemd itself: there is none without it to test on")
+    path = workshop.directory / "local.py"
+    path.write_text(f"rigs = [('@local', {{'rig': {workshop.spec()!r}}})]\n")
+    refused(_run(workshop, path), "not systemd; services are systemd units")
+
+
+def test_sums_of_the_tiny_model_are_stable(workshop):
+    """The same seed is the same file: what tests pin stays pinned."""
+    from rigwright.lab.tiny_model import write_tiny_model
+
+    again = write_tiny_model(workshop.directory / "again.gguf")
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256((workshop.directory / "tiny.gguf").read_bytes()).digest()

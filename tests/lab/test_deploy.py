@@ -1,0 +1,161 @@
+"""The main job on a blank rig, over SSH: what is said, what is done, and that a second run does nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+COUNTER = """
+cat >/usr/local/bin/count-ssh <<'X'
+#!/bin/sh
+echo "$SSH_ORIGINAL_COMMAND" | tr '\\n' ' ' >>/run/ssh-commands
+echo >>/run/ssh-commands
+exec sh -c "$SSH_ORIGINAL_COMMAND"
+X
+chmod 755 /usr/local/bin/count-ssh
+echo 'ForceCommand /usr/local/bin/count-ssh' >/etc/ssh/sshd_config.d/count.conf
+systemctl reload ssh
+"""
+
+
+@pytest.fixture
+def ssh_commands(workshop, serving) -> Iterator:
+    """Counts the commands that arrive over SSH, on the rig itself."""
+    workshop.on(serving, COUNTER)
+    yield lambda: int(workshop.on(serving, "cat /run/ssh-commands 2>/dev/null | wc -l; rm -f /run/ssh-commands"))
+    workshop.on(serving, "rm -f /etc/ssh/sshd_config.d/count.conf; systemctl reload ssh")
+
+
+def test_dry_run_on_a_blank_rig_names_every_change_and_makes_none(trixie):
+    """--dry tells the truth before anything is there."""
+    assert trixie.dry.code == 0
+    for step in ("Install build packages", "Create the builder's account", "Bring tiny.gguf", "Build", "Serve demo"):
+        assert re.search(rf"\| {re.escape(step)}\s+1 \(", trixie.dry.output), trixie.dry.output
+    assert trixie.after_dry == trixie.blank
+
+
+def test_first_run_shows_the_plan_with_reasons_and_the_progress(trixie):
+    """A person sees what will run and why, how far the build is, and where it serves."""
+    output = trixie.first.output
+    assert re.search(r"--ctx-size 2048 +the inventory asks for it", output)
+    assert re.search(r"built \d+ % of \d+ steps", output)
+    assert "demo serves at http://127.0.0.1:8080" in output
+
+
+def test_verify_passes_and_says_how_many_checks(workshop, serving):
+    """The independent oracle agrees, for every rig and service."""
+    path = workshop.inventory(workshop.spec(), serving)
+    outcome = workshop.rigwright("verify", str(path))
+    assert outcome.code == 0, outcome.output
+    assert re.search(r"^verify: \d\d passed$", outcome.output, re.MULTILINE)
+
+
+def test_verify_prints_json(workshop, serving):
+    """A machine reads the same outcome."""
+    path = workshop.inventory(workshop.spec(), serving)
+    found = json.loads(workshop.rigwright("verify", str(path), "--json").output)
+    assert found["failed"] == 0
+    assert {"check", "subject", "outcome", "seconds", "message"} == set(found["checks"][0])
+
+
+def test_verify_fails_when_the_inventory_has_moved_on(workshop, serving):
+    """A rig that was not deployed to since the inventory changed is not as planned."""
+    path = workshop.inventory(workshop.spec(context=1024), serving)
+    outcome = workshop.rigwright("verify", str(path))
+    assert outcome.code == 1
+    assert "test_plan_says_what_the_inventory_says" in outcome.output
+
+
+def test_plain_pytest_runs_the_same_checks(workshop, serving):
+    """The checks are an ordinary pytest module."""
+    import subprocess
+    import sys
+
+    path = workshop.inventory(workshop.spec(), serving)
+    command = [sys.executable, "-m", "pytest", "-q", "--pyargs", "rigwright.roles.llamacpp.verify", "--rigs", str(path)]
+    done = subprocess.run(command, cwd=workshop.directory, env=workshop.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"1\d passed", done.stdout)
+
+
+def test_second_run_changes_nothing_in_at_most_three_commands(workshop, serving, ssh_commands, unharmed):
+    """Nothing to do costs next to nothing."""
+    outcome = workshop.deploy(workshop.spec(), serving)
+    assert (outcome.code, outcome.changed) == (0, set())
+    assert ssh_commands() <= 3
+
+
+def test_dry_run_on_a_finished_rig_finds_nothing_in_at_most_three_commands(workshop, serving, ssh_commands, unharmed):
+    """--dry tells the truth afterwards too; plan and confirmation together cost at most six."""
+    outcome = workshop.deploy(workshop.spec(), serving, arguments=("--dry",))
+    assert outcome.code == 0
+    assert not re.search(r"\d+ \(serving\)", outcome.output)
+    assert ssh_commands() <= 3
+
+
+def test_changed_context_changes_the_unit_and_restarts_once(workshop, serving):
+    """One word in the inventory: one operation, one restart, and the way back."""
+    before = workshop.on(serving, "systemctl show -P MainPID rigwright-demo; find /opt/rigwright/llamacpp -newer /etc/hostname | sort")
+    outcome = workshop.deploy(workshop.spec(context=4096), serving)
+    assert outcome.code == 0, outcome.output
+    assert outcome.changed == {"Serve demo"}
+    starts = workshop.on(serving, "journalctl -b -u rigwright-demo -o cat --no-pager | grep -c '^Started '")
+    assert starts == "2"
+    after = workshop.on(serving, "systemctl show -P MainPID rigwright-demo; find /opt/rigwright/llamacpp -newer /etc/hostname | sort")
+    assert before.splitlines()[0] != after.splitlines()[0]
+    assert before.splitlines()[1:] == after.splitlines()[1:]
+    assert "--ctx-size\0" in workshop.on(serving, "cat /proc/$(systemctl show -P MainPID rigwright-demo)/cmdline")
+    assert workshop.deploy(workshop.spec(context=4096), serving).changed == set()
+
+
+def test_rollback_brings_the_earlier_unit_back_in_seconds(workshop, serving):
+    """What ran before runs again, and verification agrees with the earlier inventory."""
+    path = workshop.inventory(workshop.spec(), serving)
+    outcome = workshop.rigwright("rollback", str(path))
+    assert outcome.code == 0, outcome.output
+    assert outcome.seconds < 20
+    assert workshop.rigwright("verify", str(path)).code == 0
+    assert workshop.deploy(workshop.spec(), serving).changed == set()
+
+
+def test_diff_shows_the_unit_before_it_changes(workshop, serving, unharmed):
+    """--diff shows the flag that would change, and a dry run leaves it alone."""
+    outcome = workshop.deploy(workshop.spec(context=1024), serving, arguments=("--dry", "--diff"))
+    assert any("+" in line and "--ctx-size 1024" in line for line in outcome.lines)
+    assert any("-" in line and "--ctx-size 2048" in line for line in outcome.lines)
+
+
+def test_a_service_that_left_the_inventory_is_named(workshop, serving):
+    """Nothing is removed silently, nothing is forgotten."""
+    rig = workshop.spec()
+    rig["services"].append({**rig["services"][0], "name": "second", "port": 8081})
+    assert workshop.deploy(rig, serving).code == 0
+    outcome = workshop.deploy(workshop.spec(), serving)
+    assert "rigwright-second.service is on the rig but not in the inventory" in outcome.output
+
+
+def test_reboot_brings_the_service_back(workshop, serving):
+    """Enabled means that it survives a reboot."""
+    workshop.lab.reboot(serving)
+    from time import sleep
+
+    for _ in range(60):
+        if workshop.on(serving, "curl -s -m 2 http://127.0.0.1:8080/health", check=False) == '{"status":"ok"}':
+            break
+        sleep(0.5)
+    assert workshop.deploy(workshop.spec(), serving).changed == set()
+
+
+def test_bookworm_is_deployed_to_and_verified(workshop, bookworm):
+    """Debian 12 is as good a rig as Debian 13."""
+    name = workshop.boot("old", from_snapshot=bookworm.snapshot, os="bookworm")
+    try:
+        assert workshop.deploy(workshop.spec(), name).changed == set()
+        assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), name))).code == 0
+    finally:
+        workshop.lab.down([name])

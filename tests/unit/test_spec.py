@@ -1,0 +1,122 @@
+"""The inventory's words: what is accepted, and how each mistake is named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rigwright.errors import WrongSpec
+from rigwright.plan.wish import ServiceWish
+from rigwright.spec import parse_spec
+
+SERVICE = {"name": "chat", "model": "m.gguf"}
+
+
+def spec(**service):
+    return {"services": [{**SERVICE, **service}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (None, "r: rig: missing; give the host data a key `rig` with at least one service"),
+        ({"services": []}, "r: rig: services is empty; name at least one, or take the rig out of the inventory"),
+        (spec(contxt=1), "r: rig.services.0.contxt: unknown key; did you mean context?"),
+        ({**spec(), "lamacpp": {}}, "r: rig.lamacpp: unknown key; did you mean llamacpp?"),
+        ({**spec(), "llamacpp": {"rev": "x"}}, "r: rig.llamacpp.rev: unknown key; did you mean ref?"),
+        (
+            spec(port="many"),
+            "r: rig.services.0.port: 'many' will not do: input should be a valid integer, unable to parse string as an "
+            "integer; port is: The TCP port of the HTTP API.",
+        ),
+        (
+            {"services": [SERVICE, {**SERVICE, "name": "b"}]},
+            "r: rig: two services have the port 8080; give each its own",
+        ),
+        (
+            {"services": [SERVICE, {**SERVICE, "port": 1}]},
+            "r: rig: two services have the name chat; give each its own",
+        ),
+        (
+            spec(host="0.0.0.0"),
+            "r: rig.services.0: host 0.0.0.0 is open to others; name an api_key_file, or listen on 127.0.0.1",
+        ),
+        (
+            spec(model={"path": "a", "url": "http://b/c.gguf"}),
+            "r: rig.services.0.model: give exactly one of path, url and repo, not path and url",
+        ),
+        (
+            spec(model="hf:onlyname"),
+            "r: rig.services.0.model: 'hf:onlyname' is no Hugging Face file; write hf:org/repo@revision:file.gguf",
+        ),
+        (
+            spec(flags={"--port": 1}),
+            "r: rig.services.0.flags: --port is set through the service's own keys, not through flags",
+        ),
+        (spec(flags={"-c": 1}), "r: rig.services.0.flags: '-c' is no long flag; write it in full, like --temp"),
+    ],
+)
+def test_spec_names_each_mistake_in_one_line(data, line):
+    """Where, what is wrong, what to do."""
+    with pytest.raises(WrongSpec) as caught:
+        parse_spec("r", data)
+    assert caught.value.message == line
+
+
+def test_spec_names_all_mistakes_at_once():
+    """Two mistakes are two lines, so that one run shows both."""
+    with pytest.raises(WrongSpec) as caught:
+        parse_spec("r", {"services": [{"name": "a b", "model": "m.gguf", "slots": 0}]})
+    assert [line.split(":")[1].strip() for line in caught.value.message.splitlines()] == [
+        "rig.services.0.name",
+        "rig.services.0.slots",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("a/b.gguf", "path", "a/b.gguf"),
+        ("https://h/x%20y.gguf?download=true", "file_name", "x y.gguf"),
+        ("hf:org/repo@abc:sub/f.gguf", "revision", "abc"),
+        ("hf:org/repo:f.gguf", "revision", "main"),
+        ("hf:org/repo@abc:sub/f.gguf", "file_name", "f.gguf"),
+    ],
+)
+def test_model_source_reads_short_forms(text, field, value):
+    """A string is enough to say where a model comes from."""
+    wish = ServiceWish.model_validate({"name": "a", "model": text})
+    assert getattr(wish.model, field) == value
+
+
+def test_every_key_is_documented():
+    """No key of the inventory is without a sentence."""
+    from rigwright.spec import RigSpec, _model_in
+
+    def walk(model):
+        for name, field in model.model_fields.items():
+            yield f"{model.__name__}.{name}", field.description
+            if inner := _model_in(field.annotation):
+                yield from walk(inner)
+
+    assert [name for name, description in walk(RigSpec) if not description] == []
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+def test_spec_never_raises_anything_else(data):
+    """Whatever the inventory holds, the answer is a spec or WrongSpec."""
+    try:
+        parse_spec("r", data)
+    except WrongSpec as error:
+        assert error.message.startswith("r: rig")
+
+
+@given(st.text(max_size=30))
+def test_hostile_names_are_refused_or_harmless(text):
+    """A service's name becomes a unit's name: nothing but small letters, digits and dashes gets through."""
+    try:
+        rig = parse_spec("r", spec(name=text))
+    except WrongSpec:
+        return
+    assert set(rig.services[0].unit) <= set("abcdefghijklmnopqrstuvwxyz0123456789-.")

@@ -1,0 +1,83 @@
+"""The systemd unit as text: golden, quoted, and marked so that edits are noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rigwright.hardware import Cpu, Gpu, Hardware
+from rigwright.plan.engines.llamacpp import plan_service
+from rigwright.plan.wish import ServiceWish
+from rigwright.roles.llamacpp.unit import is_ours, marker_of, quote, render_unit, was_ours
+
+GIB = 1024**3
+RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB)
+CARD = Gpu("0000:01:00.0", "10de:2204", "NVIDIA GeForce RTX 3090", 0, "GPU-0a1b2c3d", 24 * GIB, "8.6")
+WITH_CARD = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB, (), (CARD,), "580.178")
+
+
+def unit(hardware=RIG, **wish):
+    full = ServiceWish.model_validate({"name": "chat", "model": "m.gguf", "context": 4096, **wish})
+    key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
+    path = f"/var/lib/rigwright/weights/{full.model.file_name}"
+    return render_unit(full, plan_service(hardware, full, model=None, weights_path=path, api_key_path=key))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cpu-loopback", unit()),
+        ("gpu-open-with-key", unit(WITH_CARD, host="0.0.0.0", api_key_file="k", allow_from=["192.168.1.0/24"])),
+    ],
+)
+def test_unit_matches_golden(name, text, request):
+    """The whole file, as it lands on a rig; `make golden` renews it."""
+    path = Path(__file__).parents[1] / "golden" / f"{name}.service"
+    if request.config.getoption("--renew-golden"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_unit_is_ours_until_somebody_edits_it():
+    """An edit anywhere below the header is noticed."""
+    text = unit()
+    assert is_ours(text)
+    edited = text.replace("RestartSec=5", "RestartSec=6")
+    assert (is_ours(edited), was_ours(edited)) == (False, True)
+    assert was_ours("[Unit]\nDescription=somebody else's\n") is False
+
+
+def test_marker_changes_with_the_unit():
+    """A process can be held against the unit it was started from."""
+    assert marker_of(unit()) == marker_of(unit())
+    assert marker_of(unit()) != marker_of(unit(context=8192))
+
+
+def test_loopback_service_admits_no_other_address():
+    """The kernel itself refuses what is not the rig."""
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in unit()
+    assert "IPAddressAllow=localhost 10.0.0.0/8" in unit(host="10.0.0.2", api_key_file="k", allow_from=["10.0.0.0/8"])
+
+
+def test_key_is_a_credential_and_never_an_argument():
+    """The process list shows a path, the unit shows a path."""
+    text = unit(host="0.0.0.0", api_key_file="/secret/place")
+    assert "LoadCredential=api-key:/etc/rigwright/chat.key" in text
+    assert "${CREDENTIALS_DIRECTORY}/api-key" in text
+    assert "/secret/place" not in text
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=("Cc", "Cs")), max_size=40))
+def test_quote_survives_systemd(text):
+    """systemd's own rules, undone by hand: unquote, then %% and $$ are single again."""
+    quoted = quote(text)
+    assert "\n" not in quoted
+    inner = quoted[1:-1] if quoted.startswith('"') else quoted
+    plain = inner.replace("\\\\", "\0").replace('\\"', '"').replace("\0", "\\").replace("%%", "%").replace("$$", "$")
+    assert plain == text
+    if not quoted.startswith('"'):
+        assert quoted and not set(quoted) & set(" \t\"'\\;#")
+
