@@ -161,7 +161,7 @@ def _run(
 ) -> int | None:
     """Run `text` and hand each line of its output to `take`; the exit code, -1 when the connection was lost."""
     if not _has_client(host):
-        ok, output = host.run_shell_command(StringCommand(text), _stdin=stdin or None, **arguments)
+        ok, output = host.run_shell_command(StringCommand(text), **(arguments | {"_stdin": stdin or None}))
         for line in output.output_lines:
             take(line)
         return 0 if ok else 1

@@ -125,11 +125,12 @@ def service(rig: Rig, brief: Brief, wish: ServiceWish) -> Commands:
     except RigwrightError as error:
         yield from refuse(error.message)
         return
-    unit = render_unit(wish, plan)
-    if runs_as_planned(rig, wish, unit, release.directory, plan.model_dump_json()):
-        return
-    _show_diff(rig, wish, unit)
-    yield switch(wish, unit, release.directory, plan.model_dump_json())
+    unit, record = render_unit(wish, plan), plan.model_dump_json()
+    if not runs_as_planned(rig, wish, unit, release.directory):
+        _show_diff(rig, wish, unit)
+        yield switch(wish, unit, release.directory, record)
+    elif rig.content(plan_path(wish.name)) != record:
+        yield Script(script("llamacpp", "record.sh", PLAN=record, PLAN_FILE=plan_path(wish.name)))
 
 
 @rig_operation
@@ -158,14 +159,13 @@ def prune(rig: Rig, settings: LlamacppSettings) -> Commands:
         yield Script(script("llamacpp", "prune.sh", PREFIX=PREFIX, KEEP=settings.keep_releases))
 
 
-def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str, plan: str) -> bool:
+def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str) -> bool:
     """Whether the process that runs was started from this unit and release, with these keys, and is healthy."""
     running = rig.units[wish.unit]
     key = rig.files.get(key_path(wish)) if wish.api_key_file else None
     return (
         rig.content(unit_path(wish)) == unit
         and rig.target(current_link(wish.name)) == release
-        and rig.content(plan_path(wish.name)) == plan
         and running.is_active
         and running.is_enabled
         and (running.exe or "").startswith(f"{release}/")

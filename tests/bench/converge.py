@@ -1,4 +1,4 @@
-"""`make bench-converge`: what a second run costs when nothing is to be changed, ours against Ansible, one rig and eight.
+"""`make bench-converge`: what a run costs that changes nothing, ours against Ansible, eight rigs against one.
 
 Both sides look after the same things; playbook.yml lists them. They alternate in one run, and a run that changes
 something ends the benchmark.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 from contenders import MODEL, Contender, Sample, ansible, converge, ours
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from ssh_counter import SshCounter
@@ -65,7 +66,11 @@ def main(rounds: int, rigs: int, target: Path | None, keep: bool) -> None:
 
 
 def alternate(contenders: Sequence[Contender], rounds: int, count: Callable[[], int] | None = None) -> Samples:
-    """A B A B: each once to warm up, then `rounds` counted times. `count` tells the SSH commands since its last call."""
+    """A B A B: each once to warm up, then `rounds` counted times.
+
+    Args:
+        count: tells the SSH commands since it was last called.
+    """
     samples: Samples = {contender.name: [] for contender in contenders}
     for number in range(rounds + 1):
         for contender in contenders:
@@ -119,37 +124,35 @@ def _cpu(samples: Sequence[Sample]) -> float:
 
 
 def _print_one(samples: Samples) -> None:
-    table = _table(
-        "One rig, nothing to change", "wall (min to max)", "controller CPU", "SSH commands", "wall : Ansible's"
-    )
-    slowest = _wall(samples["ansible-playbook"])
+    table = _table("One rig", "SSH commands", "wall to Ansible's")
+    ansible_wall = _wall(samples["ansible-playbook"])
     for name, runs in samples.items():
         counts = sorted({run.ssh_commands for run in runs if run.ssh_commands is not None})
-        table.add_row(name, *_seconds(runs), " or ".join(map(str, counts)), f"1 : {slowest / _wall(runs):.1f}")
+        table.add_row(name, *_cells(runs), " or ".join(map(str, counts)), f"1 : {ansible_wall / _wall(runs):.1f}")
     console.print(table)
 
 
 def _print_many(samples: Samples, rigs: int) -> None:
-    table = _table(f"{rigs} rigs against one, rigwright -y", "wall (min to max)", "controller CPU")
+    table = _table(f"{rigs} rigs, rigwright -y")
     for name, runs in samples.items():
-        table.add_row(name, *_seconds(runs))
+        table.add_row(name, *_cells(runs))
     console.print(table)
     one, many = samples.values()
     further = (_cpu(many) - _cpu(one)) / (rigs - 1)
-    console.print(f"wall × {_wall(many) / _wall(one):.2f}; {further:.3f} s of controller CPU for each further rig")
+    console.print(f"wall × {_wall(many) / _wall(one):.2f}, {further:.3f} s of controller CPU for each further rig")
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for column in columns:
-        table.add_column(column, justify="right")
+def _table(title: str, *further: str) -> Table:
+    table = Table(title=f"{title}, nothing to change, medians", title_justify="left", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for column in ("wall", "min to max", "controller CPU", *further):
+        table.add_column(column, justify="right", no_wrap=column == "min to max")
     return table
 
 
-def _seconds(runs: Sequence[Sample]) -> tuple[str, str]:
+def _cells(runs: Sequence[Sample]) -> tuple[str, str, str]:
     walls = [run.wall_seconds for run in runs]
-    return f"{_wall(runs):.2f} s ({min(walls):.2f} to {max(walls):.2f})", f"{_cpu(runs):.2f} s"
+    return f"{_wall(runs):.2f} s", f"{min(walls):.2f} to {max(walls):.2f}", f"{_cpu(runs):.2f} s"
 
 
 def _plain(samples: Samples) -> dict[str, object]:

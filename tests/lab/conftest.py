@@ -73,7 +73,7 @@ class Workshop:
         service = {"name": "demo", "model": str(self.directory / "tiny.gguf"), "port": 8080, "context": 2048}
         for key, value in changes.items():
             (rig if key in ("llamacpp", "weights", "base", "services") else service)[key] = value
-        return {"services": [service], **rig}
+        return {"services": [service]} | rig
 
     def inventory(self, rig: dict[str, Any], *names: str) -> Path:
         """An inventory file for these rigs of the lab."""

@@ -145,8 +145,8 @@ def test_drop_in_of_the_user_is_respected(workshop, serving):
 
 def test_engine_that_exits_at_start_gives_way_to_what_ran_before(workshop, serving):
     """Its last log lines are shown, and the earlier unit serves again."""
-    outcome = workshop.deploy(workshop.spec(flags={"--cache-type-k": "nonsense"}), serving)
-    refused(outcome, "Unsupported cache type")
+    outcome = workshop.deploy(workshop.spec(flags={"--rope-scaling": "nonsense"}), serving)
+    refused(outcome, "--rope-scaling")
     refused(outcome, "the previous release is back and serving")
     assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving))).code == 0
     assert workshop.deploy(workshop.spec(), serving).changed == set()
@@ -162,13 +162,13 @@ def test_new_service_that_exits_at_start_is_taken_away_again(workshop, serving, 
 
 def test_context_that_cannot_fit(workshop, serving, unharmed):
     """The planner refuses with numbers and a way out, before anything is changed."""
-    outcome = workshop.deploy(workshop.spec(context=32768, slots=256, model=str(_wide(workshop))), serving)
-    refused(outcome, "services.demo")
-    assert "uploaded" not in outcome.output
-
-
-def _wide(workshop):
-    return workshop.directory / "tiny.gguf"
+    ram = int(workshop.on(serving, "awk '/MemTotal/ { print $2 }' /proc/meminfo")) * 1024
+    wide = workshop.spec(context=32768, slots=256)["services"][0]  # 8 GiB of KV cache and state, and more
+    services = [{**wide, "name": f"wide{n}", "port": 9000 + n} for n in range(ram // 2**33 + 2)]
+    outcome = workshop.deploy(workshop.spec(services=services), serving)
+    line = refused(outcome, "services.wide")[0]
+    assert "GiB" in line and ";" in line
+    assert "Serve wide0" not in outcome.output
 
 
 def test_missing_packages_are_named_when_they_may_not_be_installed(workshop, serving, unharmed):
@@ -187,7 +187,10 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
         outcome = workshop.deploy(workshop.spec(context=1024), name)
         refused(outcome, "GPUs answer, but nvcc is not installed; install the CUDA toolkit")
         assert "NVIDIA H100" in outcome.output
+        before = workshop.on(name, "systemctl show -P MainPID rigwright-demo")
         cpu = workshop.spec(llamacpp={"archive": "pinned", "backend": "cpu"}, gpu="none")
+        assert workshop.deploy(cpu, name).code == 0
+        assert workshop.on(name, "systemctl show -P MainPID rigwright-demo") == before
         assert workshop.deploy(cpu, name).changed == set()
     finally:
         workshop.lab.down([name])

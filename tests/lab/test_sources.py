@@ -1,0 +1,139 @@
+"""llama.cpp from a git server: tags, commits, branches, what does not exist, what does not compile, and the way back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from rigwright import catalogue
+from rigwright.roles.llamacpp.archive import source_tree
+from rigwright.roles.llamacpp.settings import Archive
+
+pytestmark = pytest.mark.lab
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A real git repository with llama.cpp's tree, served by a real git server to the rigs."""
+
+    path: str
+    url: str
+
+    def git(self, *arguments: str) -> str:
+        """git in the repository."""
+        identity = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        command = ["git", "-C", self.path, *arguments]
+        return subprocess.run(command, env=os.environ | identity, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit(self, name: str, text: str, tag: str) -> str:
+        """Append to a file, commit, tag; the commit."""
+        with open(f"{self.path}/{name}", "a") as file:
+            file.write(text)
+        self.git("commit", "-qam", tag)
+        self.git("tag", "-a", tag, "-m", tag)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def repository(workshop, serving, tmp_path_factory) -> Iterator[Repository]:
+    """llama.cpp's tree as the first commit, tagged v1."""
+    base = tmp_path_factory.mktemp("git")
+    tree = base / "llama.cpp"
+    with tarfile.open(source_tree(Archive(**catalogue.load("engines")["llamacpp"]["archive"]))) as archive:
+        archive.extractall(tree, filter="tar")
+    address = workshop.host_address
+    repository = Repository(str(tree), f"git://{address}:9419/llama.cpp")
+    repository.git("init", "-q", "-b", "master")
+    repository.git("add", "-A", "-f")
+    repository.git("commit", "-qm", "first")
+    repository.git("tag", "v1")
+    command = ["git", "daemon", "--reuseaddr", "--export-all", f"--base-path={base}", f"--listen={address}", "--port=9419"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    assert server.poll() is None
+    yield repository
+    server.terminate()
+    server.wait()
+
+
+def from_git(workshop, repository, ref, **changes):
+    return workshop.spec(llamacpp={"git": repository.url, "ref": ref}, **changes)
+
+
+def build_info(workshop, rig):
+    return workshop.on(rig, "curl -s http://127.0.0.1:8080/props | grep -o '\"build_info\":\"[^\"]*'")
+
+
+def test_tag_is_built_switched_to_and_rolled_back(workshop, serving, repository):
+    """A changed ref: a new release beside the old one, one switch; the way back takes seconds and no build."""
+    outcome = workshop.deploy(from_git(workshop, repository, "v1"), serving)
+    assert outcome.code == 0, outcome.output
+    assert outcome.changed == {"Find the commit", "Build", "Serve demo"}
+    first = repository.git("rev-parse", "v1^{commit}")
+    assert first[:9] in build_info(workshop, serving)
+    second = repository.commit("AUTHORS", "one more\n", "v2")
+    outcome = workshop.deploy(from_git(workshop, repository, "v2"), serving)
+    assert outcome.code == 0, outcome.output
+    assert second[:9] in build_info(workshop, serving)
+    path = workshop.inventory(from_git(workshop, repository, "v2"), serving)
+    assert workshop.rigwright("verify", str(path)).code == 0
+    back = workshop.rigwright("rollback", str(path))
+    assert back.code == 0, back.output
+    assert back.seconds < 20
+    assert first[:9] in build_info(workshop, serving)
+    again = workshop.deploy(from_git(workshop, repository, "v2"), serving)
+    assert again.changed == {"Serve demo"}
+    assert second[:9] in build_info(workshop, serving)
+    assert workshop.deploy(from_git(workshop, repository, "v2"), serving).changed == set()
+
+
+def test_old_releases_go_but_the_running_and_the_earlier_one_stay(workshop, serving, repository):
+    """N-1 is kept; disks do not fill with builds."""
+    releases = workshop.on(serving, "ls /opt/rigwright/llamacpp/releases").split()
+    used = workshop.on(serving, "readlink /opt/rigwright/services/demo/current /opt/rigwright/services/demo/previous")
+    assert sorted(releases) == sorted(line.rsplit("/", 1)[-1] for line in used.splitlines())
+
+
+def test_commit_is_built_without_asking_the_server_for_names(workshop, serving, repository):
+    """A full commit is its own identity: it is the release that the tag gave."""
+    commit = repository.git("rev-parse", "v2^{commit}")
+    assert workshop.deploy(from_git(workshop, repository, commit), serving).changed == set()
+
+
+@pytest.mark.parametrize(
+    ("ref", "line"),
+    [
+        ("v99", "has no tag v99; name a tag or a full commit"),
+        ("master", "master is a branch, and branches move; name a tag or a commit (today it is"),
+        ("0" * 40, "fatal: remote error: upload-pack: not our ref 000000"),
+    ],
+)
+def test_ref_that_cannot_be_built_leaves_all_as_it_was(workshop, serving, repository, unharmed, ref, line):
+    """The message names the ref; what serves goes on serving."""
+    outcome = workshop.deploy(from_git(workshop, repository, ref), serving)
+    assert outcome.code == 1
+    assert any(line in said for said in outcome.lines), outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_git_server_that_does_not_answer(workshop, serving, repository, unharmed):
+    """The address is named."""
+    rig = workshop.spec(llamacpp={"git": repository.url.replace("9419", "9420"), "ref": "v1"})
+    outcome = workshop.deploy(rig, serving)
+    assert outcome.code == 1
+    assert any("cannot be read" in line and "check rig.llamacpp.git" in line for line in outcome.lines), outcome.output
+
+
+def test_build_that_does_not_compile_shows_the_error_and_keeps_the_old_release(workshop, serving, repository, unharmed):
+    """The last error lines are shown; the old release serves; the next good ref builds."""
+    repository.commit("tools/server/server.cpp", "\nthis is no C++;\n", "v3-broken")
+    outcome = workshop.deploy(from_git(workshop, repository, "v3-broken"), serving)
+    assert outcome.code == 1
+    assert any("error:" in line and "server.cpp" in line for line in outcome.lines), outcome.output
+    assert any("what runs goes on running; the whole log is /var/lib/rigwright/build/" in line for line in outcome.lines)
