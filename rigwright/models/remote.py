@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
 import time
 from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
@@ -22,12 +25,14 @@ class _TooSlow(Exception):
     """The server answers, but a header would take minutes."""
 
 
-def read_remote_model(url: str, headers: Mapping[str, str] = _NO_HEADERS) -> Model | None:
+def read_remote_model(
+    url: str, headers: Mapping[str, str] = _NO_HEADERS, *, seen: bytearray | None = None
+) -> Model | None:
     """The model at an http(s) address, from its first bytes; None when the address cannot be read from here.
 
     One request asks for the first 64 MiB and hangs up as soon as the header is complete, usually after 2 to 16 MiB; a
     server that ignores ranges therefore costs no more. `headers` (a token) stay with the first host: a redirect to a
-    content network does not see them.
+    content network does not see them. `seen` takes up the bytes that were read.
 
     Raises:
         UnreadableModel: the address answers, but not with a whole GGUF model.
@@ -40,7 +45,7 @@ def read_remote_model(url: str, headers: Mapping[str, str] = _NO_HEADERS) -> Mod
         request.add_unredirected_header(name, value)
     try:
         with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return model_from_stream(_reader(response), where=where, size_bytes=_size_bytes(response))
+            return model_from_stream(_reader(response, seen), where=where, size_bytes=_size_bytes(response))
     except HTTPError as error:
         if error.code in (404, 410):
             raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
@@ -49,7 +54,28 @@ def read_remote_model(url: str, headers: Mapping[str, str] = _NO_HEADERS) -> Mod
         return None
 
 
-def _reader(response: http.client.HTTPResponse) -> Callable[[int], bytes]:
+def read_kept_model(url: str, kept: Path, *, is_pinned: bool) -> Model | None:
+    """Like `read_remote_model`, with the header's bytes kept in a file.
+
+    A pinned file never changes: its kept header answers without a request. Any other is asked for anew, and the kept
+    one stands in when the address cannot be reached, so that the same rig is planned the same way.
+
+    Raises:
+        UnreadableModel: the address answers, but not with a whole GGUF model.
+    """
+    known = kept.read_bytes() if kept.is_file() else b""
+    if not (known and is_pinned):
+        seen = bytearray()
+        if model := read_remote_model(url, seen=seen):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            scratch = kept.with_suffix(f".{os.getpid()}")
+            scratch.write_bytes(seen)
+            scratch.replace(kept)
+            return model
+    return model_from_stream(BytesIO(known).read, where=_without_secrets(url), size_bytes=None) if known else None
+
+
+def _reader(response: http.client.HTTPResponse, seen: bytearray | None) -> Callable[[int], bytes]:
     deadline = time.monotonic() + _DEADLINE_SECONDS
 
     def read(wanted: int) -> bytes:
@@ -59,7 +85,10 @@ def _reader(response: http.client.HTTPResponse) -> Callable[[int], bytes]:
                 raise _TooSlow
             chunks.append(chunk)
             wanted -= len(chunk)
-        return b"".join(chunks)
+        data = b"".join(chunks)
+        if seen is not None:
+            seen.extend(data)
+        return data
 
     return read
 

@@ -150,7 +150,7 @@ def read_rig(probe: Probe, lines: list[str]) -> Rig:
     files = {str(path): _file(found) for path, found in answers("file", probe.files) if found}
     return Rig(
         hardware=read_hardware(sections, tuple(disk for disk in disks.values() if disk)),
-        uid=int(identity.get("uid", "-1")),
+        uid=int(uid) if (uid := identity.get("uid", "")).isdecimal() else -1,
         init=identity.get("init", "unknown"),
         packages=_packages(sections.get("packages", [])),
         files=files | stats,
@@ -159,7 +159,7 @@ def read_rig(probe: Probe, lines: list[str]) -> Rig:
         units={str(name): _unit(found) for name, found in answers("unit", probe.units)},
         listeners=_listeners(sections.get("listeners", [])),
         health={
-            str(url): int(found[0]) for url, found in answers("health", probe.health) if found and found[0].isdigit()
+            str(url): int(found[0]) for url, found in answers("health", probe.health) if found and found[0].isdecimal()
         },
         sections=sections,
     )
@@ -183,8 +183,12 @@ def _packages(lines: list[str]) -> dict[str, str]:
 
 
 def _stat(line: str) -> RemoteFile:
-    size, modified, mode, owner = line.split("|")
-    return RemoteFile("file", None, None, int(size), int(modified), mode, owner)
+    return _status("file", line)
+
+
+def _status(kind: str, line: str, content: str | None = None) -> RemoteFile:
+    size, modified, mode, owner = (line.split("|") + [""] * 4)[:4]
+    return RemoteFile(kind, content, None, _number(size), _number(modified), mode, owner)
 
 
 def _file(lines: list[str]) -> RemoteFile:
@@ -193,23 +197,32 @@ def _file(lines: list[str]) -> RemoteFile:
         return RemoteFile(kind, target=rest)
     if kind != "file":
         return RemoteFile("other")
-    size, modified, mode, owner = rest.split("|")
-    text = base64.b64decode(lines[1] if len(lines) > 1 else "").decode("utf-8", "replace")
-    return RemoteFile(kind, text, None, int(size), int(modified), mode, owner)
+    return _status(kind, rest, _text(lines[1] if len(lines) > 1 else ""))
+
+
+def _text(base64_text: str) -> str:
+    try:
+        return base64.b64decode(base64_text).decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _disk(path: str, lines: list[str]) -> Disk | None:
     columns = lines[0].split() if lines else []
-    return Disk(path, int(columns[1]), int(columns[3])) if len(columns) >= 6 and columns[3].isdigit() else None
+    return Disk(path, _number(columns[1]), _number(columns[3])) if len(columns) >= 6 else None
 
 
 def _unit(lines: list[str]) -> Unit:
     pairs = dict(line.split("=", 1) for line in lines if "=" in line)
-    argv = base64.b64decode(pairs.pop("argv", "")).decode("utf-8", "replace").split("\0")
+    argv = _text(pairs.pop("argv", "")).split("\0")
     environment = {key[4:]: pairs.pop(key) for key in list(pairs) if key.startswith("env.")}
-    started = pairs.pop("since", "0")
+    started = _number(pairs.pop("since", "0"))
     exe = pairs.pop("exe", None)
-    return Unit(pairs, exe, tuple(argv[:-1]), environment, int(started) if started.isdigit() else 0)
+    return Unit(pairs, exe, tuple(argv[:-1]), environment, started)
 
 
 def _listeners(lines: list[str]) -> dict[int, tuple[str, int]]:
@@ -219,6 +232,6 @@ def _listeners(lines: list[str]) -> dict[int, tuple[str, int]]:
         columns = line.split()
         port = columns[3].rpartition(":")[2] if len(columns) > 3 else ""
         owner = re.search(r'\("([^"]*)",pid=(\d+)', line)
-        if port.isdigit():
+        if port.isdecimal():
             found[int(port)] = (owner[1], int(owner[2])) if owner else ("another program", 0)
     return found

@@ -42,7 +42,7 @@ def read_hardware(sections: dict[str, list[str]], disks: tuple[Disk, ...] = ()) 
         kernel=release.get("KERNEL", ""),
         architecture=release.get("ARCHITECTURE", ""),
         cpu=_cpu(dict(_pairs(sections.get("cpu", []), ":"))),
-        ram_bytes=int(memory.get("MemTotal", "0 kB").split()[0]) * 1024,
+        ram_bytes=_kib(memory.get("MemTotal", "")) * 1024,
         disks=disks,
         gpus=tuple(gpu for gpu, _ in smi) or _pci_gpus(sections.get("pci", [])),
         driver_version=smi[0][1] if smi else None,
@@ -62,9 +62,15 @@ def _pairs(lines: list[str], separator: str) -> list[tuple[str, str]]:
     return [(key.strip(), value.strip()) for key, found, value in cells if found]
 
 
+def _kib(text: str) -> int:
+    """`24064332 kB` as a number, 0 where there is none."""
+    words = text.split()
+    return int(words[0]) if words and words[0].isdecimal() else 0
+
+
 def _cpu(cells: dict[str, str]) -> Cpu:
     def number(key: str) -> int:
-        return int(cells[key]) if cells.get(key, "").isdigit() else 1
+        return int(cells[key]) if cells.get(key, "").isdecimal() else 1
 
     logical = number("CPU(s)")
     physical = min(number("Core(s) per socket") * number("Socket(s)"), logical)
@@ -85,11 +91,11 @@ def _nvidia_smi(lines: list[str]) -> list[tuple[Gpu, str]]:
     found = []
     for line in lines:
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) != 7 or not cells[0].isdigit() or not cells[1].startswith("GPU-"):
+        if len(cells) != 7 or not cells[0].isdecimal() or not cells[1].startswith("GPU-"):
             continue
         index, uuid, name, mebibytes, capability, address, driver = cells
-        vram = int(mebibytes) * 1024**2 if mebibytes.isdigit() else None
+        vram = int(mebibytes) * 1024**2 if mebibytes.isdecimal() else None
         domain, _, rest = address.lower().partition(":")
-        compute = capability if capability.replace(".", "").isdigit() else None
+        compute = capability if capability.replace(".", "").isdecimal() else None
         found.append((Gpu(f"{domain[-4:]}:{rest}", None, name, int(index), uuid, vram, compute), driver))
     return found

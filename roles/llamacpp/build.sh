@@ -18,7 +18,8 @@ elif [ ! -e "$WORK/done" ]; then
   if [ "$(stat -c %a /var/cache/ccache 2>/dev/null)" = 1777 ]; then ccache=/var/cache/ccache umask=000; fi
   systemd-run -q --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" --working-directory="$WORK" -p Nice=5 \
     -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
-    --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=GIT_CEILING_DIRECTORIES="$WORK" \
+    --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$WORK" --setenv=CCACHE_NOHASHDIR=1 \
+    --setenv=GIT_CEILING_DIRECTORIES="$WORK" \
     --setenv=GIT="$GIT" --setenv=REF="$REF" --setenv=COMMIT="$COMMIT" --setenv=ARCHIVE="$ARCHIVE" \
     --setenv=TARGETS="$TARGETS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$WORK" \
     sh "$WORK/build.sh" || fail "systemd-run could not start the build; see journalctl on the rig"

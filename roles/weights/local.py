@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from rigwright.errors import UnreadableModel
-from rigwright.models import Model, read_model, read_remote_model
+from rigwright.models import Model, read_kept_model, read_model
 from rigwright.plan.wish import ModelSource
 from rigwright.roles.weights.settings import WeightsSettings
 
@@ -38,7 +39,9 @@ def inspect_model(source: ModelSource, settings: WeightsSettings) -> LocalModel:
     """
     if source.path is None:
         url = source.url or f"{settings.hugging_face.rstrip('/')}/{source.repo}/resolve/{source.revision}/{source.file}"
-        return LocalModel(source, read_remote_model(url), source.sha256, None, url)
+        kept = cache_directory() / "headers" / hashlib.sha256(url.encode()).hexdigest()[:32]
+        is_pinned = bool(source.sha256 or re.fullmatch(r"[0-9a-f]{40}", source.revision))
+        return LocalModel(source, read_kept_model(url, kept, is_pinned=is_pinned), source.sha256, None, url)
     path = Path(source.path).expanduser()
     model = read_model(path)
     digest = file_sha256(path)

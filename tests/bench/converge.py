@@ -11,11 +11,12 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from compileall import compile_dir
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
-from contenders import MODEL, Contender, Sample, ansible, converge, ours
+from contenders import MODEL, ROOT, Contender, Sample, ansible, converge, ours
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -88,6 +89,9 @@ def _make_first(lab: Lab) -> None:
     if not MODEL.exists():
         MODEL.parent.mkdir(exist_ok=True)
         write_tiny_model(MODEL)
+    # pip does this when it installs, Ansible too; pyinfra forbids Python to do it later, and a checkout has none.
+    compile_dir(ROOT / "rigwright", quiet=1)
+    compile_dir(ROOT / "roles", quiet=1)
     lab.down([name for name in lab.names() if name != FIRST])
     had = lab.has_snapshot(SNAPSHOT)
     lab.up([_wish(lab, FIRST, SNAPSHOT if had else None)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from rigwright.lab import Lab, RigWish
 from rigwright.lab.tiny_model import write_tiny_model
 
 REPOSITORY = Path(__file__).parents[2]
-LAB_NAME = "t-deploy"
+LAB_NAME = "t-" + hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:6]
 
 _INVENTORY = """
 import json
@@ -81,7 +82,9 @@ class Workshop:
         path.write_text(_INVENTORY.format(names=set(names), rig=json.dumps(rig)))
         return path
 
-    def start(self, rig: dict[str, Any], *names: str, arguments: tuple[str, ...] = ("-y",), deploy: str = "llamacpp") -> Any:
+    def start(
+        self, rig: dict[str, Any], *names: str, arguments: tuple[str, ...] = ("-y",), deploy: str = "llamacpp"
+    ) -> Any:
         """pyinfra on its way."""
         path = self.inventory(rig, *names)
         command = ["pyinfra", *arguments, str(path), str(REPOSITORY / "deploys" / f"{deploy}.py")]
@@ -152,7 +155,7 @@ def _first_run(workshop: Workshop, release: str) -> FirstRun:
     after_dry = workshop.on(name, listing)
     first = workshop.deploy(workshop.spec(), name)
     assert first.code == 0, first.output
-    snapshot = f"t-{release}"
+    snapshot = f"{LAB_NAME}-{release}"
     workshop.lab.snapshot(name, snapshot)
     workshop.lab.down([name])
     return FirstRun(blank, dry, after_dry, first, snapshot)

@@ -26,7 +26,10 @@ def refused(outcome, text, *, said_once=True):
         ({"contxt": 1}, "serving: rig.services.0.contxt: unknown key; did you mean context?"),
         ({"port": "x"}, "serving: rig.services.0.port: 'x' will not do: input should be a valid integer"),
         ({"model": "absent.gguf"}, "serving: rig.services.0.model: absent.gguf: does not exist; check the path"),
-        ({"api_key_file": "absent.key", "host": "0.0.0.0"}, "serving: rig.services.0.api_key_file: absent.key cannot be read"),
+        (
+            {"api_key_file": "absent.key", "host": "0.0.0.0"},
+            "serving: rig.services.0.api_key_file: absent.key cannot be read",
+        ),
     ],
 )
 def test_wrong_inventory_touches_no_rig(workshop, serving, unharmed, change, line):
@@ -108,7 +111,10 @@ def test_weights_that_are_already_there_are_adopted(workshop, serving):
 
 def test_port_taken_by_another_program(workshop, serving, unharmed):
     """The program that has the port is named, and nothing is tried."""
-    workshop.on(serving, "systemd-run -q --unit=other python3 -c 'import socket,time; s=socket.create_server((\"127.0.0.1\",9999)); time.sleep(600)'")
+    workshop.on(
+        serving,
+        "systemd-run -q --unit=other python3 -c 'import socket,time; s=socket.create_server((\"127.0.0.1\",9999)); time.sleep(600)'",
+    )
     outcome = workshop.deploy(workshop.spec(port=9999), serving)
     workshop.on(serving, "systemctl stop other")
     refused(outcome, "port 9999 is taken by python3")
@@ -136,7 +142,9 @@ def test_unit_that_was_edited_by_hand(workshop, serving):
 def test_drop_in_of_the_user_is_respected(workshop, serving):
     """The place for the user's own changes stays theirs, and a run with nothing to do stays one."""
     drop = "/etc/systemd/system/rigwright-demo.service.d"
-    workshop.on(serving, f"mkdir -p {drop}; printf '[Service]\\nRestartSec=9\\n' >{drop}/local.conf; systemctl daemon-reload")
+    workshop.on(
+        serving, f"mkdir -p {drop}; printf '[Service]\\nRestartSec=9\\n' >{drop}/local.conf; systemctl daemon-reload"
+    )
     outcome = workshop.deploy(workshop.spec(), serving)
     assert (outcome.code, outcome.changed) == (0, set())
     assert workshop.on(serving, "systemctl show -P RestartUSec rigwright-demo") == "9s"
@@ -199,7 +207,11 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
 def test_ssh_refused(workshop, serving):
     """No SSH server answers."""
     path = workshop.inventory(workshop.spec(), serving)
-    path.write_text(path.read_text().replace("for name, data in", "for name, data in [(n, {**d, 'ssh_port': 1}) for n, d in") .replace(" if name in", "] if name in"))
+    path.write_text(
+        path.read_text()
+        .replace("for name, data in", "for name, data in [(n, {**d, 'ssh_port': 1}) for n, d in")
+        .replace(" if name in", "] if name in")
+    )
     refused(_run(workshop, path), "Could not connect")
 
 
@@ -208,7 +220,11 @@ def test_ssh_wrong_key(workshop, serving):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(workshop.directory / "wrong")], check=True)
     path = workshop.inventory(workshop.spec(), serving)
     key = str(workshop.directory / "wrong")
-    path.write_text(path.read_text().replace("for name, data in", f"for name, data in [(n, {{**d, 'ssh_key': {key!r}}}) for n, d in").replace(" if name in", "] if name in"))
+    path.write_text(
+        path.read_text()
+        .replace("for name, data in", f"for name, data in [(n, {{**d, 'ssh_key': {key!r}}}) for n, d in")
+        .replace(" if name in", "] if name in")
+    )
     refused(_run(workshop, path), "Authentication error")
 
 
@@ -219,7 +235,13 @@ def test_ssh_host_key_changed(workshop, serving):
     public = (workshop.directory / "wrong.pub").read_text().split()[:2]
     known.write_text(f"{address} {' '.join(public)}\n")
     path = workshop.inventory(workshop.spec(), serving)
-    path.write_text(path.read_text().replace("for name, data in", f"for name, data in [(n, {{**d, 'ssh_known_hosts_file': {str(known)!r}}}) for n, d in").replace(" if name in", "] if name in"))
+    path.write_text(
+        path.read_text()
+        .replace(
+            "for name, data in", f"for name, data in [(n, {{**d, 'ssh_known_hosts_file': {str(known)!r}}}) for n, d in"
+        )
+        .replace(" if name in", "] if name in")
+    )
     refused(_run(workshop, path), "Host key for")
 
 
@@ -253,7 +275,11 @@ def test_user_who_is_not_root_and_does_not_ask_for_sudo(workshop, trixie):
     name = workshop.boot("plain", from_snapshot=trixie.snapshot, ssh_user="ada")
     try:
         path = workshop.inventory(workshop.spec(context=1024), name)
-        path.write_text(path.read_text().replace("for name, data in", "for name, data in [(n, {**d, '_sudo': False}) for n, d in").replace(" if name in", "] if name in"))
+        path.write_text(
+            path.read_text()
+            .replace("for name, data in", "for name, data in [(n, {**d, '_sudo': False}) for n, d in")
+            .replace(" if name in", "] if name in")
+        )
         refused(_run(workshop, path), "the SSH user is not root; set _sudo=True in the host data")
     finally:
         workshop.lab.down([name])
@@ -295,4 +321,7 @@ def test_sums_of_the_tiny_model_are_stable(workshop):
     from rigwright.lab.tiny_model import write_tiny_model
 
     again = write_tiny_model(workshop.directory / "again.gguf")
-    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256((workshop.directory / "tiny.gguf").read_bytes()).digest()
+    assert (
+        hashlib.sha256(again.read_bytes()).digest()
+        == hashlib.sha256((workshop.directory / "tiny.gguf").read_bytes()).digest()
+    )

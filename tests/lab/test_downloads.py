@@ -102,7 +102,10 @@ def test_address_is_downloaded_by_the_rig_and_served(workshop, serving, hub):
     outcome = workshop.deploy(from_url(workshop, hub), serving)
     assert outcome.code == 0, outcome.output
     assert re.search(r"demo: m\.gguf on CPU, 2048 tokens × 1 slots, [\d.]+ [GM]iB", outcome.output)
-    assert workshop.on(serving, "sha256sum </var/lib/rigwright/weights/m.gguf").split()[0] == from_url(workshop, hub)["services"][0]["model"]["sha256"]
+    assert (
+        workshop.on(serving, "sha256sum </var/lib/rigwright/weights/m.gguf").split()[0]
+        == from_url(workshop, hub)["services"][0]["model"]["sha256"]
+    )
     hub.log.clear()
     assert workshop.deploy(from_url(workshop, hub), serving).changed == set()
     assert fetched(hub) == []
@@ -122,9 +125,13 @@ def test_download_that_breaks_off_is_continued(workshop, serving, hub):
 def test_wrong_sum_never_appears_under_its_name(workshop, serving, hub, unharmed):
     """The file that came is not the one that was wanted: it is thrown away."""
     hub.files["/w.gguf"] = hub.files["/m.gguf"]
-    outcome = workshop.deploy(from_url(workshop, hub, model={"url": f"{hub.address}/w.gguf", "sha256": "ab" * 32}), serving)
+    outcome = workshop.deploy(
+        from_url(workshop, hub, model={"url": f"{hub.address}/w.gguf", "sha256": "ab" * 32}), serving
+    )
     assert outcome.code == 1
-    assert any("expected abababab" in line and "the file was not installed" in line for line in outcome.lines), outcome.output
+    assert any("expected abababab" in line and "the file was not installed" in line for line in outcome.lines), (
+        outcome.output
+    )
     assert workshop.on(serving, "ls -A /var/lib/rigwright/weights | grep -c w.gguf", check=False) == "0"
 
 

@@ -20,7 +20,9 @@ def test_removal_leaves_the_rig_as_it_was(workshop):
         before = workshop.on(rig, TRACES, check=False)
         assert workshop.deploy(workshop.spec(), rig).code == 0
         workshop.on(rig, "touch /var/lib/rigwright/weights/not-ours")
-        removed = workshop.deploy(workshop.spec(), rig, deploy="remove", arguments=("-y", "--data", "remove_weights=true"))
+        removed = workshop.deploy(
+            workshop.spec(), rig, deploy="remove", arguments=("-y", "--data", "remove_weights=true")
+        )
         assert removed.code == 0, removed.output
         assert workshop.on(rig, "find /var/lib/rigwright -type f") == "/var/lib/rigwright/weights/not-ours"
         workshop.on(rig, "rm -r /var/lib/rigwright")
@@ -34,7 +36,9 @@ def test_removal_leaves_the_rig_as_it_was(workshop):
 def test_removal_keeps_model_files_unless_told(workshop, serving):
     """Weights took hours to come; a unit that is not ours stays too."""
     workshop.on(serving, "printf '[Service]\\nExecStart=/bin/true\\n' >/etc/systemd/system/rigwright-other.service")
-    removed = workshop.deploy(workshop.spec(), serving, deploy="remove", arguments=("-y", "--data", "remove_packages=false"))
+    removed = workshop.deploy(
+        workshop.spec(), serving, deploy="remove", arguments=("-y", "--data", "remove_packages=false")
+    )
     assert removed.code == 0, removed.output
     assert workshop.on(serving, "ls /var/lib/rigwright/weights") == "tiny.gguf"
     assert workshop.on(serving, "ls /etc/systemd/system | grep rigwright") == "rigwright-other.service"

@@ -21,14 +21,27 @@ def key_file(workshop):
 
 
 def opened(workshop, key_file, **changes):
-    return workshop.spec(host="0.0.0.0", api_key_file=str(key_file), allow_from=[f"{workshop.host_address}/32"], **changes)
+    return workshop.spec(
+        host="0.0.0.0", api_key_file=str(key_file), allow_from=[f"{workshop.host_address}/32"], **changes
+    )
 
 
 def ask(workshop, rig, *, key=None, port=8080):
     """A request from this machine to the rig: the HTTP status, 000 without an answer."""
     address = next(one.address for one in workshop.lab.rigs() if one.name == rig)
     header = ["-H", f"Authorization: Bearer {key}"] if key else []
-    command = ["curl", "-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", *header, f"http://{address}:{port}/v1/models"]
+    command = [
+        "curl",
+        "-s",
+        "-m",
+        "3",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        *header,
+        f"http://{address}:{port}/v1/models",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
@@ -37,7 +50,11 @@ def test_open_service_asks_for_its_key_and_shows_it_nowhere(workshop, serving, k
     first = workshop.deploy(opened(workshop, key_file), serving, arguments=("-y", "-vvv", "--diff"))
     assert first.code == 0, first.output
     assert KEY not in first.output
-    assert (ask(workshop, serving), ask(workshop, serving, key="wrong"), ask(workshop, serving, key=KEY)) == ("401", "401", "200")
+    assert (ask(workshop, serving), ask(workshop, serving, key="wrong"), ask(workshop, serving, key=KEY)) == (
+        "401",
+        "401",
+        "200",
+    )
     assert workshop.on(serving, "stat -c '%a %U' /etc/rigwright/demo.key") == "600 root"
     searched = f"grep -rlaF {KEY} /etc /var/lib/rigwright /var/log /run/log /opt/rigwright /tmp /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null"
     assert workshop.on(serving, searched, check=False).splitlines() == ["/etc/rigwright/demo.key"]
@@ -68,7 +85,9 @@ def test_only_the_allowed_network_may_connect(workshop, serving, key_file):
         workshop.lab.down([other])
 
 
-@pytest.mark.parametrize(("mode", "text", "line"), [(0o644, "abc\n", "is readable for others"), (0o600, "a b \n", "one API key per line")])
+@pytest.mark.parametrize(
+    ("mode", "text", "line"), [(0o644, "abc\n", "is readable for others"), (0o600, "a b \n", "one API key per line")]
+)
 def test_careless_key_file_is_refused(workshop, serving, mode, text, line):
     """A key that others can read is no key; a key with blanks is a mistake."""
     path = workshop.directory / "careless.key"

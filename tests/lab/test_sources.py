@@ -27,9 +27,13 @@ class Repository:
 
     def git(self, *arguments: str) -> str:
         """git in the repository."""
-        identity = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        identity = {
+            f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
         command = ["git", "-C", self.path, *arguments]
-        return subprocess.run(command, env=os.environ | identity, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            command, env=os.environ | identity, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     def commit(self, name: str, text: str, tag: str) -> str:
         """Append to a file, commit, tag; the commit."""
@@ -53,7 +57,15 @@ def repository(workshop, serving, tmp_path_factory) -> Iterator[Repository]:
     repository.git("add", "-A", "-f")
     repository.git("commit", "-qm", "first")
     repository.git("tag", "v1")
-    command = ["git", "daemon", "--reuseaddr", "--export-all", f"--base-path={base}", f"--listen={address}", "--port=9419"]
+    command = [
+        "git",
+        "daemon",
+        "--reuseaddr",
+        "--export-all",
+        f"--base-path={base}",
+        f"--listen={address}",
+        "--port=9419",
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.5)
     assert server.poll() is None
@@ -67,7 +79,7 @@ def from_git(workshop, repository, ref, **changes):
 
 
 def build_info(workshop, rig):
-    return workshop.on(rig, "curl -s http://127.0.0.1:8080/props | grep -o '\"build_info\":\"[^\"]*'")
+    return workshop.on(rig, 'curl -s http://127.0.0.1:8080/props | grep -o \'"build_info":"[^"]*\'')
 
 
 def test_tag_is_built_switched_to_and_rolled_back(workshop, serving, repository):
@@ -136,4 +148,6 @@ def test_build_that_does_not_compile_shows_the_error_and_keeps_the_old_release(w
     outcome = workshop.deploy(from_git(workshop, repository, "v3-broken"), serving)
     assert outcome.code == 1
     assert any("error:" in line and "server.cpp" in line for line in outcome.lines), outcome.output
-    assert any("what runs goes on running; the whole log is /var/lib/rigwright/build/" in line for line in outcome.lines)
+    assert any(
+        "what runs goes on running; the whole log is /var/lib/rigwright/build/" in line for line in outcome.lines
+    )

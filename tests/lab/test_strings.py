@@ -8,7 +8,18 @@ import pytest
 
 pytestmark = pytest.mark.lab
 
-HOSTILE = ["a b", "it's", 'say "hi"', "$HOME `id` $(id)", "100%n %%", "back\\slash", "grün ✓ 模型", "; rm -rf /tmp/x #", "--help", "*?[a]"]
+HOSTILE = [
+    "a b",
+    "it's",
+    'say "hi"',
+    "$HOME `id` $(id)",
+    "100%n %%",
+    "back\\slash",
+    "grün ✓ 模型",
+    "; rm -rf /tmp/x #",
+    "--help",
+    "*?[a]",
+]
 
 
 def test_hostile_strings_reach_the_process_as_they_are(workshop, serving):
@@ -16,7 +27,7 @@ def test_hostile_strings_reach_the_process_as_they_are(workshop, serving):
     alias = " ".join(text for text in HOSTILE if not text.startswith("--"))
     name = "mödel 'x' $HOME `id`; \"q\" #1 & (2).gguf"
     shutil.copy(workshop.directory / "tiny.gguf", workshop.directory / name)
-    directory = "/srv/große Modelle/it's; \"here\" & `there`"
+    directory = '/srv/große Modelle/it\'s; "here" & `there`'
     rig = workshop.spec(model=str(workshop.directory / name), alias=alias, weights={"directory": directory})
     outcome = workshop.deploy(rig, serving)
     assert outcome.code == 0, outcome.output
@@ -34,7 +45,10 @@ def test_flag_values_are_one_word_whatever_they_hold(workshop, serving, text):
 
     unit = f"[Service]\nType=oneshot\nExecStart=/usr/bin/printf <%%s>\\n {quote(text)}\n"
     workshop.lab.exec(serving, ["sh", "-c", "cat >/run/systemd/system/say.service"], input=unit)
-    said = workshop.on(serving, "systemctl daemon-reload; systemctl start say; journalctl -u say -o cat -n 30 --no-pager | grep '^<' | tail -n1")
+    said = workshop.on(
+        serving,
+        "systemctl daemon-reload; systemctl start say; journalctl -u say -o cat -n 30 --no-pager | grep '^<' | tail -n1",
+    )
     assert said == f"<{text}>"
     workshop.on(serving, "rm /run/systemd/system/say.service; systemctl daemon-reload")
 

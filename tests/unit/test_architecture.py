@@ -26,7 +26,17 @@ def ours(path: Path) -> set[str]:
 def test_plan_is_pure():
     """The planner knows values alone: no pyinfra, no files, no network, no clock."""
     allowed = ("rigwright.hardware", "rigwright.models", "rigwright.units", "rigwright.errors", "rigwright.catalogue")
-    forbidden = {"os", "time", "datetime", "random", "subprocess", "socket", "pathlib.Path", "pyinfra", "urllib.request"}
+    forbidden = {
+        "os",
+        "time",
+        "datetime",
+        "random",
+        "subprocess",
+        "socket",
+        "pathlib.Path",
+        "pyinfra",
+        "urllib.request",
+    }
     for path in (ROOT / "rigwright" / "plan").rglob("*.py"):
         assert [name for name in ours(path) if not name.startswith(("rigwright.plan", *allowed))] == [], path
         assert imports(path) & forbidden == set(), path
@@ -64,5 +74,9 @@ def test_deploys_are_short_and_hold_no_logic():
 
 def test_modules_are_short():
     """No module above 300 lines."""
-    sizes = {path: len(path.read_text().splitlines()) for top in ("rigwright", "roles") for path in (ROOT / top).rglob("*.py")}
+    sizes = {
+        path: len(path.read_text().splitlines())
+        for top in ("rigwright", "roles")
+        for path in (ROOT / top).rglob("*.py")
+    }
     assert {path: size for path, size in sizes.items() if size > 300} == {}

@@ -273,3 +273,25 @@ def test_remote_keeps_the_token_from_redirects(server: Server, tiny_dense: Path)
     first, second = server.requests
     assert (first.get("Authorization"), second.get("Authorization")) == ("Bearer x", None)
     assert second["Range"] == "bytes=0-67108863"
+
+
+def test_kept_header_answers_when_the_address_does_not(tmp_path, tiny_hybrid):
+    """The same rig is planned the same way when the hub is out of reach; a pinned file is not even asked for."""
+    import functools
+    import http.server
+    import threading
+
+    from rigwright.models import read_kept_model
+
+    (tmp_path / "m.gguf").write_bytes(tiny_hybrid.read_bytes())
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url, kept = f"http://127.0.0.1:{server.server_port}/m.gguf", tmp_path / "cache" / "head"
+    fresh = read_kept_model(url, kept, is_pinned=True)
+    server.shutdown()
+    server.server_close()
+    assert fresh is not None
+    assert read_kept_model(url, kept, is_pinned=True) == fresh
+    assert read_kept_model(url, kept, is_pinned=False) == fresh
+    assert read_kept_model(url, tmp_path / "none", is_pinned=False) is None

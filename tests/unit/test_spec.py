@@ -103,7 +103,11 @@ def test_every_key_is_documented():
     assert [name for name, description in walk(RigSpec) if not description] == []
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
 def test_spec_never_raises_anything_else(data):
     """Whatever the inventory holds, the answer is a spec or WrongSpec."""
     try:

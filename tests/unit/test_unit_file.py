@@ -80,4 +80,3 @@ def test_quote_survives_systemd(text):
     assert plain == text
     if not quoted.startswith('"'):
         assert quoted and not set(quoted) & set(" \t\"'\\;#")
-

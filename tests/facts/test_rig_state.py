@@ -1,0 +1,129 @@
+"""RigState: the questions run in a real shell, recorded answers are read right, and memory ends when something changes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rigwright.hardware import Gpu
+from rigwright.roles.base.facts import RemoteFile, read_rig
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.hardware.facts import SECTIONS, cuda_version, read_hardware
+
+MIB = 1024**2
+
+
+def ask(probe: Probe) -> list[str]:
+    """The probe's script, run by this machine's own sh."""
+    return subprocess.run(["sh", "-c", probe.script()], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_probe_reads_files_links_and_directories_whatever_they_are_called(tmp_path):
+    """Quotes, dollars, newlines in content: all come back as they are."""
+    odd = tmp_path / 'it\'s $HOME `id` "x"'
+    odd.write_text("@rigwright end\nzwei\n\ndrei $x '\n")
+    link = tmp_path / "link"
+    link.symlink_to("/nowhere/at all")
+    probe = Probe(files=(str(odd), str(link), str(tmp_path / "none"), str(tmp_path)), directories=(str(tmp_path),))
+    rig = read_rig(probe, ask(probe))
+    assert rig.content(str(odd)) == odd.read_text()
+    assert rig.target(str(link)) == "/nowhere/at all"
+    assert rig.files.get(str(tmp_path / "none")) is None or rig.files[str(tmp_path / "none")].kind == "none"
+    assert rig.files[str(tmp_path)].kind == "other"
+    assert set(rig.directories[str(tmp_path)]) == {odd.name, "link"}
+
+
+def test_probe_tells_size_mode_and_owner(tmp_path):
+    """What a stamp is held against."""
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"x" * 1234)
+    file.chmod(0o640)
+    probe = Probe(stats=(str(file),), disks=(str(tmp_path / "not" / "yet"),))
+    rig = read_rig(probe, ask(probe))
+    found = rig.files[str(file)]
+    assert (found.size_bytes, found.mode, found.modified) == (1234, "640", int(file.stat().st_mtime))
+    assert rig.disks[str(tmp_path / "not" / "yet")].free_bytes > 0
+
+
+def test_probes_add_up():
+    """Roles ask together, and no question twice."""
+    both = Probe(units=("a",), ports=(1,)) | Probe(units=("a", "b"))
+    assert (both.units, both.ports) == (("a", "b"), (1,))
+
+
+def test_this_machine_is_read():
+    """The hardware script runs anywhere: it says what /proc and lscpu say."""
+    probe = Probe(scripts=SECTIONS)
+    hardware = read_rig(probe, ask(probe)).hardware
+    assert hardware.ram_bytes == int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    assert hardware.kernel == Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert 1 <= hardware.cpu.physical_cores <= hardware.cpu.logical_cores
+
+
+def test_recorded_gpu_is_read():
+    """The row that an H100 machine gave."""
+    row = "0, GPU-49dc16a9-b8a8-fba7-9cd8-b9f3aa6c8b5e, NVIDIA H100 80GB HBM3, 81559, 9.0, 00000000:05:00.0, 570.195.03"
+    hardware = read_hardware({"nvidia": [row, "rc=0"]})
+    expected = Gpu("0000:05:00.0", None, "NVIDIA H100 80GB HBM3", 0, row.split(", ")[1], 81559 * MIB, "9.0")
+    assert hardware.gpus == (expected,)
+    assert hardware.driver_version == "570.195.03"
+
+
+def test_gpu_without_driver_is_known_by_its_pci_id():
+    """A blank rig: the error text of nvidia-smi is no GPU, the PCI bus says what is there; other vendors are left out."""
+    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+    pci = ["0000:01:00.0 0x10de 0x2204", "0000:07:00.0 0x10de 0x2204", "0000:0b:00.0 0x1a03 0x2000"]
+    hardware = read_hardware({"nvidia": [said, "rc=9"], "pci": pci})
+    assert [(gpu.pci_address, gpu.pci_id, gpu.uuid) for gpu in hardware.gpus] == [
+        ("0000:01:00.0", "10de:2204", None),
+        ("0000:07:00.0", "10de:2204", None),
+    ]
+    assert hardware.usable_gpus == ()
+
+
+@pytest.mark.parametrize("cell", ["[GPU is lost]", "[Unknown Error]", "ERR!", "[N/A]"])
+def test_lost_gpu_is_not_usable(cell):
+    """Sentinels of nvidia-smi are never memory."""
+    row = f"0, GPU-1, NVIDIA GeForce RTX 3090, {cell}, 8.6, 00000000:01:00.0, 570"
+    assert read_hardware({"nvidia": [row]}).usable_gpus == ()
+
+
+def test_cuda_release_is_read_from_nvcc():
+    """The line of nvcc 12.4 on Debian 13."""
+    lines = ["nvcc=nvcc", "Cuda compilation tools, release 12.4, V12.4.131"]
+    assert cuda_version({"cuda": lines}) == "12.4"
+    assert cuda_version({"cuda": []}) is None
+
+
+@given(st.lists(st.text(alphabet=st.characters(blacklist_characters="\n\r"))))
+def test_no_answer_of_a_rig_raises(lines):
+    """A parser never raises on what a machine says."""
+    probe = Probe(
+        files=("/a",), stats=("/b",), disks=("/c",), units=("d",), ports=(1,), health=("e",), scripts=SECTIONS
+    )
+    marks = ["@rigwright file 0", "@rigwright stat 0", "@rigwright disk 0", "@rigwright unit 0", "@rigwright listeners"]
+    for mark in [
+        *marks,
+        "@rigwright nvidia",
+        "@rigwright memory",
+        "@rigwright cpu",
+        "@rigwright health 0",
+        "@rigwright identity",
+    ]:
+        read_rig(probe, [mark, *lines])
+
+
+def test_listeners_are_named():
+    """A line of `ss -Hltnp` as Debian 13 prints it."""
+    line = 'LISTEN 0 512 127.0.0.1:8080 0.0.0.0:* users:(("llama-server",pid=812,fd=3))'
+    rig = read_rig(Probe(ports=(8080,)), ["@rigwright listeners", line])
+    assert rig.listeners == {8080: ("llama-server", 812)}
+
+
+def test_remote_file_defaults_to_unknown():
+    """What was not asked is None."""
+    assert RemoteFile("other").content is None

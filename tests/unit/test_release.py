@@ -1,0 +1,123 @@
+"""What is one build and what is another, and where the sources come from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from dataclasses import replace
+
+import pytest
+
+from rigwright import catalogue
+from rigwright.errors import DoesNotFit, RigwrightError
+from rigwright.hardware import Cpu, Gpu, Hardware
+from rigwright.roles.llamacpp.archive import source_tree
+from rigwright.roles.llamacpp.release import plan_release
+from rigwright.roles.llamacpp.settings import Archive, LlamacppSettings
+
+RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
+CARD = Gpu("0000:01:00.0", None, "NVIDIA GeForce RTX 3090", 0, "GPU-1", 24 << 30, "8.6")
+COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
+
+
+def release(hardware=RIG, identity=COMMIT, cuda=None, **settings):
+    return plan_release(LlamacppSettings(**settings), hardware, identity=identity, cuda_version=cuda)
+
+
+def test_same_inputs_are_the_same_release():
+    """An id is a function of what changes the result."""
+    assert release().id == release().id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        release(identity="f" * 40),
+        release(replace(RIG, os_version="12")),
+        release(replace(RIG, cpu=Cpu("Ryzen 9 5950X", 16, 32))),
+        release(cmake_options={"GGML_NATIVE": "OFF"}),
+        release(replace(RIG, gpus=(CARD,)), cuda="12.4"),
+    ],
+)
+def test_what_changes_the_result_changes_the_id(other):
+    """Source, distribution, processor, options, CUDA: another build."""
+    assert other.id != release().id
+
+
+def test_kernel_and_ram_do_not_change_the_id():
+    """A new kernel or more memory is no reason to build again."""
+    assert release(replace(RIG, kernel="6.18", ram_bytes=1)).id == release().id
+
+
+def test_cuda_builds_for_the_cards_that_are_there():
+    """The architectures are always named: left to cmake, a hidden GPU gives sm_52 code and only a warning."""
+    older = replace(CARD, uuid="GPU-2", compute_capability="6.1")
+    options = release(replace(RIG, gpus=(CARD, older)), cuda="12.4").options
+    assert "-DGGML_CUDA=ON" in options
+    assert "-DCMAKE_CUDA_ARCHITECTURES=61-real;86-real" in options
+    only = release(replace(RIG, gpus=(CARD,)), cuda="12.4", cuda_architectures=["90"]).options
+    assert "-DCMAKE_CUDA_ARCHITECTURES=90-real" in only
+
+
+def test_gpu_without_a_toolkit_is_refused():
+    """Building for the CPU behind the owner's back would be a lie."""
+    with pytest.raises(DoesNotFit, match="nvcc is not installed"):
+        release(replace(RIG, gpus=(CARD,)))
+    assert "-DGGML_CUDA=ON" not in release(replace(RIG, gpus=(CARD,)), backend="cpu").options
+
+
+def test_options_of_the_user_win():
+    """rig.llamacpp.cmake_options has the last word."""
+    assert "-DGGML_NATIVE=OFF" in release(cmake_options={"GGML_NATIVE": "OFF"}).options
+
+
+def test_inventory_pins_upstream_or_the_archive():
+    """By default upstream's git at a full commit; `archive: pinned` is the same tree from PyPI."""
+    assert LlamacppSettings().ref == COMMIT
+    assert LlamacppSettings().git == "https://github.com/ggml-org/llama.cpp"
+    pinned = LlamacppSettings.model_validate({"archive": "pinned"}).archive
+    assert pinned and pinned.sha256 == catalogue.load("engines")["llamacpp"]["archive"]["sha256"]
+
+
+@pytest.fixture
+def tarball(tmp_path, monkeypatch):
+    """An archive shaped like a source distribution."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "engine-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in (
+            "engine-1.0/PKG-INFO",
+            "engine-1.0/vendor/llama.cpp/CMakeLists.txt",
+            "engine-1.0/vendor/llama.cpp/.git",
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            archive.addfile(member, io.BytesIO(b"x\n"))
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_archive_is_cut_down_to_the_tree(tarball):
+    """Only what is built is sent to rigs; git's own files stay out; a second call reads the cache."""
+    path, sha256 = tarball
+    wanted = Archive(path=str(path), sha256=sha256, subdirectory="vendor/llama.cpp")
+    tree = source_tree(wanted)
+    assert tarfile.open(tree).getnames() == ["CMakeLists.txt"]
+    path.unlink()
+    assert source_tree(wanted) == tree
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"sha256": "0" * 64}, "the inventory says 000"),
+        ({"path": "/nowhere.tar.gz"}, "/nowhere.tar.gz is not there"),
+        ({"subdirectory": "vendor/other"}, "vendor/other is not in it"),
+    ],
+)
+def test_wrong_archive_is_refused(tarball, change, line):
+    """Nothing that was not asked for is ever built."""
+    path, sha256 = tarball
+    wanted = {"path": str(path), "sha256": sha256, "subdirectory": "vendor/llama.cpp"} | change
+    with pytest.raises(RigwrightError, match=line):
+        source_tree(Archive(**wanted))
