@@ -16,8 +16,19 @@ CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 _HUGGING_FACE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?:(?P<file>\S+)")
 # llama-server's other ways to name what a service's own keys name.
 _OWN_KEYS = frozenset(
-    "--alias --api-key --api-key-file --docker-repo --hf-repo --host --model --model-url --models-dir --models-preset"
-    " --port".split()
+    (
+        "--alias",
+        "--api-key",
+        "--api-key-file",
+        "--docker-repo",
+        "--hf-repo",
+        "--host",
+        "--model",
+        "--model-url",
+        "--models-dir",
+        "--models-preset",
+        "--port",
+    )
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

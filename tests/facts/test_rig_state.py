@@ -1,4 +1,4 @@
-"""RigState: the questions run in a real shell, recorded answers are read right, and memory ends when something changes."""
+"""RigState: the questions run in a real shell, and recorded answers are read right."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_recorded_gpu_is_read():
 
 
 def test_gpu_without_driver_is_known_by_its_pci_id():
-    """A blank rig: the error text of nvidia-smi is no GPU, the PCI bus says what is there; other vendors are left out."""
+    """The error text of nvidia-smi is no GPU, the PCI bus says what is there; other vendors are left out."""
     said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
     pci = ["0000:01:00.0 0x10de 0x2204", "0000:07:00.0 0x10de 0x2204", "0000:0b:00.0 0x1a03 0x2000"]
     hardware = read_hardware({"nvidia": [said, "rc=9"], "pci": pci})

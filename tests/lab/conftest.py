@@ -27,7 +27,8 @@ import json
 from rigwright.lab.inventory import lab_hosts
 
 names = {names!r}
-rigs = ([(name, data) for name, data in lab_hosts() if name in names], {{"rig": json.loads({rig!r})}})
+hosts = [(name, data | {login!r}) for name, data in lab_hosts() if name in names]
+rigs = (hosts, {{"rig": json.loads({rig!r})}})
 """
 
 
@@ -76,38 +77,43 @@ class Workshop:
             (rig if key in ("llamacpp", "weights", "base", "services") else service)[key] = value
         return {"services": [service]} | rig
 
-    def inventory(self, rig: dict[str, Any], *names: str) -> Path:
-        """An inventory file for these rigs of the lab."""
+    def inventory(self, rig: dict[str, Any], *names: str, login: dict[str, Any] | None = None) -> Path:
+        """An inventory file for these rigs of the lab; `login` changes how they are reached."""
         path = self.directory / "inventory.py"
-        path.write_text(_INVENTORY.format(names=set(names), rig=json.dumps(rig)))
+        path.write_text(_INVENTORY.format(names=set(names), rig=json.dumps(rig), login=login or {}))
         return path
 
-    def start(
-        self, rig: dict[str, Any], *names: str, arguments: tuple[str, ...] = ("-y",), deploy: str = "llamacpp"
-    ) -> Any:
-        """pyinfra on its way."""
-        path = self.inventory(rig, *names)
-        command = ["pyinfra", *arguments, str(path), str(REPOSITORY / "deploys" / f"{deploy}.py")]
+    def start(self, rig: dict[str, Any], *names: str, arguments: tuple[str, ...] = ("-y",), **options: Any) -> Any:
+        """pyinfra on its way; `deploy` names the file, the rest is for the inventory."""
+        deploy = options.pop("deploy", "llamacpp")
+        path = self.inventory(rig, *names, **options)
+        return self._start("pyinfra", *arguments, str(path), str(REPOSITORY / "deploys" / f"{deploy}.py"))
+
+    def deploy(self, rig: dict[str, Any], *names: str, **options: Any) -> Outcome:
+        """pyinfra from start to end."""
+        return self._finish(self.start(rig, *names, **options))
+
+    def deploy_file(self, inventory: str) -> Outcome:
+        """pyinfra with an inventory written by hand."""
+        path = self.directory / "by_hand.py"
+        path.write_text(inventory)
+        return self._finish(self._start("pyinfra", "-y", str(path), str(REPOSITORY / "deploys" / "llamacpp.py")))
+
+    def rigwright(self, *arguments: str) -> Outcome:
+        """The command line."""
+        return self._finish(self._start("rigwright", *arguments))
+
+    def _start(self, *command: str) -> Any:
         return subprocess.Popen(
             command, cwd=self.directory, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def deploy(self, rig: dict[str, Any], *names: str, **options: Any) -> Outcome:
-        """pyinfra from start to end."""
+    def _finish(self, process: Any) -> Outcome:
         began = time.monotonic()
-        with self.start(rig, *names, **options) as process:
+        with process:
             output, _ = process.communicate(timeout=1800)
         return Outcome(process.returncode, output, time.monotonic() - began)
-
-    def rigwright(self, *arguments: str) -> Outcome:
-        """The command line."""
-        began = time.monotonic()
-        done = subprocess.run(
-            ["rigwright", *arguments], cwd=self.directory, env=self.environment, text=True, timeout=600,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
-        return Outcome(done.returncode, done.stdout, time.monotonic() - began)
 
     def on(self, rig: str, script: str, *, check: bool = True) -> str:
         """A shell script on the rig, not over SSH."""
@@ -115,7 +121,8 @@ class Workshop:
 
     def boot(self, name: str, **wish: Any) -> str:
         """A rig, fresh."""
-        self.lab.down([name]) if name in self.lab.names() else None
+        if name in self.lab.names():
+            self.lab.down([name])
         self.lab.up([RigWish(name, **wish)])
         return name
 
@@ -198,7 +205,8 @@ def unharmed(workshop: Workshop, serving: str) -> Iterator[Callable[[], str]]:
     look = (
         "systemctl show -P MainPID rigwright-demo.service; readlink /opt/rigwright/services/demo/current;"
         " cat /etc/rigwright/demo.json /etc/systemd/system/rigwright-demo.service | sha256sum;"
-        " find /etc/systemd/system /var/lib/rigwright/weights /etc/rigwright | sort; ls /opt/rigwright/llamacpp/releases"
+        " find /etc/systemd/system /var/lib/rigwright/weights /etc/rigwright | sort;"
+        " ls /opt/rigwright/llamacpp/releases"
     )
     before = workshop.on(serving, look)
     yield lambda: workshop.on(serving, look)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.lab
 
 
-def refused(outcome, text, *, said_once=True):
+def refused(outcome, text):
     """The run failed, with this line and without a traceback."""
     assert outcome.code != 0, outcome.output
     found = [line for line in outcome.lines if text in line]
@@ -48,14 +48,10 @@ def test_two_services_on_one_port(workshop, serving, unharmed):
 
 def test_one_wrong_rig_stops_all_before_any_is_touched(workshop, serving, unharmed):
     """A fleet is checked as a whole: the good rig is not changed while another one's data is wrong."""
-    path = workshop.inventory(workshop.spec(context=1024), serving)
-    path.write_text(path.read_text() + "\nothers = [('@local', {'rig': {'services': []}})]\n")
-    command = ["pyinfra", "-y", str(path), str(workshop.directory / "go.py")]
-    (workshop.directory / "go.py").write_text("from rigwright.roles.llamacpp.deploy import deploy\n\ndeploy()\n")
-    done = subprocess.run(command, cwd=workshop.directory, env=workshop.environment, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "@local: rig: services is empty" in done.stderr
-    assert "Starting operation" not in done.stderr
+    good = workshop.inventory(workshop.spec(context=1024), serving).read_text()
+    outcome = workshop.deploy_file(good + "\nothers = [('@local', {'rig': {'services': []}})]\n")
+    refused(outcome, "@local: rig: services is empty")
+    assert "Starting operation" not in outcome.output
 
 
 def test_truncated_model(workshop, serving, unharmed):
@@ -111,10 +107,8 @@ def test_weights_that_are_already_there_are_adopted(workshop, serving):
 
 def test_port_taken_by_another_program(workshop, serving, unharmed):
     """The program that has the port is named, and nothing is tried."""
-    workshop.on(
-        serving,
-        "systemd-run -q --unit=other python3 -c 'import socket,time; s=socket.create_server((\"127.0.0.1\",9999)); time.sleep(600)'",
-    )
+    listen = 'import socket, time; s = socket.create_server(("127.0.0.1", 9999)); time.sleep(600)'
+    workshop.on(serving, f"systemd-run -q --unit=other python3 -c '{listen}'; sleep 1")
     outcome = workshop.deploy(workshop.spec(port=9999), serving)
     workshop.on(serving, "systemctl stop other")
     refused(outcome, "port 9999 is taken by python3")
@@ -206,59 +200,29 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
 
 def test_ssh_refused(workshop, serving):
     """No SSH server answers."""
-    path = workshop.inventory(workshop.spec(), serving)
-    path.write_text(
-        path.read_text()
-        .replace("for name, data in", "for name, data in [(n, {**d, 'ssh_port': 1}) for n, d in")
-        .replace(" if name in", "] if name in")
-    )
-    refused(_run(workshop, path), "Could not connect")
+    refused(workshop.deploy(workshop.spec(), serving, login={"ssh_port": 1}), "Could not connect")
 
 
-def test_ssh_wrong_key(workshop, serving):
+@pytest.fixture(scope="module")
+def wrong_key(workshop):
+    """A key that no rig knows."""
+    path = workshop.directory / "wrong"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def test_ssh_wrong_key(workshop, serving, wrong_key):
     """The key is not the one that the rig knows."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(workshop.directory / "wrong")], check=True)
-    path = workshop.inventory(workshop.spec(), serving)
-    key = str(workshop.directory / "wrong")
-    path.write_text(
-        path.read_text()
-        .replace("for name, data in", f"for name, data in [(n, {{**d, 'ssh_key': {key!r}}}) for n, d in")
-        .replace(" if name in", "] if name in")
-    )
-    refused(_run(workshop, path), "Authentication error")
+    refused(workshop.deploy(workshop.spec(), serving, login={"ssh_key": str(wrong_key)}), "Authentication error")
 
 
-def test_ssh_host_key_changed(workshop, serving):
+def test_ssh_host_key_changed(workshop, serving, wrong_key):
     """A rig that is not the one we knew is not talked to."""
-    known = workshop.directory / "known_hosts"
     address = next(rig.address for rig in workshop.lab.rigs() if rig.name == serving)
-    public = (workshop.directory / "wrong.pub").read_text().split()[:2]
-    known.write_text(f"{address} {' '.join(public)}\n")
-    path = workshop.inventory(workshop.spec(), serving)
-    path.write_text(
-        path.read_text()
-        .replace(
-            "for name, data in", f"for name, data in [(n, {{**d, 'ssh_known_hosts_file': {str(known)!r}}}) for n, d in"
-        )
-        .replace(" if name in", "] if name in")
-    )
-    refused(_run(workshop, path), "Host key for")
-
-
-def _run(workshop, path):
-    from time import monotonic
-
-    go = workshop.directory / "go.py"
-    go.write_text("from rigwright.roles.llamacpp.deploy import deploy\n\ndeploy()\n")
-    began = monotonic()
-    done = subprocess.run(
-        ["pyinfra", "-y", str(path), str(go)], cwd=workshop.directory, env=workshop.environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    from dataclasses import make_dataclass
-
-    made = make_dataclass("Outcome", ["code", "output", "seconds", "lines"])
-    return made(done.returncode, done.stdout, monotonic() - began, done.stdout.splitlines())
+    known = workshop.directory / "known_hosts"
+    known.write_text(f"{address} {' '.join(wrong_key.with_suffix('.pub').read_text().split()[:2])}\n")
+    outcome = workshop.deploy(workshop.spec(), serving, login={"ssh_known_hosts_file": str(known)})
+    refused(outcome, "Host key for")
 
 
 def test_user_without_sudo_rights(workshop, trixie):
@@ -274,13 +238,8 @@ def test_user_who_is_not_root_and_does_not_ask_for_sudo(workshop, trixie):
     """Without _sudo the rig is read, and refused before anything is changed."""
     name = workshop.boot("plain", from_snapshot=trixie.snapshot, ssh_user="ada")
     try:
-        path = workshop.inventory(workshop.spec(context=1024), name)
-        path.write_text(
-            path.read_text()
-            .replace("for name, data in", "for name, data in [(n, {**d, '_sudo': False}) for n, d in")
-            .replace(" if name in", "] if name in")
-        )
-        refused(_run(workshop, path), "the SSH user is not root; set _sudo=True in the host data")
+        outcome = workshop.deploy(workshop.spec(context=1024), name, login={"_sudo": False})
+        refused(outcome, "the SSH user is not root; set _sudo=True in the host data")
     finally:
         workshop.lab.down([name])
 
@@ -305,23 +264,8 @@ def _second(workshop):
     return str(write_tiny_model(workshop.directory / "second.gguf", "llama"))
 
 
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="this machine runs systemd: none without it is here")
 def test_machine_without_systemd(workshop):
-    """A container without an init is refused by name. This very machine is one: its init is not systemd."""
-    import os
-
-    if os.path.isdir("/run/systemd/system"):
-        pytest.skip("this machine runs systemd itself: there is none without it to test on")
-    path = workshop.directory / "local.py"
-    path.write_text(f"rigs = [('@local', {{'rig': {workshop.spec()!r}}})]\n")
-    refused(_run(workshop, path), "not systemd; services are systemd units")
-
-
-def test_sums_of_the_tiny_model_are_stable(workshop):
-    """The same seed is the same file: what tests pin stays pinned."""
-    from rigwright.lab.tiny_model import write_tiny_model
-
-    again = write_tiny_model(workshop.directory / "again.gguf")
-    assert (
-        hashlib.sha256(again.read_bytes()).digest()
-        == hashlib.sha256((workshop.directory / "tiny.gguf").read_bytes()).digest()
-    )
+    """A container without an init is refused by name. This very machine is one."""
+    outcome = workshop.deploy_file(f"rigs = [('@local', {{'rig': {workshop.spec()!r}}})]\n")
+    refused(outcome, "not systemd; services are systemd units")

@@ -8,7 +8,8 @@ pytestmark = pytest.mark.lab
 
 TRACES = (
     "dpkg-query -W -f='${Package}\\n'; getent passwd; getent group; ls -A /opt /etc /etc/systemd/system"
-    " /etc/systemd/system/multi-user.target.wants; ls -A /var/lib | grep rigwright; ls -A /var/cache/private 2>/dev/null;"
+    " /etc/systemd/system/multi-user.target.wants; ls -A /var/lib | grep rigwright;"
+    " ls -A /var/cache/private 2>/dev/null;"
     " systemctl list-units --all --plain --no-legend 'rigwright*'"
 )
 

@@ -56,7 +56,8 @@ def test_open_service_asks_for_its_key_and_shows_it_nowhere(workshop, serving, k
         "200",
     )
     assert workshop.on(serving, "stat -c '%a %U' /etc/rigwright/demo.key") == "600 root"
-    searched = f"grep -rlaF {KEY} /etc /var/lib/rigwright /var/log /run/log /opt/rigwright /tmp /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null"
+    places = "/etc /var/lib/rigwright /var/log /run/log /opt/rigwright /tmp /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+    searched = f"grep -rlaF {KEY} {places} 2>/dev/null"
     assert workshop.on(serving, searched, check=False).splitlines() == ["/etc/rigwright/demo.key"]
     path = workshop.inventory(opened(workshop, key_file), serving)
     verified = workshop.rigwright("verify", str(path))

@@ -1,4 +1,4 @@
-"""llama.cpp from a git server: tags, commits, branches, what does not exist, what does not compile, and the way back."""
+"""llama.cpp from a git server: tags, commits, what does not exist, what does not compile, and the way back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ class Repository:
 
     def commit(self, name: str, text: str, tag: str) -> str:
         """Append to a file, commit, tag; the commit."""
-        with open(f"{self.path}/{name}", "a") as file:
+        with (Path(self.path) / name).open("a") as file:
             file.write(text)
         self.git("commit", "-qam", tag)
         self.git("tag", "-a", tag, "-m", tag)

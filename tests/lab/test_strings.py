@@ -45,20 +45,28 @@ def test_flag_values_are_one_word_whatever_they_hold(workshop, serving, text):
 
     unit = f"[Service]\nType=oneshot\nExecStart=/usr/bin/printf <%%s>\\n {quote(text)}\n"
     workshop.lab.exec(serving, ["sh", "-c", "cat >/run/systemd/system/say.service"], input=unit)
-    said = workshop.on(
-        serving,
-        "systemctl daemon-reload; systemctl start say; journalctl -u say -o cat -n 30 --no-pager | grep '^<' | tail -n1",
-    )
+    journal = "journalctl -u say -o cat -n 30 --no-pager | grep '^<' | tail -n1"
+    said = workshop.on(serving, f"systemctl daemon-reload; systemctl start say; {journal}")
     assert said == f"<{text}>"
     workshop.on(serving, "rm /run/systemd/system/say.service; systemctl daemon-reload")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "a;b"}, {"name": "../x"}, {"host": "$(id)"}, {"alias": "two\nlines"}, {"flags": {"--x; id": 1}}, {"flags": {"--temp": "1\n2"}},
-     {"weights": {"directory": "relative"}}, {"weights": {"directory": "/a%n"}}, {"llamacpp": {"ref": "--upload-pack=id"}},
-     {"llamacpp": {"git": "ext::sh -c id"}}, {"llamacpp": {"cmake_options": {"A B": "x"}}}],
-)  # fmt: skip
+    [
+        {"name": "a;b"},
+        {"name": "../x"},
+        {"host": "$(id)"},
+        {"alias": "two\nlines"},
+        {"flags": {"--x; id": 1}},
+        {"flags": {"--temp": "1\n2"}},
+        {"weights": {"directory": "relative"}},
+        {"weights": {"directory": "/a%n"}},
+        {"llamacpp": {"ref": "--upload-pack=id"}},
+        {"llamacpp": {"git": "ext::sh -c id"}},
+        {"llamacpp": {"cmake_options": {"A B": "x"}}},
+    ],
+)
 def test_strings_that_cannot_be_are_refused(workshop, serving, change):
     """What has no meaning as a name, an address or an option never reaches a rig."""
     outcome = workshop.deploy(workshop.spec(**change), serving)

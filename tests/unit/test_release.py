@@ -102,7 +102,8 @@ def test_archive_is_cut_down_to_the_tree(tarball):
     path, sha256 = tarball
     wanted = Archive(path=str(path), sha256=sha256, subdirectory="vendor/llama.cpp")
     tree = source_tree(wanted)
-    assert tarfile.open(tree).getnames() == ["CMakeLists.txt"]
+    with tarfile.open(tree) as archive:
+        assert archive.getnames() == ["CMakeLists.txt"]
     path.unlink()
     assert source_tree(wanted) == tree
 
