@@ -29,7 +29,7 @@ check: .venv/ready  ## style and types
 	mypy
 
 golden: .venv/ready  ## renew the recorded plans and units, then read the diff
-	pytest tests/golden --renew-golden
+	pytest tests/unit --renew-golden
 
 bench-converge: .venv/ready host  ## a second run without changes, ours against Ansible
 	$(BIN)/python tests/bench/converge.py

@@ -1,12 +1,25 @@
 # Installs $PACKAGES and appends every package that came with them to $RECORD.
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l UCF_FORCE_CONFFOLD=1
-broken=$(dpkg --audit 2>/dev/null | head -n1)
-[ -z "$broken" ] || fail "dpkg was interrupted earlier ($broken); run dpkg --configure -a on the rig"
 mkdir -p "$(dirname "$RECORD")"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 names() { dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' | awk '$1 == "ii" { print $2 }' | sort; }
-apt() { apt-get -qq -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null; }
+# apt COMMAND …: what it does shows every five seconds.
+apt() {
+  apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null &
+  shown=
+  while kill -0 $! 2>/dev/null; do
+    sleep 0.5
+    tick=$(((${tick:-0} + 1) % 10))
+    now=$(tail -n1 "$log" | cut -c1-90)
+    [ "$tick" -ne 0 ] || [ "$now" = "$shown" ] || { say "$now"; shown=$now; }
+  done
+  wait $!
+}
+if [ -n "$(dpkg --audit)" ]; then
+  say "finishing what an interrupted installation left"
+  dpkg --configure -a >"$log" 2>&1 </dev/null || fail "dpkg --configure -a failed: $(tail -n1 "$log"); mend it on the rig"
+fi
 # Recorded before and after, so that an interrupted installation is accounted for too.
 [ -e "$RECORD.before" ] || names >"$RECORD.before"
 say "reading package lists"

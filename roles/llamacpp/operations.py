@@ -26,11 +26,9 @@ from rigwright.roles.llamacpp.facts import (
     source_identity,
 )
 from rigwright.roles.llamacpp.plan import plan_rig
-from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, plan_release, uses_cuda
+from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, build_bytes, plan_release, uses_cuda
 from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, marker_of, render_unit, unit_path
-
-_BUILD_BYTES = {False: 2 << 30, True: 8 << 30}
 
 
 @rig_operation
@@ -72,7 +70,7 @@ def build(rig: Rig, settings: LlamacppSettings) -> Commands:
             RELEASE=release.directory,
             WORK=f"{STATE_DIRECTORY}/build/{release.id}",
             BUILDER=BUILDER,
-            NEED=_BUILD_BYTES[uses_cuda(settings, rig.hardware)],
+            NEED=build_bytes(settings, rig.hardware),
             OPTIONS="\n".join(release.options),
             STEPS=role_text("llamacpp", "steps.sh"),
             GIT="" if settings.archive else settings.git,

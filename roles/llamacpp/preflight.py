@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from rigwright.errors import RigwrightError
 from rigwright.plan.wish import ServiceWish
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import Commands, build_packages, refuse, rig_operation
+from rigwright.roles.base.operations import STATE_DIRECTORY, Commands, build_packages, refuse, rig_operation
 from rigwright.roles.llamacpp.brief import Brief
 from rigwright.roles.llamacpp.facts import source_identity
 from rigwright.roles.llamacpp.operations import rig_release
 from rigwright.roles.llamacpp.plan import plan_rig
+from rigwright.roles.llamacpp.release import PREFIX, build_bytes
+from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import is_ours, unit_path, was_ours
+from rigwright.units import format_bytes
 
 
 @rig_operation
@@ -35,15 +38,24 @@ def obstacles(rig: Rig, brief: Brief) -> Iterator[str]:
         yield f"its init is {rig.init}, not systemd; services are systemd units, use a machine that boots with systemd"
         return
     if build_packages(rig.hardware) is None:
-        yield f"{rig.hardware.os_id} {rig.hardware.os_version} is not known here; Debian and Ubuntu are"
+        system = f"{rig.hardware.os_id} {rig.hardware.os_version}".strip()
+        yield f"{system} is not known here; Debian and Ubuntu are"
         return
     for wish in brief.spec.services:
         yield from _service_obstacles(rig, wish)
     try:
         plan_rig(brief, rig)
-        rig_release(rig, brief.spec.llamacpp, source_identity(brief.spec.llamacpp, rig) or "unknown")
+        yield from _build_obstacles(rig, brief.spec.llamacpp)
     except RigwrightError as error:
         yield error.message
+
+
+def _build_obstacles(rig: Rig, settings: LlamacppSettings) -> Iterator[str]:
+    release = rig_release(rig, settings, source_identity(settings, rig) or "unknown")
+    disk, needed = rig.disks.get(STATE_DIRECTORY), build_bytes(settings, rig.hardware)
+    if disk and disk.free_bytes < needed and release.id not in rig.directories.get(PREFIX, ()):
+        have = format_bytes(disk.free_bytes)
+        yield f"building needs {format_bytes(needed)} in {STATE_DIRECTORY}, the disk has {have}; free some"
 
 
 def _service_obstacles(rig: Rig, wish: ServiceWish) -> Iterator[str]:

@@ -134,7 +134,7 @@ def _cpu_seconds() -> float:
 
 def _pyinfra_changes(output: str) -> int | None:
     """The column Success of the last table's last line: operations that ran commands."""
-    totals = re.findall(r"^ *Grand total +\S+ +(\S+) +- +\S+ *$", output, re.MULTILINE)
+    totals = re.findall(r"^ *Grand total +\d+ +(\S+) +- +\S+ *$", output, re.MULTILINE)
     return int(totals[-1].replace("-", "0")) if totals else None
 
 

@@ -128,7 +128,7 @@ def _cpu(samples: Sequence[Sample]) -> float:
 
 
 def _print_one(samples: Samples) -> None:
-    table = _table("One rig", "SSH commands", "wall to Ansible's")
+    table = _table("One rig", "over SSH", "to Ansible")
     ansible_wall = _wall(samples["ansible-playbook"])
     for name, runs in samples.items():
         counts = sorted({run.ssh_commands for run in runs if run.ssh_commands is not None})
@@ -147,10 +147,10 @@ def _print_many(samples: Samples, rigs: int) -> None:
 
 
 def _table(title: str, *further: str) -> Table:
-    table = Table(title=f"{title}, nothing to change, medians", title_justify="left", box=SIMPLE)
+    table = Table(title=f"{title}, nothing to change: medians, the controller's CPU", title_justify="left", box=SIMPLE)
     table.add_column("", no_wrap=True)
-    for column in ("wall", "min to max", "controller CPU", *further):
-        table.add_column(column, justify="right", no_wrap=column == "min to max")
+    for column in ("wall", "min to max", "CPU", *further):
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

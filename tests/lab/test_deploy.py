@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,9 +76,6 @@ def test_verify_fails_when_the_inventory_has_moved_on(workshop, serving):
 
 def test_plain_pytest_runs_the_same_checks(workshop, serving):
     """The checks are an ordinary pytest module."""
-    import subprocess
-    import sys
-
     path = workshop.inventory(workshop.spec(), serving)
     command = [sys.executable, "-m", "pytest", "-q", "--pyargs", "rigwright.roles.llamacpp.verify", "--rigs", str(path)]
     done = subprocess.run(command, cwd=workshop.directory, env=workshop.environment, capture_output=True, text=True)
@@ -146,13 +146,30 @@ def test_a_service_that_left_the_inventory_is_named(workshop, serving):
 def test_reboot_brings_the_service_back(workshop, serving):
     """Enabled means that it survives a reboot."""
     workshop.lab.reboot(serving)
-    from time import sleep
-
     for _ in range(60):
         if workshop.on(serving, "curl -s -m 2 http://127.0.0.1:8080/health", check=False) == '{"status":"ok"}':
             break
-        sleep(0.5)
+        time.sleep(0.5)
     assert workshop.deploy(workshop.spec(), serving).changed == set()
+
+
+def test_crashed_engine_is_restarted(workshop, serving):
+    """A killed process comes back by itself."""
+    workshop.lab.fault(serving, "kill-service")
+    for _ in range(60):
+        if workshop.on(serving, "systemctl show -P NRestarts rigwright-demo") != "0":
+            break
+        time.sleep(0.5)
+    assert int(workshop.on(serving, "systemctl show -P NRestarts rigwright-demo")) >= 1
+    assert workshop.on(serving, "sleep 3; curl -s -m 2 http://127.0.0.1:8080/health") == '{"status":"ok"}'
+
+
+def test_engine_stops_cleanly_and_a_run_starts_it_again(workshop, serving):
+    """SIGTERM is enough, well within the timeout; a stopped service is a deviation that the next run mends."""
+    said = workshop.on(serving, "systemctl stop rigwright-demo 2>&1; systemctl show -P Result rigwright-demo")
+    assert said.splitlines()[-1] == "success"
+    outcome = workshop.deploy(workshop.spec(), serving)
+    assert outcome.changed == {"Serve demo"}
 
 
 def test_bookworm_is_deployed_to_and_verified(workshop, bookworm):
