@@ -18,6 +18,9 @@ from rigwright.hardware import Disk, Hardware
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import read_hardware
 
+# The names of the units that rigwright may have written.
+OUR_UNITS = ("units", "ls -1 /etc/systemd/system 2>/dev/null | grep '^rigwright-.*\\.service$'")
+
 
 @dataclass(frozen=True)
 class RemoteFile:

@@ -7,7 +7,7 @@ import re
 from pathlib import PurePosixPath
 
 from rigwright.plan.wish import ServiceWish
-from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.facts import OUR_UNITS, Rig
 from rigwright.roles.base.operations import STATE_DIRECTORY
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.llamacpp.release import PREFIX
@@ -15,9 +15,6 @@ from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, unit_path
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-OUR_UNITS = ("units", "ls -1 /etc/systemd/system 2>/dev/null | grep '^rigwright-.*\\.service$'")
 
 
 def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) -> Probe:

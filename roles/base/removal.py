@@ -6,7 +6,7 @@ from pyinfra.api.deploy import deploy as pyinfra_deploy
 
 from rigwright.resources import script
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import Rig, current_host
+from rigwright.roles.base.facts import OUR_UNITS, Rig, current_host
 from rigwright.roles.base.operations import (
     BUILDER,
     CONFIG_DIRECTORY,
@@ -17,7 +17,6 @@ from rigwright.roles.base.operations import (
 )
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import SECTIONS
-from rigwright.roles.llamacpp.facts import OUR_UNITS
 
 _TRACES = (CONFIG_DIRECTORY, STATE_DIRECTORY, "/opt/rigwright")
 _PROBE = Probe(
@@ -37,7 +36,7 @@ def remove_everything(rig: Rig, *, weights: bool, packages: bool) -> Commands:
         return
     yield Script(
         script(
-            "llamacpp",
+            "base",
             "remove.sh",
             BUILDER=BUILDER,
             STATE=STATE_DIRECTORY,
