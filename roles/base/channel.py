@@ -102,7 +102,7 @@ class Upload(FunctionCommand):
         for sent in _stream(channel, source, offset):
             host.log(f"{source.name}: {sent * 100 // total} % of {format_bytes(total)} uploaded")
         channel.shutdown_write()
-        said = channel.makefile("r").read().decode("utf-8", "replace").strip()
+        said = channel.makefile("rb").read().decode("utf-8", "replace").strip()
         if channel.recv_exit_status() == 0:
             return True
         host.log_styled(
@@ -169,6 +169,6 @@ def _run(
     if stdin:
         channel.sendall(stdin.encode())
     channel.shutdown_write()
-    for line in channel.makefile("r"):
-        take(line.rstrip("\r\n"))
+    for line in channel.makefile("rb"):
+        take(line.decode("utf-8", "replace").rstrip("\r\n"))
     return int(channel.recv_exit_status())

@@ -18,8 +18,11 @@ from rigwright.hardware import Disk, Hardware
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import read_hardware
 
-# The names of the units that rigwright may have written.
-OUR_UNITS = ("units", "ls -1 /etc/systemd/system 2>/dev/null | grep '^rigwright-.*\\.service$'")
+# Asks for the names of the units that rigwright wrote.
+OUR_UNITS = (
+    "units",
+    "grep -l '^# Written by rigwright' /etc/systemd/system/rigwright-*.service 2>/dev/null | sed 's|.*/||'",
+)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,8 @@ from rigwright.roles.base.operations import (
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import SECTIONS
 
-_TRACES = (CONFIG_DIRECTORY, STATE_DIRECTORY, "/opt/rigwright")
-_PROBE = Probe(
-    files=_TRACES,
-    scripts=(OUR_UNITS, *SECTIONS),
-)
+_TRACES = (CONFIG_DIRECTORY, "/opt/rigwright")
+_PROBE = Probe(files=_TRACES, directories=(STATE_DIRECTORY,), scripts=(OUR_UNITS, *SECTIONS))
 
 
 @rig_operation
@@ -32,7 +29,9 @@ def remove_everything(rig: Rig, *, weights: bool, packages: bool) -> Commands:
     + weights: also the model files, which may have taken hours to download
     + packages: also the packages that came with ours and that nothing else needs
     """
-    if not rig.sections.get("units") and not any(rig.files.get(path) for path in _TRACES):
+    kept = set() if weights else {"weights"}
+    state = set(rig.directories[STATE_DIRECTORY]) - kept
+    if not state and not rig.sections.get("units") and not any(path in rig.files for path in _TRACES):
         return
     yield Script(
         script(

@@ -71,7 +71,7 @@ def pyinfra_options() -> set[str]:
 
 
 def test_spec_page_is_what_the_models_say(request):
-    """docs/spec.md is generated; `pytest tests/unit/test_docs.py --renew-golden` writes it."""
+    """docs/spec.md is generated; `make golden` writes it."""
     page = ROOT / "docs" / "spec.md"
     if request.config.getoption("--renew-golden"):
         page.write_text(spec_markdown())
