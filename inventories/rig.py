@@ -15,7 +15,7 @@ rigs = (
             "services": [
                 {
                     "name": "chat",
-                    # A file here, an https:// address, or a file of a Hugging Face repository at a commit.
+                    # A file here, an https:// address, or a file of a Hugging Face repository at a revision.
                     "model": "hf:unsloth/Qwen3-8B-GGUF@main:Qwen3-8B-Q4_K_M.gguf",
                     "port": 8080,
                     "context": 32768,

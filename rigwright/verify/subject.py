@@ -74,7 +74,8 @@ class ServiceUnderTest:
 
     def get(self, path: str, *, body: object = None, key: bool = True) -> tuple[int, str]:
         """The HTTP status and body of a request that the rig makes to its own service; the key stays out of sight."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.wish.host, self.wish.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.wish.host, self.wish.host)
+        host = f"[{host}]" if ":" in host else host
         curl = f"curl -sS --config - --max-time 120 -w '\\n%{{http_code}}' http://{host}:{self.wish.port}{path}"
         if body is not None:
             curl += f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"

@@ -4,5 +4,5 @@ if ! getent passwd "$BUILDER" >/dev/null; then
   mkdir -p "$STATE"
   touch "$STATE/account.created"
 fi
-install -d -m 755 "$STATE" "$CONFIG" /opt/rigwright
-install -d -m 755 -o "$BUILDER" -g "$BUILDER" "$STATE/build" "$STATE/ccache"
+install -d -m 755 "$STATE" "$STATE/build" "$CONFIG" /opt/rigwright
+install -d -m 755 -o "$BUILDER" -g "$BUILDER" "$STATE/ccache"

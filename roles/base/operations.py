@@ -25,6 +25,8 @@ STATE_DIRECTORY = "/var/lib/rigwright"
 CONFIG_DIRECTORY = "/etc/rigwright"
 BUILDER = "rigwright"
 INSTALLED_LIST = f"{STATE_DIRECTORY}/packages.installed"
+BROUGHT_LIST = f"{STATE_DIRECTORY}/weights.brought"
+_DIRECTORIES = (CONFIG_DIRECTORY, "/opt/rigwright", f"{STATE_DIRECTORY}/build", f"{STATE_DIRECTORY}/ccache")
 
 
 def rig_operation(function: Callable[Concatenate[Rig, P], Commands]) -> Callable[..., OperationMeta]:
@@ -76,7 +78,7 @@ def packages(rig: Rig, names: tuple[str, ...], *, install: bool = True) -> Comma
 @rig_operation
 def account(rig: Rig) -> Commands:
     """Have the account that builds and downloads, and its directories. Services do not run as it."""
-    if rig.sections.get("account") and rig.files[CONFIG_DIRECTORY].kind == "other":
+    if rig.sections.get("account") and all(path in rig.files for path in _DIRECTORIES):
         return
     yield Script(script("base", "account.sh", BUILDER=BUILDER, STATE=STATE_DIRECTORY, CONFIG=CONFIG_DIRECTORY))
 
@@ -96,7 +98,7 @@ def base_probe() -> Probe:
     }
     return Probe(
         packages=tuple(sorted(every)),
-        files=(CONFIG_DIRECTORY,),
+        files=_DIRECTORIES,
         disks=(STATE_DIRECTORY, "/opt/rigwright"),
         scripts=(("account", f"getent passwd {BUILDER}"),),
     )

@@ -89,7 +89,7 @@ unit() {
   pid=$(systemctl show -P MainPID -- "$2" 2>/dev/null)
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then
     echo "exe=$(readlink "/proc/$pid/exe")"
-    echo "since=$(stat -c %Y "/proc/$pid")"
+    echo "since=$(date -d "$(systemctl show -P ExecMainStartTimestamp -- "$2")" +%s 2>/dev/null)"
     tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep '^RIGWRIGHT_' | sed 's/^/env./'
     echo "argv=$(base64 -w0 <"/proc/$pid/cmdline")"
   fi

@@ -8,6 +8,7 @@ from rigwright.resources import script
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import OUR_UNITS, Rig, current_host
 from rigwright.roles.base.operations import (
+    BROUGHT_LIST,
     BUILDER,
     CONFIG_DIRECTORY,
     INSTALLED_LIST,
@@ -29,7 +30,7 @@ def remove_everything(rig: Rig, *, weights: bool, packages: bool) -> Commands:
     + weights: also the model files, which may have taken hours to download
     + packages: also the packages that came with ours and that nothing else needs
     """
-    kept = set() if weights else {"weights"}
+    kept = set() if weights else {"weights", BROUGHT_LIST.rsplit("/", 1)[-1]}
     state = set(rig.directories[STATE_DIRECTORY]) - kept
     if not state and not rig.sections.get("units") and not any(path in rig.files for path in _TRACES):
         return
@@ -41,16 +42,35 @@ def remove_everything(rig: Rig, *, weights: bool, packages: bool) -> Commands:
             STATE=STATE_DIRECTORY,
             CONFIG=CONFIG_DIRECTORY,
             RECORD=INSTALLED_LIST,
+            BROUGHT=BROUGHT_LIST,
             WEIGHTS="yes" if weights else "",
             PACKAGES="yes" if packages else "",
         )
     )
 
 
-@pyinfra_deploy("Remove", data_defaults={"remove_weights": False, "remove_packages": True})
+@rig_operation
+def remove_service(rig: Rig, name: str) -> Commands:
+    """Stop and remove one service; model files and builds stay.
+
+    + name: the service's name
+    """
+    unit = f"rigwright-{name}.service"
+    if unit in rig.sections.get("units", []):
+        text = script("base", "remove-service.sh", NAME=name, UNIT=unit, STATE=STATE_DIRECTORY, CONFIG=CONFIG_DIRECTORY)
+        yield Script(text)
+
+
+@pyinfra_deploy("Remove", data_defaults={"remove_service": None, "remove_weights": False, "remove_packages": True})
 def remove() -> None:
-    """Give the rig back as it was; `--data remove_weights=true` takes the model files too."""
+    """Give the rig back as it was.
+
+    `--data remove_weights=true` takes the model files too, `--data remove_service=NAME` takes one service alone.
+    """
     data = current_host().data
+    if data.remove_service:
+        remove_service(_PROBE, str(data.remove_service), name=f"Remove the service {data.remove_service}")
+        return
     remove_everything(
         _PROBE,
         weights=bool(data.remove_weights),

@@ -15,13 +15,9 @@ for unit in $(systemctl list-units --all --plain --no-legend 'rigwright-build-*'
   systemctl reset-failed "$unit" 2>/dev/null || :
 done
 systemctl daemon-reload
-if [ -n "$WEIGHTS" ]; then
-  # Every file with a stamp was brought by us, wherever rig.weights.directory put it; what was found there stays.
-  find / -xdev -name '.*.rigwright' -type f 2>/dev/null | while read -r stamp; do
-    name=${stamp##*/.}
-    if grep -q ' found$' "$stamp"; then rm -f -- "$stamp"; continue; fi
-    rm -f -- "$stamp" "${stamp%/*}/${name%.rigwright}" "${stamp%/*}/${name%.rigwright}.part"
-  done
+if [ -n "$WEIGHTS" ] && [ -e "$BROUGHT" ]; then
+  # What was found on the rig and only checked is not in the list: it stays.
+  while IFS= read -r file; do rm -f -- "$file"; done <"$BROUGHT"
   rmdir "$STATE/weights" 2>/dev/null || :
 fi
 installed=$(cat "$RECORD" 2>/dev/null || :)
@@ -41,7 +37,7 @@ created=$STATE/account.created
 rm -rf /opt/rigwright "$CONFIG"
 if [ -e "$created" ]; then userdel "$BUILDER" 2>/dev/null || :; fi
 if [ -n "$(ls -A "$STATE/weights" 2>/dev/null)" ]; then
-  find "$STATE" -mindepth 1 -maxdepth 1 ! -name weights -exec rm -rf {} +
+  find "$STATE" -mindepth 1 -maxdepth 1 ! -name weights ! -name "${BROUGHT##*/}" -exec rm -rf {} +
   say "model files stay in $STATE/weights; --data remove_weights=true takes them too"
 else
   rm -rf "$STATE"

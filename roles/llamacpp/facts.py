@@ -34,7 +34,7 @@ def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) 
         directories=(PREFIX,),
         units=tuple(wish.unit for wish in wishes),
         ports=tuple(wish.port for wish in wishes),
-        health=tuple(f"{base_url(wish)}/health" for wish in wishes),
+        health=tuple(f"{base_url(wish.host, wish.port)}/health" for wish in wishes),
         scripts=(
             *((f"key {wish.name}", f"sha256sum <{key_path(wish)} 2>/dev/null") for wish in wishes if wish.api_key_file),
             OUR_UNITS,
@@ -43,10 +43,10 @@ def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) 
     )
 
 
-def base_url(wish: ServiceWish) -> str:
-    """The address at which the rig itself reaches the service."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(wish.host, wish.host)
-    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{wish.port}"
+def base_url(host: str, port: int | str) -> str:
+    """The address at which the rig itself reaches a service that listens on `host`."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{local}]:{port}" if ":" in local else f"http://{local}:{port}"
 
 
 def previous_link(name: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 from pyinfra.operations.util.files import generate_color_diff
 
 from rigwright.errors import RigwrightError
+from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
@@ -29,6 +30,7 @@ from rigwright.roles.llamacpp.plan import plan_rig
 from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, build_bytes, plan_release, uses_cuda
 from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, marker_of, render_unit, unit_path
+from rigwright.roles.weights.facts import verified_stamp, weights_path
 
 
 @rig_operation
@@ -123,10 +125,11 @@ def service(rig: Rig, brief: Brief, wish: ServiceWish) -> Commands:
     except RigwrightError as error:
         yield from refuse(error.message)
         return
-    unit, record = render_unit(wish, plan), plan.model_dump_json()
+    weights = verified_stamp(rig, weights_path(wish.model, brief.spec.weights))
+    unit, record = render_unit(wish, plan, weights=weights.sha256 if weights else "unknown"), plan.model_dump_json()
     if not runs_as_planned(rig, wish, unit, release.directory):
         _show_diff(rig, wish, unit)
-        yield switch(wish, unit, release.directory, record)
+        yield switch(rig, wish, unit, release.directory, record)
     elif rig.content(plan_path(wish.name)) != record:
         yield Script(script("llamacpp", "record.sh", PLAN=record, PLAN_FILE=plan_path(wish.name)))
 
@@ -137,24 +140,20 @@ def rollback(rig: Rig, wish: ServiceWish) -> Commands:
 
     + wish: the service
     """
-    unit, release = rig.content(saved_unit(wish.name)), rig.target(previous_link(wish.name))
-    if unit is None:
+    unit, plan = rig.content(saved_unit(wish.name)), rig.content(saved_plan(wish.name))
+    if unit is None or plan is None:
         yield from refuse(f"{wish.name}: no earlier release is kept on this rig; deploy the version you want instead")
         return
-    release = release or rig.target(current_link(wish.name)) or ""
-    yield switch(wish, unit, release, rig.content(saved_plan(wish.name)) or "")
+    release = rig.target(previous_link(wish.name)) or rig.target(current_link(wish.name)) or ""
+    yield switch(rig, wish, unit, release, plan)
 
 
 @rig_operation
-def prune(rig: Rig, settings: LlamacppSettings) -> Commands:
-    """Remove builds that nothing runs and nothing would roll back to.
-
-    + settings: how many to keep
-    """
-    releases = [name for name in rig.directories.get(PREFIX, ()) if not name.startswith(".")]
+def prune(rig: Rig) -> Commands:
+    """Remove builds that no service runs and none would roll back to."""
     used = {target.rsplit("/", 1)[-1] for target in rig.sections.get("links", [])}
-    if len(releases) > settings.keep_releases and set(releases) - used:
-        yield Script(script("llamacpp", "prune.sh", PREFIX=PREFIX, KEEP=settings.keep_releases))
+    if {name for name in rig.directories.get(PREFIX, ()) if not name.startswith(".")} - used:
+        yield Script(script("llamacpp", "prune.sh", PREFIX=PREFIX))
 
 
 def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str) -> bool:
@@ -169,12 +168,14 @@ def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str) -> boo
         and (running.exe or "").startswith(f"{release}/")
         and running.environment.get("RIGWRIGHT_UNIT") == marker_of(unit)
         and (key is None or key.modified <= running.started)
-        and rig.health.get(f"{base_url(wish)}/health") == 200
+        and rig.health.get(f"{base_url(wish.host, wish.port)}/health") == 200
     )
 
 
-def switch(wish: ServiceWish, unit: str, release: str, plan: str) -> Script:
-    """The one script that changes what a service runs."""
+def switch(rig: Rig, wish: ServiceWish, unit: str, release: str, plan: str) -> Script:
+    """The one script that changes what a service runs. Old and new may listen at different places."""
+    before = rig.content(plan_path(wish.name)) or plan
+    (url, key), (old_url, old_key) = _endpoint(wish, plan), _endpoint(wish, before)
     return Script(
         script(
             "llamacpp",
@@ -185,11 +186,19 @@ def switch(wish: ServiceWish, unit: str, release: str, plan: str) -> Script:
             RELEASE=release,
             PLAN=plan,
             PLAN_FILE=plan_path(wish.name),
-            URL=base_url(wish),
-            KEY=key_path(wish) if wish.api_key_file else "",
+            URL=url,
+            KEY=key,
+            OLD_URL=old_url,
+            OLD_KEY=old_key,
             TIMEOUT=wish.start_timeout_seconds,
         )
     )
+
+
+def _endpoint(wish: ServiceWish, plan: str) -> tuple[str, str]:
+    """Where a planned service answers, and the file of its keys, if it has any: a rollback may change both."""
+    flags = {flag.name: flag.value or "" for flag in ServicePlan.model_validate_json(plan).flags}
+    return base_url(flags["--host"], flags["--port"]), key_path(wish) if "--api-key-file" in flags else ""
 
 
 def _show_diff(rig: Rig, wish: ServiceWish, unit: str) -> None:

@@ -1,10 +1,8 @@
-# Removes builds beyond the newest $KEEP; what any service runs or ran before stays.
+# Removes builds that no service runs and none would roll back to.
 lock
-cd "$PREFIX"
 used=$(readlink /opt/rigwright/services/*/current /opt/rigwright/services/*/previous 2>/dev/null || :)
-kept=0
-for id in $(ls -1t | grep -v '^\.'); do
-  kept=$((kept + 1))
-  case $used in *"$id"*) continue ;; esac
-  [ "$kept" -le "$KEEP" ] || { rm -rf -- "${PREFIX:?}/$id"; say "release $id removed"; }
+for path in "$PREFIX"/*; do
+  case $used in *"$path"*) continue ;; esac
+  rm -rf -- "${path:?}"
+  say "release ${path##*/} removed"
 done

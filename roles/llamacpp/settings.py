@@ -39,7 +39,9 @@ class LlamacppSettings(Strict):
         default_factory=lambda: str(catalogue.load("engines")["llamacpp"]["ref"]),
         description="The tag or full commit to build; branches move and are refused.",
     )
-    archive: Archive | None = Field(None, description="Build this archive instead of git.")
+    archive: Archive | None = Field(
+        None, description="Build this archive instead of git; `pinned` is the same tree from PyPI."
+    )
     backend: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="`auto` builds for CUDA where a driver answers for a GPU, otherwise for the CPU."
     )
@@ -51,9 +53,6 @@ class LlamacppSettings(Strict):
         Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
     jobs: Annotated[int, Field(ge=1)] | None = Field(None, description="Compiler processes; by default one per CPU.")
-    keep_releases: Annotated[int, Field(ge=2)] = Field(
-        2, description="Builds to keep on the rig, the running one included."
-    )
 
     @model_validator(mode="before")
     @classmethod

@@ -9,9 +9,9 @@ elif [ "$(git -C src rev-parse HEAD 2>/dev/null)" != "$COMMIT" ]; then
   git -C src -c advice.detachedHead=false checkout -q --detach FETCH_HEAD
   [ "$(git -C src rev-parse HEAD)" = "$COMMIT" ] || { echo "fatal: $REF is not $COMMIT any more"; exit 1; }
 fi
-while IFS= read -r option; do set -- "$@" "$option"; done <options
+while IFS= read -r option; do set -- "$@" "$option"; done <../options
 cmake -S src -B build -G Ninja "$@"
 # shellcheck disable=SC2086 # target names, one word each
 cmake --build build -j "$JOBS" --target $TARGETS
-if grep -q "default arch is used" log; then echo "error: nvcc saw no GPU architecture"; exit 1; fi
+if grep -q "default arch is used" ../log; then echo "error: nvcc saw no GPU architecture"; exit 1; fi
 touch done

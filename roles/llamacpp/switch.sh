@@ -41,9 +41,16 @@ await() {
   reason="it did not become healthy within $TIMEOUT s"
   return 1
 }
-old_release=$(readlink "$links/current" || :)
-if [ -e "$file" ]; then cp -p "$file" "$state/running.service"; else rm -f "$state/running.service"; fi
-cp -p "$PLAN_FILE" "$state/running.json" 2>/dev/null || rm -f "$state/running.json"
+# What serves now is kept until the new one is proven. A switch that was cut short left its own copy, and that one is
+# what was last proven: it is not replaced by what the cut left behind.
+if [ ! -e "$state/running" ]; then
+  rm -f "$state"/running.*
+  [ ! -e "$file" ] || cp -p "$file" "$state/running.service"
+  [ ! -e "$PLAN_FILE" ] || cp -p "$PLAN_FILE" "$state/running.json"
+  { readlink "$links/current" || :; } >"$state/running.new"
+  mv "$state/running.new" "$state/running"
+fi
+old_release=$(cat "$state/running")
 [ "$RELEASE" = "$old_release" ] || link "$RELEASE" current
 printf %s "$UNIT_TEXT" | write "$file" 644
 printf %s "$PLAN" | write "$PLAN_FILE" 644
@@ -55,7 +62,7 @@ if await; then
     [ ! -e "$state/running.service" ] || mv -f "$state/running.service" "$state/previous.service"
     [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$state/previous.json"
   fi
-  rm -f "$state/running.service" "$state/running.json"
+  rm -f "$state/running" "$state"/running.*
   say "$NAME serves at $URL"
   exit 0
 fi
@@ -64,12 +71,13 @@ if [ -n "$old_release" ] && [ -e "$state/running.service" ]; then
   link "$old_release" current
   mv -f "$state/running.service" "$file"
   [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$PLAN_FILE"
-  failed=$reason
+  rm -f "$state/running"
+  failed=$reason URL=$OLD_URL KEY=$OLD_KEY
   if restart && await; then fail "$NAME: $failed; the previous release is back and serving, see journalctl -u $UNIT"; fi
   fail "$NAME: $failed, and so did the previous release: $reason; see journalctl -u $UNIT"
 fi
 systemctl disable -q --now "$UNIT" 2>/dev/null || :
 systemctl reset-failed "$UNIT" 2>/dev/null || :
-rm -f "$file" "$PLAN_FILE" "$links/current"
+rm -f "$file" "$PLAN_FILE" "$links/current" "$state/running"
 systemctl daemon-reload
 fail "$NAME: $reason; nothing ran before, the unit was taken away again"

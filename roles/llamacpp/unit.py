@@ -41,8 +41,11 @@ def quote(text: str) -> str:
     return f'"{text}"' if not text or re.search(r"[\s\"'\\;#]", text) else text
 
 
-def render_unit(wish: ServiceWish, plan: ServicePlan) -> str:
-    """The whole unit file, with its own checksum in the header and in the environment of what it starts."""
+def render_unit(wish: ServiceWish, plan: ServicePlan, *, weights: str) -> str:
+    """The whole unit file, with its own checksum in the header and in the environment of what it starts.
+
+    `weights` is the sha256 of the model file: another file under the same name is another unit.
+    """
     words = [quote(word) for word in plan.argv]
     lines = [f"ExecStart={current_link(wish.name)}/bin/llama-server"]
     for word in words:
@@ -58,7 +61,7 @@ def render_unit(wish: ServiceWish, plan: ServicePlan) -> str:
         description=f"Rigwright service {wish.name} (llama.cpp)",
         after="network-online.target" if specific else "network.target",
         exec_start=exec_start.split("\n"),
-        environment=[quote(f"{key}={value}").replace("$$", "$") for key, value in _environment(wish, plan)],
+        environment=[quote(f"{key}={value}").replace("$$", "$") for key, value in _environment(wish, plan, weights)],
         credential=key_path(wish) if wish.api_key_file else "",
         bind_weights=_hidden_weights(plan),
         uses_gpu=bool(plan.gpu_uuid),
@@ -85,8 +88,8 @@ def was_ours(unit: str) -> bool:
     return unit.startswith("# Written by rigwright.")
 
 
-def _environment(wish: ServiceWish, plan: ServicePlan) -> list[tuple[str, str]]:
-    pairs = list(dict(plan.environment).items())
+def _environment(wish: ServiceWish, plan: ServicePlan, weights: str) -> list[tuple[str, str]]:
+    pairs = [*plan.environment, ("RIGWRIGHT_WEIGHTS", weights[:16])]
     if plan.gpu_uuid:
         pairs.append(("CUDA_CACHE_PATH", f"/var/cache/{wish.unit.removesuffix('.service')}"))
     return pairs

@@ -8,6 +8,10 @@ accept() {
     fail "$DEST: sha256 is $sum, expected $SHA256; the file was not installed, correct the source or the sum"
   }
 }
-stamp() { # stamp [found]
-  printf '%s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")${1:+ $1}" | write "$STAMP" 644
+stamp() { # stamp [found]: remember what was checked, and what removal may take away
+  printf '%s %s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")" "${1:-$ORIGIN}" | write "$STAMP" 644
+  mkdir -p "${RECORD%/*}"
+  printf '%s\n' "$STAMP" >>"$RECORD"
+  [ "${1:-}" = found ] || printf '%s\n' "$DEST" "$PART" >>"$RECORD"
+  sort -u -o "$RECORD" "$RECORD"
 }

@@ -25,6 +25,11 @@ class LocalModel:
     size_bytes: int | None
     url: str | None = None
 
+    @property
+    def origin(self) -> str:
+        """Where the file comes from, as a stamp says it."""
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16] if self.url else "upload"
+
 
 def cache_directory() -> Path:
     """Where the controller keeps what is dear to compute or fetch: $XDG_CACHE_HOME/rigwright."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from rigwright.resources import script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import BUILDER, Commands, refuse, rig_operation
-from rigwright.roles.weights.facts import stamp_path, verified_stamp, weights_path
+from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, refuse, rig_operation
+from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_path
 from rigwright.roles.weights.local import LocalModel
 from rigwright.roles.weights.settings import WeightsSettings
 from rigwright.units import format_bytes
@@ -23,9 +23,19 @@ def weights(rig: Rig, local: LocalModel, *, settings: WeightsSettings) -> Comman
     """
     path = weights_path(local.source, settings)
     stamp = verified_stamp(rig, path)
-    if stamp and (local.sha256 is None or stamp.sha256 == local.sha256):
+    if stamp and stamp.satisfies(local.sha256, local.origin):
         return
-    target = {"DEST": path, "STAMP": stamp_path(path), "SHA256": local.sha256 or "", "BUILDER": BUILDER}
+    if stamp and stamp.origin == FOUND:
+        yield from refuse(f"{path} was there before rigwright and is another file; move it away, it was not touched")
+        return
+    target = {
+        "DEST": path,
+        "STAMP": stamp_path(path),
+        "SHA256": local.sha256 or "",
+        "ORIGIN": local.origin,
+        "BUILDER": BUILDER,
+        "RECORD": BROUGHT_LIST,
+    }
     if path in rig.files and not stamp:
         yield Script(script("weights", "accept.sh", "adopt.sh", **target))
         return

@@ -17,6 +17,8 @@ def test_model_file_is_the_planned_one(served: ServiceUnderTest) -> None:
     sha256, size, _ = served.host.file(f"{directory}/.{name}.rigwright").content_string.split()[:3]
     assert file.size == int(size)
     assert served.wish.model.sha256 in (None, sha256)
+    started_with = served.host.check_output(f"tr '\\0' '\\n' </proc/{served.pid}/environ | grep ^RIGWRIGHT_WEIGHTS=")
+    assert started_with == f"RIGWRIGHT_WEIGHTS={sha256[:16]}"
     if file.size < _HASHED_BYTES:
         assert file.sha256sum == sha256
 

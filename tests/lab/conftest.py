@@ -20,7 +20,7 @@ from rigwright.lab import Lab, RigWish
 from rigwright.lab.tiny_model import write_tiny_model
 
 REPOSITORY = Path(__file__).parents[2]
-LAB_NAME = "t-" + hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:6]
+LAB_NAME = "t" + hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:5]
 
 _INVENTORY = """
 import json
@@ -162,7 +162,7 @@ def _first_run(workshop: Workshop, release: str) -> FirstRun:
     after_dry = workshop.on(name, listing)
     first = workshop.deploy(workshop.spec(), name)
     assert first.code == 0, first.output
-    snapshot = f"{LAB_NAME}-{release}"
+    snapshot = f"{LAB_NAME}-{release[:4]}"
     workshop.lab.snapshot(name, snapshot)
     workshop.lab.down([name])
     return FirstRun(blank, dry, after_dry, first, snapshot)

@@ -190,7 +190,7 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
         refused(outcome, "GPUs answer, but nvcc is not installed; install the CUDA toolkit")
         assert "NVIDIA H100" in outcome.output
         before = workshop.on(name, "systemctl show -P MainPID rigwright-demo")
-        cpu = workshop.spec(llamacpp={"archive": "pinned", "backend": "cpu"}, gpu="none")
+        cpu = workshop.spec(llamacpp={"archive": "pinned", "backend": "cpu"})
         assert workshop.deploy(cpu, name).code == 0
         assert workshop.on(name, "systemctl show -P MainPID rigwright-demo") == before
         assert workshop.deploy(cpu, name).changed == set()

@@ -127,6 +127,45 @@ def test_rollback_brings_the_earlier_unit_back_in_seconds(workshop, serving):
     assert workshop.deploy(workshop.spec(), serving).changed == set()
 
 
+def test_rollback_after_a_changed_port_asks_at_the_old_one(workshop, serving):
+    """The way back knows where the earlier plan listened."""
+    assert workshop.deploy(workshop.spec(port=8123), serving).changed == {"Serve demo"}
+    back = workshop.rigwright("rollback", str(workshop.inventory(workshop.spec(port=8123), serving)))
+    assert back.code == 0, back.output
+    assert "demo serves at http://127.0.0.1:8080" in back.output
+    assert workshop.deploy(workshop.spec(), serving).changed == set()
+
+
+def test_other_weights_under_the_same_name_are_served(workshop, serving):
+    """A model file that changed is sent and served: the process does not keep the old one."""
+    from rigwright.lab.tiny_model import write_tiny_model
+
+    path = workshop.directory / "tiny.gguf"
+    first = path.read_bytes()
+    write_tiny_model(path, seed=99)
+    changed = workshop.deploy(workshop.spec(), serving)
+    assert changed.changed == {"Bring tiny.gguf", "Serve demo"}
+    assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving))).code == 0
+    path.write_bytes(first)
+    assert workshop.deploy(workshop.spec(), serving).changed == {"Bring tiny.gguf", "Serve demo"}
+
+
+def test_switch_that_was_cut_by_a_reboot_keeps_what_was_proven(workshop, serving):
+    """A bad unit that a power cut left behind is never taken for what served before."""
+    state = "/var/lib/rigwright/services/demo"
+    file = "/etc/systemd/system/rigwright-demo.service"
+    workshop.on(
+        serving,
+        f"mkdir -p {state}; readlink /opt/rigwright/services/demo/current >{state}/running;"
+        f" cp -p {file} {state}/running.service; cp -p /etc/rigwright/demo.json {state}/running.json",
+    )
+    bad = workshop.spec(flags={"--rope-scaling": "nonsense"})
+    first = workshop.deploy(bad, serving)
+    assert "the previous release is back and serving" in first.output
+    assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving))).code == 0
+    assert workshop.deploy(workshop.spec(), serving).changed == set()
+
+
 def test_diff_shows_the_unit_before_it_changes(workshop, serving, unharmed):
     """--diff shows the flag that would change, and a dry run leaves it alone."""
     outcome = workshop.deploy(workshop.spec(context=1024), serving, arguments=("--dry", "--diff"))
@@ -141,6 +180,11 @@ def test_a_service_that_left_the_inventory_is_named(workshop, serving):
     assert workshop.deploy(rig, serving).code == 0
     outcome = workshop.deploy(workshop.spec(), serving)
     assert "rigwright-second.service is on the rig but not in the inventory" in outcome.output
+    pick = ("-y", "--data", "remove_service=second")
+    removed = workshop.deploy(workshop.spec(), serving, deploy="remove", arguments=pick)
+    assert removed.code == 0, removed.output
+    assert workshop.on(serving, "ls /etc/systemd/system | grep rigwright-") == "rigwright-demo.service"
+    assert workshop.deploy(workshop.spec(), serving).changed == set()
 
 
 def test_reboot_brings_the_service_back(workshop, serving):

@@ -36,7 +36,7 @@ BLANK = Rig(
     disks={"/var/lib/rigwright": Disk("/", 99 * GIB, 50 * GIB)},
 )
 RELEASE = rig_release(BLANK, SPEC.llamacpp, SPEC.llamacpp.ref)
-TEXT = render_unit(WISH, plan_rig(BRIEF, BLANK)["chat"])
+TEXT = render_unit(WISH, plan_rig(BRIEF, BLANK)["chat"], weights="ab" * 32)
 
 
 def serving(**changes) -> Rig:
@@ -122,7 +122,7 @@ def test_rig_without_obstacles_has_none():
 def test_stamp_ends_when_the_file_changes():
     """A 40 GB file is hashed once; a touched one is hashed again."""
     stamped = {
-        "/w/.m.rigwright": RemoteFile("file", "aa 10 50\n"),
+        "/w/.m.rigwright": RemoteFile("file", "aa 10 50 upload\n"),
         "/w/m": RemoteFile("file", size_bytes=10, modified=50),
     }
     assert verified_stamp(replace(BLANK, files=stamped), "/w/m")

@@ -23,7 +23,9 @@ def unit(hardware=RIG, **wish):
     full = ServiceWish.model_validate({"name": "chat", "model": "m.gguf", "context": 4096, **wish})
     key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
     path = f"/var/lib/rigwright/weights/{full.model.file_name}"
-    return render_unit(full, plan_service(hardware, full, model=None, weights_path=path, api_key_path=key))
+    return render_unit(
+        full, plan_service(hardware, full, model=None, weights_path=path, api_key_path=key), weights="ab" * 32
+    )
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _wished_gpu(hardware: Hardware, wish: ServiceWish) -> Gpu | None:
     if usable:
         raise DoesNotFit(f"{where}; use {', '.join(map(gpu_label, usable.values()))}, or gpu: auto")
     if hardware.gpus:
-        raise DoesNotFit(f"{where}, no driver answers for {_labels(hardware.gpus)}; run deploys/nvidia.py first")
+        raise DoesNotFit(f"{where}, no driver answers for {_labels(hardware.gpus)}; install the NVIDIA driver first")
     raise DoesNotFit(f"{where}, this rig has none; set gpu to none or auto")
 
 
@@ -147,7 +147,7 @@ def _device_reasons(hardware: Hardware, wish: ServiceWish, decision: Decision) -
     silent = [gpu for gpu in hardware.gpus if gpu not in hardware.usable_gpus]
     warning: tuple[Reason, ...] = ()
     if silent and wish.gpu != "none":
-        because = f"no driver answers for it; run deploys/nvidia.py, then deploy again ({_labels(silent)})"
+        because = f"no driver answers for it; install the NVIDIA driver, then deploy again ({_labels(silent)})"
         warning = (Reason(choice="A GPU IS NOT USED", because=because),)
     if decision.gpu:
         because = "the inventory names it" if wish.gpu != "auto" else _why_this_gpu(decision)
