@@ -41,6 +41,7 @@ host:  ## what a lab needs from the distribution
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m compileall -q rigwright roles  # pyinfra never writes bytecode, and would compile us on every run
 	touch $@
 
 clean:  ## the lab goes, and what was built

@@ -85,11 +85,13 @@ disk() {
 }
 unit() {
   section unit "$1"
-  systemctl show -p ActiveState,SubState,UnitFileState,MainPID,FragmentPath,Result -- "$2" 2>/dev/null
-  pid=$(systemctl show -P MainPID -- "$2" 2>/dev/null)
+  wanted=ActiveState,SubState,UnitFileState,MainPID,FragmentPath,ExecMainStartTimestamp
+  shown=$(systemctl show -p "$wanted" -- "$2" 2>/dev/null)
+  printf '%s\n' "$shown"
+  pid=$(printf '%s\n' "$shown" | sed -n 's/^MainPID=//p')
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then
     echo "exe=$(readlink "/proc/$pid/exe")"
-    echo "since=$(date -d "$(systemctl show -P ExecMainStartTimestamp -- "$2")" +%s 2>/dev/null)"
+    echo "since=$(date -d "$(printf '%s\n' "$shown" | sed -n 's/^ExecMainStartTimestamp=//p')" +%s 2>/dev/null)"
     tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep '^RIGWRIGHT_' | sed 's/^/env./'
     echo "argv=$(base64 -w0 <"/proc/$pid/cmdline")"
   fi

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from pyinfra.operations.util.files import generate_color_diff
-
 from rigwright.errors import RigwrightError
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -162,6 +160,7 @@ def runs_as_planned(rig: Rig, wish: ServiceWish, unit: str, release: str) -> boo
     key = rig.files.get(key_path(wish)) if wish.api_key_file else None
     return (
         rig.content(unit_path(wish)) == unit
+        and (rig.files[unit_path(wish)].mode, rig.files[unit_path(wish)].owner) == ("644", "root")
         and rig.target(current_link(wish.name)) == release
         and running.is_active
         and running.is_enabled
@@ -205,6 +204,8 @@ def _show_diff(rig: Rig, wish: ServiceWish, unit: str) -> None:
     """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
     if not current_state().config.DIFF:
         return
+    from pyinfra.operations.util.files import generate_color_diff  # costs 16 ms, seldom wanted
+
     host, path = current_host(), unit_path(wish)
     host.log(f"Will change {path}")
     old = (rig.content(path) or "").splitlines()

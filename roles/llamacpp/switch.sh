@@ -23,9 +23,8 @@ ask() { # ask PATH [CURL OPTION ...]: the answer's body; the key never shows in 
 await() {
   waited=0
   while [ "$waited" -lt "$TIMEOUT" ]; do
-    case $(systemctl show -P ActiveState -- "$UNIT")/$(systemctl show -P NRestarts -- "$UNIT") in
-      active/0) ;;
-      activating/0) ;;
+    case $(systemctl show -P SubState -- "$UNIT")/$(systemctl show -P NRestarts -- "$UNIT") in
+      running/0 | start*/0) ;;
       *) reason="the engine ended while starting"; return 1 ;;
     esac
     if [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' "$URL/health")" = 200 ]; then

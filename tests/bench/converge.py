@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from compileall import compile_dir
@@ -33,7 +34,8 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update && apt-get -qq install -y --no-install-recommends python3 python3-apt"""
 
 Samples = dict[str, list[Sample]]
-console = Console(highlight=False)
+# A file or a CI log has no width; the tables want this much.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 
 
 @click.command()
@@ -147,7 +149,7 @@ def _print_many(samples: Samples, rigs: int) -> None:
 
 
 def _table(title: str, *further: str) -> Table:
-    table = Table(title=f"{title}, nothing to change: medians, the controller's CPU", title_justify="left", box=SIMPLE)
+    table = Table(title=f"{title}, nothing to change; medians; the controller's CPU", title_justify="left", box=SIMPLE)
     table.add_column("", no_wrap=True)
     for column in ("wall", "min to max", "CPU", *further):
         table.add_column(column, justify="right", no_wrap=True)

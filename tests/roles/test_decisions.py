@@ -46,7 +46,7 @@ def serving(**changes) -> Rig:
         properties, f"{RELEASE.directory}/bin/llama-server", (), {"RIGWRIGHT_UNIT": marker_of(TEXT) or ""}, 1000
     )
     files = {
-        UNIT: RemoteFile("file", TEXT),
+        UNIT: RemoteFile("file", TEXT, mode="644", owner="root"),
         "/opt/rigwright/services/chat/current": RemoteFile("link", target=RELEASE.directory),
         "/etc/rigwright/chat.key": RemoteFile("file", modified=900, mode="600", owner="root"),
     }
@@ -77,6 +77,7 @@ def test_rig_as_planned_needs_nothing():
     "rig",
     [
         serving(files=file(UNIT, content=TEXT + "#")),
+        serving(files=file(UNIT, mode="666")),
         serving(files=file("/opt/rigwright/services/chat/current", target="/opt/rigwright/llamacpp/releases/old")),
         serving(files=file("/etc/rigwright/chat.key", modified=1001)),
         serving(units=unit(exe="/opt/rigwright/llamacpp/releases/old/bin/llama-server")),
