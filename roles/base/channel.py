@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from paramiko import Channel, SSHClient, SSHException
 from pyinfra.api import FunctionCommand, StringCommand
@@ -117,6 +119,25 @@ def _has_client(host: Host) -> bool:
     return isinstance(getattr(host.connector, "client", None), SSHClient)
 
 
+_watched: WeakSet[SSHClient] = WeakSet()
+
+
+def _let_interrupts_through(client: SSHClient) -> None:
+    """Have Ctrl-C end the run at once. pyinfra 3.10 says that it exits, and then waits for every command that runs.
+
+    Closing the connections ends the waiting, not the work: long jobs on the rig are units of their own.
+    """
+    if not _watched:
+        signal.signal(signal.SIGINT, _interrupt)
+    _watched.add(client)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    for client in list(_watched):
+        client.close()
+    raise SystemExit(128 + number)
+
+
 def _nothing() -> None:
     """FunctionCommand wants a function; these commands override execute instead."""
 
@@ -143,6 +164,7 @@ def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
     }
     command = make_unix_command_for_host(state, host, StringCommand(text), **plain)
     client: SSHClient = host.connector.client  # type: ignore[attr-defined]  # callers asked _has_client first
+    _let_interrupts_through(client)
     transport = client.get_transport()
     if transport is None or not transport.is_active():
         raise EOFError("the SSH connection is gone")
