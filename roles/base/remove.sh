@@ -18,6 +18,7 @@ systemctl daemon-reload
 if [ -n "$WEIGHTS" ] && [ -e "$BROUGHT" ]; then
   # What was found on the rig and only checked is not in the list: it stays.
   while IFS= read -r file; do rm -f -- "$file"; done <"$BROUGHT"
+  rm -f "$BROUGHT"
   rmdir "$STATE/weights" 2>/dev/null || :
 fi
 installed=$(cat "$RECORD" 2>/dev/null || :)
