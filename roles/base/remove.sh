@@ -27,7 +27,10 @@ if [ -n "$PACKAGES" ] && [ -n "$installed" ]; then
   export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086 # names, one word each
   apt-mark -qq auto $installed >/dev/null 2>&1 || :
-  gone=$(apt-get -s autoremove 2>/dev/null | awk '$1 == "Remv" { print $2 }' | sort | comm -12 - "$RECORD")
+  # Otherwise our own packages keep each other, by suggesting one another.
+  strictly="-o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false"
+  # shellcheck disable=SC2086
+  gone=$(apt-get -s $strictly autoremove 2>/dev/null | awk '$1 == "Remv" { print $2 }' | sort | comm -12 - "$RECORD")
   if [ -n "$gone" ]; then
     say "removing $(echo "$gone" | wc -w) packages"
     # shellcheck disable=SC2086
