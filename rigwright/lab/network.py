@@ -55,7 +55,7 @@ def ensure_network(paths: LabPaths) -> int:
             run(["ip", "link", "add", link, "address", _link_address(paths), "type", "bridge"])
         run(["ip", "address", "replace", f"{gateway(subnet)}/24", "dev", link])
         run(["ip", "link", "set", link, "up"])
-        # An address goes to the next rig at once: what this host remembers of its last owner would hide it for a minute.
+        # An address goes to the next rig at once: what this host remembers of its last owner would hide it.
         run(["ip", "neigh", "flush", "dev", link])
         if run(["nft", "list", "table", "ip", table(paths)], check=False).returncode:
             run(["nft", "-f", "-"], input=_way_out(paths, subnet))
