@@ -133,6 +133,14 @@ def snapshot(rig: str, name: str) -> None:
 
 
 @lab.command()
+@click.argument("name")
+def forget(name: str) -> None:
+    """Delete a snapshot."""
+    _lab().forget_snapshot(name)
+    click.echo(f"{name}: deleted")
+
+
+@lab.command()
 @click.argument("rig")
 @click.argument("name", metavar="disk-full|ssh-drop|no-network|slow-network|kill-service[=UNIT]|clear")
 def fault(rig: str, name: str) -> None:

@@ -16,7 +16,7 @@ from rigwright.lab.image import ensure_image, has_image
 from rigwright.lab.layout import LabPaths, RigPaths, checked_name, lab_name, lab_root
 from rigwright.lab.mounts import make_disk, mount_rig, remove_tree, unmount_rig
 from rigwright.lab.process import Process
-from rigwright.lab.snapshots import copy_disk, find_snapshot, has_snapshot, keep_snapshot
+from rigwright.lab.snapshots import copy_disk, find_snapshot, forget_snapshot, has_snapshot, keep_snapshot
 from rigwright.lab.state import Record, load_rig, load_rigs, load_subnet
 from rigwright.lab.wish import Rig, RigWish
 
@@ -146,6 +146,10 @@ class Lab:
     def has_snapshot(self, name: str) -> bool:
         """Whether a snapshot has this name."""
         return has_snapshot(self.paths, name)
+
+    def forget_snapshot(self, name: str) -> None:
+        """Delete a snapshot."""
+        forget_snapshot(self.paths, name)
 
     # Below: under the lab's lock.
 

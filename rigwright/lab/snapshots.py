@@ -62,6 +62,16 @@ def keep_snapshot(paths: LabPaths, record: Record, name: str) -> None:
         aside.rename(target)
 
 
+def forget_snapshot(paths: LabPaths, name: str) -> None:
+    """Delete a snapshot; rigs that were started from it have a disk of their own.
+
+    Raises:
+        RigwrightError: there is none; lists the names.
+    """
+    with locked(paths.lock("snapshots")):
+        remove_tree(find_snapshot(paths, name).home)
+
+
 def copy_disk(source: Path, target: Path) -> None:
     """Copy a disk without its holes, and share the blocks where the host's file system can."""
     run(["cp", "--sparse=always", "--reflink=auto", source, target])

@@ -141,6 +141,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     lab.down()
     yield Workshop(lab, directory)
     lab.down()
+    for release in ("trixie", "bookworm"):
+        if lab.has_snapshot(snapshot_name(release)):
+            lab.forget_snapshot(snapshot_name(release))
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ class FirstRun:
     snapshot: str
 
 
+def snapshot_name(release: str) -> str:
+    """Snapshots are shared by all labs of a machine, so this checkout's name is part of it."""
+    return f"{LAB_NAME}-{release[:4]}"
+
+
 def _first_run(workshop: Workshop, release: str) -> FirstRun:
     name = workshop.boot(f"born-{release[:4]}", os=release)
     listing = "dpkg-query -W; ls -1 /etc /etc/systemd/system /opt /var/lib; getent passwd"
@@ -162,7 +170,7 @@ def _first_run(workshop: Workshop, release: str) -> FirstRun:
     after_dry = workshop.on(name, listing)
     first = workshop.deploy(workshop.spec(), name)
     assert first.code == 0, first.output
-    snapshot = f"{LAB_NAME}-{release[:4]}"
+    snapshot = snapshot_name(release)
     workshop.lab.snapshot(name, snapshot)
     workshop.lab.down([name])
     return FirstRun(blank, dry, after_dry, first, snapshot)

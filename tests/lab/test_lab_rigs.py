@@ -151,7 +151,10 @@ def test_snapshot_is_born_again_with_its_own_identity(lab: Lab) -> None:
         ids = {lab.exec(name, ["cat", "/etc/machine-id"]).stdout for name in ("rig1", "born")}
         assert len(ids) == 2
     finally:
-        run(["rm", "-r", lab.paths.snapshots / "t-snapshot"])
+        lab.forget_snapshot("t-snapshot")
+    assert not lab.has_snapshot("t-snapshot")
+    with pytest.raises(RigwrightError, match="no snapshot is called 't-snapshot'"):
+        lab.forget_snapshot("t-snapshot")
 
 
 def test_bookworm_boots_beside_in_another_lab(lab: Lab) -> None:
