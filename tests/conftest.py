@@ -9,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
+
+# Two busy cores are slow at times; that is no finding.
+settings.register_profile("rigs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rigs")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
