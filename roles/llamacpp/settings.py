@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -53,6 +54,12 @@ class LlamacppSettings(Strict):
         Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
     jobs: Annotated[int, Field(ge=1)] | None = Field(None, description="Compiler processes; by default one per CPU.")
+
+    @model_validator(mode="after")
+    def _no_password(self) -> Self:
+        if "@" in urlsplit(self.git).netloc and self.git.startswith("http"):
+            raise ValueError("git holds a password, which would show in process lists; use an archive, or ssh://")
+        return self
 
     @model_validator(mode="before")
     @classmethod

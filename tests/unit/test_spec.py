@@ -47,6 +47,14 @@ def spec(**service):
             "r: rig.services.0.model: give exactly one of path, url and repo, not path and url",
         ),
         (
+            spec(model="https://me:secret@host/m.gguf"),
+            "r: rig.services.0.model: the address holds a password, which would show in process lists; name one without",
+        ),
+        (
+            {**spec(), "llamacpp": {"git": "https://me:secret@host/x"}},
+            "r: rig.llamacpp: git holds a password, which would show in process lists; use an archive, or ssh://",
+        ),
+        (
             spec(model="hf:onlyname"),
             "r: rig.services.0.model: 'hf:onlyname' is no Hugging Face file; write hf:org/repo@revision:file.gguf",
         ),
