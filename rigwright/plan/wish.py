@@ -75,7 +75,7 @@ class ModelSource(Strict):
         if self.url and urlsplit(self.url).scheme not in ("http", "https"):
             raise ValueError(f"{self.url!r} is no http(s) address")
         if self.url and "@" in urlsplit(self.url).netloc:
-            raise ValueError("the address holds a password, which would show in process lists; name one without")
+            raise ValueError("the address holds a password, which shows in process lists; name one without")
         if not self.file_name or _CONTROL.search(self.file_name) or self.file_name.startswith((".", "-")):
             raise ValueError(f"{self.file_name!r} cannot be a file name on the rig")
         return self

@@ -58,7 +58,7 @@ class LlamacppSettings(Strict):
     @model_validator(mode="after")
     def _no_password(self) -> Self:
         if "@" in urlsplit(self.git).netloc and self.git.startswith("http"):
-            raise ValueError("git holds a password, which would show in process lists; use an archive, or ssh://")
+            raise ValueError("git holds a password, which shows in process lists; use an archive, or ssh://")
         return self
 
     @model_validator(mode="before")

@@ -48,11 +48,11 @@ def spec(**service):
         ),
         (
             spec(model="https://me:secret@host/m.gguf"),
-            "r: rig.services.0.model: the address holds a password, which would show in process lists; name one without",
+            "r: rig.services.0.model: the address holds a password, which shows in process lists; name one without",
         ),
         (
             {**spec(), "llamacpp": {"git": "https://me:secret@host/x"}},
-            "r: rig.llamacpp: git holds a password, which would show in process lists; use an archive, or ssh://",
+            "r: rig.llamacpp: git holds a password, which shows in process lists; use an archive, or ssh://",
         ),
         (
             spec(model="hf:onlyname"),
