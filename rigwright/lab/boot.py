@@ -63,6 +63,10 @@ def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
     return process
 
 
+class EndedWhileBooting(RigwrightError):
+    """The rig's processes went away before it answered."""
+
+
 def wait_ready(rig: Rig, process: Process, paths: RigPaths) -> None:
     """Wait until the rig's sshd shows the key we gave it, lets us in, and systemd has finished booting.
 
@@ -73,7 +77,7 @@ def wait_ready(rig: Rig, process: Process, paths: RigPaths) -> None:
     said = "no answer on its ssh port"
     while time.monotonic() < deadline:
         if not process.is_alive:
-            raise RigwrightError(f"lab: {rig.name}: ended while booting: {last_words(paths)}")
+            raise EndedWhileBooting(f"lab: {rig.name}: ended while booting: {last_words(paths)}")
         if not _answers(rig):
             time.sleep(0.1)
             continue

@@ -157,7 +157,7 @@ class Lab:
         """Start all that is missing, then wait for all, so that eight rigs take little longer than one."""
         started = [self._start(record, subnet=subnet) for record in missing]
         with ThreadPoolExecutor(max_workers=16) as pool:
-            waiting = [pool.submit(self._wait, record) for record in started]
+            waiting = [pool.submit(self._wait, record, subnet=subnet) for record in started]
         for result in waiting:
             result.result()
         return [self._rig(record) for record in wanted]
@@ -169,10 +169,20 @@ class Lab:
         process = boot.start(self.paths, paths, hostname=record.name)
         return record.with_process(process).save(paths)
 
-    def _wait(self, record: Record) -> None:
+    def _wait(self, record: Record, *, subnet: int) -> None:
+        paths = self.paths.rig(record.name)
+        try:
+            self._wait_ready(record)
+        except boot.EndedWhileBooting:
+            # Right after a crash the kernel may still take the last machine of this name apart, the new one with it.
+            boot.power_cut(record.process, paths)
+            unmount_rig(paths)
+            self._wait_ready(self._start(record, subnet=subnet))
+        self._say(f"{record.name}: up")
+
+    def _wait_ready(self, record: Record) -> None:
         if record.process is not None:
             boot.wait_ready(self._rig(record), record.process, self.paths.rig(record.name))
-            self._say(f"{record.name}: up")
 
     def _ensure_made(self, wish: RigWish) -> Record:
         """The record of a rig; its disk, keys and user are made when there is none."""

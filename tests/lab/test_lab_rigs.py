@@ -16,7 +16,7 @@ from rigwright.errors import RigwrightError
 from rigwright.lab import Lab, Rig, RigWish, lab_hosts
 from rigwright.lab.boot import machine
 from rigwright.lab.host import run
-from rigwright.lab.process import living_on
+from rigwright.lab.process import Process, living_on
 from rigwright.lab.state import load_rig
 
 pytestmark = [
@@ -201,3 +201,25 @@ def test_up_recovers_from_a_crash_and_down_leaves_nothing() -> None:
     assert not lab.paths.home.exists()
     if not any(Path("/sys/class/net").glob("rwl-*")):
         assert not Path("/run/rigwright-lab/ip_forward").exists() and forward.exists()
+
+
+def test_rig_that_dies_while_booting_is_booted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One death on the way up is made good, and nothing of the first attempt stays."""
+    from rigwright.lab import boot
+
+    wait_ready, cut = boot.wait_ready, []
+
+    def wait_after_a_cut(rig: Rig, process: Process, paths: RigPaths) -> None:
+        if not cut:
+            cut.append(process)
+            process.send(signal.SIGKILL)
+            process.wait_end(5)
+        wait_ready(rig, process, paths)
+
+    monkeypatch.setattr(boot, "wait_ready", wait_after_a_cut)
+    lab = Lab("t-again")
+    lab.down()
+    born = lab.up([RigWish("rig1")])[0]
+    assert ssh(born, "hostname").stdout == "rig1\n"
+    lab.down()
+    assert not any(traces(lab).values())
