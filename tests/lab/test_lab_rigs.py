@@ -16,6 +16,7 @@ from rigwright.errors import RigwrightError
 from rigwright.lab import Lab, Rig, RigWish, lab_hosts
 from rigwright.lab.boot import machine
 from rigwright.lab.host import run
+from rigwright.lab.layout import RigPaths
 from rigwright.lab.process import Process, living_on
 from rigwright.lab.state import load_rig
 
