@@ -171,7 +171,7 @@ class Server(ThreadingHTTPServer):
     size = 0
     has_ranges = True
     sent = 0
-    requests: list[dict[str, str]] = []  # noqa: RUF012
+    requests: list[dict[str, str]] = []  # noqa: RUF012 - the class is made anew for each test
 
 
 class Handler(BaseHTTPRequestHandler):
