@@ -7,6 +7,7 @@ import importlib
 import click
 
 _COMMANDS = {
+    "hardware": ("rigwright.hardware.cli", "hardware", "What each rig has, how its GPUs are linked, what is wrong."),
     "lab": ("rigwright.lab.cli", "lab", "Virtual rigs on this machine: rehearse, break, throw away."),
     "rollback": ("rigwright.rollback", "rollback", "Bring back the release that each service ran before."),
     "tiny-model": ("rigwright.lab.tiny_cli", "tiny_model", "Write a tiny real GGUF model with random weights."),

@@ -13,5 +13,5 @@ import yaml
 def load(name: str) -> dict[str, Any]:
     """One catalogue file as plain data: `load("engines")["llamacpp"]["ref"]`."""
     text = (resources.files(__package__) / f"{name}.yml").read_text("utf-8")
-    data: dict[str, Any] = yaml.safe_load(text)
+    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return data

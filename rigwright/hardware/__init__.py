@@ -1,5 +1,5 @@
-"""What a rig has, as values."""
+"""What a rig has, as values; read from the output of its own tools."""
 
-from rigwright.hardware.values import Cpu, Disk, Gpu, Hardware
+from rigwright.hardware.values import Cpu, Disk, Gpu, Hardware, Link, Nic, NumaNode, PcieLink, PowerLimit, Problem
 
-__all__ = ["Cpu", "Disk", "Gpu", "Hardware"]
+__all__ = ["Cpu", "Disk", "Gpu", "Hardware", "Link", "Nic", "NumaNode", "PcieLink", "PowerLimit", "Problem"]

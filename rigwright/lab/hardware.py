@@ -1,4 +1,4 @@
-"""Recorded machines: a rig with one answers `nvidia-smi` and `lspci` as that machine did, and plans as it.
+"""Recorded machines: a rig with one answers `nvidia-smi`, `lspci` and the like as that machine did, and plans as it.
 
 A recorded machine is a folder of outputs. `commands.json` may say which command made which file; without it
 their names say it: see `CONVENTION`. A question that nobody recorded is refused, never guessed.
@@ -7,7 +7,6 @@ their names say it: see `CONVENTION`. A question that nobody recorded is refused
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from rigwright.errors import RigwrightError
 MACHINES = Path(__file__).parent / "machines"
 STAND_IN = Path(__file__).parent / "stand_in.sh"
 PLACE = Path("usr/lib/rigwright-lab")
-TOOLS = ("nvidia-smi", "lspci")
-QUERY = "query.csv"
+TOOLS = ("nvidia-smi", "lspci", "rocm-smi", "lscpu", "numactl", "dmesg", "system_profiler")
+# Of a query at rest and under load, the one at rest.
+QUERIES = ("query.csv", "query-idle.csv", "query*.csv")
 # Source: nvidia-smi(1), "RETURN VALUE": 9 is "NVIDIA driver is not loaded", 255 any other error.
 DRIVER_NOT_LOADED, OTHER_ERROR = 9, 255
 
@@ -30,7 +30,16 @@ CONVENTION = {
     "nvidia-smi topo -p2p r": "p2p.txt",
     "nvidia-smi topo -p2p rw": "p2p.txt",
     "nvidia-smi nvlink -s": "nvlink.txt",
+    "rocm-smi -a --json": "rocm-smi.json",
+    "rocm-smi --showtopo": "rocm-smi-showtopo.txt",
+    "rocm-smi --showtoponuma": "rocm-smi-showtoponuma.txt",
+    "numactl -H": "numactl.txt",
+    "dmesg": "dmesg.txt",
+    "system_profiler SPDisplaysDataType": "SPDisplaysDataType.txt",
+    "system_profiler SPHardwareDataType": "SPHardwareDataType.txt",
 }
+# One answer to all questions: these tools say the same, more or less of it.
+ALWAYS = {"lscpu": "lscpu*.txt", "lspci": "lspci*.txt"}
 # Source: `--help` of nvidia-smi, nvidia-smi topo and nvidia-smi nvlink: long and short of the same option.
 SPELLINGS = {
     "nvidia-smi -L": "nvidia-smi --list-gpus",
@@ -38,7 +47,9 @@ SPELLINGS = {
     "nvidia-smi -q -x": "nvidia-smi -x -q",
     "nvidia-smi topo -m": "nvidia-smi topo --matrix",
     "nvidia-smi nvlink -s": "nvidia-smi nvlink --status",
-    "lspci -nn -vv": "lspci -nnvv",
+    "numactl -H": "numactl --hardware",
+    # Showing all, it shows this too.
+    "rocm-smi --showtoponuma": "rocm-smi --showtopo",
 }
 # Source: `nvidia-smi --help-query-gpu`: the fields that have two names.
 FIELD_ALIASES = {
@@ -74,12 +85,16 @@ def install(root: Path, machine: Path) -> None:
     rows = ["\t".join(row) for row in known]
     (place / "name").write_text(f"{machine.name}\n")
     (place / "answers.tsv").write_text("".join(f"{row}\n" for row in rows))
+    if query := _query(machine):
+        shutil.copyfile(query, place / "query.csv")
     (place / "aliases.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in FIELD_ALIASES.items()))
     commands = [command for command, _, _ in known] + _queries(machine)
     for tool in TOOLS:
         if any(command.split()[0] == tool for command in commands):
-            shutil.copyfile(STAND_IN, root / "usr/bin" / tool)
-            (root / "usr/bin" / tool).chmod(0o755)
+            stand_in = root / "usr/bin" / tool
+            stand_in.unlink(missing_ok=True)  # it may be a link to the real tool
+            shutil.copyfile(STAND_IN, stand_in)
+            stand_in.chmod(0o755)
 
 
 def answers(machine: Path) -> list[tuple[str, str, str]]:
@@ -95,6 +110,8 @@ def answers(machine: Path) -> list[tuple[str, str, str]]:
         meaning = DRIVER_NOT_LOADED if "communicate with the NVIDIA driver" in text else OTHER_ERROR
         found = [("nvidia-smi *" if command == "nvidia-smi" else command, file) for command, file in found]
         code = code if rc.is_file() else str(meaning)
+    for tool, pattern in ALWAYS.items():
+        found += [(f"{tool} *", path.name) for path in sorted(machine.glob(pattern))]
     return [(command, file, code if command.startswith("nvidia-smi") else "0") for command, file in found]
 
 
@@ -104,28 +121,26 @@ def _commands(machine: Path) -> list[tuple[str, str]]:
     if listed.is_file():
         lines: dict[str, str] = json.loads(listed.read_text())
         return [(line.removeprefix("$").strip(), file) for file, line in lines.items()]
-    lspci = machine / "lspci.txt"
-    options = _lspci_options(lspci.read_text()) if lspci.is_file() else ""
-    return [*CONVENTION.items(), (f"lspci{options}", "lspci.txt")]
+    return list(CONVENTION.items())
 
 
-def _lspci_options(text: str) -> str:
-    """The options that made this listing: class codes in brackets are -nn, capabilities are -vv."""
-    numbers = " -nn" if re.search(r"\[[0-9a-f]{4}\]:", text) else ""
-    return numbers + (" -vv" if "LnkCap:" in text else "")
+def _query(machine: Path) -> Path | None:
+    """The recording that answers --query-gpu."""
+    return next((path for pattern in QUERIES for path in sorted(machine.glob(pattern))), None)
 
 
 def _queries(machine: Path) -> list[str]:
-    """The command behind `query.csv`, when it is there.
+    """The command behind that recording, when it is there.
 
     Raises:
         RigwrightError: a row does not fit its header, so that columns would be mixed up.
     """
-    if not (machine / QUERY).is_file():
+    query = _query(machine)
+    if query is None:
         return []
-    header, *rows = (line.split(", ") for line in (machine / QUERY).read_text().splitlines() if line)
+    header, *rows = (line.split(", ") for line in query.read_text().splitlines() if line)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            says = f"{machine / QUERY}: line {number} has {len(row)} values, the header {len(header)}"
+            says = f"{query}: line {number} has {len(row)} values, the header {len(header)}"
             raise RigwrightError(f"lab: {says}; record it again with --format=csv")
     return ["nvidia-smi --query-gpu"]

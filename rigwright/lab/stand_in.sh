@@ -26,7 +26,7 @@ for argument; do
         *) refuse "\`$asked\`" ;;
     esac
 done
-if [ -z "$fields" ] || [ -z "$format" ] || [ ! -f "$here/machine/query.csv" ]; then
+if [ -z "$fields" ] || [ -z "$format" ] || [ ! -f "$here/query.csv" ]; then
     refuse "\`$asked\`"
 fi
 
@@ -44,18 +44,20 @@ FIELDS=$fields FORMAT=,$format, MACHINE=$machine awk -F ', ' '
         wanted = split(ENVIRON["FIELDS"], asked, / *, */)
         for (i = 1; i <= wanted; i++) {
             name = (asked[i] in alias) ? alias[asked[i]] : asked[i]
-            if (!(name in column)) {
+            if (name in column) pick[++picked] = column[name]
+            else {
                 print "stand-in nvidia-smi: no recording of field " asked[i] " in " ENVIRON["MACHINE"] \
                     "; record it on a real machine" > "/dev/stderr"
-                exit 64
+                code = 64
             }
-            pick[i] = column[name]
         }
+        # With a header, what was recorded is said all the same: no column can be taken for another.
+        if (!picked || (code && index(ENVIRON["FORMAT"], ",noheader,"))) exit
         if (index(ENVIRON["FORMAT"], ",noheader,")) next
     }
     {
         line = ""
-        for (i = 1; i <= wanted; i++) {
+        for (i = 1; i <= picked; i++) {
             value = $pick[i]
             suffix = unit[pick[i]]
             bare = length(value) - length(suffix)
@@ -64,4 +66,5 @@ FIELDS=$fields FORMAT=,$format, MACHINE=$machine awk -F ', ' '
             line = line (i > 1 ? ", " : "") value
         }
         print line
-    }' "$here/aliases.tsv" "$here/machine/query.csv"
+    }
+    END { exit code }' "$here/aliases.tsv" "$here/query.csv"

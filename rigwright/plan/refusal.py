@@ -17,6 +17,19 @@ def gpu_label(gpu: Gpu) -> str:
     return f"GPU {index} ({gpu.name or gpu.pci_id or 'unknown'})"
 
 
+def why_unused(gpu: Gpu) -> str:
+    """Why a GPU that is there serves nothing, and what to do."""
+    if gpu.state == "lost":
+        return "it no longer answers; power the rig off and on"
+    if gpu.state == "error":
+        return "it reports errors; look at `rigwright hardware`"
+    if gpu.mig:
+        return f"it is cut into MIG devices; `nvidia-smi -i {gpu.index} -mig 0` joins them"
+    if gpu.vendor not in ("NVIDIA", None):
+        return f"llama.cpp is built for CUDA or the CPU so far, and it is from {gpu.vendor}"
+    return "no driver answers for it; install the NVIDIA driver, then deploy again"
+
+
 def does_not_fit(wish: ServiceWish, model: Model, load: Load, site: Site, *, context: int | None) -> DoesNotFit:
     """The error for a model that fits nowhere on a rig whose best site is `site`."""
     tried = load._replace(context_tokens=context or contexts(model)[-1])

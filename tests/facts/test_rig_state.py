@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rigwright.hardware import Gpu
+from rigwright.hardware import collection
 from rigwright.roles.base.facts import RemoteFile, read_rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import SECTIONS, cuda_version, read_hardware
@@ -64,20 +64,37 @@ def test_this_machine_is_read():
     assert 1 <= hardware.cpu.physical_cores <= hardware.cpu.logical_cores
 
 
+def as_said(**texts: str) -> dict[str, list[str]]:
+    """Outputs as sections of the answer of a rig, each line behind its bar; `query_csv` is the file query.csv."""
+    return {
+        f"source {name.replace('_', '.')}": [f"|{line}" for line in text.split("\n")] for name, text in texts.items()
+    }
+
+
 def test_recorded_gpu_is_read():
     """The row that an H100 machine gave."""
-    row = "0, GPU-49dc16a9-b8a8-fba7-9cd8-b9f3aa6c8b5e, NVIDIA H100 80GB HBM3, 81559, 9.0, 00000000:05:00.0, 570.195.03"
-    hardware = read_hardware({"nvidia": [row, "rc=0"]})
-    expected = Gpu("0000:05:00.0", None, "NVIDIA H100 80GB HBM3", 0, row.split(", ")[1], 81559 * MIB, "9.0")
-    assert hardware.gpus == (expected,)
+    header = "index, uuid, name, memory.total [MiB], compute_cap, pci.bus_id, driver_version"
+    uuid = "GPU-49dc16a9-b8a8-fba7-9cd8-b9f3aa6c8b5e"
+    row = f"0, {uuid}, NVIDIA H100 80GB HBM3, 81559 MiB, 9.0, 00000000:05:00.0, 570.195.03"
+    hardware = read_hardware(as_said(query_csv=f"{header}\n{row}"))
+    [gpu] = hardware.usable_gpus
+    found = (gpu.pci_address, gpu.name, gpu.index, gpu.uuid, gpu.vram_bytes, gpu.compute_capability)
+    assert found == ("0000:05:00.0", "NVIDIA H100 80GB HBM3", 0, uuid, 81559 * MIB, "9.0")
     assert hardware.driver_version == "570.195.03"
 
 
 def test_gpu_without_driver_is_known_by_its_pci_id():
     """The error text of nvidia-smi is no GPU, the PCI bus says what is there; other vendors are left out."""
     said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
-    pci = ["0000:01:00.0 0x10de 0x2204", "0000:07:00.0 0x10de 0x2204", "0000:0b:00.0 0x1a03 0x2000"]
-    hardware = read_hardware({"nvidia": [said, "rc=9"], "pci": pci})
+    blocks = [
+        f"device={address}\nclass={kind}\nvendor={vendor}\ndevice_id={device}"
+        for address, kind, vendor, device in (
+            ("0000:01:00.0", "0x030000", "0x10de", "0x2204"),
+            ("0000:07:00.0", "0x030000", "0x10de", "0x2204"),
+            ("0000:0b:00.0", "0x030000", "0x1a03", "0x2000"),
+        )
+    ]
+    hardware = read_hardware(as_said(smi_txt=said, sysfs_txt="\n\n".join(blocks)))
     assert [(gpu.pci_address, gpu.pci_id, gpu.uuid) for gpu in hardware.gpus] == [
         ("0000:01:00.0", "10de:2204", None),
         ("0000:07:00.0", "10de:2204", None),
@@ -88,8 +105,9 @@ def test_gpu_without_driver_is_known_by_its_pci_id():
 @pytest.mark.parametrize("cell", ["[GPU is lost]", "[Unknown Error]", "ERR!", "[N/A]"])
 def test_lost_gpu_is_not_usable(cell):
     """Sentinels of nvidia-smi are never memory."""
-    row = f"0, GPU-1, NVIDIA GeForce RTX 3090, {cell}, 8.6, 00000000:01:00.0, 570"
-    assert read_hardware({"nvidia": [row]}).usable_gpus == ()
+    header = "index, uuid, name, memory.total [MiB], compute_cap, pci.bus_id, driver_version"
+    row = f"0, GPU-49dc16a9-b8a8-fba7-9cd8-b9f3aa6c8b5e, NVIDIA GeForce RTX 3090, {cell}, 8.6, 00000000:01:00.0, 570"
+    assert read_hardware(as_said(query_csv=f"{header}\n{row}")).usable_gpus == ()
 
 
 def test_cuda_release_is_read_from_nvcc():
@@ -108,13 +126,11 @@ def test_no_answer_of_a_rig_raises(lines):
     marks = ["@rigwright file 0", "@rigwright stat 0", "@rigwright disk 0", "@rigwright unit 0", "@rigwright listeners"]
     for mark in [
         *marks,
-        "@rigwright nvidia",
-        "@rigwright memory",
-        "@rigwright cpu",
+        *(f"@rigwright source {file}" for file in collection.FILES),
         "@rigwright health 0",
         "@rigwright identity",
     ]:
-        read_rig(probe, [mark, *lines])
+        read_rig(probe, [mark, *lines, *(f"|{line}" for line in lines)])
 
 
 def test_listeners_are_named():

@@ -77,10 +77,10 @@ def test_all_recorded_fields_come_back(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("rig", "line", "what"),
     [
-        ("h100", "nvidia-smi --query-gpu=index,warp.core --format=csv", "field warp.core in 1x-h100-capture"),
+        ("h100", "nvidia-smi --query-gpu=warp.core --format=csv", "field warp.core in 1x-h100-capture"),
+        ("h100", "nvidia-smi --query-gpu=index,warp.core --format=csv,noheader", "field warp.core in 1x-h100-capture"),
         ("h100", "nvidia-smi -pl 300", "`nvidia-smi -pl 300` in 1x-h100-capture"),
         ("crossed", "nvidia-smi -L", "`nvidia-smi -L` in 4x-crossed-pairs-03-12-p2p-cns"),
-        ("broken", "lspci -vv", "`lspci -vv` in error-cannot-communicate"),
     ],
 )
 def test_what_nobody_recorded_is_refused(lab: Lab, rig: str, line: str, what: str) -> None:
@@ -92,6 +92,19 @@ def test_what_nobody_recorded_is_refused(lab: Lab, rig: str, line: str, what: st
         done.stdout,
         done.stderr,
     )
+
+
+def test_fields_that_were_recorded_come_back_under_their_header(lab: Lab) -> None:
+    """What is missing is said, and no column can be taken for another."""
+    done = ask(lab, "h100", "nvidia-smi --query-gpu=warp.core,index,memory.total --format=csv")
+    assert (done.returncode, done.stdout) == (64, "index, memory.total [MiB]\n0, 81559 MiB\n")
+    assert "no recording of field warp.core" in done.stderr
+
+
+def test_listing_answers_whatever_options_it_is_asked_with(lab: Lab) -> None:
+    """Of lspci there is one recording, as detailed as it was made."""
+    recorded = (MACHINES / "error-cannot-communicate" / "lspci.txt").read_text()
+    assert recorded == ask(lab, "broken", "lspci -D -nn -vv").stdout
 
 
 def test_broken_driver_answers_every_question_with_its_error(lab: Lab) -> None:

@@ -157,6 +157,7 @@ def rig() -> Callable[..., Hardware]:
                 index=index if has_driver else None,
                 uuid=f"GPU-{index}" if has_driver else None,
                 vram_bytes=int(size * GIB) if has_driver else None,
+                state="ok" if has_driver else None,
             )
             for index, size in enumerate(vram)
         )

@@ -137,7 +137,11 @@ def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
     ("vram", "has_driver", "message"),
     [
         ((24,), True, "services.chat: there is no usable GPU 3; use GPU 0 (RTX), or gpu: auto"),
-        ((24,), False, "no driver answers for GPU 0000:01:00.0 (10de:2204); install the NVIDIA driver first"),
+        (
+            (24,),
+            False,
+            "GPU 0000:01:00.0 (10de:2204): no driver answers for it; install the NVIDIA driver, then deploy again",
+        ),
         ((), True, "services.chat: there is no usable GPU 3, this rig has none; set gpu to none or auto"),
     ],
 )

@@ -17,7 +17,15 @@ from rigwright.roles.llamacpp.release import plan_release
 from rigwright.roles.llamacpp.settings import Archive, LlamacppSettings
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
-CARD = Gpu("0000:01:00.0", None, "NVIDIA GeForce RTX 3090", 0, "GPU-1", 24 << 30, "8.6")
+CARD = Gpu(
+    index=0,
+    uuid="GPU-1",
+    pci_address="0000:01:00.0",
+    name="NVIDIA GeForce RTX 3090",
+    vram_bytes=24 << 30,
+    compute_capability="8.6",
+    state="ok",
+)
 COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,17 @@ from rigwright.roles.llamacpp.unit import is_ours, marker_of, quote, render_unit
 
 GIB = 1024**3
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB)
-CARD = Gpu("0000:01:00.0", "10de:2204", "NVIDIA GeForce RTX 3090", 0, "GPU-0a1b2c3d", 24 * GIB, "8.6")
-WITH_CARD = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB, (), (CARD,), "580.178")
+CARD = Gpu(
+    index=0,
+    uuid="GPU-0a1b2c3d",
+    pci_address="0000:01:00.0",
+    pci_id="10de:2204",
+    name="NVIDIA GeForce RTX 3090",
+    vram_bytes=24 * GIB,
+    compute_capability="8.6",
+    state="ok",
+)
+WITH_CARD = replace(RIG, gpus=(CARD,), driver_version="580.178")
 
 
 def unit(hardware=RIG, **wish):

@@ -18,7 +18,7 @@ from rigwright.plan.engines.llamacpp_overrides import Overrides, apply_overrides
 from rigwright.plan.memory import MemoryEstimate, padded
 from rigwright.plan.placement import Taken
 from rigwright.plan.reasons import Reason
-from rigwright.plan.refusal import gpu_label
+from rigwright.plan.refusal import gpu_label, why_unused
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
 
@@ -111,7 +111,8 @@ def _wished_gpu(hardware: Hardware, wish: ServiceWish) -> Gpu | None:
     if usable:
         raise DoesNotFit(f"{where}; use {', '.join(map(gpu_label, usable.values()))}, or gpu: auto")
     if hardware.gpus:
-        raise DoesNotFit(f"{where}, no driver answers for {_labels(hardware.gpus)}; install the NVIDIA driver first")
+        named = next((gpu for gpu in hardware.gpus if gpu.index == wish.gpu), hardware.gpus[0])
+        raise DoesNotFit(f"{where}; {gpu_label(named)}: {why_unused(named)}")
     raise DoesNotFit(f"{where}, this rig has none; set gpu to none or auto")
 
 
@@ -146,9 +147,10 @@ def _environment(gpu: Gpu | None) -> tuple[tuple[str, str], ...]:
 def _device_reasons(hardware: Hardware, wish: ServiceWish, decision: Decision) -> tuple[Reason, ...]:
     silent = [gpu for gpu in hardware.gpus if gpu not in hardware.usable_gpus]
     warning: tuple[Reason, ...] = ()
-    if silent and wish.gpu != "none":
-        because = f"no driver answers for it; install the NVIDIA driver, then deploy again ({_labels(silent)})"
-        warning = (Reason(choice="A GPU IS NOT USED", because=because),)
+    if wish.gpu != "none":
+        unused = dict.fromkeys(why_unused(gpu) for gpu in silent)
+        told = [(why, _labels([gpu for gpu in silent if why_unused(gpu) == why])) for why in unused]
+        warning = tuple(Reason(choice="A GPU IS NOT USED", because=f"{why} ({labels})") for why, labels in told)
     if decision.gpu:
         because = "the inventory names it" if wish.gpu != "auto" else _why_this_gpu(decision)
         return (*warning, Reason(choice=gpu_label(decision.gpu), because=because))

@@ -1,0 +1,114 @@
+"""What is asked of a rig, and how the answer becomes files: live readings and recordings take the same path.
+
+The shell behind it is `roles/hardware/collect.sh`: one remote command, no root, nothing written, every tool with a
+time limit. Its answer has a line `@rigwright source FILE` per source, and each line of the source behind a `|`, so
+that nothing a tool says can pretend to be a section.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rigwright.resources import role_text
+
+# Source: `nvidia-smi --help-query-gpu` of driver 590; older drivers refuse what they do not know, and smi.xml is read.
+QUERY_FIELDS = (
+    "index", "uuid", "name", "pci.bus_id", "pci.device_id", "pci.sub_device_id", "memory.total", "compute_cap",
+    "mig.mode.current", "display_active", "driver_version",
+    "pcie.link.gen.current", "pcie.link.gen.max", "pcie.link.gen.gpumax", "pcie.link.gen.hostmax",
+    "pcie.link.width.current", "pcie.link.width.max",
+    "power.limit", "power.default_limit", "power.min_limit", "power.max_limit",
+)  # fmt: skip
+LINK_FIELDS = (
+    "index", "pcie.link.gen.current", "pcie.link.width.current", "pcie.link.gen.max", "pcie.link.width.max",
+)  # fmt: skip
+_MARK = "@rigwright "
+_SOURCE = "source "
+_LOAD_END = "END_OF_LOAD_SCRIPT"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a recording.
+
+    command: as a person would type it, empty for what collect.sh puts together from several places.
+    shell: how collect.sh is asked for it, where that is more than the command itself.
+    in_state: asked on every deploy; the others are asked for recordings alone.
+    """
+
+    file: str
+    command: str = ""
+    shell: str = ""
+    in_state: bool = True
+
+
+# The cheap ones first: a tool that hangs takes nothing away from those before it.
+SOURCES = (
+    Source("system.txt", shell="ask system.txt system_text"),
+    Source("sysfs.txt", shell="ask sysfs.txt sysfs_text"),
+    Source("proc-driver-nvidia-version.txt", "cat /proc/driver/nvidia/version"),
+    Source("lscpu.txt", "lscpu"),
+    Source("numactl.txt", "numactl -H"),
+    Source("dmesg.txt", "dmesg", "ask dmesg.txt dmesg_text"),
+    Source("lspci.txt", "lspci -D -nn -vv", "ask lspci.txt lspci_text"),
+    Source("query.csv", f"nvidia-smi --query-gpu={','.join(QUERY_FIELDS)} --format=csv", "nvidia_query"),
+    Source("list.txt", "nvidia-smi -L"),
+    Source("topo.txt", "nvidia-smi topo -m"),
+    Source("p2p.txt", "nvidia-smi topo -p2p r"),
+    Source("nvlink.txt", "nvidia-smi nvlink -s"),
+    Source("smi.txt", "nvidia-smi", "nvidia_table", in_state=False),  # nvidia_query asks it too, where that fails
+    Source("smi-q.txt", "nvidia-smi -q", in_state=False),
+    Source("smi.xml", "nvidia-smi -q -x", "nvidia_xml", in_state=False),
+    Source("rocm-smi.json", "rocm-smi -a --json"),
+    Source("rocm-smi-showtopo.txt", "rocm-smi --showtopo"),
+    Source("SPHardwareDataType.txt", "system_profiler SPHardwareDataType"),
+    Source("SPDisplaysDataType.txt", "system_profiler SPDisplaysDataType"),
+)
+EXIT_CODE = "rc.txt"
+LOAD_FILES = ("query-load.csv", "transfer.csv", "load.txt")
+FILES = (*(source.file for source in SOURCES), EXIT_CODE, *LOAD_FILES)
+# collect.sh waits 15 s for a tool and 60 s for all of them; a load takes some seconds per GPU.
+TOTAL_SECONDS, LOAD_SECONDS = 60, 300
+
+
+def script(*, recording: bool = False, under_load: bool = False) -> str:
+    """All questions as one POSIX shell script; `read` understands its answer."""
+    asked = [source for source in SOURCES if recording or source.in_state]
+    lines = [source.shell or f"ask {shlex.quote(source.file)} {source.command}" for source in asked]
+    query = next(source.command for source in SOURCES if source.file == "query.csv")
+    settings = [f"TOTAL_SECONDS={TOTAL_SECONDS}", f"NVIDIA_QUERY={shlex.quote(query)}"]
+    load = [_load()] if under_load else []
+    # In a shell of its own: it may be one section among others.
+    return "\n".join(["(", *settings, role_text("hardware", "collect.sh"), *lines, *load, ")"])
+
+
+def _load() -> str:
+    """A load for the PCIe links: a Python script on the rig's own stdin."""
+    text = role_text("hardware", "load.py")
+    start = [f"load_text() {{ python3 -I - <<'{_LOAD_END}'", text.rstrip("\n"), _LOAD_END, "}"]
+    return "\n".join([*start, f"load {LOAD_SECONDS} {' '.join(LOAD_FILES)}"])
+
+
+def files(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The sections of an answer (name -> lines) as files; names that nobody asked for are left out."""
+    found = {name.removeprefix(_SOURCE): lines for name, lines in sections.items() if name.startswith(_SOURCE)}
+    texts = {
+        name: "".join(f"{line[1:]}\n" for line in lines if line.startswith("|"))
+        for name, lines in found.items()
+        if name in FILES
+    }
+    return {name: text for name, text in texts.items() if text.strip()}
+
+
+def read(output: Iterable[str]) -> dict[str, str]:
+    """The lines that `script` printed as files."""
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in output:
+        if line.startswith(_MARK):
+            lines = sections[line.removeprefix(_MARK).strip()] = []
+        else:
+            lines.append(line)
+    return files(sections)

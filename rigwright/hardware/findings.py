@@ -1,0 +1,184 @@
+"""What the owner of a rig should know beyond what its tools say: slow slots, sleeping links, odd mixtures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from rigwright.hardware.links import link_gbytes_per_second, nvlinks_of
+from rigwright.hardware.models import GpuModel, find, pcie_gbytes_per_second
+from rigwright.hardware.records import Source
+from rigwright.hardware.values import Gpu, Hardware, Problem
+
+# Source: recorded large copies reach 80 to 88 % of a link: 12.4 to 13.1 GB/s on gen 3 x16, 24.6 to 26.3 on gen 4.
+SLOW_COPY = 0.6
+
+
+def findings(hardware: Hardware, sources: Sequence[Source]) -> Hardware:
+    """The same machine, with what the whole picture says added to its problems; each code and place once."""
+    found = [
+        *(problem for problem in hardware.problems if problem.code != "driver_missing" or _needs_driver(hardware)),
+        *_versions(sources),
+        *_missing(hardware, sources),
+        *_one_of_many(hardware),
+        *_models(hardware),
+        *(problem for gpu in hardware.gpus for problem in _of_gpu(gpu, sources)),
+        *_bridges(hardware),
+        *_power(hardware),
+        *_numa(hardware),
+    ]
+    unique = {(problem.code, problem.where): problem for problem in reversed(found)}
+    kept = [problem for problem in dict.fromkeys(found) if unique.get((problem.code, problem.where)) is problem]
+    return replace(hardware, problems=tuple(kept))
+
+
+def _needs_driver(hardware: Hardware) -> bool:
+    """Whether NVIDIA's driver has something to drive here; on a machine that nobody looked into, it may."""
+    return hardware.vendor in ("NVIDIA", None) and hardware.gpu_count != 0
+
+
+def possible_lanes(gpu: Gpu) -> int | None:
+    """The lanes that slot and card can do together, None where nobody says.
+
+    A driver may call a card of 8 lanes one of 16 (two RTX 5060 Ti of one rig, 8 and 16): the model knows better.
+    """
+    model = find(gpu.name, gpu.pci_id, gpu.vram_bytes)
+    limits = [gpu.pcie.width_max, gpu.slot.width_max, model.pcie_lanes if model else None]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def _of_gpu(gpu: Gpu, sources: Sequence[Source]) -> Iterator[Problem]:
+    yield from _lanes(gpu)
+    yield from _generation(gpu, sources)
+    yield from _copies(gpu)
+    if gpu.mig:
+        parts = ", ".join(f"{count}×{name}" for name, count in Counter(gpu.mig_devices).items()) or "MIG devices"
+        what = f"MIG is on: the GPU is cut into {parts} and takes no part in a group"
+        do = f"to use it whole: stop what runs on it, `nvidia-smi -i {gpu.index} -mig 0`"
+        yield Problem("mig_enabled", gpu.label, what, do)
+
+
+def _lanes(gpu: Gpu) -> Iterator[Problem]:
+    now, possible = gpu.pcie.width_current, possible_lanes(gpu)
+    model = find(gpu.name, gpu.pci_id, gpu.vram_bytes)
+    if now and possible and now < possible:
+        what = f"the PCIe link runs x{now}, slot and card can do x{possible}{_half(gpu, possible)}"
+        do = "reseat card and riser, clean the contacts, look for bifurcation in the BIOS and an M.2 that shares lanes"
+        yield Problem("link_width_reduced", gpu.label, what, do)
+    elif gpu.slot.width_max and model and model.pcie_lanes and gpu.slot.width_max < model.pcie_lanes:
+        what = f"the slot has x{gpu.slot.width_max}, the card x{model.pcie_lanes}"
+        yield Problem("slot_narrower_than_card", gpu.label, what, "move it to a wider slot if one is free")
+
+
+def _half(gpu: Gpu, possible: int) -> str:
+    gen, now = gpu.pcie.gen_max or gpu.pcie.gen_current, gpu.pcie.width_current
+    if not gen or not now:
+        return ""
+    return f": {pcie_gbytes_per_second(gen, now):.1f} instead of {pcie_gbytes_per_second(gen, possible):.1f} GB/s"
+
+
+def _generation(gpu: Gpu, sources: Sequence[Source]) -> Iterator[Problem]:
+    """Generation 1 at idle is how a card saves power; under load it is a fault."""
+    loaded = any(
+        source.under_load and any(other.pcie.gen_current for other in source.reading.gpus) for source in sources
+    )
+    now, best = gpu.pcie.gen_current, gpu.pcie.gen_max
+    if loaded and now and best and now < best:
+        what = f"the PCIe link stays at gen {now} under load, gen {best} is possible"
+        do = "set the slot to this generation in the BIOS, replace the riser; `dmesg` may show PCIe errors (AER)"
+        yield Problem("link_generation_reduced", gpu.label, what, do)
+
+
+def _copies(gpu: Gpu) -> Iterator[Problem]:
+    gen, lanes, copied = gpu.pcie.gen_max, possible_lanes(gpu), gpu.copied_gbytes_per_second
+    if gen and lanes and copied is not None and copied < SLOW_COPY * pcie_gbytes_per_second(gen, lanes):
+        rate = pcie_gbytes_per_second(gen, lanes)
+        what = f"a copy from RAM reached {copied:.1f} GB/s of {rate:.1f} (gen {gen} x{lanes})"
+        do = "a switch or chipset slot before the card is narrower, or the CPU is busy: compare with the other GPUs"
+        yield Problem("transfer_slow", gpu.label, what, do)
+
+
+def _versions(sources: Sequence[Source]) -> Iterator[Problem]:
+    """The driver's libraries and its kernel module belong together."""
+    loaded = {s.reading.kernel_module_version for s in sources} - {None}
+    used = {source.reading.driver_version for source in sources} - {None}
+    for module, library in ((a, b) for a in loaded for b in used if a != b):
+        what = f"the loaded kernel module is {module}, nvidia-smi says {library}"
+        yield Problem("driver_library_mismatch", "driver", what, "reboot, or unload and load the nvidia modules")
+
+
+def _missing(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem]:
+    """GPUs on the PCI bus that a working driver does not list."""
+    if not any(source.reading.is_driver_list and source.reading.gpus for source in sources):
+        return
+    for gpu in hardware.gpus:
+        if gpu.index is None and gpu.pci_address and gpu.state is None and gpu.vendor == hardware.vendor:
+            what = f"{gpu.name or gpu.pci_id or 'a GPU'} is on the PCI bus, the driver does not list it"
+            do = "look for NVRM lines in `journalctl -k`; reseat it, check its power cables, turn on Above 4G decoding"
+            yield Problem("gpu_missing_from_driver", gpu.pci_address, what, do)
+
+
+def _one_of_many(hardware: Hardware) -> Iterator[Problem]:
+    """Some GPUs answer and some do not: what runs on the others goes on, a new start may fail on all."""
+    lost = [gpu for gpu in hardware.gpus if gpu.state == "lost" or (gpu.state == "error" and gpu.name is None)]
+    well = [gpu for gpu in hardware.gpus if gpu.state == "ok"]
+    if lost and well:
+        what = f"does not answer, while {len(well)} other{'s' if len(well) > 1 else ''} of this rig still do"
+        do = "move services to the GPUs that answer, then power the rig off and on; check riser, power cables, heat"
+        yield Problem("one_gpu_lost", _labels(lost), what, do)
+
+
+def _models(hardware: Hardware) -> Iterator[Problem]:
+    counts = Counter(
+        gpu.name for gpu in hardware.gpus if gpu.name and gpu.state in ("ok", None) and not gpu.is_name_cut
+    )
+    if len(counts) > 1:
+        told = ", ".join(f"{count}×{name}" for name, count in counts.items())
+        do = "each model serves on its own; across models only layers can be split, at the pace of the slower card"
+        yield Problem("mixed_models", "GPUs", f"different models: {told}", do)
+
+
+def _bridges(hardware: Hardware) -> Iterator[Problem]:
+    """A bridge of which some links sleep; NVLink without direct access; links that two readings disagree on."""
+    by_index = {gpu.index: gpu for gpu in hardware.gpus}
+    for link in hardware.links:
+        links = nvlinks_of(link.kind)
+        model = _model(by_index.get(link.first))
+        where = f"GPU {link.first} and GPU {link.second}"
+        if links and model and model.nvlink_is_bridge and model.nvlink_links and links < model.nvlink_links:
+            rate = link_gbytes_per_second(hardware, link)
+            what = f"{links} of {model.nvlink_links} NVLinks of the bridge are up{f': {rate:.0f} GB/s' if rate else ''}"
+            yield Problem("nvlink_down", where, what, "reseat the bridge, then `nvidia-smi nvlink -s` and -e")
+        if links and link.p2p not in (None, "OK"):
+            what = f"joined by {link.kind}, but direct access is refused ({link.p2p})"
+            do = "reboot after installing the bridge; in a virtual machine pass both cards through together"
+            yield Problem("nvlink_without_p2p", where, what, do)
+
+
+def _power(hardware: Hardware) -> Iterator[Problem]:
+    limits: dict[str, set[float]] = {}
+    for gpu in hardware.gpus:
+        if gpu.name and gpu.power.current:
+            limits.setdefault(gpu.name, set()).add(gpu.power.current)
+    for name, found in limits.items():
+        if len(found) > 1:
+            told = " and ".join(f"{limit:g} W" for limit in sorted(found))
+            what = f"{name}: power limits differ ({told}); in a group the slower card sets the pace"
+            yield Problem("power_limits_differ", "GPUs", what, "set one limit for all with `nvidia-smi -pl`")
+
+
+def _numa(hardware: Hardware) -> Iterator[Problem]:
+    unknown = [gpu for gpu in hardware.gpus if gpu.numa_node is None and gpu.numa_affinity]
+    if unknown and (hardware.cpu.sockets or 1) > 1:
+        what = f"the firmware does not say to which of {hardware.cpu.sockets} sockets the GPUs belong"
+        do = "update the BIOS; until then the link classes (SYS or not) show which GPUs share a socket"
+        yield Problem("numa_unknown", _labels(unknown), what, do)
+
+
+def _labels(gpus: Iterable[Gpu]) -> str:
+    return ", ".join(gpu.label for gpu in gpus)
+
+
+def _model(gpu: Gpu | None) -> GpuModel | None:
+    return find(gpu.name, gpu.pci_id, gpu.vram_bytes) if gpu else None

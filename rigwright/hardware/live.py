@@ -1,0 +1,144 @@
+"""What the rigs of an inventory say, all at once, by pyinfra in a process of its own; or what this machine says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+from rich.console import Console
+
+from rigwright.errors import RigwrightError
+from rigwright.hardware import collection
+
+LOCAL = "@local"
+_DEPLOY = """from rigwright.roles.hardware.deploy import collect
+
+collect({folder!r}, recording={recording!r}, under_load={under_load!r})
+"""
+# pyinfra leaves it in the current directory when an inventory is no Python.
+_DEBUG_LOG = Path("pyinfra-debug.log")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# pyinfra begins what it says of a rig with the rig's name in brackets.
+_OF_A_RIG = re.compile(r"^ *\[([^\]]+)\] +(.*\S)")
+_GOOD_NEWS = ("Connected", "Ready: ")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The files of each rig that answered, and for each that did not what pyinfra said."""
+
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def collect(inventory: str, *, limit: tuple[str, ...] = (), recording: bool, under_load: bool) -> Collected:
+    """Ask all rigs of an inventory at once, one remote command each; `@local` is this machine, without SSH.
+
+    Raises:
+        RigwrightError: the inventory cannot be read, or no rig is left.
+    """
+    if inventory == LOCAL:
+        found = Collected({"local": _here(collection.script(recording=recording, under_load=under_load))})
+    else:
+        found = _ask(inventory, limit, recording=recording, under_load=under_load)
+    for name, files in found.files.items():
+        for line in files.get("load.txt", "").splitlines():
+            click.echo(f"{name}: not under load: {line}", err=True)
+    return found
+
+
+def _ask(inventory: str, limit: tuple[str, ...], *, recording: bool, under_load: bool) -> Collected:
+    """All rigs that pyinfra finds in an inventory."""
+    with tempfile.TemporaryDirectory(prefix="rigwright-") as scratch:
+        folder = Path(scratch)
+        # pyinfra wants deploy code in a file.
+        deploy = folder / "collect.py"
+        deploy.write_text(_DEPLOY.format(folder=scratch, recording=recording, under_load=under_load))
+        command = [sys.executable, "-m", "pyinfra", "-y", inventory, str(deploy)]
+        for pattern in limit:
+            command += ["--limit", pattern]
+        output = folder / "output"
+        has_log = _DEBUG_LOG.exists()
+        _run(command, folder, output)
+        if not has_log:
+            _DEBUG_LOG.unlink(missing_ok=True)
+        said = _ANSI.sub("", output.read_text("utf-8", "replace"))
+        answers = sorted(path for path in folder.glob("*.json"))
+        files = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
+    rigs = _by_rig(said)
+    missing = {name: _reason(lines) for name, lines in rigs.items() if name not in files}
+    if not files and not missing:
+        said = _complaint(said).removeprefix(f"{inventory} ")
+        raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said}; correct the inventory")
+    return Collected({name: files[name] for name in (*rigs, *files) if name in files}, missing)
+
+
+def _run(command: list[str], folder: Path, output: Path) -> None:
+    """pyinfra from start to end; on a terminal it shows how many rigs have answered."""
+    console = Console(stderr=True)
+    with output.open("wb") as sink, _process(command, sink.fileno()) as process, console.status("") as status:
+        while True:
+            status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read")
+            try:
+                process.wait(timeout=0.2)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+@contextmanager
+def _process(command: list[str], output: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A command without a terminal: nothing can ask for a password, and an interrupt ends all of it."""
+    environment = os.environ | {"PYINFRA_PROGRESS": "off"}
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output != subprocess.PIPE else subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _here(script: str) -> dict[str, str]:
+    """What this machine says."""
+    with _process(["sh", "-c", script], subprocess.PIPE) as process:
+        said, _ = process.communicate()
+    return collection.read(said.decode("utf-8", "replace").split("\n"))
+
+
+def _by_rig(said: str) -> dict[str, list[str]]:
+    """What pyinfra said of each rig, in its order."""
+    rigs: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        if found := _OF_A_RIG.match(line):
+            rigs.setdefault(found[1], []).append(found[2])
+    return rigs
+
+
+def _reason(lines: list[str]) -> str:
+    """The first thing said of a rig that is no success."""
+    return next((line for line in lines if not line.startswith(_GOOD_NEWS)), "no answer")
+
+
+def _complaint(said: str) -> str:
+    """The last thing said of the inventory, past pyinfra's own headings."""
+    lines = [line.strip() for line in said.partition("--> Connecting")[0].splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith("-->")), "it names no rig")

@@ -1,0 +1,45 @@
+"""What one source says of a machine. Every parser in `sources` turns text into a Reading and never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rigwright.hardware.values import Cpu, Gpu, Nic, NumaNode, Problem, Vendor
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one source says; what it does not say is empty or None.
+
+    gpus: what it says of each GPU, only the fields that it names. A GPU is never invented: it takes a row of its own.
+    kinds, p2p: by pair of GPU indexes `(i, j)`, i < j. xgmi is told as kind `XGMI`.
+    nvlinks: per GPU index the speed of each active link, GB/s one direction; `()` where the source says there is none.
+    nvlinks_down: per GPU index the numbers of links that exist and are inactive.
+    is_driver_list: the source is a driver's list of its GPUs (nvidia-smi, rocm-smi): its GPUs are those that count.
+    is_whole: False where the source was cut, or an error stands in place of a list.
+    """
+
+    gpus: tuple[Gpu, ...] = ()
+    kinds: Mapping[Pair, str] = field(default_factory=dict)
+    p2p: Mapping[Pair, str] = field(default_factory=dict)
+    nvlinks: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    nvlinks_down: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    nics: tuple[Nic, ...] = ()
+    numa: tuple[NumaNode, ...] = ()
+    cpu: Cpu | None = None
+    ram_bytes: int | None = None
+    os: Mapping[str, str] = field(default_factory=dict)
+    vendor: Vendor | None = None
+    driver_version: str | None = None
+    kernel_module_version: str | None = None
+    chip: str | None = None
+    chip_gpu_cores: int | None = None
+    is_driver_list: bool = False
+    is_whole: bool = True
+    problems: tuple[Problem, ...] = ()
+
+
+Parser = Callable[[str], Reading]

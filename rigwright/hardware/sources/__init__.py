@@ -1,0 +1,1 @@
+"""One module per source: the text of one command in, a Reading out."""

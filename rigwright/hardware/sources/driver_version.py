@@ -1,0 +1,23 @@
+"""`/proc/driver/nvidia/version` or `/sys/module/nvidia/version`: which kernel module is loaded.
+
+Source: recorded files: `NVRM version: NVIDIA UNIX x86_64 Kernel Module  595.71.05  Tue …`, open modules
+`NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build …`; the other holds the number alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rigwright.hardware.reading import Reading
+from rigwright.hardware.sources import cells
+
+_VERSION = re.compile(r"(?<![\w.])[0-9]{2,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?(?![\w.-]*[0-9])")
+
+
+def read(text: str) -> Reading:
+    """The version of the loaded kernel module."""
+    lines = [line.strip() for line in cells.lines(text) if line.strip()]
+    told = [line.partition("NVRM version:")[2][:300] for line in lines if "NVRM version:" in line]
+    alone = lines if len(lines) == 1 and _VERSION.fullmatch(lines[0]) else []
+    found = next((match[0] for line in [*told, *alone] if (match := _VERSION.search(line))), None)
+    return Reading(kernel_module_version=found)

@@ -1,0 +1,54 @@
+"""`nvidia-smi -L`: index, name and UUID of each GPU, and the MIG devices of each.
+
+Source: recorded machines, drivers 470 to 595; `nvidia-smi -L` of a GPU cut with compute instances (H200, driver 590).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from rigwright.hardware.reading import Reading
+from rigwright.hardware.sources import cells
+from rigwright.hardware.values import Gpu
+
+_GPU = re.compile(r"\s*GPU (0|[1-9][0-9]{0,2}): (\S.*)")
+_UUID = "(UUID: "
+_MIG = re.compile(r"\s*MIG ((?:[0-9]+c\.)?[0-9]+g\.[0-9]+gb\S*)\s+Device\s+[0-9]+:.*")
+_ERROR = re.compile(r"unable to determine|failed|unknown error|is lost|couldn't communicate", re.IGNORECASE)
+
+
+def read(text: str) -> Reading:
+    """The driver's list; lines between the GPUs that are none make it no whole list."""
+    gpus: dict[int, Gpu] = {}
+    is_whole = True
+    owner: int | None = None
+    for line in cells.lines(text):
+        gpu, mig = listed(line), _MIG.fullmatch(line)
+        if gpu and gpu.index is not None:
+            owner = gpu.index if gpu.index not in gpus else None
+            is_whole &= gpus.setdefault(gpu.index, gpu).uuid == gpu.uuid and line.rstrip().endswith(")")
+        elif mig and owner is not None:
+            gpus[owner] = replace(gpus[owner], mig=True, mig_devices=(*gpus[owner].mig_devices, mig[1]))
+        elif _GPU.match(line) or _ERROR.search(line):
+            is_whole, owner = False, None
+    return Reading(
+        gpus=tuple(gpus.values()),
+        vendor="NVIDIA" if gpus else None,
+        is_driver_list=True,
+        is_whole=is_whole and is_complete(gpus),
+    )
+
+
+def listed(line: str) -> Gpu | None:
+    """The GPU that a line `GPU 0: NVIDIA L40S (UUID: GPU-…)` names; its UUID is None where it was cut or masked."""
+    found = _GPU.match(line)
+    name, is_named, rest = found[2].partition(_UUID) if found else ("", "", "")
+    if not found or not is_named or not name.strip():
+        return None
+    return Gpu(index=int(found[1]), name=name.strip(), uuid=cells.uuid(rest.partition(")")[0]), vendor="NVIDIA")
+
+
+def is_complete(indexes: dict[int, Gpu]) -> bool:
+    """Whether the indexes run from 0 with none missing; the driver leaves out those of GPUs that it lost."""
+    return bool(indexes) and sorted(indexes) == list(range(len(indexes)))

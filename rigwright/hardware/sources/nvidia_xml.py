@@ -1,0 +1,94 @@
+"""`nvidia-smi -q -x`: an element per GPU, in the order of their indexes.
+
+Source: nvsmi_device_v8.dtd to v13.dtd as they show in recorded output, drivers 390 to 595, Linux and Windows.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+from rigwright.hardware.reading import Reading
+from rigwright.hardware.sources import cells, nvidia_fields
+from rigwright.hardware.sources.nvidia_fields import Row
+
+_POWER = ("gpu_power_readings", "power_readings")
+# Our name by path. Where several name one value the first that is known counts.
+_PATHS = {
+    "name": ("product_name",),
+    "architecture": ("product_architecture",),
+    "uuid": ("uuid",),
+    "bus": ("pci/pci_bus_id",),
+    "pci_id": ("pci/pci_device_id",),
+    "subsystem": ("pci/pci_sub_system_id",),
+    "memory": ("fb_memory_usage/total",),
+    "mig": ("mig_mode/current_mig",),
+    "display": ("display_active",),
+    "gen": ("pci/pci_gpu_link_info/pcie_gen/current_link_gen",),
+    "gen_device": ("pci/pci_gpu_link_info/pcie_gen/device_current_link_gen",),
+    "gen_max": ("pci/pci_gpu_link_info/pcie_gen/max_link_gen",),
+    "gen_gpu": ("pci/pci_gpu_link_info/pcie_gen/max_device_link_gen",),
+    "gen_host": ("pci/pci_gpu_link_info/pcie_gen/max_host_link_gen",),
+    "width": ("pci/pci_gpu_link_info/link_widths/current_link_width",),
+    "width_max": ("pci/pci_gpu_link_info/link_widths/max_link_width",),
+    "power": tuple(f"{part}/{name}" for part in _POWER for name in ("current_power_limit", "power_limit")),
+    "power_enforced": tuple(f"{part}/{name}_power_limit" for part in _POWER for name in ("enforced", "requested")),
+    "power_default": tuple(f"{part}/default_power_limit" for part in _POWER),
+    "power_min": tuple(f"{part}/min_power_limit" for part in _POWER),
+    "power_max": tuple(f"{part}/max_power_limit" for part in _POWER),
+}  # fmt: skip
+_ROOT = "<nvidia_smi_log"
+_GPU = re.compile(r"<gpu\s+id=")
+_HEAD = {
+    name: re.compile(rf"<{name}>([^<]{{1,40}})</{name}>") for name in ("driver_version", "kmd_version", "attached_gpus")
+}
+# What an XML parser refuses or cannot encode: control characters, halves of surrogate pairs.
+_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_APART = ("processes", "accounted_processes", "mig_devices", "supported_clocks")
+
+
+def read(text: str) -> Reading:
+    """The GPUs of the first log in the text. One whose element is cut or broken is left out, and the list not whole."""
+    log = _REFUSED.sub("", "\n".join(cells.lines(text)))
+    start = log.find(_ROOT)
+    if "<!ENTITY" in log or start < 0:
+        return Reading(is_driver_list="nvidia_smi_log" in log, is_whole="nvidia_smi_log" not in log)
+    log, closed, _ = log[start:].partition("</nvidia_smi_log>")
+    starts = [found.start() for found in _GPU.finditer(log)]
+    head = log[: starts[0]] if starts else log
+    said = {name: found[1].strip() for name, pattern in _HEAD.items() if (found := pattern.search(head))}
+    is_numbered = said.get("attached_gpus") == str(len(starts))
+    rows = []
+    for index, (begin, end) in enumerate(pairwise([*starts, len(log)])):
+        element = _element(log[begin:end])
+        if element is not None:
+            # Where not all are listed (`-i 2`, a lost one) the place in the list is not the index.
+            rows.append(_row(element, index if is_numbered else None))
+    return Reading(
+        gpus=nvidia_fields.gpus(rows),
+        vendor="NVIDIA" if rows else None,
+        driver_version=nvidia_fields.version(said.get("driver_version") or said.get("kmd_version")),
+        is_driver_list=True,
+        is_whole=bool(closed and rows and is_numbered and len(rows) == len(starts)),
+        problems=nvidia_fields.problems(rows),
+    )
+
+
+def _element(text: str) -> ElementTree.Element | None:
+    """The element of one GPU, None where it is cut or broken."""
+    body, end, _ = text.partition("</gpu>")
+    try:
+        return ElementTree.fromstring(body + end)
+    except ElementTree.ParseError:
+        return None
+
+
+def _row(gpu: ElementTree.Element, index: int | None) -> Row:
+    fields = {}
+    for name, paths in _PATHS.items():
+        texts = (nvidia_fields.known(gpu.findtext(path)) for path in paths)
+        fields[name] = next((text for text in texts if text), "")
+    fields["bus"] = cells.pci_address(gpu.get("id", "")) or fields["bus"]
+    leaves = (leaf for part in gpu if part.tag not in _APART for leaf in part.iter() if len(leaf) == 0)
+    return Row(index, fields, {f"{number} {leaf.tag}": leaf.text or "" for number, leaf in enumerate(leaves)})

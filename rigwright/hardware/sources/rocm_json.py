@@ -1,0 +1,100 @@
+"""rocm-smi --json: an object per card, and one of the system with the links between cards."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from rigwright.hardware.reading import Pair, Reading
+from rigwright.hardware.sources import cells, rocm_text
+from rigwright.hardware.values import Gpu
+
+_MAX_CHARACTERS = 8_000_000
+_MAX_DEPTH = 64
+_CARD = re.compile(r"card([0-9]{1,3})")
+_OBJECT = re.compile(r'"(card[0-9]{1,3}|system)"\s{0,99}:\s{0,99}(?=\{)')
+_LINK = re.compile(r"\(Topology\) Link type between DRM devices ([0-9]{1,3}) and ([0-9]{1,3})")
+
+
+def read(text: str) -> Reading:
+    """GPUs and links out of `rocm-smi -a --json`; of a text that was cut, the cards that are complete."""
+    plain = "\n".join(cells.lines(text))
+    data = load(plain)
+    is_whole = isinstance(data, dict)
+    objects = data if isinstance(data, dict) else _complete_objects(plain)
+    gpus = _gpus(objects)
+    system = objects.get("system")
+    facts = system if isinstance(system, dict) else {}
+    version = facts.get("Driver version")
+    return Reading(
+        gpus=tuple(gpus[index] for index in sorted(gpus)),
+        kinds=_kinds(facts, gpus),
+        vendor="AMD" if gpus else None,
+        driver_version=version[:40] if isinstance(version, str) and version[:1].isdigit() else None,
+        is_driver_list=True,
+        is_whole=is_whole and bool(gpus),
+    )
+
+
+def load(text: str) -> Any:
+    """The JSON value that begins at the first brace of a text, None where there is none or it is out of all bounds."""
+    start = text.find("{")
+    return _decode(text, start) if start >= 0 and _is_bounded(text) else None
+
+
+def _is_bounded(text: str) -> bool:
+    """Whether a text is short and flat enough for the decoder, which recurses."""
+    if len(text) > _MAX_CHARACTERS:
+        return False
+    depth = deepest = 0
+    for mark in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if mark in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest <= _MAX_DEPTH
+
+
+def _decode(text: str, start: int) -> Any:
+    decoder = json.JSONDecoder(parse_int=_bounded_int)
+    try:
+        return decoder.raw_decode(text, start)[0]
+    except json.JSONDecodeError:
+        return None
+
+
+def _bounded_int(digits: str) -> int | None:
+    return int(digits) if len(digits) <= 20 else None
+
+
+def _complete_objects(text: str) -> dict[str, Any]:
+    if not _is_bounded(text):
+        return {}
+    found = ((match[1], _decode(text, match.end())) for match in _OBJECT.finditer(text))
+    return {key: value for key, value in found if isinstance(value, dict)}
+
+
+def _gpus(objects: dict[str, Any]) -> dict[int, Gpu]:
+    gpus: dict[int, Gpu] = {}
+    for key, value in objects.items():
+        card = _CARD.fullmatch(key)
+        if card and isinstance(value, dict):
+            facts = {name.strip().lower(): _text(cell) for name, cell in value.items()}
+            gpu = rocm_text.gpu(int(card[1]), {name: cell for name, cell in facts.items() if cell})
+            gpus.update({int(card[1]): gpu} if gpu else {})
+    return gpus
+
+
+def _text(cell: Any) -> str:
+    return str(cell).strip() if isinstance(cell, str | int | float) else ""
+
+
+def _kinds(facts: dict[str, Any], gpus: dict[int, Gpu]) -> dict[Pair, str]:
+    """Links between cards that are listed: the system object also names those that are not."""
+    kinds: dict[Pair, str] = {}
+    for key, value in facts.items():
+        found = _LINK.fullmatch(key)
+        if found and value in rocm_text.KINDS:
+            first, second = sorted((int(found[1]), int(found[2])))
+            if first != second and first in gpus and second in gpus:
+                kinds[first, second] = value
+    return kinds

@@ -1,0 +1,93 @@
+"""Reading the rigs of an inventory: who answers is read, who does not is named, nothing stays behind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rigwright.errors import RigwrightError
+from rigwright.hardware.live import Collected, collect
+
+DEAD = '("dead", {"ssh_hostname": "127.0.0.1", "ssh_port": 9})'
+
+
+def read(folder: Path, inventory: str, *limit: str) -> Collected:
+    (folder / "inventory.py").write_text(inventory)
+    return collect(str(folder / "inventory.py"), limit=limit, recording=False, under_load=False)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_this_machine_is_read_without_ssh() -> None:
+    """@local needs no inventory, no key and no root."""
+    found = collect("@local", recording=False, under_load=False)
+    assert list(found.files) == ["local"] and found.missing == {}
+    kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert f"KERNEL={kernel}\n" in found.files["local"]["system.txt"]
+
+
+def test_rig_that_does_not_answer_is_named_and_the_others_are_read(here: Path) -> None:
+    """With what pyinfra said of it; rigs need no `rig` data to be read."""
+    found = read(here, f'rigs = ["@local", {DEAD}]')
+    assert list(found.files) == ["@local"]
+    assert list(found.missing) == ["dead"] and "Unable to connect to port 9" in found.missing["dead"]
+
+
+def test_no_rig_answers(here: Path) -> None:
+    """Then all are named."""
+    assert list(read(here, f"rigs = [{DEAD}]").missing) == ["dead"]
+
+
+def test_limit_chooses_rigs(here: Path) -> None:
+    """As pyinfra's own --limit."""
+    found = read(here, f'good = ["@local"]\nbad = [{DEAD}]', "good")
+    assert list(found.files) == ["@local"] and found.missing == {}
+
+
+@pytest.mark.parametrize(
+    ("inventory", "limit", "says"),
+    [
+        ("rigs = [", (), "cannot read it: SyntaxError"),
+        ("import nosuchmodule", (), "cannot read it: ModuleNotFoundError: No module named 'nosuchmodule'"),
+        ("rigs = ['@local']", ("other",), "No host matches found for --limit pattern: other"),
+        ("rigs = []", (), "it names no rig"),
+    ],
+)
+def test_inventory_that_cannot_be_read_is_one_line(
+    here: Path, inventory: str, limit: tuple[str, ...], says: str
+) -> None:
+    """What is wrong, and no debug file left in the user's directory."""
+    with pytest.raises(RigwrightError) as error:
+        read(here, inventory, *limit)
+    assert says in error.value.message and "\n" not in error.value.message
+    assert {path.name for path in here.iterdir()} - {"__pycache__"} == {"inventory.py"}
+
+
+def test_inventory_that_is_not_there_is_named(here: Path) -> None:
+    """A typo in its name."""
+    with pytest.raises(RigwrightError, match=r"^nosuch\.py: pyinfra cannot read it: is neither an inventory file"):
+        collect("nosuch.py", recording=False, under_load=False)
+
+
+def test_interrupt_ends_what_was_begun(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C leaves no pyinfra behind."""
+    begun: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    class Interrupted(popen):  # type: ignore[type-arg, misc, valid-type]
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is not None:
+                begun.append(self)
+                raise KeyboardInterrupt
+            return int(super().wait())
+
+    monkeypatch.setattr("rigwright.hardware.live.subprocess.Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        read(here, 'rigs = ["@local"]')
+    assert begun[0].returncode is not None

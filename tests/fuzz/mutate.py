@@ -1,0 +1,212 @@
+"""Damage recorded outputs as terminals, pastes and broken machines do, and read them: no exception, no invented GPU.
+
+    python tests/fuzz/mutate.py --count 100000
+
+Each input is one capture of tests/captures with one to three mutations in each of its files. `--seed N --count 1`
+repeats the input that a failure names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import click
+
+from rigwright.hardware import Hardware
+from rigwright.hardware.capture import folder_files, read_files
+from rigwright.hardware.report import report
+
+CAPTURES = Path(__file__).parents[1] / "captures"
+NAMELESS = ("1x5060ti-csv-idle-vs-load",)
+Mutation = Callable[[random.Random, str], str]
+
+
+def dropped_tabs(rng: random.Random, text: str) -> str:
+    """A paste that lost some of its tabs."""
+    return "".join(c for c in text if c != "\t" or rng.random() < 0.7)
+
+
+def tabs_to_spaces(rng: random.Random, text: str) -> str:
+    """A terminal's copy."""
+    return text.expandtabs(rng.choice([1, 2, 4, 8]))
+
+
+def glued_cells(rng: random.Random, text: str) -> str:
+    """Blanks that vanished between cells."""
+    return "".join(c for c in text if c not in " \t" or rng.random() < 0.9)
+
+
+def cut_lines(rng: random.Random, text: str) -> str:
+    """A terminal that was too narrow."""
+    width = rng.randrange(1, 120)
+    return "\n".join(line[:width] for line in text.split("\n"))
+
+
+def lost_lines(rng: random.Random, text: str) -> str:
+    """An excerpt."""
+    return "\n".join(line for line in text.split("\n") if rng.random() < 0.8)
+
+
+def doubled_lines(rng: random.Random, text: str) -> str:
+    """A command that was run twice into one file."""
+    return "\n".join(line for line in text.split("\n") for _ in range(rng.choice([1, 1, 1, 2])))
+
+
+def swapped_lines(rng: random.Random, text: str) -> str:
+    """Two writers on one terminal."""
+    rows = text.split("\n")
+    for _ in range(3):
+        a, b = rng.randrange(len(rows)), rng.randrange(len(rows))
+        rows[a], rows[b] = rows[b], rows[a]
+    return "\n".join(rows)
+
+
+def truncated(rng: random.Random, text: str) -> str:
+    """A connection that broke."""
+    return text[: rng.randrange(len(text) + 1)]
+
+
+def beheaded(rng: random.Random, text: str) -> str:
+    """A scrollback that was too short."""
+    return text[rng.randrange(len(text) + 1) :]
+
+
+def coloured(rng: random.Random, text: str) -> str:
+    """ANSI codes anywhere."""
+    codes = ["\x1b[4m", "\x1b[0m", "\x1b[1;31m", "\x1b[K", "\x1b]0;title\x07", "\x1b["]
+    words = text.split(" ")
+    return "".join(word + (rng.choice(codes) if rng.random() < 0.05 else "") + " " for word in words)
+
+
+def carriage_returns(rng: random.Random, text: str) -> str:
+    """Windows, or a serial console."""
+    return text.replace("\n", rng.choice(["\r\n", "\r", "\n\r"]))
+
+
+def no_text(rng: random.Random, text: str) -> str:
+    """Bytes that are no UTF-8, as the reader of a folder hands them on."""
+    raw = bytearray(text.encode())
+    for _ in range(rng.randrange(1, 40)):
+        raw[rng.randrange(len(raw) + 1) : 0] = bytes([rng.randrange(128, 256)])
+    return raw.decode("utf-8", "replace")
+
+
+def odd_characters(rng: random.Random, text: str) -> str:
+    """Zero bytes, digits of other scripts, blanks that are none."""
+    rows = list(text)
+    for _ in range(rng.randrange(1, 20)):
+        rows.insert(rng.randrange(len(rows) + 1), rng.choice("\0²٣\u00a0\u2028\ufeff\x0b½"))
+    return "".join(rows)
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    dropped_tabs,
+    tabs_to_spaces,
+    glued_cells,
+    cut_lines,
+    lost_lines,
+    doubled_lines,
+    swapped_lines,
+    truncated,
+    beheaded,
+    coloured,
+    carriage_returns,
+    no_text,
+    odd_characters,
+)
+
+
+@cache
+def originals() -> list[tuple[str, dict[str, str], Hardware]]:
+    """Every capture: its name, its files, and what is read from it undamaged."""
+    folders = sorted(folder for folder in CAPTURES.iterdir() if folder.is_dir())
+    return [(folder.name, files, read_files(files)) for folder in folders for files in [folder_files(folder)]]
+
+
+def damaged(seed: int) -> tuple[str, dict[str, str], Hardware, list[str]]:
+    """The input of a seed: the capture's name, its damaged files, the undamaged machine, and what was done."""
+    rng = random.Random(seed)
+    name, files, whole = rng.choice(originals())
+    done = []
+    for file in files:
+        # Rows that name no GPU cannot be told from those of a second one when they are there twice.
+        possible = [one for one in MUTATIONS if one is not doubled_lines or name not in NAMELESS]
+        for mutation in rng.sample(possible, rng.choice([1, 1, 2, 3])):
+            files = files | {file: mutation(rng, files[file])}
+            done.append(f"{file}:{mutation.__name__}")
+    return name, files, whole, done
+
+
+def invented(found: Hardware, whole: Hardware) -> str | None:
+    """What a damaged recording claims that the machine does not have, None where it claims nothing."""
+    if len(found.gpus) > len(whole.gpus):
+        return f"{len(found.gpus)} GPUs, there are {len(whole.gpus)}"
+    if found.gpu_count is not None and found.gpu_count > len(whole.gpus):
+        return f"a count of {found.gpu_count}, there are {len(whole.gpus)}"
+    for field in ("index", "uuid", "pci_address"):
+        known = {getattr(gpu, field) for gpu in whole.gpus} | {None}
+        for gpu in found.gpus:
+            if getattr(gpu, field) not in known:
+                return f"{field} {getattr(gpu, field)!r}"
+    return None
+
+
+def try_seed(seed: int) -> tuple[list[str], str | None]:
+    """Read the input of one seed: what was done to it, and what went wrong."""
+    name, files, whole, done = damaged(seed)
+    try:
+        found = read_files(files)
+        report(found)
+    except Exception as error:  # noqa: BLE001  any exception is the finding
+        return done, f"seed {seed}: {name} ({', '.join(done)}): {type(error).__name__}: {error}"
+    wrong = invented(found, whole)
+    return done, wrong and f"seed {seed}: {name} ({', '.join(done)}): invented {wrong}"
+
+
+def try_seeds(seeds: range) -> tuple[Counter[str], list[str]]:
+    """Many seeds in one process: how often each mutation was made, and all failures."""
+    counts: Counter[str] = Counter()
+    failures = []
+    for seed in seeds:
+        done, wrong = try_seed(seed)
+        counts.update(entry.rpartition(":")[2] for entry in done)
+        if wrong:
+            failures.append(wrong)
+    return counts, failures
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100_000, help="how many inputs")
+    parser.add_argument("--seed", type=int, default=0, help="the first one")
+    wish = parser.parse_args()
+    began = time.monotonic()
+    step = 500
+    chunks = [
+        range(at, min(at + step, wish.seed + wish.count)) for at in range(wish.seed, wish.seed + wish.count, step)
+    ]
+    counts: Counter[str] = Counter()
+    failures: list[str] = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for done, wrong in pool.map(try_seeds, chunks):
+            counts += done
+            failures += wrong
+            for line in wrong:
+                click.echo(line, err=True)
+    told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    click.echo(f"{wish.count} inputs in {time.monotonic() - began:.0f} s, {len(failures)} failures; mutations: {told}")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

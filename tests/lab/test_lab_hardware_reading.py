@@ -1,0 +1,155 @@
+"""Recorded machines, read over SSH: ten of them at once, each in one remote command, as from its folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rigwright.hardware.capture import folder_files, read_files
+from rigwright.hardware.live import Collected, collect
+from rigwright.hardware.record import redact, write
+from rigwright.hardware.topology import group
+from rigwright.hardware.values import Hardware
+from rigwright.lab import Lab, RigWish
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="virtual rigs need root"),
+]
+
+NAME = "t-reading"
+CAPTURES = Path(__file__).parents[1] / "captures"
+MACHINES = {
+    "crossed": "4x-crossed-pairs-03-12-p2p-cns",
+    "mesh": "8x-v100-sxm2-dgx1-mesh",
+    "h100": "1x-h100-capture",
+    "mig": "1x-h200-mig",
+    "nodriver": "error-cannot-communicate",
+    "gsp": "error-row-ERR-a100-gsp",
+    "bridge": "2x3090-nvlink-x299-lxc",
+    "bridges": "8x-a6000-bridges-baobab-nics",
+    "amd": "amd-4x-mi50-pcie-x8",
+    "x8": "lspci-2x2060-x8-ok-suffix",
+}
+COUNTER = """cat >/usr/local/bin/count-ssh <<'X'
+#!/bin/sh
+echo x >>/run/ssh-commands
+exec sh -c "$SSH_ORIGINAL_COMMAND"
+X
+chmod 755 /usr/local/bin/count-ssh
+echo 'ForceCommand /usr/local/bin/count-ssh' >/etc/ssh/sshd_config.d/count.conf
+systemctl reload ssh
+"""
+HANGS = """cat >/usr/bin/nvidia-smi <<'X'
+#!/bin/sh
+trap '' TERM HUP
+setsid sh -c "trap '' TERM; sleep 120" &
+sleep 120
+X
+chmod 755 /usr/bin/nvidia-smi
+"""
+INVENTORY = """from rigwright.lab.inventory import lab_hosts
+
+_names = {names!r}
+rigs = [(name, data) for name, data in lab_hosts() if name in _names]
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Ten recorded machines, one whose driver hangs, one whose user may not become root."""
+    lab = Lab(NAME)
+    lab.down()
+    wishes = [RigWish(rig, hardware=str(CAPTURES / capture)) for rig, capture in MACHINES.items()]
+    lab.up([*wishes, RigWish("hangs"), RigWish("ada", ssh_user="ada", sudo=False)])
+    for rig in (*MACHINES, "hangs"):
+        lab.exec(rig, ["sh", "-c", COUNTER])
+    lab.exec("hangs", ["sh", "-c", HANGS])
+    yield lab
+    lab.down()
+
+
+def read(tmp_path: Path, *names: str, **options: bool) -> Collected:
+    path = tmp_path / "inventory.py"
+    path.write_text(INVENTORY.format(names=names))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIGWRIGHT_LAB", NAME)
+        return collect(str(path), **({"recording": False, "under_load": False} | options))
+
+
+@pytest.fixture(scope="module")
+def ten(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Collected, float]:
+    """All ten, as `rigwright hardware --record` reads them, and how long it took."""
+    began = time.monotonic()
+    found = read(tmp_path_factory.mktemp("ten"), *MACHINES, recording=True)
+    return found, time.monotonic() - began
+
+
+def picture(hardware: Hardware) -> dict[str, object]:
+    """What a machine shares with its recording: not its CPU and system, which are those of the host."""
+    return {
+        "gpus": hardware.gpus,
+        "gpu_count": hardware.gpu_count,
+        "links": hardware.links,
+        "nvlink": dict(hardware.nvlink_gbytes_per_second),
+        "nics": [(nic.name, dict(nic.kinds)) for nic in hardware.nics],
+        "groups": group(hardware),
+    }
+
+
+@pytest.mark.parametrize("rig", MACHINES)
+def test_rig_is_read_as_its_recording(lab: Lab, ten: tuple[Collected, float], rig: str) -> None:
+    """Live reading and `--capture` share one path."""
+    # A rig in the lab rests, and it has one lspci: the first of the four that were recorded at forced speeds.
+    files = folder_files(CAPTURES / MACHINES[rig])
+    resting = {name: text for name, text in files.items() if not re.search("-load|-gen[2-4]", name)}
+    assert picture(read_files(resting)) == picture(read_files(ten[0].files[rig]))
+
+
+def test_rig_is_asked_once(lab: Lab, ten: tuple[Collected, float]) -> None:
+    """One remote command per rig, sftp included."""
+    counts = {rig: lab.exec(rig, ["sh", "-c", "wc -l </run/ssh-commands"]).stdout.strip() for rig in MACHINES}
+    assert counts == dict.fromkeys(MACHINES, "1")
+
+
+def test_rigs_are_read_at_once(lab: Lab, ten: tuple[Collected, float]) -> None:
+    """Ten rigs on two cores, pyinfra's own start included."""
+    assert ten[0].missing == {}
+    assert list(ten[0].files) == list(MACHINES) or set(ten[0].files) == set(MACHINES)
+    assert ten[1] < 15
+
+
+def test_driver_that_hangs_is_a_finding(lab: Lab, tmp_path: Path) -> None:
+    """A process that cannot be ended holds up nobody: 15 s for the tool, 3 s to be sure."""
+    began = time.monotonic()
+    found = read(tmp_path, "hangs", "ada")
+    assert 15 < time.monotonic() - began < 25
+    assert "driver_hangs" in {problem.code for problem in read_files(found.files["hangs"]).problems}
+    assert found.files["ada"]["system.txt"]
+
+
+def test_rig_that_does_not_answer_is_named(lab: Lab, tmp_path: Path) -> None:
+    """The others are read, and nothing on the way says where the inventory is wrong."""
+    path = tmp_path / "inventory.py"
+    path.write_text(
+        INVENTORY.format(names=("h100",)) + "dead = [('dead', {'ssh_hostname': '127.0.0.1', 'ssh_port': 9})]\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIGWRIGHT_LAB", NAME)
+        found = collect(str(path), recording=False, under_load=False)
+    assert set(found.files) == {"h100"}
+    assert set(found.missing) == {"dead"} and "port 9" in found.missing["dead"]
+
+
+def test_recording_of_a_rig_can_be_rehearsed(lab: Lab, ten: tuple[Collected, float], tmp_path: Path) -> None:
+    """What `--record` keeps is a machine for the lab, which is read as the rig was."""
+    files = redact(ten[0].files["mig"])
+    write(tmp_path / "mybox", files, name="mig")
+    lab.up([RigWish("again", hardware=str(tmp_path / "mybox"))])
+    again = read(tmp_path, "again", recording=True).files["again"]
+    assert picture(read_files(files)) == picture(read_files(again))

@@ -1,0 +1,188 @@
+"""The picture and the table of a rig: whole, readable, safe with whatever a machine calls itself."""
+
+from __future__ import annotations
+
+import io
+import re
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from rigwright.hardware.capture import read_folder
+from rigwright.hardware.drawing import draw
+from rigwright.hardware.drawing_canvas import text_width
+from rigwright.hardware.drawing_layout import lay_out
+from rigwright.hardware.drawing_tree import pcie_tree
+from rigwright.hardware.table import show, summary
+from rigwright.hardware.topology import Grouping, group
+from rigwright.hardware.values import Gpu, Hardware, Link, Nic, Problem
+
+CAPTURES = Path(__file__).parents[1] / "captures"
+NAMES = sorted(path.name for path in CAPTURES.iterdir() if path.is_dir())
+SVG = "{http://www.w3.org/2000/svg}"
+each_capture = pytest.mark.parametrize("name", NAMES)
+
+
+def rig(count: int, kind: str, **known: object) -> Hardware:
+    gpus = tuple(Gpu(index=i, uuid=f"GPU-{i}", name="RTX", state="ok", numa_node=0) for i in range(count))
+    links = tuple(Link(a, b, kind) for a, b in combinations(range(count), 2))
+    return Hardware(gpu_count=count, gpus=gpus, links=links, **known)  # type: ignore[arg-type]
+
+
+def texts(svg: str) -> list[str]:
+    return [node.text or "" for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def printed(hardware: Hardware, *, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    show(console, "rig", hardware, group(hardware))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@each_capture
+def test_drawing_of_a_capture_shows_every_gpu_inside_its_frame(name):
+    """Every recorded machine can be drawn: each GPU once, no text cut off by the edge, the same twice."""
+    hardware = read_folder(CAPTURES / name)
+    svg = draw(name, hardware, group(hardware))
+    root = ElementTree.fromstring(svg)
+    width, height = (float(root.attrib[side]) for side in ("width", "height"))
+    shown = [text for text in texts(svg) if re.fullmatch("[0-9]+", text)]
+    assert sorted(shown) == sorted(str(gpu.index) for gpu in hardware.gpus if gpu.index is not None)
+    for node in root.iter(f"{SVG}text"):
+        size, x, y = (float(node.attrib[key]) for key in ("font-size", "x", "y"))
+        reach = text_width(node.text or "", size, is_bold="font-weight" in node.attrib)
+        left = x - reach / 2 if node.attrib.get("text-anchor") == "middle" else x
+        assert left >= 0 and left + reach <= width and 0 < y < height, node.text
+    assert svg == draw(name, hardware, group(hardware))
+
+
+@each_capture
+def test_texts_of_a_drawing_do_not_overlap(name):
+    """Every word can be read: no text lies over another one."""
+    hardware = read_folder(CAPTURES / name)
+    boxes = []
+    for node in ElementTree.fromstring(draw(name, hardware, group(hardware))).iter(f"{SVG}text"):
+        size, x, y = (float(node.attrib[key]) for key in ("font-size", "x", "y"))
+        reach = text_width(node.text or "", size, is_bold="font-weight" in node.attrib)
+        left = x - reach / 2 if node.attrib.get("text-anchor") == "middle" else x
+        boxes.append((left, y - size * 0.75, left + reach, y + size * 0.1, node.text))
+    assert [
+        (a[4], b[4]) for a, b in combinations(boxes, 2) if a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    ] == []
+
+
+def test_drawing_of_crossed_pairs_puts_them_next_to_each_other():
+    """GPUs stand in the order of the groups, so that a bridge is short."""
+    hardware = read_folder(CAPTURES / "4x-crossed-pairs-03-12-p2p-cns")
+    kinds = {(link.first, link.second): link.kind for link in hardware.links}
+    layout = lay_out(hardware, group(hardware), lambda a, b: kinds.get((min(a, b), max(a, b))))
+    assert [card.place for band in layout.bands for row in band.rows for card in row.cards] == [0, 3, 1, 2]
+
+
+def test_drawing_draws_all_to_all_as_one_bus():
+    """28 NVLinks that are alike are one bar with a label, not 28 lines."""
+    assert "NVLink: every pair NV18" in texts(draw("rig", rig(8, "NV18"), group(rig(8, "NV18"))))
+
+
+def test_drawing_draws_a_mesh_link_by_link():
+    """Each of the 16 links of a hybrid cube mesh has a line with a label of its own."""
+    hardware = read_folder(CAPTURES / "8x-v100-sxm2-dgx1-mesh")
+    labels = [text for text in texts(draw("rig", hardware, group(hardware))) if re.match("NV[12] [0-9]+ GB/s", text)]
+    assert len(labels) == 16
+
+
+def test_drawing_marks_lost_and_mig_gpus():
+    """What cannot run a model as a whole stands out."""
+    gpus = (Gpu(index=0, state="lost"), Gpu(index=1, uuid="GPU-1", state="ok", mig=True, mig_devices=("1g.10gb",)))
+    shown = texts(draw("rig", Hardware(gpu_count=2, gpus=gpus), Grouping()))
+    assert {"lost: does not answer", "MIG: 1 devices", "GPU that does not work"} <= set(shown)
+
+
+@pytest.mark.parametrize(("hardware", "words"), [(Hardware(), "GPUs not known"), (Hardware(gpu_count=0), "no GPU")])
+def test_drawing_of_a_rig_without_gpus_says_so(hardware, words):
+    """An empty picture is no answer."""
+    assert words in texts(draw("rig", hardware, group(hardware)))
+
+
+@settings(max_examples=60)
+@given(st.text(), st.text())
+def test_drawing_and_table_survive_any_name(name, other):
+    """Names come from machines: whatever they hold, the picture is well-formed XML and a terminal obeys nothing."""
+    gpus = (Gpu(index=0, uuid="GPU-0", name=name, state="ok", pci_address=other, numa_affinity=name),)
+    problem = Problem(code="x", where=name, what=other, do=name)
+    hardware = Hardware(
+        gpu_count=1, gpus=gpus, nics=(Nic(other, {0: "PIX"}),), problems=(problem,), driver_version=name
+    )
+    svg = draw(name, hardware, group(hardware))
+    ElementTree.fromstring(svg.encode())
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", svg + printed(hardware))
+
+
+def test_drawing_holds_no_script_whatever_a_name_says():
+    """Markup in a name is text."""
+    evil = Hardware(gpu_count=1, gpus=(Gpu(index=0, name='"><script>alert(1)</script>', state="ok"),))
+    svg = draw("</svg><script>", evil, group(evil))
+    assert {node.tag for node in ElementTree.fromstring(svg).iter()} & {f"{SVG}script", f"{SVG}image"} == set()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 20), st.data())
+def test_drawing_survives_any_matrix(count, data):
+    """Any classes between any number of GPUs on any nodes: each GPU is drawn once."""
+    kinds = st.sampled_from(
+        ["NV1", "NV2", "NV18", "XGMI", "PIX", "PXB", "PHB", "NODE", "SYS", "SOC", "PCIE", "???", None]
+    )
+    nodes = st.sampled_from([0, 1, 8, None])
+    gpus = tuple(Gpu(index=i, uuid=f"GPU-{i}", state="ok", numa_node=data.draw(nodes)) for i in range(count))
+    links = tuple(Link(a, b, data.draw(kinds)) for a, b in combinations(range(count), 2))
+    hardware = Hardware(gpu_count=count, gpus=gpus, links=links)
+    shown = [text for text in texts(draw("rig", hardware, group(hardware))) if re.fullmatch("[0-9]+", text)]
+    assert sorted(map(int, shown)) == list(range(count))
+
+
+def test_tree_keeps_switches_below_their_host_bridge():
+    """PIX pairs under one PHB are two switches on one host bridge."""
+    near = {(0, 1), (2, 3)}
+    tree = pcie_tree(range(4), lambda a, b: "PIX" if (min(a, b), max(a, b)) in near else "PHB")
+    assert (tree.kinds, [child.members for child in tree.children]) == (("PHB",), [(0, 1), (2, 3)])
+
+
+@each_capture
+def test_table_fits_a_narrow_terminal(name):
+    """80 columns are enough, and a pipe gets plain text."""
+    text = printed(read_folder(CAPTURES / name))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+
+
+def test_table_tells_groups_with_their_slowest_link_and_the_order():
+    """The answer to "which GPUs belong together" is two lines."""
+    text = printed(read_folder(CAPTURES / "8x-v100-sxm2-dgx1-mesh"))
+    assert "TP=2: 0+3 NV2 52 GB/s, 1+2 NV2 52 GB/s" in text  # 2 x 25.781 GB/s, as nvlink.txt has it
+    assert "CUDA_VISIBLE_DEVICES=0,3,1,2,4,7,5,6" in text
+
+
+def test_table_shows_sixteen_gpus_in_one_matrix():
+    """The matrix of a big machine is not cut into blocks on 80 columns."""
+    lines = printed(rig(16, "NV6")).splitlines()
+    assert [line.count("NV6") for line in lines if line.startswith("GPU15")] == [15]
+
+
+def test_table_tells_where_direct_access_works():
+    """The rarer status is listed, the other one is the rest."""
+    assert "direct access: OK 0-3 1-2, CNS elsewhere" in printed(
+        read_folder(CAPTURES / "4x-crossed-pairs-03-12-p2p-cns")
+    )
+
+
+def test_summary_has_a_line_for_each_rig():
+    """Several rigs end in one line each."""
+    console = Console(file=io.StringIO(), width=80)
+    summary(console, {"one": rig(2, "NV4"), "two": Hardware()})
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split()[:2] for line in lines[1:]] == [["one", "2x"], ["two", "GPUs"]]
