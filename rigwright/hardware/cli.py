@@ -64,7 +64,7 @@ def hardware(
     if capture is not None:
         texts = {capture.name: _recorded(capture)}
     else:
-        found = collect(inventory or LOCAL, limit=limit, recording=folder is not None, under_load=under_load)
+        found = collect(inventory or LOCAL, limit=limit, under_load=under_load)
         texts, missing = found.files, found.missing
     if folder is not None:
         texts = {name: redact(files) for name, files in texts.items()}

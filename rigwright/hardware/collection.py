@@ -35,7 +35,7 @@ class Source:
 
     command: as a person would type it, empty for what collect.sh puts together from several places.
     shell: how collect.sh is asked for it, where that is more than the command itself.
-    in_state: asked on every deploy; the others are asked for recordings alone.
+    in_state: asked on every deploy; the others by `rigwright hardware` alone.
     """
 
     file: str
@@ -54,10 +54,10 @@ SOURCES = (
     Source("dmesg.txt", "dmesg", "ask dmesg.txt dmesg_text"),
     Source("lspci.txt", "lspci -D -nn -vv", "ask lspci.txt lspci_text"),
     Source("query.csv", f"nvidia-smi --query-gpu={','.join(QUERY_FIELDS)} --format=csv", "nvidia_query"),
-    Source("list.txt", "nvidia-smi -L"),
-    Source("topo.txt", "nvidia-smi topo -m"),
-    Source("p2p.txt", "nvidia-smi topo -p2p r"),
-    Source("nvlink.txt", "nvidia-smi nvlink -s"),
+    Source("list.txt", "nvidia-smi -L", "is_plain || ask list.txt nvidia-smi -L"),
+    Source("topo.txt", "nvidia-smi topo -m", "is_alone || ask topo.txt nvidia-smi topo -m"),
+    Source("p2p.txt", "nvidia-smi topo -p2p r", "is_alone || ask p2p.txt nvidia-smi topo -p2p r"),
+    Source("nvlink.txt", "nvidia-smi nvlink -s", "is_alone || ask nvlink.txt nvidia-smi nvlink -s"),
     Source("smi.txt", "nvidia-smi", "nvidia_table", in_state=False),  # nvidia_query asks it too, where that fails
     Source("smi-q.txt", "nvidia-smi -q", in_state=False),
     Source("smi.xml", "nvidia-smi -q -x", "nvidia_xml", in_state=False),
@@ -69,16 +69,18 @@ SOURCES = (
 EXIT_CODE = "rc.txt"
 LOAD_FILES = ("query-load.csv", "transfer.csv", "load.txt")
 FILES = (*(source.file for source in SOURCES), EXIT_CODE, *LOAD_FILES)
-# collect.sh waits 15 s for a tool and 60 s for all of them; a load takes some seconds per GPU.
-TOTAL_SECONDS, LOAD_SECONDS = 60, 300
+# collect.sh waits 30 s for a tool: the first nvidia-smi after a boot wakes every GPU, which takes seconds for each
+# without persistence mode. A load takes some seconds per GPU.
+TOTAL_SECONDS, LOAD_SECONDS = 90, 300
 
 
-def script(*, recording: bool = False, under_load: bool = False) -> str:
+def script(*, everything: bool = False, under_load: bool = False) -> str:
     """All questions as one POSIX shell script; `read` understands its answer."""
-    asked = [source for source in SOURCES if recording or source.in_state]
+    asked = [source for source in SOURCES if everything or source.in_state]
     lines = [source.shell or f"ask {shlex.quote(source.file)} {source.command}" for source in asked]
     query = next(source.command for source in SOURCES if source.file == "query.csv")
-    settings = [f"TOTAL_SECONDS={TOTAL_SECONDS}", f"NVIDIA_QUERY={shlex.quote(query)}"]
+    settings = [f"TOTAL_SECONDS={TOTAL_SECONDS}", f"EVERYTHING={'yes' if everything else ''}"]
+    settings += [f"NVIDIA_QUERY={shlex.quote(query)}"]
     load = [_load()] if under_load else []
     # In a shell of its own: it may be one section among others.
     return "\n".join(["(", *settings, role_text("hardware", "collect.sh"), *lines, *load, ")"])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from rigwright.hardware.links import link_gbytes_per_second, nvlinks_of
+from rigwright.hardware.links import islands, link_gbytes_per_second, nvlinks_of
 from rigwright.hardware.models import GpuModel, find, pcie_gbytes_per_second
 from rigwright.hardware.records import Source
 from rigwright.hardware.values import Gpu, Hardware, Problem
@@ -25,6 +25,7 @@ def findings(hardware: Hardware, sources: Sequence[Source]) -> Hardware:
         *_models(hardware),
         *(problem for gpu in hardware.gpus for problem in _of_gpu(gpu, sources)),
         *_bridges(hardware),
+        *_fabric(hardware),
         *_power(hardware),
         *_numa(hardware),
     ]
@@ -154,6 +155,22 @@ def _bridges(hardware: Hardware) -> Iterator[Problem]:
             what = f"joined by {link.kind}, but direct access is refused ({link.p2p})"
             do = "reboot after installing the bridge; in a virtual machine pass both cards through together"
             yield Problem("nvlink_without_p2p", where, what, do)
+
+
+def _fabric(hardware: Hardware) -> Iterator[Problem]:
+    """A GPU on NVSwitches has all its links to every other one: fewer, where another pair has all, are down."""
+    by_pair = {(link.first, link.second): nvlinks_of(link.kind) for link in hardware.links}
+    for island in islands(hardware):
+        model = _model(next((gpu for gpu in hardware.gpus if gpu.index == island[0]), None))
+        whole = model.nvlink_links if model and not model.nvlink_is_bridge else 0
+        if len(island) < 3 or not whole or whole not in by_pair.values():
+            continue
+        for index in island:
+            mine = [count for pair, count in by_pair.items() if index in pair and count]
+            if mine and max(mine) < whole:
+                what = f"{max(mine)} of {whole} NVLinks to the switches are up"
+                do = f"`nvidia-smi nvlink -s -i {index}` and -e show which; look for Xid 74 in `journalctl -k`"
+                yield Problem("nvlink_down", f"GPU {index}", what, do)
 
 
 def _power(hardware: Hardware) -> Iterator[Problem]:

@@ -24,7 +24,7 @@ from rigwright.hardware import collection
 LOCAL = "@local"
 _DEPLOY = """from rigwright.roles.hardware.deploy import collect
 
-collect({folder!r}, recording={recording!r}, under_load={under_load!r})
+collect({folder!r}, under_load={under_load!r})
 """
 # pyinfra leaves it in the current directory when an inventory is no Python.
 _DEBUG_LOG = Path("pyinfra-debug.log")
@@ -42,29 +42,29 @@ class Collected:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def collect(inventory: str, *, limit: tuple[str, ...] = (), recording: bool, under_load: bool) -> Collected:
+def collect(inventory: str, *, limit: tuple[str, ...] = (), under_load: bool = False) -> Collected:
     """Ask all rigs of an inventory at once, one remote command each; `@local` is this machine, without SSH.
 
     Raises:
         RigwrightError: the inventory cannot be read, or no rig is left.
     """
     if inventory == LOCAL:
-        found = Collected({"local": _here(collection.script(recording=recording, under_load=under_load))})
+        found = Collected({"local": _here(collection.script(everything=True, under_load=under_load))})
     else:
-        found = _ask(inventory, limit, recording=recording, under_load=under_load)
+        found = _ask(inventory, limit, under_load=under_load)
     for name, files in found.files.items():
         for line in files.get("load.txt", "").splitlines():
             click.echo(f"{name}: not under load: {line}", err=True)
     return found
 
 
-def _ask(inventory: str, limit: tuple[str, ...], *, recording: bool, under_load: bool) -> Collected:
+def _ask(inventory: str, limit: tuple[str, ...], *, under_load: bool) -> Collected:
     """All rigs that pyinfra finds in an inventory."""
     with tempfile.TemporaryDirectory(prefix="rigwright-") as scratch:
         folder = Path(scratch)
         # pyinfra wants deploy code in a file.
         deploy = folder / "collect.py"
-        deploy.write_text(_DEPLOY.format(folder=scratch, recording=recording, under_load=under_load))
+        deploy.write_text(_DEPLOY.format(folder=scratch, under_load=under_load))
         command = [sys.executable, "-m", "pyinfra", "-y", inventory, str(deploy)]
         for pattern in limit:
             command += ["--limit", pattern]

@@ -99,13 +99,16 @@ class _Merger:
     def links(self) -> tuple[Link, ...]:
         kinds: dict[Pair, str] = {}
         p2p: dict[Pair, str] = {}
+        weights: dict[Pair, int] = {}
         for source in self.ranked:
             for pair, kind in source.reading.kinds.items():
                 if (known := self._indexes(source, pair)) is not None:
                     kinds.setdefault(known, kind)
             for pair, status in source.reading.p2p.items():
                 p2p.setdefault(pair, status)
-        return tuple(Link(*pair, kinds.get(pair), p2p.get(pair)) for pair in sorted(kinds.keys() | p2p.keys()))
+            weights = {**source.reading.weights, **weights}
+        pairs = sorted(kinds.keys() | p2p.keys() | weights.keys())
+        return tuple(Link(*pair, kinds.get(pair), p2p.get(pair), weights.get(pair)) for pair in pairs)
 
     def _indexes(self, source: Source, pair: Pair) -> Pair | None:
         """A pair of indexes; a source that knows no indexes tells positions in its own list."""
@@ -133,6 +136,8 @@ class _Merger:
             known = [
                 record for record, is_same in zip(before, answers, strict=True) if is_same and record in self.records
             ]
+            if not known and gpu.index is not None:  # outputs of two times: the first is used, and the rest is told
+                known = [record for record in before if record.known("index") == gpu.index and record in self.records]
             if not known and not source.reading.is_driver_list and len(listed) == len(before):
                 # lspci beside a list without addresses: as many of both, both in PCI order
                 at = sorted(before, key=_place)[place]

@@ -16,6 +16,7 @@ class Reading:
 
     gpus: what it says of each GPU, only the fields that it names. A GPU is never invented: it takes a row of its own.
     kinds, p2p: by pair of GPU indexes `(i, j)`, i < j. xgmi is told as kind `XGMI`.
+    weights: how far apart two GPUs are, where a tool weighs it (rocm-smi: 15 for a hop over XGMI, 40 over PCIe).
     nvlinks: per GPU index the speed of each active link, GB/s one direction; `()` where the source says there is none.
     nvlinks_down: per GPU index the numbers of links that exist and are inactive.
     is_driver_list: the source is a driver's list of its GPUs (nvidia-smi, rocm-smi): its GPUs are those that count.
@@ -25,6 +26,7 @@ class Reading:
     gpus: tuple[Gpu, ...] = ()
     kinds: Mapping[Pair, str] = field(default_factory=dict)
     p2p: Mapping[Pair, str] = field(default_factory=dict)
+    weights: Mapping[Pair, int] = field(default_factory=dict)
     nvlinks: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     nvlinks_down: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     nics: tuple[Nic, ...] = ()

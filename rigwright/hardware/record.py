@@ -84,7 +84,9 @@ def write(folder: Path, files: Mapping[str, str], *, name: str) -> None:
         "gpus": [gpu.name for gpu in hardware.gpus],
         "files": sorted(files),
     }
-    texts = {**files, META: _json(meta), COMMANDS: _json({file: told[file] for file in sorted(files) if file in told})}
+    # A tool that was not there made no file.
+    made = {file: told[file] for file in sorted(files) if file in told and not files[file].endswith(": not found\n")}
+    texts = {**files, META: _json(meta), COMMANDS: _json(made)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

@@ -1,9 +1,9 @@
 """Which GPUs belong together: NVLink islands, the best groups of two and four, and the order that keeps them adjacent.
 
 The ranking of a pair: NV# (more links first) and XGMI > PIX > PXB > PHB > NODE > SYS (SOC with old drivers) > not
-recorded; then direct access that works, then the same NUMA node, then the wider PCIe link. Only GPUs of one model that
-answer and are not cut into MIG devices are grouped. Groups of two are a maximum-weight matching, so that no good pair
-is spent where it leaves two bad ones; groups of four are a matching of those pairs.
+recorded; then direct access that works, then the shorter way (AMD's weight), the same NUMA node, the wider PCIe link.
+Only GPUs of one model that answer and are not cut into MIG devices are grouped. Groups of two are a maximum-weight
+matching, so that no good pair is spent where it leaves two bad ones; groups of four are a matching of those pairs.
 """
 
 from __future__ import annotations
@@ -87,11 +87,16 @@ class _Links:
         kinds = any(self.link(a, b).kind for a, b in combinations(_indexes(gpus), 2))
         return kinds or all(gpu.numa_node is not None for gpu in gpus)
 
-    def ties(self, first: int, second: int) -> tuple[int, int, int]:
-        """What decides between links of one class: direct access (0-1), NUMA (0-2), lanes (0-16)."""
+    def ties(self, first: int, second: int) -> tuple[int, int, int, int]:
+        """What decides between links of one class: direct access (0-1), closeness (0-255), NUMA (0-2), lanes (0-16)."""
         a, b = self.gpus[first], self.gpus[second]
+        link = self.link(first, second)
         lanes = [gpu.pcie.width_current or gpu.pcie.width_max or 0 for gpu in (a, b)]
-        return int(self.link(first, second).p2p == "OK"), _nearness(a, b), min(*lanes, 16)
+        return int(link.p2p == "OK"), self.closeness(first, second), _nearness(a, b), min(*lanes, 16)
+
+    def closeness(self, first: int, second: int) -> int:
+        """255 less what the driver weighs the way between two GPUs with."""
+        return 255 - min(self.link(first, second).weight or 0, 255)
 
 
 def _pairs(table: _Links, gpus: Sequence[Gpu]) -> list[Group]:
@@ -100,8 +105,8 @@ def _pairs(table: _Links, gpus: Sequence[Gpu]) -> list[Group]:
     span = max(indexes, default=0) + 1
     weights = {}
     for a, b in combinations(indexes, 2):
-        direct, near, lanes = table.ties(a, b)
-        levels = [(direct, 1), (near, 2), (lanes, 16), (cohesion.get((a, b), 0), len(cohesion) + 1)]
+        direct, close, near, lanes = table.ties(a, b)
+        levels = [(direct, 1), (close, 255), (near, 2), (lanes, 16), (cohesion.get((a, b), 0), len(cohesion) + 1)]
         levels += [(span - (b - a), span), (2 * span - a - b, 2 * span)]
         weights[a, b] = _weight(table.rank(a, b), levels, pairs=len(indexes) // 2)
     return _matching(weights)
@@ -114,10 +119,11 @@ def _quads(table: _Links, pairs: Sequence[Group]) -> list[Group]:
     for one, other in combinations(range(len(pairs)), 2):
         between = [(a, b) for a in pairs[one] for b in pairs[other]]
         ranks = [table.rank(a, b) for a, b in between]
-        near = sum(table.ties(a, b)[1] for a, b in between)
+        close = sum(table.closeness(a, b) for a, b in between)
+        near = sum(table.ties(a, b)[2] for a, b in between)
         apart = abs(pairs[one][0] - pairs[other][0])
         first = 2 * span - pairs[one][0] - pairs[other][0]
-        levels = [(sum(ranks), 4 * 64), (near, 8), (span - apart, span), (first, 2 * span)]
+        levels = [(sum(ranks), 4 * 64), (close, 4 * 255), (near, 8), (span - apart, span), (first, 2 * span)]
         weights[one, other] = _weight(min(ranks), levels, pairs=len(pairs) // 2)
     return [(*pairs[one], *pairs[other]) for one, other in _matching(weights)]
 
@@ -125,13 +131,14 @@ def _quads(table: _Links, pairs: Sequence[Group]) -> list[Group]:
 def _cohesion(table: _Links, indexes: Sequence[int]) -> dict[Pair, int]:
     """How good the best quad around each pair is: of two equal matchings the one that keeps good quads wins."""
     ranks = {pair: table.rank(*pair) for pair in combinations(indexes, 2)}
-    best: dict[Pair, tuple[int, int]] = {}
+    close = {pair: table.closeness(*pair) for pair in combinations(indexes, 2)}
+    best: dict[Pair, tuple[int, int, int]] = {}
     for quad in combinations(indexes, 4):
         inside = list(combinations(quad, 2))
         found = [ranks[pair] for pair in inside]
-        score = (min(found), sum(found))
+        score = (min(found), sum(found), sum(close[pair] for pair in inside))
         for pair in inside:
-            if score > best.get(pair, (-1, -1)):
+            if score > best.get(pair, (-1, -1, -1)):
                 best[pair] = score
     places = {score: place for place, score in enumerate(sorted(set(best.values())))}
     return {pair: places[score] for pair, score in best.items()}

@@ -123,13 +123,15 @@ class Link:
     """How two GPUs reach each other. `first` and `second` are indexes, `first < second`.
 
     `kind` is the class as printed: `NV4`, `PIX`, `PXB`, `PHB`, `NODE`, `SYS` (`SOC` with old drivers), `XGMI`, `PCIE`.
-    `p2p` is the status of direct access (`OK`, `CNS`, `GNS`, …), None where nobody recorded it.
+    `p2p` is the status of direct access (`OK`, `CNS`, `GNS`, …), None where nobody recorded it. `weight` is how far
+    apart rocm-smi says they are, less is closer.
     """
 
     first: int
     second: int
     kind: str | None = None
     p2p: str | None = None
+    weight: int | None = None
 
 
 @dataclass(frozen=True)

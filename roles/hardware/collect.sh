@@ -1,6 +1,6 @@
 # Asks this machine's tools and prints what they said. Needs no root, writes nothing, changes nothing.
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/opt/rocm/bin:/usr/lib/wsl/lib"
-TOOL_SECONDS=15
+TOOL_SECONDS=30
 silent=' '
 ends=$(($(date +%s) + TOTAL_SECONDS))
 newline='
@@ -23,19 +23,18 @@ within() {
 
 patient() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"; fi; }
 
-# listen COMMAND...: its stdout in $said, its exit code in $status; 1 where it did not end in time.
+# listen COMMAND...: its stdout in $said, its exit code in $status; 1 where it did not end in time, or no time is left.
 # A process that hangs in the kernel cannot be killed, and `timeout` then waits for it forever. So nobody waits for
 # it: it runs in the background, and the limit is on who reads from it.
 listen() {
   left=$((ends - $(date +%s)))
   [ "$left" -le "$TOOL_SECONDS" ] || left=$TOOL_SECONDS
   said='' status=124
-  if [ "$left" -gt 0 ]; then
-    said=$({ { within "$left" "$@"; printf '\n@status %s' "$?"; } </dev/null 2>/dev/null & } |
-      patient $((left + 3)) cat 2>/dev/null)
-    case $said in *"$newline@status "*) status=${said##*@status } said=${said%"$newline@status "*} ;; esac
-    said=${said%"$newline"}
-  fi
+  [ "$left" -gt 0 ] || return 1
+  said=$({ { within "$left" "$@"; printf '\n@status %s' "$?"; } </dev/null 2>/dev/null & } |
+    patient $((left + 3)) cat 2>/dev/null)
+  case $said in *"$newline@status "*) status=${said##*@status } said=${said%"$newline@status "*} ;; esac
+  said=${said%"$newline"}
   case $status in
     124 | 137 | 143) said="$1: timed out after $left s" silent="$silent$1 "; return 1 ;;
   esac
@@ -69,6 +68,8 @@ system_text() {
 # A block per display controller (class 03), accelerator (12) and network adapter for GPUs. No process is started per
 # device: `read` and `cd` are the shell's own.
 sysfs_text() {
+  [ -d /sys/bus/pci/devices ] || return 0
+  echo '# display controllers, accelerators and RDMA adapters'
   for at in /sys/bus/pci/devices/*; do
     class=''
     value "$at/class" class
@@ -122,10 +123,15 @@ nvidia_query() {
   can_ask nvidia-smi || { keep smi.txt 'nvidia-smi: not found'; return 0; }
   # shellcheck disable=SC2086 # words without blanks of their own
   listen $NVIDIA_QUERY || { keep query.csv "$said"; return 0; }
-  case $said in [a-z]*) keep query.csv "$said"; [ "$status" != 0 ] || return 0 ;; esac
+  case $said in [a-z]*) keep query.csv "$said"; [ "$status" != 0 ] || { query=$said; return 0; } ;; esac
   case $said in '' | *'not a valid field'*) nvidia_xml; [ -z "${xml-}" ] || return 0 ;; esac
   nvidia_table
 }
+
+# Without persistence mode each call wakes all GPUs. A deploy does not ask what the query has told: that there is no
+# second GPU, and none that is cut into MIG devices.
+is_alone() { [ -z "$EVERYTHING" ] && [ "$(printf '%s\n' "${query-}" | grep -c .)" = 2 ]; }
+is_plain() { case $EVERYTHING:${query-} in :?*Enabled*) return 1 ;; :?*) ;; *) return 1 ;; esac; }
 
 nvidia_xml() {
   [ -z "${xml-}" ] && can_ask nvidia-smi || return 0

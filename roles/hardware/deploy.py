@@ -16,26 +16,25 @@ from rigwright.roles.base.facts import current_host
 class HardwareFiles(FactBase[dict[str, str]]):
     """What the tools of one rig say, by file name, asked for in one remote command.
 
-    + recording: what is asked for recordings alone, too
     + under_load: copy data to each GPU and read its link meanwhile
     """
 
     shell_executable = "sh"
     default = dict
 
-    def command(self, recording: bool, under_load: bool) -> str:
+    def command(self, under_load: bool) -> str:
         """The questions as shell."""
-        return collection.script(recording=recording, under_load=under_load)
+        return collection.script(everything=True, under_load=under_load)
 
     def process(self, output: Iterable[str]) -> dict[str, str]:
         """The answer as files."""
         return collection.read(output)
 
 
-def collect(folder: str, *, recording: bool, under_load: bool) -> None:
+def collect(folder: str, *, under_load: bool) -> None:
     """Write what the current host says to `<folder>/<host>.json`; `file_name` makes the name."""
     host = current_host()
-    files = _ask(recording=recording, under_load=under_load)
+    files = _ask(under_load=under_load)
     if files:
         (Path(folder) / file_name(host.name)).write_text(json.dumps(files), "utf-8")
     else:
@@ -48,7 +47,7 @@ def file_name(rig: str) -> str:
     return f"{quote(rig, safe='@')}.json"
 
 
-def _ask(*, recording: bool, under_load: bool) -> dict[str, str]:
+def _ask(*, under_load: bool) -> dict[str, str]:
     """As root where the inventory says sudo and it is given, else without: little is missing then."""
     seconds = collection.TOTAL_SECONDS + (collection.LOAD_SECONDS if under_load else 0) + 30
     host = current_host()
@@ -57,7 +56,6 @@ def _ask(*, recording: bool, under_load: bool) -> dict[str, str]:
         try:
             files: dict[str, str] | None = host.get_fact(
                 HardwareFiles,
-                recording=recording,
                 under_load=under_load,
                 _ignore_errors=True,
                 _timeout=seconds,

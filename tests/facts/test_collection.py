@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ class Machine:
         path.chmod(0o755)
 
     def ask(self, shell: str = "sh", *, tool_seconds: int = 15, **options: bool) -> dict[str, str]:
-        script = collection.script(**options).replace("TOOL_SECONDS=15", f"TOOL_SECONDS={tool_seconds}")
+        script = collection.script(**options).replace("TOOL_SECONDS=30", f"TOOL_SECONDS={tool_seconds}")
         script = script.replace(" /sys/", f" {self.folder}/sys/")
         environment = os.environ | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
         done = subprocess.run([shell, "-c", script], capture_output=True, env=environment, timeout=60, check=True)
@@ -61,10 +62,24 @@ def test_what_the_tools_say_comes_back_as_recorded(machine: Machine, shell: str)
     """Live reading and recordings hold the same texts."""
     files = (("--query-gpu", "query.csv"), ("-L", "list.txt"), ("topo -m", "topo.txt"), ("nvlink -s", "nvlink.txt"))
     machine.tool("nvidia-smi", recorded("1x-h100-capture", *files))
-    found = machine.ask(shell)
+    found = machine.ask(shell, everything=True)
     for _, file in files:
         assert found[file].rstrip() == (CAPTURES / "1x-h100-capture" / file).read_text().rstrip()
     assert {"p2p.txt", "smi.txt", "smi-q.txt", "rc.txt"} & set(found) == set()
+
+
+def test_deploy_does_not_ask_what_one_gpu_cannot_have(machine: Machine) -> None:
+    """Each call wakes the GPUs of a rig without persistence mode: a single one has no links."""
+    rows = (CAPTURES / "1x-rtx4080s-capture" / "query.csv").read_text().replace("Enabled", "Disabled")
+    (machine.folder / "query.csv").write_text(rows)
+    machine.tool("nvidia-smi", f'echo "$*" >>{machine.folder}/log; cat {machine.folder}/query.csv')
+    assert set(machine.ask()) & {"topo.txt", "p2p.txt", "nvlink.txt", "list.txt"} == set()
+    assert len((machine.folder / "log").read_text().splitlines()) == 1
+    two = rows + rows.splitlines()[1] + "\n"
+    (machine.folder / "query.csv").write_text(two)
+    assert set(machine.ask()) >= {"topo.txt", "p2p.txt", "nvlink.txt"}
+    (machine.folder / "query.csv").write_text(rows.replace("Disabled", "Enabled"))
+    assert "list.txt" in machine.ask()
 
 
 def test_system_says_what_this_machine_runs(machine: Machine) -> None:
@@ -83,6 +98,7 @@ def test_no_tool_can_pretend_to_be_another(machine: Machine, shell: str) -> None
     assert "query.csv" not in found
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     "hang",
@@ -104,6 +120,7 @@ def test_tool_that_hangs_is_left_behind(machine: Machine, shell: str, hang: str)
     assert [problem.code for problem in read_files(found).problems] == ["driver_hangs"]
 
 
+@pytest.mark.patience
 def test_time_for_all_tools_is_limited(machine: Machine) -> None:
     """Many slow tools take no longer than the limit for all of them."""
     for tool in ("lscpu", "numactl", "nvidia-smi", "rocm-smi"):
@@ -111,8 +128,11 @@ def test_time_for_all_tools_is_limited(machine: Machine) -> None:
     began = time.monotonic()
     text = collection.script().replace(f"TOTAL_SECONDS={collection.TOTAL_SECONDS}", "TOTAL_SECONDS=3")
     environment = os.environ | {"PATH": f"{machine.folder}/bin:{os.environ['PATH']}"}
-    subprocess.run(["sh", "-c", text], capture_output=True, env=environment, timeout=60, check=True)
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, env=environment, timeout=60, check=True)
     assert time.monotonic() - began < 8
+    found = collection.read(done.stdout.split("\n"))
+    assert found["lscpu.txt"].startswith("lscpu: timed out after ")
+    assert "query.csv" not in found  # what was not asked does not hang
 
 
 def test_driver_that_does_not_know_a_field_is_asked_for_xml(machine: Machine) -> None:
@@ -129,7 +149,7 @@ def test_driver_that_is_not_running_is_asked_no_further(machine: Machine) -> Non
     """Its words come back once, with the exit code."""
     said = (CAPTURES / "error-cannot-communicate" / "smi.txt").read_text()
     machine.tool("nvidia-smi", f'echo "$*" >>{machine.folder}/log; echo "{said}"; exit 9')
-    found = machine.ask(recording=True)
+    found = machine.ask(everything=True)
     assert (found["smi.txt"].strip(), found["rc.txt"]) == (said.strip(), "9\n")
     assert "list.txt" not in found and "smi-q.txt" not in found
     assert len((machine.folder / "log").read_text().splitlines()) == 2
@@ -149,13 +169,13 @@ def test_lost_gpu_does_not_hide_the_others(machine: Machine) -> None:
 def test_recording_asks_for_everything(machine: Machine) -> None:
     """A recording holds the long texts too."""
     machine.tool("nvidia-smi", 'echo "said $*"')
-    found = machine.ask(recording=True)
+    found = machine.ask(everything=True)
     assert (found["smi-q.txt"], found["smi.txt"]) == ("said -q\n", "said \n")
 
 
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has nvidia-smi")
 def test_missing_tools_leave_no_file(machine: Machine) -> None:
     """No empty files; that there is no nvidia-smi is said."""
-    (machine.folder / "bin" / "nvidia-smi").unlink(missing_ok=True)
     found = machine.ask()
     assert {"topo.txt", "numactl.txt", "dmesg.txt", "lspci.txt", "sysfs.txt", "rocm-smi.json"} & set(found) == set()
     assert found["smi.txt"] == "nvidia-smi: not found\n"
@@ -211,7 +231,7 @@ def test_devices_are_read_from_the_bus(machine: Machine) -> None:
     began = time.monotonic()
     text = machine.ask()["sysfs.txt"]
     assert time.monotonic() - began < 1
-    blocks = text.strip().split("\n\n")
+    _, *blocks = text.strip().split("\n\n")
     assert len(blocks) == 17
     place = f"{machine.folder}/sys/devices/pci0000:00/0000:00"
     assert blocks[0].splitlines() == [

@@ -10,12 +10,14 @@ import pytest
 from rigwright.errors import RigwrightError
 from rigwright.hardware.live import Collected, collect
 
+pytestmark = pytest.mark.patience  # each starts pyinfra
+
 DEAD = '("dead", {"ssh_hostname": "127.0.0.1", "ssh_port": 9})'
 
 
 def read(folder: Path, inventory: str, *limit: str) -> Collected:
     (folder / "inventory.py").write_text(inventory)
-    return collect(str(folder / "inventory.py"), limit=limit, recording=False, under_load=False)
+    return collect(str(folder / "inventory.py"), limit=limit, under_load=False)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_this_machine_is_read_without_ssh() -> None:
     """@local needs no inventory, no key and no root."""
-    found = collect("@local", recording=False, under_load=False)
+    found = collect("@local", under_load=False)
     assert list(found.files) == ["local"] and found.missing == {}
     kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
     assert f"KERNEL={kernel}\n" in found.files["local"]["system.txt"]
@@ -72,7 +74,7 @@ def test_inventory_that_cannot_be_read_is_one_line(
 def test_inventory_that_is_not_there_is_named(here: Path) -> None:
     """A typo in its name."""
     with pytest.raises(RigwrightError, match=r"^nosuch\.py: pyinfra cannot read it: is neither an inventory file"):
-        collect("nosuch.py", recording=False, under_load=False)
+        collect("nosuch.py", under_load=False)
 
 
 def test_interrupt_ends_what_was_begun(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

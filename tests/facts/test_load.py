@@ -16,7 +16,10 @@ from rigwright.hardware.capture import read_files
 from rigwright.resources import role_text
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing: no driver library to copy with")
+pytestmark = [
+    pytest.mark.patience,
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing: no driver library to copy with"),
+]
 
 # Two GPUs with room, one that a service fills.
 SMI = """#!/bin/sh

@@ -79,14 +79,14 @@ def read(tmp_path: Path, *names: str, **options: bool) -> Collected:
     path.write_text(INVENTORY.format(names=names))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RIGWRIGHT_LAB", NAME)
-        return collect(str(path), **({"recording": False, "under_load": False} | options))
+        return collect(str(path), **options)
 
 
 @pytest.fixture(scope="module")
 def ten(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Collected, float]:
     """All ten, as `rigwright hardware --record` reads them, and how long it took."""
     began = time.monotonic()
-    found = read(tmp_path_factory.mktemp("ten"), *MACHINES, recording=True)
+    found = read(tmp_path_factory.mktemp("ten"), *MACHINES)
     return found, time.monotonic() - began
 
 
@@ -125,10 +125,10 @@ def test_rigs_are_read_at_once(lab: Lab, ten: tuple[Collected, float]) -> None:
 
 
 def test_driver_that_hangs_is_a_finding(lab: Lab, tmp_path: Path) -> None:
-    """A process that cannot be ended holds up nobody: 15 s for the tool, 3 s to be sure."""
+    """A process that cannot be ended holds up nobody: 30 s for the tool, 3 s to be sure."""
     began = time.monotonic()
     found = read(tmp_path, "hangs", "ada")
-    assert 15 < time.monotonic() - began < 25
+    assert 30 < time.monotonic() - began < 45
     assert "driver_hangs" in {problem.code for problem in read_files(found.files["hangs"]).problems}
     assert found.files["ada"]["system.txt"]
 
@@ -141,7 +141,7 @@ def test_rig_that_does_not_answer_is_named(lab: Lab, tmp_path: Path) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RIGWRIGHT_LAB", NAME)
-        found = collect(str(path), recording=False, under_load=False)
+        found = collect(str(path), under_load=False)
     assert set(found.files) == {"h100"}
     assert set(found.missing) == {"dead"} and "port 9" in found.missing["dead"]
 
@@ -151,5 +151,5 @@ def test_recording_of_a_rig_can_be_rehearsed(lab: Lab, ten: tuple[Collected, flo
     files = redact(ten[0].files["mig"])
     write(tmp_path / "mybox", files, name="mig")
     lab.up([RigWish("again", hardware=str(tmp_path / "mybox"))])
-    again = read(tmp_path, "again", recording=True).files["again"]
+    again = read(tmp_path, "again").files["again"]
     assert picture(read_files(files)) == picture(read_files(again))

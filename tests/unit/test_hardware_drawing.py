@@ -109,7 +109,7 @@ def test_drawing_of_a_rig_without_gpus_says_so(hardware, words):
     assert words in texts(draw("rig", hardware, group(hardware)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.text(), st.text())
 def test_drawing_and_table_survive_any_name(name, other):
     """Names come from machines: whatever they hold, the picture is well-formed XML and a terminal obeys nothing."""
@@ -130,7 +130,7 @@ def test_drawing_holds_no_script_whatever_a_name_says():
     assert {node.tag for node in ElementTree.fromstring(svg).iter()} & {f"{SVG}script", f"{SVG}image"} == set()
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(0, 20), st.data())
 def test_drawing_survives_any_matrix(count, data):
     """Any classes between any number of GPUs on any nodes: each GPU is drawn once."""

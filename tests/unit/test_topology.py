@@ -195,3 +195,17 @@ def test_order_of_rows_is_no_matter():
     expected = group(read_files({"topo.txt": sixteen()}))
     for shuffled in list(permutations(rows[:4]))[:6]:
         assert group(read_files({"topo.txt": "\n".join([header, *shuffled, *rows[4:]])})) == expected
+
+
+def test_amd_weight_decides_between_xgmi_links():
+    """On an MI250 all links are XGMI, but the two dies of one package are one hop apart, weight 15, others 30."""
+    names = [f"GPU{index}" for index in range(4)]
+    near = {(0, 2), (2, 0), (1, 3), (3, 1)}
+    weight = [[0 if a == b else 15 if (a, b) in near else 30 for b in range(4)] for a in range(4)]
+    link = [["0" if a == b else "XGMI" for b in range(4)] for a in range(4)]
+    text = ["==== ROCm System Management Interface ===="]
+    for title, cells in (("Weight", weight), ("Link Type", link)):
+        text += [f"==== {title} between two GPUs ====", " ".join(names)]
+        text += [" ".join([name, *map(str, row)]) for name, row in zip(names, cells, strict=True)]
+    text.append("==== End of ROCm SMI Log ====")
+    assert group(read_files({"rocm-smi-showtopo.txt": "\n".join(text)})).pairs == ((0, 2), (1, 3))

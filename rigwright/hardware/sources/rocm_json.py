@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from rigwright.hardware.reading import Pair, Reading
@@ -14,7 +15,7 @@ _MAX_CHARACTERS = 8_000_000
 _MAX_DEPTH = 64
 _CARD = re.compile(r"card([0-9]{1,3})")
 _OBJECT = re.compile(r'"(card[0-9]{1,3}|system)"\s{0,99}:\s{0,99}(?=\{)')
-_LINK = re.compile(r"\(Topology\) Link type between DRM devices ([0-9]{1,3}) and ([0-9]{1,3})")
+_LINK = re.compile(r"\(Topology\) (Link type|Weight) between DRM devices ([0-9]{1,3}) and ([0-9]{1,3})")
 
 
 def read(text: str) -> Reading:
@@ -30,6 +31,7 @@ def read(text: str) -> Reading:
     return Reading(
         gpus=tuple(gpus[index] for index in sorted(gpus)),
         kinds=_kinds(facts, gpus),
+        weights=_weights(facts, gpus),
         vendor="AMD" if gpus else None,
         driver_version=version[:40] if isinstance(version, str) and version[:1].isdigit() else None,
         is_driver_list=True,
@@ -90,11 +92,18 @@ def _text(cell: Any) -> str:
 
 def _kinds(facts: dict[str, Any], gpus: dict[int, Gpu]) -> dict[Pair, str]:
     """Links between cards that are listed: the system object also names those that are not."""
-    kinds: dict[Pair, str] = {}
+    return {pair: value for pair, value in _between(facts, gpus, "link type") if value in rocm_text.KINDS}
+
+
+def _weights(facts: dict[str, Any], gpus: dict[int, Gpu]) -> dict[Pair, int]:
+    found = ((pair, cells.whole(value)) for pair, value in _between(facts, gpus, "weight"))
+    return {pair: weight for pair, weight in found if weight is not None}
+
+
+def _between(facts: dict[str, Any], gpus: dict[int, Gpu], what: str) -> Iterator[tuple[Pair, str]]:
     for key, value in facts.items():
         found = _LINK.fullmatch(key)
-        if found and value in rocm_text.KINDS:
-            first, second = sorted((int(found[1]), int(found[2])))
+        if found and found[1].lower() == what and isinstance(value, str):
+            first, second = sorted((int(found[2]), int(found[3])))
             if first != second and first in gpus and second in gpus:
-                kinds[first, second] = value
-    return kinds
+                yield (first, second), value

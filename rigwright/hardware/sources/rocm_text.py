@@ -83,6 +83,7 @@ def read(text: str) -> Reading:
     return Reading(
         gpus=tuple(gpus),
         kinds=_kinds(columns, rows),
+        weights=_weights(rows, columns),
         vendor="AMD" if gpus else None,
         is_driver_list=True,
         is_whole=bool(gpus) and (is_square if rows else has_end or not has_banner),
@@ -151,6 +152,18 @@ def _kinds(columns: list[int], rows: Mapping[int, list[list[str]]]) -> dict[Pair
                 if word in KINDS and column != index:
                     said.setdefault((min(index, column), max(index, column)), set()).add(word)
     return {pair: next(iter(words)) for pair, words in said.items() if len(words) == 1 and set(pair) <= set(rows)}
+
+
+def _weights(rows: Mapping[int, list[list[str]]], columns: list[int]) -> dict[Pair, int]:
+    """The numbers between two GPUs: their weight, or their hops where no weight was printed, which are fewer."""
+    found: dict[Pair, int] = {}
+    for index, matrices in rows.items():
+        for words in matrices:
+            for column, word in zip(columns, words, strict=False):
+                if word.isdecimal() and column != index and column in rows:
+                    pair = (min(index, column), max(index, column))
+                    found[pair] = max(int(word), found.get(pair, 0))
+    return found
 
 
 def _table(lines: list[str]) -> dict[int, Gpu]:
