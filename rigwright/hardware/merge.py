@@ -1,8 +1,7 @@
 """Several sources into one machine.
 
-Precedence, for each field of a GPU: `nvidia-smi -q -x`, `-q`, the CSV query, `-L`, the plain table, `topo -m` and
-rocm-smi's JSON, `nvlink -s` and rocm-smi's texts, sysfs, lspci, the kernel's log, the catalogue. What stands
-first is used, what a later source says differently becomes a Problem. Two exceptions: the current PCIe link is the one
+Each field of a GPU comes from the first source that knows it, in the order of `Precedence`, and at last from the
+catalogue. What a later source says differently becomes a Problem. Two exceptions: the current PCIe link is the one
 under load where that was recorded, and a GPU that any source calls lost is lost.
 
 GPUs of two sources are one GPU when they share the UUID, else the PCI address, else the index.
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rigwright.hardware.reading import Pair, Reading
-from rigwright.hardware.records import Record, Source, first
+from rigwright.hardware.records import Precedence, Record, Source, first
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, Problem, Vendor
 
 # A machine is that of its strongest vendor: the graphics part of a CPU beside a card is no GPU to serve from.
@@ -64,7 +63,8 @@ class _Merger:
         self.records: list[Record] = []
         # Identifiers that a recording masked are the same for all GPUs: they tell none from another.
         self.masked = {uuid for source in ranked for uuid, count in _uuids(source.reading) if count > 1}
-        self.positions: dict[int, list[Record]] = {}
+        # Per source (by identity): which record the GPU at a place of its list became.
+        self.places: dict[int, dict[int, Record]] = {}
         self.driver_records: list[Record] = []
         for source in sorted(self.drivers, key=_completeness):
             self._add(source)
@@ -81,16 +81,16 @@ class _Merger:
         whole = [len(each.gpus) for each in asked if each.is_whole and each.gpus]
         if asked:
             return max(whole) if whole else None
-        looked = any(source.precedence in range(50, 80) for source in self.ranked)
+        looked = any(source.precedence in (Precedence.SYSFS, Precedence.LSPCI) for source in self.ranked)
         return len(self.records) if self.records or looked else None
 
     def gpus(self) -> tuple[Gpu, ...]:
         found = []
-        for place, record in enumerate(self.records):
+        for record in self.records:
             gpu = record.gpu()
             self.disagreements += record.disagreements(self.masked)
-            if not self.driver_records and gpu.index is None:
-                gpu = replace(gpu, index=place)  # CUDA_DEVICE_ORDER=PCI_BUS_ID numbers them so
+            if not self.driver_records:
+                gpu = replace(gpu, index=self._index(record))
             elif gpu.state is None and record in self.driver_records:
                 gpu = replace(gpu, state="ok")
             found.append(gpu)
@@ -114,14 +114,15 @@ class _Merger:
         """A pair of indexes; a source that knows no indexes tells positions in its own list."""
         if source.reading.is_driver_list:
             return pair
-        mine = self.positions.get(id(source), [])
-        if max(pair) >= len(mine):
-            return None
-        places = [record.known("index") for record in (mine[pair[0]], mine[pair[1]])]
-        if not self.driver_records:
-            places = [self.records.index(mine[position]) for position in pair]
-        a, b = places
-        return (min(a, b), max(a, b)) if isinstance(a, int) and isinstance(b, int) else None
+        records = [self.places[id(source)].get(place) for place in pair]
+        a, b = (self._index(record) for record in records)
+        return (min(a, b), max(a, b)) if a is not None and b is not None else None
+
+    def _index(self, record: Record | None) -> int | None:
+        """The index of a GPU; without a driver it is its place in PCI order, as CUDA_DEVICE_ORDER=PCI_BUS_ID counts."""
+        if record is None or self.driver_records:
+            return record.known("index") if record else None
+        return self.records.index(record)
 
     def _add(self, source: Source) -> None:
         """Put each GPU of a source to the record of the same GPU, or beside the others where it is none of them.
@@ -129,26 +130,29 @@ class _Merger:
         One that could be any of them (an address beside a list of indexes) is left out: nothing is counted twice.
         """
         before = list(self.records)
-        listed = [gpu for gpu in source.reading.gpus if gpu.vendor in (None, self.vendor)]
-        mine: list[Record] = []
-        for place, gpu in enumerate(listed):
-            answers = [record.is_same(gpu, self.masked) for record in before]
-            known = [
-                record for record, is_same in zip(before, answers, strict=True) if is_same and record in self.records
-            ]
-            if not known and gpu.index is not None:  # outputs of two times: the first is used, and the rest is told
-                known = [record for record in before if record.known("index") == gpu.index and record in self.records]
-            if not known and not source.reading.is_driver_list and len(listed) == len(before):
-                # lspci beside a list without addresses: as many of both, both in PCI order
-                at = sorted(before, key=_place)[place]
-                known = [at] if at.is_same(gpu, self.masked) is None else []
-            if known:
-                mine.append(self._joined(known))
-                mine[-1].said.append((gpu, source))
-            elif None not in answers:
-                mine.append(Record(gpu, source))
-                self.records.append(mine[-1])
-        self.positions[id(source)] = mine
+        here = self.places.setdefault(id(source), {})
+        listed = [(place, gpu) for place, gpu in enumerate(source.reading.gpus) if gpu.vendor in (None, self.vendor)]
+        # lspci beside a list without addresses: as many of both, both in PCI order
+        is_aligned = not source.reading.is_driver_list and len(listed) == len(before)
+        in_order = sorted(before, key=_place) if is_aligned else []
+        for number, (place, gpu) in enumerate(listed):
+            known = self._known(gpu, before)
+            if not known and in_order and in_order[number].is_same(gpu, self.masked) is None:
+                known = [in_order[number]]
+            if not known and any(record.is_same(gpu, self.masked) is None for record in before):
+                continue
+            here[place] = self._joined(known) if known else self._new()
+            here[place].said.append((gpu, source))
+
+    def _known(self, gpu: Gpu, before: list[Record]) -> list[Record]:
+        """The records of this GPU. Outputs of two times may give an index to two GPUs: then the first has it."""
+        there = [record for record in before if record in self.records]
+        same = [record for record in there if record.is_same(gpu, self.masked)]
+        return same or [record for record in there if gpu.index is not None and record.known("index") == gpu.index]
+
+    def _new(self) -> Record:
+        self.records.append(Record())
+        return self.records[-1]
 
     def _joined(self, known: list[Record]) -> Record:
         """Records of one GPU: one source knew its address, another its index, and this one knows both."""
@@ -156,9 +160,8 @@ class _Merger:
         for other in others:
             first.said += other.said
             self.records.remove(other)
-            self.positions = {
-                key: [first if record is other else record for record in mine] for key, mine in self.positions.items()
-            }
+            for places in self.places.values():
+                places.update({place: first for place, record in places.items() if record is other})
         return first
 
 

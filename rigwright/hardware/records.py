@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 from typing import Any, TypeVar
 
 from rigwright.hardware.models import architecture, find
@@ -12,8 +13,26 @@ from rigwright.hardware.values import Gpu, GpuState, PcieLink, Problem
 
 T = TypeVar("T")
 
-# `-q -x`, `-q`, the query and the table print the memory of every GPU: where they have none, there is something wrong.
-PRINT_MEMORY = (10, 20, 30, 45)
+
+class Precedence(IntEnum):
+    """Whose word counts for a field of a GPU, and for the machine: less is more."""
+
+    ERRORS = 0  # what nvidia-smi prints in place of rows
+    XML = 1  # nvidia-smi -q -x
+    LONG_TEXT = 2  # nvidia-smi -q
+    CSV = 3  # nvidia-smi --query-gpu
+    LIST = 4  # nvidia-smi -L
+    TABLE = 5  # nvidia-smi
+    MATRIX = 6  # nvidia-smi topo -m and -p2p, rocm-smi --json, system_profiler
+    NVLINK = 7  # nvidia-smi nvlink -s, rocm-smi as text
+    SYSFS = 8
+    LSPCI = 9
+    KERNEL = 10  # its log, the version of its module
+    MACHINE = 11  # CPUs, NUMA nodes, memory, system
+
+
+# These print the memory of every GPU: where one has none, there is something wrong.
+PRINT_MEMORY = (Precedence.XML, Precedence.LONG_TEXT, Precedence.CSV, Precedence.TABLE)
 _WORST: tuple[GpuState, ...] = ("lost", "error", "ok")
 _PARTS = ("pcie", "slot", "power")
 # Not the name: each tool has its own way to write it.
@@ -26,7 +45,7 @@ class Source:
 
     name: str
     reading: Reading
-    precedence: int
+    precedence: Precedence
     under_load: bool = False
 
 
@@ -38,8 +57,8 @@ def first(values: Iterable[T | None]) -> T | None:
 class Record:
     """What each source says of one GPU."""
 
-    def __init__(self, gpu: Gpu, source: Source) -> None:
-        self.said: list[tuple[Gpu, Source]] = [(gpu, source)]
+    def __init__(self) -> None:
+        self.said: list[tuple[Gpu, Source]] = []
 
     def known(self, field: str) -> Any:
         """The first value of a field, None where nobody knows it."""
@@ -88,7 +107,7 @@ class Record:
     def _link(self, at_rest: PcieLink) -> PcieLink:
         """The link with its current state under load; without one, the fastest that was seen of one tool."""
         telling = [(gpu.pcie, source) for gpu, source in self.said if gpu.pcie.gen_current]
-        best = min((source.precedence for _, source in telling), default=0)
+        best = min((source.precedence for _, source in telling), default=None)
         loaded = [pcie for pcie, source in telling if source.under_load]
         seen = loaded or [pcie for pcie, source in telling if source.precedence == best]
         return replace(

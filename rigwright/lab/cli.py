@@ -31,7 +31,7 @@ def lab() -> None:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--rigs", type=click.IntRange(1, 64), help="Boot rig1 to rigN.")
 @click.option("--os", "os_name", metavar="RELEASE", help="trixie (default) or bookworm.")
-@click.option("--hardware", metavar="NAME|DIR", help="Answer nvidia-smi, lspci and others as this recorded machine did.")
+@click.option("--hardware", metavar="NAME|DIR", help="Answer nvidia-smi and others as this recorded machine did.")
 @click.option("--from", "snapshot", metavar="SNAPSHOT", help="Start from a disk kept by `lab snapshot`.")
 @click.option("--ssh-user", metavar="USER", help="Who logs in (default root); any other user gets sudo.")
 @click.option("--no-sudo", is_flag=True, help="Give that user no sudo.")

@@ -119,10 +119,13 @@ def test_graphics_of_the_cpu_are_no_gpu_beside_a_card():
     """An AMD processor's own graphics beside a 3090 is not counted."""
     root = "/sys/devices/pci0000:00"
     blocks = [
-        on_bus("0000:01:00.0", f"{root}/0000:00:01.0/0000:01:00.0"),
-        on_bus("0000:10:00.0", f"{root}/0000:00:08.1/0000:10:00.0", "0x164e", "0x1002"),
+        on_bus("0000:00:02.0", f"{root}/0000:00:02.0", "0x164e", "0x1002"),
+        on_bus("0000:04:00.0", f"{root}/0000:00:01.0/0000:02:00.0/0000:03:01.0/0000:04:00.0"),
+        on_bus("0000:05:00.0", f"{root}/0000:00:01.0/0000:02:00.0/0000:03:02.0/0000:05:00.0"),
     ]
-    assert [gpu.vendor for gpu in read_files({"sysfs.txt": "\n".join(blocks)}).gpus] == ["NVIDIA"]
+    found = read_files({"sysfs.txt": "\n".join(blocks)})
+    assert [gpu.vendor for gpu in found.gpus] == ["NVIDIA", "NVIDIA"]
+    assert [(link.first, link.second, link.kind) for link in found.links] == [(0, 1, "PIX")]
 
 
 def test_gpu_that_the_driver_does_not_list_is_named():

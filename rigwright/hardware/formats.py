@@ -1,0 +1,113 @@
+"""The formats that are read: how each is recognised, who parses it, and whose word counts. A new format is a row here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rigwright.hardware.reading import Parser
+from rigwright.hardware.records import Precedence
+from rigwright.hardware.sources import (
+    apple,
+    driver_version,
+    kernel_log,
+    lscpu,
+    lspci,
+    numactl,
+    nvidia_csv,
+    nvidia_list,
+    nvidia_nvlink,
+    nvidia_p2p,
+    nvidia_query,
+    nvidia_table,
+    nvidia_topo,
+    nvidia_xml,
+    rocm_json,
+    rocm_text,
+    sysfs,
+    system,
+    transfer,
+)
+from rigwright.hardware.sources.cells import lines
+
+# Where the first lines do not show what a file is, no later ones will; no line that tells is longer.
+_SNIFFED_LINES, _SNIFFED_CHARACTERS = 400, 600
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of output: how it is told from the others, who reads it, and how much its word counts (less is more)."""
+
+    parser: Parser
+    precedence: Precedence
+    content: re.Pattern[str]
+    name: re.Pattern[str]
+
+
+def _format(parser: Parser, precedence: Precedence, content: str, name: str) -> Format:
+    return Format(parser, precedence, re.compile(content), re.compile(name, re.IGNORECASE))
+
+
+_FIELD = r"(?:pcie\.link\.[a-z.]+|memory\.total|(?:pci|gpu)[._]bus_id|(?:gpu_)?uuid|compute_cap|power\.[a-z_.]*limit)"
+# The order is that of recognition. `content` is looked for at the start of each line, past blanks.
+FORMATS: tuple[Format, ...] = (
+    _format(nvidia_xml.read, Precedence.XML, r"<nvidia_smi_log|<gpu id=", r"smi.*\.xml$"),
+    _format(nvidia_query.read, Precedence.LONG_TEXT, r"=+NVSMI LOG=+|Attached GPUs\s+:", r"smi-q.*\.txt$"),
+    _format(transfer.read, Precedence.MACHINE, r"index, host_to_device_gbytes_per_second", r"transfer.*\.csv$"),
+    _format(nvidia_csv.read, Precedence.CSV, rf"(?:.*, ?)?{_FIELD}(?: \[[^\]]*\])?(?:,|$)", r"query.*\.csv$|values"),
+    _format(nvidia_p2p.read, Precedence.MATRIX, r"GPU[0-9]+\s.*\b(?:OK|CNS|GNS|TNS|NS|DR)\b", r"p2p"),
+    _format(
+        rocm_text.read, Precedence.NVLINK, r"=+ ROCm System Management Interface|GPU\[[0-9]+\]\s*:", r"rocm.*\.txt$"
+    ),
+    _format(rocm_json.read, Precedence.MATRIX, r'(?:\{\s*)?"card[0-9]+"\s*:', r"rocm.*\.json$"),
+    _format(nvidia_topo.read, Precedence.MATRIX, r"GPU[0-9]+\s.*\bX\b", r"topo"),
+    _format(
+        nvidia_nvlink.read,
+        Precedence.NVLINK,
+        r"Link [0-9]+: |.*all links are inActive|.*support Nvlink|Nvlink quer",
+        r"nvlink",
+    ),
+    _format(
+        nvidia_table.read,
+        Precedence.TABLE,
+        r"\|[^|]*\bMiB\s*/|\|\s*NVIDIA-SMI|\|\s*GPU\s+Name",
+        r"^smi\.txt$|nvidia-smi",
+    ),
+    _format(nvidia_list.read, Precedence.LIST, r"GPU [0-9]+: .*\(UUID: ", r"list"),
+    _format(
+        kernel_log.read,
+        Precedence.KERNEL,
+        r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: )",
+        r"dmesg|kern|journal",
+    ),
+    _format(driver_version.read, Precedence.KERNEL, r"NVRM version:", r"proc-driver"),
+    _format(sysfs.read, Precedence.SYSFS, r"device=[0-9a-f]{4}:[0-9a-f]{2}:", r"sysfs"),
+    _format(numactl.read, Precedence.MACHINE, r"available: [0-9]+ nodes|node [0-9]+ cpus:", r"numactl"),
+    _format(lscpu.read, Precedence.MACHINE, r"NUMA node[0-9]* ?CPU\(s\)|CPU\(s\):|Core\(s\) per socket", r"lscpu"),
+    _format(
+        lspci.read,
+        Precedence.LSPCI,
+        r"(?:.*\s)?(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?:\s|$)|LnkCap:",
+        r"lspci",
+    ),
+    _format(
+        apple.read,
+        Precedence.MATRIX,
+        r"Chipset Model: |Hardware Overview:|\"SP(?:Displays|Hardware)DataType",
+        r"SP.*DataType",
+    ),
+    _format(
+        system.read,
+        Precedence.MACHINE,
+        r"(?:ID|KERNEL|ARCHITECTURE)=|MemTotal:|ProductName:",
+        r"system|release|meminfo|sw_vers",
+    ),
+)
+
+
+def recognise(name: str, text: str) -> Format | None:
+    """The format of a file: by its content, and by its name where that does not tell."""
+    starts = [line.strip()[:_SNIFFED_CHARACTERS] for line in lines(text)[:_SNIFFED_LINES]]
+    by_content = (form for form in FORMATS if any(form.content.match(start) for start in starts))
+    by_name = (form for form in FORMATS if form.name.search(name))
+    return next(by_content, None) or next(by_name, None)
