@@ -20,8 +20,7 @@ from rigwright.hardware.values import Hardware
 
 # No output that we read is larger; a file that is, is not one of ours.
 LARGEST_BYTES = 4 << 20
-
-
+_LOAD = re.compile(r"(?:^|[-_.])load", re.IGNORECASE)
 # These files describe a capture; none is the output of a command that we read.
 _NOT_READ = re.compile(r"^(?:meta|commands)\.json$|^commands?\.txt$|^(?:rc|load)\.txt$|\.md$", re.IGNORECASE)
 # Any of them may hold an error of nvidia-smi, in place of its rows or between them.
@@ -69,4 +68,4 @@ def _sources(name: str, text: str) -> Iterator[Source]:
     if (form is None or form.parser in _NVIDIA_SMI) and (said.problems or said.gpus):
         yield Source(name, said, Precedence.ERRORS)
     if form is not None:
-        yield Source(name, form.parser(text), form.precedence, under_load="load" in name.lower())
+        yield Source(name, form.parser(text), form.precedence, under_load=bool(_LOAD.search(name)))

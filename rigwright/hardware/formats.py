@@ -1,4 +1,4 @@
-"""The formats that are read: how each is recognised, who parses it, and whose word counts. A new format is a row here."""
+"""The formats that are read: how each is recognised, who parses it, whose word counts. A new one is a row here."""
 
 from __future__ import annotations
 
