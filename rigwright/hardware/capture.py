@@ -12,10 +12,9 @@ from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.findings import findings
-from rigwright.hardware.formats import FORMATS, recognise
+from rigwright.hardware.formats import recognise
 from rigwright.hardware.merge import merge
 from rigwright.hardware.records import Precedence, Source
-from rigwright.hardware.sources import nvidia_said
 from rigwright.hardware.values import Hardware
 
 # No output that we read is larger; a file that is, is not one of ours.
@@ -23,8 +22,6 @@ LARGEST_BYTES = 4 << 20
 _LOAD = re.compile(r"(?:^|[-_.])load", re.IGNORECASE)
 # These files describe a capture; none is the output of a command that we read.
 _NOT_READ = re.compile(r"^(?:meta|commands)\.json$|^commands?\.txt$|^(?:rc|load)\.txt$|\.md$", re.IGNORECASE)
-# Any of them may hold an error of nvidia-smi, in place of its rows or between them.
-_NVIDIA_SMI = {form.parser for form in FORMATS if form.parser.__module__.rpartition(".")[2].startswith("nvidia_")}
 
 
 def read_files(files: Mapping[str, str]) -> Hardware:
@@ -64,8 +61,11 @@ def _sources(name: str, text: str) -> Iterator[Source]:
     if not text.strip() or len(text) > LARGEST_BYTES or _NOT_READ.search(name):
         return
     form = recognise(name, text)
-    said = nvidia_said.read(text)
-    if (form is None or form.parser in _NVIDIA_SMI) and (said.problems or said.gpus):
-        yield Source(name, said, Precedence.ERRORS)
+    if form is None or form.source.startswith("nvidia_"):
+        from rigwright.hardware.sources import nvidia_said  # many patterns, needed for a machine with GPUs alone
+
+        said = nvidia_said.read(text)
+        if said.problems or said.gpus:
+            yield Source(name, said, Precedence.ERRORS)
     if form is not None:
-        yield Source(name, form.parser(text), form.precedence, under_load=bool(_LOAD.search(name)))
+        yield Source(name, form.read(text), form.precedence, under_load=bool(_LOAD.search(name)))

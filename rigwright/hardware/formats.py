@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import dataclass
 
 from rigwright.hardware.reading import Parser
 from rigwright.hardware.records import Precedence
-from rigwright.hardware.sources import (
-    apple,
-    driver_version,
-    kernel_log,
-    lscpu,
-    lspci,
-    numactl,
-    nvidia_csv,
-    nvidia_list,
-    nvidia_nvlink,
-    nvidia_p2p,
-    nvidia_query,
-    nvidia_table,
-    nvidia_topo,
-    nvidia_xml,
-    rocm_json,
-    rocm_text,
-    sysfs,
-    system,
-    transfer,
-)
 from rigwright.hardware.sources.cells import lines
 
 # Where the first lines do not show what a file is, no later ones will; no line that tells is longer.
@@ -36,68 +16,72 @@ _SNIFFED_LINES, _SNIFFED_CHARACTERS = 400, 600
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of output: how it is told from the others, who reads it, and how much its word counts (less is more)."""
+    """One kind of output: the module of `sources` that reads it, its precedence, and how it is told from the others."""
 
-    parser: Parser
+    source: str
     precedence: Precedence
     content: re.Pattern[str]
     name: re.Pattern[str]
 
+    @property
+    def read(self) -> Parser:
+        """The parser, imported when it is first needed: a deploy on a rig without GPUs needs few."""
+        parser: Parser = importlib.import_module(f"{__package__}.sources.{self.source}").read
+        return parser
 
-def _format(parser: Parser, precedence: Precedence, content: str, name: str) -> Format:
-    return Format(parser, precedence, re.compile(content), re.compile(name, re.IGNORECASE))
+
+def _format(source: str, precedence: Precedence, content: str, name: str) -> Format:
+    return Format(source, precedence, re.compile(content), re.compile(name, re.IGNORECASE))
 
 
 _FIELD = r"(?:pcie\.link\.[a-z.]+|memory\.total|(?:pci|gpu)[._]bus_id|(?:gpu_)?uuid|compute_cap|power\.[a-z_.]*limit)"
 # The order is that of recognition. `content` is looked for at the start of each line, past blanks.
 FORMATS: tuple[Format, ...] = (
-    _format(nvidia_xml.read, Precedence.XML, r"<nvidia_smi_log|<gpu id=", r"smi.*\.xml$"),
-    _format(nvidia_query.read, Precedence.LONG_TEXT, r"=+NVSMI LOG=+|Attached GPUs\s+:", r"smi-q.*\.txt$"),
-    _format(transfer.read, Precedence.MACHINE, r"index, host_to_device_gbytes_per_second", r"transfer.*\.csv$"),
-    _format(nvidia_csv.read, Precedence.CSV, rf"(?:.*, ?)?{_FIELD}(?: \[[^\]]*\])?(?:,|$)", r"query.*\.csv$|values"),
-    _format(nvidia_p2p.read, Precedence.MATRIX, r"GPU[0-9]+\s.*\b(?:OK|CNS|GNS|TNS|NS|DR)\b", r"p2p"),
+    _format("nvidia_xml", Precedence.XML, r"<nvidia_smi_log|<gpu id=", r"smi.*\.xml$"),
+    _format("nvidia_query", Precedence.LONG_TEXT, r"=+NVSMI LOG=+|Attached GPUs\s+:", r"smi-q.*\.txt$"),
+    _format("transfer", Precedence.MACHINE, r"index, host_to_device_gbytes_per_second", r"transfer.*\.csv$"),
+    _format("nvidia_csv", Precedence.CSV, rf"(?:.*, ?)?{_FIELD}(?: \[[^\]]*\])?(?:,|$)", r"query.*\.csv$|values"),
+    _format("nvidia_p2p", Precedence.MATRIX, r"GPU[0-9]+\s.*\b(?:OK|CNS|GNS|TNS|NS|DR)\b", r"p2p"),
+    _format("rocm_text", Precedence.NVLINK, r"=+ ROCm System Management Interface|GPU\[[0-9]+\]\s*:", r"rocm.*\.txt$"),
+    _format("rocm_json", Precedence.MATRIX, r'(?:\{\s*)?"card[0-9]+"\s*:', r"rocm.*\.json$"),
+    _format("nvidia_topo", Precedence.MATRIX, r"GPU[0-9]+\s.*\bX\b", r"topo"),
     _format(
-        rocm_text.read, Precedence.NVLINK, r"=+ ROCm System Management Interface|GPU\[[0-9]+\]\s*:", r"rocm.*\.txt$"
-    ),
-    _format(rocm_json.read, Precedence.MATRIX, r'(?:\{\s*)?"card[0-9]+"\s*:', r"rocm.*\.json$"),
-    _format(nvidia_topo.read, Precedence.MATRIX, r"GPU[0-9]+\s.*\bX\b", r"topo"),
-    _format(
-        nvidia_nvlink.read,
+        "nvidia_nvlink",
         Precedence.NVLINK,
         r"Link [0-9]+: |.*all links are inActive|.*support Nvlink|Nvlink quer",
         r"nvlink",
     ),
     _format(
-        nvidia_table.read,
+        "nvidia_table",
         Precedence.TABLE,
         r"\|[^|]*\bMiB\s*/|\|\s*NVIDIA-SMI|\|\s*GPU\s+Name",
         r"^smi\.txt$|nvidia-smi",
     ),
-    _format(nvidia_list.read, Precedence.LIST, r"GPU [0-9]+: .*\(UUID: ", r"list"),
+    _format("nvidia_list", Precedence.LIST, r"GPU [0-9]+: .*\(UUID: ", r"list"),
     _format(
-        kernel_log.read,
+        "kernel_log",
         Precedence.KERNEL,
         r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: )",
         r"dmesg|kern|journal",
     ),
-    _format(driver_version.read, Precedence.KERNEL, r"NVRM version:", r"proc-driver"),
-    _format(sysfs.read, Precedence.SYSFS, r"device=[0-9a-f]{4}:[0-9a-f]{2}:", r"sysfs"),
-    _format(numactl.read, Precedence.MACHINE, r"available: [0-9]+ nodes|node [0-9]+ cpus:", r"numactl"),
-    _format(lscpu.read, Precedence.MACHINE, r"NUMA node[0-9]* ?CPU\(s\)|CPU\(s\):|Core\(s\) per socket", r"lscpu"),
+    _format("driver_version", Precedence.KERNEL, r"NVRM version:", r"proc-driver"),
+    _format("sysfs", Precedence.SYSFS, r"device=[0-9a-f]{4}:[0-9a-f]{2}:", r"sysfs"),
+    _format("numactl", Precedence.MACHINE, r"available: [0-9]+ nodes|node [0-9]+ cpus:", r"numactl"),
+    _format("lscpu", Precedence.MACHINE, r"NUMA node[0-9]* ?CPU\(s\)|CPU\(s\):|Core\(s\) per socket", r"lscpu"),
     _format(
-        lspci.read,
+        "lspci",
         Precedence.LSPCI,
         r"(?:.*\s)?(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?:\s|$)|LnkCap:",
         r"lspci",
     ),
     _format(
-        apple.read,
+        "apple",
         Precedence.MATRIX,
         r"Chipset Model: |Hardware Overview:|\"SP(?:Displays|Hardware)DataType",
         r"SP.*DataType",
     ),
     _format(
-        system.read,
+        "system",
         Precedence.MACHINE,
         r"(?:ID|KERNEL|ARCHITECTURE)=|MemTotal:|ProductName:",
         r"system|release|meminfo|sw_vers",
