@@ -1,6 +1,6 @@
 """A machine from the outputs of its commands: file name -> text, as recorded in a folder or collected over SSH.
 
-Which parser reads a file is decided by what is in it; its name decides only where the content does not. A name with
+Which parsers read a file is decided by what is in it; its name decides only where the content does not. A name with
 `load` in it was recorded under load.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
@@ -46,26 +47,38 @@ def read_folder(folder: Path) -> Hardware:
 
 
 def folder_files(folder: Path) -> dict[str, str]:
-    """The texts of a folder by file name; what is no text is read as far as it is one."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.stat().st_size <= LARGEST_BYTES and not _NOT_READ.search(path.name):
-            raw = path.read_bytes()
-            wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")  # PowerShell's `>` writes UTF-16
-            found[path.name] = raw.decode("utf-16" if wide else "utf-8", "replace")
-    return found
+    """The texts of a folder by file name; what is no text is read as far as it is one.
+
+    A CSV may lack its header: a `command.txt` that holds the query is put before it.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.stat().st_size <= LARGEST_BYTES]
+    texts = {path.name: _text(path) for path in paths}
+    asked = next((line for line in texts.get("command.txt", "").splitlines() if "--query-gpu=" in line), None)
+    queries = {name: f"{asked}\n{text}" for name, text in texts.items() if asked and name.endswith(".csv")}
+    return {name: text for name, text in (texts | queries).items() if not _NOT_READ.search(name)}
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    is_wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")  # PowerShell's `>` writes UTF-16
+    return raw.decode("utf-16" if is_wide else "utf-8", "replace")
 
 
 def _sources(name: str, text: str) -> Iterator[Source]:
     """What a file says: by its own format, and by the errors that nvidia-smi prints in place of or between its rows."""
     if not text.strip() or len(text) > LARGEST_BYTES or _NOT_READ.search(name):
         return
-    form = recognise(name, text)
-    if form is None or form.source.startswith("nvidia_"):
+    forms = recognise(name, text)
+    is_whole = True
+    if not forms or any(form.source.startswith("nvidia_") for form in forms):
         from rigwright.hardware.sources import nvidia_said  # many patterns, needed for a machine with GPUs alone
 
         said = nvidia_said.read(text)
+        is_whole = said.is_whole
         if said.problems or said.gpus:
             yield Source(name, said, Precedence.ERRORS)
-    if form is not None:
-        yield Source(name, form.read(text), form.precedence, under_load=bool(_LOAD.search(name)))
+    for form in forms:
+        reading = form.read(text)
+        if not is_whole and form.source.startswith("nvidia_"):
+            reading = replace(reading, is_whole=False)  # an error stands where a GPU should
+        yield Source(name, reading, form.precedence, under_load=bool(_LOAD.search(name)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 from rich.console import Console
@@ -14,13 +17,15 @@ from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import folder_files, read_files
 from rigwright.hardware.drawing import draw
 from rigwright.hardware.live import collect
-from rigwright.hardware.record import redact, write
+from rigwright.hardware.record import redact, require_new, write
 from rigwright.hardware.report import report
 from rigwright.hardware.table import show, summary
 from rigwright.hardware.topology import group
 from rigwright.hardware.values import Hardware
 
 LOCAL = "@local"
+# Below that, a table is letters under each other; some serial consoles say that they have no column at all.
+NARROWEST = 40
 
 
 @click.command()
@@ -55,27 +60,39 @@ def hardware(
     INVENTORY may be @local, this machine. Nothing on a rig is changed, and root is not needed. The exit code is 0 for
     a broken machine too: what is broken is among the findings.
     """
-    if (inventory is None) == (capture is None):
+    if (not inventory) == (capture is None):
         raise click.UsageError("name an inventory, @local, or --capture DIR")
     if capture is not None and (folder or under_load or limit):
         raise click.UsageError("--record, --under-load and --limit need real rigs, not --capture")
+    if limit and inventory == LOCAL:
+        raise click.UsageError("--limit chooses rigs of an inventory, @local is one machine")
     missing: Mapping[str, str] = {}
     texts: Mapping[str, Mapping[str, str]]
     if capture is not None:
-        texts = {capture.name: _recorded(capture)}
+        name = capture.name if capture.name not in ("", "..") else capture.resolve().name  # `--capture .`
+        texts = {name: _recorded(capture)}
     else:
+        if folder is not None:
+            require_new(folder)
         found = collect(inventory or LOCAL, limit=limit, under_load=under_load)
         texts, missing = found.files, found.missing
+    is_alone = len(texts) + len(missing) == 1
     if folder is not None:
         texts = {name: redact(files) for name, files in texts.items()}
         for name, files in texts.items():
-            write(folder if len(texts) == 1 else folder / name, files, name=name)
+            write(folder if is_alone else folder / _file_name(name), files, name=name)
     rigs = {name: read_files(files) for name, files in texts.items()}
     if capture is not None and not next(iter(rigs.values())).sources:
         raise _Unreadable(f"{capture}: holds no output that rigwright can read; docs/hardware.md names the files")
-    _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
+    try:
+        _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # `| head` has seen enough; click knows
+            raise
+        raise RigwrightError(f"standard output: cannot be written: {error.strerror}; make room there") from None
     if svg is not None:
-        _draw(rigs, svg)
+        _draw(rigs, svg, is_alone=is_alone)
     for name, why in missing.items():
         click.echo(f"{name}: not read: {why}", err=True)
     sys.exit(1 if missing else 0)
@@ -90,24 +107,36 @@ class _Unreadable(RigwrightError):
 def _recorded(folder: Path) -> Mapping[str, str]:
     if not folder.is_dir():
         raise _Unreadable(f"{folder}: no such folder; name a folder of recorded outputs")
-    return folder_files(folder)
+    try:
+        return folder_files(folder)
+    except OSError as error:
+        says = f"{error.filename or folder}: cannot be read: {error.strerror}"
+        raise _Unreadable(f"{says}; let this user read it") from None
+
+
+def _file_name(rig: str) -> str:
+    """A rig's name as a file's: `@docker/x` is no folder with an x in it, and `..` does not lead out of one."""
+    return quote(rig, safe="@ ") if rig.strip(".") else rig.replace(".", "%2E")
 
 
 def _show(rigs: Mapping[str, Hardware], *, as_json: bool, is_single: bool) -> None:
     if as_json:
         objects = {name: report(found) for name, found in rigs.items()}
-        click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1, ensure_ascii=False))
+        click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8
     console = Console()
+    console.width = max(console.width, NARROWEST)
     for name, found in rigs.items():
         show(console, name, found, group(found))
     if len(rigs) > 1:
         summary(console, rigs)
 
 
-def _draw(rigs: Mapping[str, Hardware], file: Path) -> None:
+def _draw(rigs: Mapping[str, Hardware], file: Path, *, is_alone: bool) -> None:
     for name, found in rigs.items():
-        path = file if len(rigs) == 1 else file.with_name(f"{file.stem}-{name}{file.suffix}")
+        path = file if is_alone else file.with_name(f"{file.stem}-{_file_name(name)}{file.suffix}")
         try:
             path.write_text(draw(name, found, group(found)), "utf-8")
         except OSError as error:

@@ -26,7 +26,6 @@ LINK_FIELDS = (
 )  # fmt: skip
 _MARK = "@rigwright "
 _SOURCE = "source "
-_LOAD_END = "END_OF_LOAD_SCRIPT"
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,11 @@ FILES = (*(source.file for source in SOURCES), EXIT_CODE, *LOAD_FILES)
 TOTAL_SECONDS, LOAD_SECONDS = 90, 300
 
 
+def limit_seconds(*, under_load: bool) -> int:
+    """When nobody waits for an answer any more; collect.sh ends before, where there is `timeout`."""
+    return TOTAL_SECONDS + (LOAD_SECONDS if under_load else 0) + 30
+
+
 def script(*, everything: bool = False, under_load: bool = False) -> str:
     """All questions as one POSIX shell script; `read` understands its answer."""
     asked = [source for source in SOURCES if everything or source.in_state]
@@ -87,10 +91,9 @@ def script(*, everything: bool = False, under_load: bool = False) -> str:
 
 
 def _load() -> str:
-    """A load for the PCIe links: a Python script on the rig's own stdin."""
-    text = role_text("hardware", "load.py")
-    start = [f"load_text() {{ python3 -I - <<'{_LOAD_END}'", text.rstrip("\n"), _LOAD_END, "}"]
-    return "\n".join([*start, f"load {LOAD_SECONDS} {' '.join(LOAD_FILES)}"])
+    """A load for the PCIe links: a Python script on stdin. Not a here-document: bash puts those into a file."""
+    text = shlex.quote(role_text("hardware", "load.py"))
+    return f"load_text() {{ printf %s {text} | python3 -I -; }}\nload {LOAD_SECONDS} {' '.join(LOAD_FILES)}"
 
 
 def files(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:

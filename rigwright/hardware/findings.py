@@ -131,9 +131,10 @@ def _one_of_many(hardware: Hardware) -> Iterator[Problem]:
 
 
 def _models(hardware: Hardware) -> Iterator[Problem]:
-    counts = Counter(
-        gpu.name for gpu in hardware.gpus if gpu.name and gpu.state in ("ok", None) and not gpu.is_name_cut
-    )
+    # A card that only the bus knows is named in other words: those that a driver lists are compared, or all of the bus.
+    named = [gpu for gpu in hardware.gpus if gpu.name and not gpu.is_name_cut]
+    answering = [gpu for gpu in named if gpu.state == "ok"]
+    counts = Counter(gpu.name for gpu in answering or [gpu for gpu in named if gpu.state is None])
     if len(counts) > 1:
         told = ", ".join(f"{count}×{name}" for name, count in counts.items())
         do = "each model serves on its own; across models only layers can be split, at the pace of the slower card"

@@ -89,9 +89,8 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-def recognise(name: str, text: str) -> Format | None:
-    """The format of a file: by its content, and by its name where that does not tell."""
+def recognise(name: str, text: str) -> list[Format]:
+    """The formats in a file: by its content, which may be several outputs pasted together; else the one of its name."""
     starts = [line.strip()[:_SNIFFED_CHARACTERS] for line in lines(text)[:_SNIFFED_LINES]]
-    by_content = (form for form in FORMATS if any(form.content.match(start) for start in starts))
-    by_name = (form for form in FORMATS if form.name.search(name))
-    return next(by_content, None) or next(by_name, None)
+    by_content = [form for form in FORMATS if any(form.content.match(start) for start in starts)]
+    return by_content or [form for form in FORMATS if form.name.search(name)][:1]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -49,7 +49,7 @@ def collect(inventory: str, *, limit: tuple[str, ...] = (), under_load: bool = F
         RigwrightError: the inventory cannot be read, or no rig is left.
     """
     if inventory == LOCAL:
-        found = Collected({"local": _here(collection.script(everything=True, under_load=under_load))})
+        found = Collected({"local": _here(under_load=under_load)})
     else:
         found = _ask(inventory, limit, under_load=under_load)
     for name, files in found.files.items():
@@ -105,7 +105,7 @@ def _process(command: list[str], output: int) -> Iterator[subprocess.Popen[bytes
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT if output != subprocess.PIPE else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
         env=environment,
         start_new_session=True,
     )
@@ -117,11 +117,18 @@ def _process(command: list[str], output: int) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
-def _here(script: str) -> dict[str, str]:
-    """What this machine says."""
-    with _process(["sh", "-c", script], subprocess.PIPE) as process:
-        said, _ = process.communicate()
-    return collection.read(said.decode("utf-8", "replace").split("\n"))
+def _here(*, under_load: bool) -> dict[str, str]:
+    """What this machine says. Into a file: what hangs cannot keep us, and what was said before it counts."""
+    script = collection.script(everything=True, under_load=under_load)
+    with tempfile.TemporaryFile() as output:
+        # Without `timeout` on this machine, collect.sh itself has no end.
+        with (
+            _process(["sh", "-c", f"exec 2>/dev/null\n{script}"], output.fileno()) as process,
+            suppress(subprocess.TimeoutExpired),
+        ):
+            process.wait(timeout=collection.limit_seconds(under_load=under_load))
+        output.seek(0)
+        return collection.read(output.read().decode("utf-8", "replace").split("\n"))
 
 
 def _by_rig(said: str) -> dict[str, list[str]]:

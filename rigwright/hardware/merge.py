@@ -60,6 +60,8 @@ class _Merger:
         self.vendor = _vendor(ranked)
         self.disagreements: list[Problem] = []
         self.drivers = [source for source in ranked if source.reading.is_driver_list]
+        self.has_bus = any(source.precedence in (Precedence.SYSFS, Precedence.LSPCI) for source in ranked)
+        self.is_listed = any(source.reading.is_whole and source.reading.gpus for source in self.drivers)
         self.records: list[Record] = []
         # Identifiers that a recording masked are the same for all GPUs: they tell none from another.
         self.masked = {uuid for source in ranked for uuid, count in _uuids(source.reading) if count > 1}
@@ -78,11 +80,10 @@ class _Merger:
         """The longest whole list of a driver; None where one was asked and gave none; else what is on the bus."""
         said = [source.reading for source in self.drivers]
         asked = [each for each in said if each.gpus or {problem.code for problem in each.problems} - NOT_ASKED]
-        whole = [len(each.gpus) for each in asked if each.is_whole and each.gpus]
+        whole = [sum(map(self._counts, each.gpus)) for each in asked if each.is_whole and each.gpus]
         if asked:
             return max(whole) if whole else None
-        looked = any(source.precedence in (Precedence.SYSFS, Precedence.LSPCI) for source in self.ranked)
-        return len(self.records) if self.records or looked else None
+        return len(self.records) if self.has_bus else None
 
     def gpus(self) -> tuple[Gpu, ...]:
         found = []
@@ -120,18 +121,22 @@ class _Merger:
 
     def _index(self, record: Record | None) -> int | None:
         """The index of a GPU; without a driver it is its place in PCI order, as CUDA_DEVICE_ORDER=PCI_BUS_ID counts."""
-        if record is None or self.driver_records:
+        if record is None or self.driver_records or not self.has_bus:
             return record.known("index") if record else None
         return self.records.index(record)
+
+    def _counts(self, gpu: Gpu) -> bool:
+        return gpu.vendor in (None, self.vendor)
 
     def _add(self, source: Source) -> None:
         """Put each GPU of a source to the record of the same GPU, or beside the others where it is none of them.
 
-        One that could be any of them (an address beside a list of indexes) is left out: nothing is counted twice.
+        One that could be any of them (an address beside a list of indexes) is left out: nothing is counted twice. A cut
+        list adds none to a whole one, but for what it says is lost.
         """
         before = list(self.records)
         here = self.places.setdefault(id(source), {})
-        listed = [(place, gpu) for place, gpu in enumerate(source.reading.gpus) if gpu.vendor in (None, self.vendor)]
+        listed = [(place, gpu) for place, gpu in enumerate(source.reading.gpus) if self._counts(gpu)]
         # lspci beside a list without addresses: as many of both, both in PCI order
         is_aligned = not source.reading.is_driver_list and len(listed) == len(before)
         in_order = sorted(before, key=_place) if is_aligned else []
@@ -139,7 +144,8 @@ class _Merger:
             known = self._known(gpu, before)
             if not known and in_order and in_order[number].is_same(gpu, self.masked) is None:
                 known = [in_order[number]]
-            if not known and any(record.is_same(gpu, self.masked) is None for record in before):
+            is_doubtful = self.is_listed and not source.reading.is_whole and gpu.state not in ("lost", "error")
+            if not known and (is_doubtful or any(record.is_same(gpu, self.masked) is None for record in before)):
                 continue
             here[place] = self._joined(known) if known else self._new()
             here[place].said.append((gpu, source))

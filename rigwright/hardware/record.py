@@ -1,8 +1,8 @@
 """Recordings: the outputs of a machine as files, without what tells whose machine it is.
 
-Left out: serial and part numbers, MAC and IP addresses, host and user names, process lists. Kept: UUIDs of NVIDIA GPUs
-and PCI addresses, which plans name GPUs by and which open nothing. AMD's unique id is its serial number: it is
-replaced by another of the same form, so that the GPUs of a recording still differ.
+Left out: serial and part numbers, MAC and IP addresses, host and user names, process lists and names, kernel command
+lines. Kept: UUIDs of NVIDIA GPUs and PCI addresses, which plans name GPUs by and which open nothing. AMD's unique id is
+its serial number: it is replaced by another of the same form, so that the GPUs of a recording still differ.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ META, COMMANDS = "meta.json", "commands.json"
 
 # Source: as recorded, nvidia-smi -q and -q -x of drivers 470 to 595, rocm-smi 5 and 6, system_profiler, `lspci -vv`.
 _KEYS = (
-    "(?:[A-Za-z]+ )?Serial Number(?: \\(system\\))?", "Serial", "(?:Board|GPU|FRU) Part Number", "Part number",
+    "(?:[A-Za-z]+ )?Serial Number(?: \\(system\\))?", "Serial", "PDI", "(?:Board|GPU|FRU) Part Number", "Part number",
     "Host ID", "Hostname", "Host Name", "Computer Name", "User Name", "Hardware UUID", "Provisioning UDID",
     "GPU Fabric GUID", "ClusterUUID", "Cluster UUID", "Node GUID", "System image GUID", "Port GUID",
     "Activation Lock Status",
 )  # fmt: skip
 _TAGS = (
     "serial", "board_part_number", "gpu_part_number", "gpu_fru_part_number", "chassis_serial_number", "host_id",
-    "hostname", "gpu_fabric_guid", "clusterUuid", "cluster_uuid",
+    "hostname", "gpu_fabric_guid", "clusterUuid", "cluster_uuid", "pdi", "[a-z_]+_serial(?:_number)?",
 )  # fmt: skip
 # Source: `nvidia-smi --help-query-gpu` of driver 590.
 _FIELDS = {
     "serial", "gpu_serial", "hostname", "platform.chassis_serial_number", "platform.host_id",
-    "platform.gpu_fabric_guid", "fabric.clusterUuid",
+    "platform.gpu_fabric_guid", "fabric.clusterUuid", "pdi",
 }  # fmt: skip
 _NO_VALUE = re.compile(r"\s*(?:\[?N/A\]?|Not Specified|None|0+|Unknown|)\s*")
 
@@ -46,6 +46,8 @@ _KEYED_JSON = re.compile(
     rf'(?i)("(?:{"|".join((*_KEYS, "serial_num", "platform_UUID", "provisioning_UDID"))})"\s*:\s*")([^"\n]*)'
 )
 _TAGGED = re.compile(rf"(<({'|'.join(_TAGS)})>)([^<]*)(?=</\2>)")
+# The fields of lspci's Vital Product Data: what a maker or an owner wrote into the card. EC is the revision, RV a sum.
+_VITAL = re.compile(r"(?m)^([ \t]+\[(?!EC|RV|RW)[A-Z][A-Z0-9]\] [^:\n]*:[ \t]*)([^\n\r]+)")
 _UNIQUE = re.compile(r"(?i)(\bUnique ID\"?[ \t]*:[ \t]*\"?)(0x[0-9a-f]+)")
 _XML_PROCESSES = re.compile(r"(?s)<((?:accounted_)?processes)>.*?</\1>")
 _JSON_PROCESS = re.compile(r'("PID[0-9]+"\s*:\s*")[^"\n]*')
@@ -55,17 +57,38 @@ _BYTES = re.compile(
 )
 # Candidates: a time of day and a PCI address look like the second kind.
 _IP = re.compile(
-    r"(?i)(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])"
+    r"(?i)(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9a-f])"
     r"|(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:]|\.[0-9])"
 )
 _HOME = re.compile(r"(/(?:home|Users)/|\\Users\\)[^/\\\s\"'<|]+")
 _PROMPT = re.compile(r"(?m)^(?:\([\w.-]+\) ?)?\[?[\w.-]+@[\w.-]+(?:[: ][^\n$#%]{0,200})?\]?[$#%]")
+# Who built a kernel module: `NVRM version: … 525.60.11  Release Build  (archlinux-builder@localhost)`.
+_AT = re.compile(r"(?<![\w.+@-])[\w.+-]{1,64}@[A-Za-z][\w.-]{0,255}")
+# It names volumes, which Debian calls after the host, and addresses; `modprobe.blacklist=nouveau` brings it into dmesg.
+_KERNEL_LINE = re.compile(r"(?i)(\bcommand line(?: parameters)?(?::| )[ \t]*)([^\n\r]+)")
+# Source: Xid messages; amdgpu's `amdgpu_job_timedout`.
+_KERNEL_PROCESS = re.compile(
+    r"(\bpid='?[^,'\n]{1,20}'?, name=|\b(?:[Pp]rocess|thread) (?=\S+ pid [0-9]))((?!<unknown>)(?:(?<==)[^,\n]+|\S+))"
+)
 _LOG_HOST = re.compile(r"(?m)^((?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2}T\S+) )\S+(?= kernel:)")
 
 
 def redact(files: Mapping[str, str]) -> dict[str, str]:
     """The files without what tells whose machine it is; they are read as before."""
     return {name: _redacted(text) for name, text in files.items()}
+
+
+def require_new(folder: Path) -> None:
+    """Say before rigs are asked that their answers could not be kept.
+
+    Raises:
+        RigwrightError: the folder is a file, holds something already, or cannot be read.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise RigwrightError(f"{folder}: is not empty; name a new folder for the recording")
+    except OSError as error:
+        raise RigwrightError(f"{folder}: cannot be written: {error.strerror}; name another folder") from None
 
 
 def write(folder: Path, files: Mapping[str, str], *, name: str) -> None:
@@ -78,7 +101,7 @@ def write(folder: Path, files: Mapping[str, str], *, name: str) -> None:
     told = {source.file: f"$ {source.command}" for source in collection.SOURCES if source.command}
     told["query-load.csv"] = f"$ nvidia-smi --query-gpu={','.join(collection.LINK_FIELDS)} --format=csv"
     meta = {
-        "id": folder.name,
+        "id": folder.absolute().name,
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "driver_version": hardware.driver_version,
         "gpus": [gpu.name for gpu in hardware.gpus],
@@ -88,9 +111,8 @@ def write(folder: Path, files: Mapping[str, str], *, name: str) -> None:
     made = {file: told[file] for file in sorted(files) if file in told and not files[file].endswith(": not found\n")}
     texts = {**files, META: _json(meta), COMMANDS: _json(made)}
     try:
+        require_new(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise RigwrightError(f"{name}: {folder} is not empty; name a new folder for the recording")
         for file, text in texts.items():
             (folder / file).write_text(text, "utf-8", newline="")
     except OSError as error:
@@ -168,11 +190,11 @@ def _without_names(text: str) -> str:
     def hide(found: re.Match[str]) -> str:
         return found[1] + _hidden(found[found.re.groups])
 
-    for pattern in (_KEYED, _KEYED_JSON, _TAGGED):
+    for pattern in (_KEYED, _KEYED_JSON, _TAGGED, _VITAL, _KERNEL_LINE, _KERNEL_PROCESS):
         text = pattern.sub(hide, text)
     text = _UNIQUE.sub(lambda found: found[1] + _another(found[2]), text)
     text = _HOME.sub(r"\1user", text)
-    text = _PROMPT.sub("$", text)
+    text = _AT.sub(REDACTED, _PROMPT.sub("$", text))
     return _LOG_HOST.sub(r"\1host", text)
 
 

@@ -84,8 +84,10 @@ class _Links:
         return rank(self.link(first, second).kind)
 
     def has_evidence(self, gpus: Sequence[Gpu]) -> bool:
-        kinds = any(self.link(a, b).kind for a, b in combinations(_indexes(gpus), 2))
-        return kinds or all(gpu.numa_node is not None for gpu in gpus)
+        links = [self.link(a, b) for a, b in combinations(_indexes(gpus), 2)]
+        return any(link.kind or link.weight is not None for link in links) or all(
+            gpu.numa_node is not None for gpu in gpus
+        )
 
     def ties(self, first: int, second: int) -> tuple[int, int, int, int]:
         """What decides between links of one class: direct access (0-1), closeness (0-255), NUMA (0-2), lanes (0-16)."""

@@ -1,6 +1,6 @@
 # Asks this machine's tools and prints what they said. Needs no root, writes nothing, changes nothing.
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/opt/rocm/bin:/usr/lib/wsl/lib"
-TOOL_SECONDS=30
+TOOL_SECONDS=30 LARGEST_BYTES=4194304
 silent=' '
 ends=$(($(date +%s) + TOTAL_SECONDS))
 newline='
@@ -23,7 +23,8 @@ within() {
 
 patient() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"; fi; }
 
-# listen COMMAND...: its stdout in $said, its exit code in $status; 1 where it did not end in time, or no time is left.
+# listen COMMAND...: its stdout in $said, its exit code in $status; 1 where it did not end in time, or no time is left,
+# or where it does not stop talking.
 # A process that hangs in the kernel cannot be killed, and `timeout` then waits for it forever. So nobody waits for
 # it: it runs in the background, and the limit is on who reads from it.
 listen() {
@@ -32,9 +33,13 @@ listen() {
   said='' status=124
   [ "$left" -gt 0 ] || return 1
   said=$({ { within "$left" "$@"; printf '\n@status %s' "$?"; } </dev/null 2>/dev/null & } |
-    patient $((left + 3)) cat 2>/dev/null)
+    patient $((left + 3)) head -c "$LARGEST_BYTES" 2>/dev/null)
+  # First of all: bash needs minutes to look through a text of many MB.
+  if [ "${#said}" -ge "$((LARGEST_BYTES - 16))" ]; then
+    said="$1: said more than $LARGEST_BYTES bytes" silent="$silent$1 "; return 1
+  fi
   case $said in *"$newline@status "*) status=${said##*@status } said=${said%"$newline@status "*} ;; esac
-  said=${said%"$newline"}
+  case $said in *"$newline") said=${said%"$newline"} ;; esac
   case $status in
     124 | 137 | 143) said="$1: timed out after $left s" silent="$silent$1 "; return 1 ;;
   esac

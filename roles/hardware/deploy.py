@@ -49,7 +49,6 @@ def file_name(rig: str) -> str:
 
 def _ask(*, under_load: bool) -> dict[str, str]:
     """As root where the inventory says sudo and it is given, else without: little is missing then."""
-    seconds = collection.TOTAL_SECONDS + (collection.LOAD_SECONDS if under_load else 0) + 30
     host = current_host()
     rights = [{}, {"_sudo": False}] if host.data.get("_sudo") else [{}]
     for given in rights:
@@ -58,7 +57,7 @@ def _ask(*, under_load: bool) -> dict[str, str]:
                 HardwareFiles,
                 under_load=under_load,
                 _ignore_errors=True,
-                _timeout=seconds,
+                _timeout=collection.limit_seconds(under_load=under_load),
                 **given,
             )
         except EOFError:

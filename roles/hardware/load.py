@@ -43,7 +43,7 @@ def smi(*arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def gpus() -> "list[tuple[int, str, int]]":
-    """Index, PCI address and free MiB of each GPU."""
+    """Index, PCI address and free MiB of each GPU; -1 where that is not told."""
     try:
         asked = smi("--query-gpu=index,pci.bus_id,memory.free", "--format=csv,noheader,nounits")
         said = asked.communicate(timeout=15)[0].decode("ascii", "replace")
@@ -51,7 +51,9 @@ def gpus() -> "list[tuple[int, str, int]]":
         raise Failed(f"nvidia-smi: {error}") from None
     rows = [[cell.strip() for cell in line.split(",")] for line in said.splitlines()]
     found = [
-        (int(row[0]), row[1], int(row[2])) for row in rows if len(row) == 3 and row[0].isdigit() and row[2].isdigit()
+        (int(row[0]), row[1], int(row[2]) if row[2].isdigit() else -1)
+        for row in rows
+        if len(row) == 3 and row[0].isdigit()
     ]
     if not found:
         raise Failed("nvidia-smi lists no GPU")
@@ -141,7 +143,7 @@ class Watch:
 def measure(address: str) -> "list[str]":
     """Two rates and, under load, the header and the row of the link."""
     domain, _, rest = address.rpartition(":")[0].partition(":")
-    copies = Copies(Cuda(), f"{domain[-4:]}:{rest}:{address.rpartition(':')[2]}")
+    copies = Copies(Cuda(), f"{int(domain, 16):04x}:{rest}:{address.rpartition(':')[2]}")
     watch = Watch(address)
     try:
         forth = copies.rate("cuMemcpyHtoDAsync_v2", watch)
@@ -183,6 +185,8 @@ def main() -> None:
     begun: set[str] = set()
     for index, address, free_mib in gpus():
         try:
+            if free_mib < 0:
+                raise Failed("nvidia-smi does not say how much of its memory is free")
             if free_mib < NEEDED_MIB:
                 raise Failed(f"in use: {free_mib} MiB are free, {NEEDED_MIB} MiB are needed; stop what runs on it")
             rates, *link = in_a_process(address)

@@ -166,6 +166,16 @@ def test_lost_gpu_does_not_hide_the_others(machine: Machine) -> None:
     assert "topo.txt" not in found
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tool_that_does_not_stop_talking_is_cut_off(machine: Machine, shell: str) -> None:
+    """bash searches a long text for minutes, and no rig's memory is ours."""
+    machine.tool("numactl", "yes 'node 0 cpus: 0 1 2 3'")
+    began = time.monotonic()
+    found = machine.ask(shell)
+    assert time.monotonic() - began < 8
+    assert found["numactl.txt"] == "numactl: said more than 4194304 bytes\n"
+
+
 def test_recording_asks_for_everything(machine: Machine) -> None:
     """A recording holds the long texts too."""
     machine.tool("nvidia-smi", 'echo "said $*"')

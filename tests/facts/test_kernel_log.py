@@ -135,3 +135,11 @@ def test_any_text_is_read(text, place):
     kernel_log.read(text)
     kernel_log.read(PROBE[:place] + text + PROBE[place:])
     kernel_log.read(f"NVRM: Xid (PCI:{text}): 79\nNVRM: {text}")
+
+
+def test_kernel_log_fatal_error_of_a_switch():
+    """A fatal SXid is a problem of the NVSwitch that it names; one that is not fatal is none."""
+    fatal = "[ 10.0] nvidia-nvswitch0: SXid (PCI:0000:c4:00.0): 20034, Fatal, Link 30 LTSSM Fault Up\n"
+    minor = "[ 10.0] nvidia-nvswitch0: SXid (PCI:0000:c5:00.0): 12028, Non-fatal, Link 32 egress\n"
+    problems = kernel_log.read(fatal + minor).problems
+    assert [(problem.code, problem.where) for problem in problems] == [("nvswitch_error", "0000:c4:00.0")]

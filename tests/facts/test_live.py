@@ -34,6 +34,14 @@ def test_this_machine_is_read_without_ssh() -> None:
     assert f"KERNEL={kernel}\n" in found.files["local"]["system.txt"]
 
 
+def test_this_machine_is_not_waited_for_forever(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `timeout` is missing, a tool that hangs keeps the answers of the others."""
+    said = "printf '@rigwright source %s\\n|ID=debian\\n' system.txt; sleep 60"
+    monkeypatch.setattr("rigwright.hardware.live.collection.script", lambda **_: said)
+    monkeypatch.setattr("rigwright.hardware.live.collection.limit_seconds", lambda **_: 1)
+    assert collect("@local").files == {"local": {"system.txt": "ID=debian\n"}}
+
+
 def test_rig_that_does_not_answer_is_named_and_the_others_are_read(here: Path) -> None:
     """With what pyinfra said of it; rigs need no `rig` data to be read."""
     found = read(here, f'rigs = ["@local", {DEAD}]')

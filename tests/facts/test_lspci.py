@@ -127,3 +127,34 @@ def test_lspci_never_raises(text: str) -> None:
 def test_lspci_damaged_invents_no_gpu(noise: str, place: int, lost: int) -> None:
     """A listing with a hole holds at most the card that was there."""
     assert len(lspci.read(SERVER[:place] + noise + SERVER[place + lost :]).gpus) <= 1
+
+
+def test_lspci_machine_readable():
+    """`lspci -mm -nn` puts class, vendor and device in quotes."""
+    text = (
+        '01:00.0 "VGA compatible controller [0300]" "NVIDIA Corporation [10de]" "GA102 [GeForce RTX 3090] [2204]" -ra1 '
+        '"Gigabyte Technology Co., Ltd [1458]" "Device [403b]"\n'
+        '01:00.1 "Audio device [0403]" "NVIDIA Corporation [10de]" "GA102 High Definition Audio Controller [1aef]"\n'
+    )
+    found = [(gpu.pci_address, gpu.vendor, gpu.name, gpu.pci_id) for gpu in lspci.read(text).gpus]
+    assert found == [("0000:01:00.0", "NVIDIA", "GeForce RTX 3090", "10de:2204")]
+
+
+def test_lspci_flags_name_the_numa_node():
+    """`lspci -v` has the node among the flags."""
+    text = (
+        "41:00.0 VGA compatible controller: NVIDIA Corporation AD102 [GeForce RTX 4090] (rev a1)\n"
+        "\tFlags: bus master, fast devsel, latency 0, IRQ 11, NUMA node 1, IOMMU group 12\n"
+    )
+    assert [gpu.numa_node for gpu in lspci.read(text).gpus] == [1]
+
+
+def test_lspci_command_names_the_device():
+    """Of the links of one device, cut out with grep, the command says whose they are."""
+    text = (
+        "# lspci -s 41:00.0 -vv | grep Lnk\n"
+        "\t\tLnkCap:\tPort #16, Speed 8GT/s, Width x16, ASPM not supported\n"
+        "\t\tLnkSta:\tSpeed 2.5GT/s, Width x4 (downgraded)\n"
+    )
+    found = [(gpu.pci_address, gpu.pcie.width_current, gpu.pcie.width_max) for gpu in lspci.read(text).gpus]
+    assert found == [("0000:41:00.0", 4, 16)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,3 +152,55 @@ def test_any_text_is_read(text, place):
     nvidia_csv.read(text)
     found = nvidia_csv.read(LOST[:place] + text + LOST[place:])
     assert {gpu.uuid for gpu in found.gpus} <= {None, *(gpu.uuid for gpu in nvidia_csv.read(LOST).gpus)}
+
+
+ROWS = """0, NVIDIA GeForce RTX 3090, 00000000:01:00.0, 24576 MiB, 1, 4, 16, 16
+1, NVIDIA GeForce RTX 3090, 00000000:21:00.0, 24576 MiB, 1, 4, 8, 16
+"""
+FIELDS = "index,name,pci.bus_id,memory.total,pcie.link.gen.current,pcie.link.gen.max,pcie.link.width.current"
+
+
+def test_csv_command_names_the_columns_of_rows_without_header():
+    """With `noheader` the command before the rows says what they hold."""
+    command = f"$ nvidia-smi --query-gpu={FIELDS},pcie.link.width.max --format=csv,noheader\n"
+    reading = nvidia_csv.read(command + ROWS)
+    assert [(gpu.index, gpu.pcie.width_current, gpu.pcie.gen_max) for gpu in reading.gpus] == [(0, 16, 4), (1, 8, 4)]
+    assert reading.is_whole
+
+
+def test_csv_rows_without_header_say_what_cells_show():
+    """A name, a bus address and the only memory of a row are told by themselves; bare numbers are not."""
+    reading = nvidia_csv.read(ROWS)
+    assert [(gpu.index, gpu.name, gpu.pci_address) for gpu in reading.gpus] == [
+        (0, "NVIDIA GeForce RTX 3090", "0000:01:00.0"),
+        (1, "NVIDIA GeForce RTX 3090", "0000:21:00.0"),
+    ]
+    assert [gpu.vram_bytes for gpu in reading.gpus] == [24576 * 1024**2] * 2
+    assert all(gpu.pcie.width_current is None and gpu.pcie.gen_max is None for gpu in reading.gpus)
+
+
+def test_csv_rows_without_header_two_memories_tell_none():
+    """Used or total: where a row has two sizes nobody knows."""
+    reading = nvidia_csv.read("0, Tesla T4, 3 MiB, 15360 MiB\n1, Tesla T4, 0 MiB, 15360 MiB\n")
+    assert [(gpu.index, gpu.vram_bytes) for gpu in reading.gpus] == [(0, None), (1, None)]
+
+
+def test_csv_text_without_header_is_no_table():
+    """Rows of other things, or of several widths, are no GPUs."""
+    assert nvidia_csv.read("1234, python3, 100 MiB\n").gpus == ()
+    assert nvidia_csv.read("0, Tesla T4, 15360 MiB\nsome text\n").gpus == ()
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_csv_of_a_spreadsheet(mark):
+    """A spreadsheet parts cells by `;` or tabs, and may write 300,00 for 300.00."""
+    head = mark.join(["index", "name", "power.limit [W]"])
+    row = mark.join(["0", "NVIDIA RTX A6000", "300,00 W"])
+    gpu = nvidia_csv.read(f"{head}\n{row}\n").gpus[0]
+    assert (gpu.name, gpu.power.current) == ("NVIDIA RTX A6000", 300.0)
+
+
+def test_csv_with_quotes():
+    """Cells in quotes are the cells."""
+    text = '"index","name","memory.total [MiB]"\n"0","NVIDIA A40","46068 MiB"\n'
+    assert [(gpu.name, gpu.vram_bytes) for gpu in nvidia_csv.read(text).gpus] == [("NVIDIA A40", 46068 * 1024**2)]

@@ -65,3 +65,18 @@ def test_list_cut_anywhere_tells_no_lie():
 def test_list_never_raises(text):
     """Whatever the text, there is a reading, and none of these is a list."""
     assert nvidia_list.read(text).gpus == ()
+
+
+def test_list_without_uuids():
+    """A list from which the UUIDs were taken away still names its GPUs, where the models are known."""
+    reading = nvidia_list.read("GPU 0: NVIDIA RTX A6000\nGPU 1: NVIDIA RTX A6000\n")
+    assert [(gpu.index, gpu.name, gpu.uuid) for gpu in reading.gpus] == [
+        (0, "NVIDIA RTX A6000", None),
+        (1, "NVIDIA RTX A6000", None),
+    ]
+    assert reading.is_whole
+
+
+def test_list_without_uuids_last_word_may_be_cut():
+    """An L40 at the very end may be an L40S that was cut."""
+    assert [gpu.index for gpu in nvidia_list.read("GPU 0: NVIDIA L40S\nGPU 1: NVIDIA L40").gpus] == [0]

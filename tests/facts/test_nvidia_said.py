@@ -152,3 +152,11 @@ def test_any_text_is_read(before, between, after):
     nvidia_said.read(f"{before}Failed to initialize NVML: {between}\n{HANDLE}GPU{after}")
     driver_version.read(before)
     driver_version.read(f"NVRM version: {before}")
+
+
+def test_said_by_a_container_engine():
+    """What nvidia-container-cli and the engine say of the driver is understood as from nvidia-smi."""
+    cli = "nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown.\n"
+    engine = 'Error response from daemon: could not select device driver "" with capabilities: [[gpu]].\n'
+    assert [problem.code for problem in nvidia_said.read(cli).problems] == ["driver_not_running"]
+    assert [problem.code for problem in nvidia_said.read(engine).problems] == ["container_toolkit_missing"]

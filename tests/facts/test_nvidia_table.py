@@ -141,3 +141,16 @@ def test_table_cut_anywhere_tells_no_lie():
 def test_table_never_raises(text):
     """Whatever the text, there is a reading, and none of these is a table."""
     assert nvidia_table.read(text).gpus == ()
+
+
+def test_table_gpu_without_bus():
+    """The GPU of a Jetson is part of the chip: no bus address, no memory of its own."""
+    row = "|   0  Orin (nvgpu)                  N/A  | N/A              N/A |                  N/A |"
+    values = "| N/A   N/A  N/A               N/A /  N/A | Not Supported        |     N/A          N/A |"
+    header = "| GPU  Name                 Persistence-M | Bus-Id        Disp.A | Volatile Uncorr. ECC |"
+    border = "+-----------------------------------------+----------------------+----------------------+"
+    reading = nvidia_table.read("\n".join([header, row, values, border]))
+    assert [(gpu.index, gpu.name, gpu.pci_address, gpu.vram_bytes, gpu.state) for gpu in reading.gpus] == [
+        (0, "Orin (nvgpu)", None, None, "ok")
+    ]
+    assert reading.is_whole

@@ -188,3 +188,25 @@ def test_topo_never_raises(text):
 def test_topo_never_raises_on_its_own_letters(text):
     """Nor does text made of the letters of a matrix make it raise, and a GPU has its row."""
     assert all(f"GPU{gpu.index}" in text for gpu in nvidia_topo.read(text).gpus)
+
+
+def test_topo_broken_at_the_width_of_the_terminal():
+    """Lines that a terminal broke at its width are read as they were before."""
+    header = "        " + "".join(f"GPU{n}    " for n in range(8)) + "CPU Affinity    NUMA Affinity"
+    rows = []
+    for row in range(8):
+        classes = "".join(" X      " if row == column else "NV18    " for column in range(8))
+        rows.append(f"GPU{row}    {classes}0-47            {row // 4}")
+    broken = [line[place : place + 84] for line in [header, *rows] for place in range(0, len(line), 84)]
+    assert len(broken) > 9
+    reading = nvidia_topo.read("\n".join(broken) + "\n")
+    assert reading.is_whole
+    assert set(reading.kinds.values()) == {"NV18"}
+    assert len(reading.kinds) == 28
+    assert [gpu.numa_node for gpu in reading.gpus] == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_topo_quoted_in_a_mail():
+    """A quote of a mail or an issue is read without its marks."""
+    text = "> \tGPU0\tGPU1\tCPU Affinity\n> GPU0\t X \tNV4\t0-31\n> GPU1\tNV4\t X \t0-31\n"
+    assert nvidia_topo.read(text).kinds == {(0, 1): "NV4"}

@@ -139,3 +139,16 @@ def test_rocm_topology_damaged_invents_no_gpu(noise: str, place: int, lost: int)
     reading = rocm_text.read(TOPOLOGY[:place] + noise + TOPOLOGY[place + lost :])
     assert len(reading.gpus) <= 4
     assert set(reading.kinds) <= set(PAIRS) and set(reading.kinds.values()) <= {"XGMI"}
+
+
+def test_rocm_json_card_with_measurements_only():
+    """A card of which only temperature and use were asked is a card."""
+    text = '{"card0": {"Temperature (Sensor edge) (C)": "30.0", "GPU use (%)": "0"}, "card1": {"GPU use (%)": "0"}}'
+    assert [gpu.index for gpu in rocm_json.read(text).gpus] == [0, 1]
+
+
+def test_rocm_without_driver():
+    """rocm-smi says that amdgpu is not loaded in place of a list."""
+    reading = rocm_text.read("ERROR:root:Driver not initialized (amdgpu not found in modules)\n")
+    assert [problem.code for problem in reading.problems] == ["driver_not_running"]
+    assert not reading.is_whole

@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from rigwright.hardware import Hardware
+from rigwright.hardware.capture import folder_files
+from rigwright.hardware.topology import group
 from rigwright.lab import Lab, RigWish
 from rigwright.lab.tiny_model import write_tiny_model
 
@@ -220,3 +223,30 @@ def unharmed(workshop: Workshop, serving: str) -> Iterator[Callable[[], str]]:
     yield lambda: workshop.on(serving, look)
     assert workshop.on(serving, look) == before
     wait_healthy(workshop, serving)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[Hardware], dict[str, object]]:
+    """What a rig shares with its recording: not its CPU and system, which are those of the host."""
+
+    def of(hardware: Hardware) -> dict[str, object]:
+        return {
+            "gpus": hardware.gpus,
+            "gpu_count": hardware.gpu_count,
+            "links": hardware.links,
+            "nvlink": dict(hardware.nvlink_gbytes_per_second),
+            "nics": [(nic.name, dict(nic.kinds)) for nic in hardware.nics],
+            "groups": group(hardware),
+        }
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def at_rest() -> Callable[[Path], dict[str, str]]:
+    """A recorded machine as a rig in the lab is: it rests, and has one lspci, the first of several at forced speeds."""
+
+    def of(folder: Path) -> dict[str, str]:
+        return {name: text for name, text in folder_files(folder).items() if not re.search("-load|-gen[2-4]", name)}
+
+    return of

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rigwright.hardware.capture import folder_files, read_files
+from rigwright.hardware.capture import read_files
 from rigwright.hardware.live import Collected, collect
 from rigwright.hardware.record import redact, write
-from rigwright.hardware.topology import group
-from rigwright.hardware.values import Hardware
 from rigwright.lab import Lab, RigWish
 
 pytestmark = [
@@ -90,25 +87,10 @@ def ten(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Collected, 
     return found, time.monotonic() - began
 
 
-def picture(hardware: Hardware) -> dict[str, object]:
-    """What a machine shares with its recording: not its CPU and system, which are those of the host."""
-    return {
-        "gpus": hardware.gpus,
-        "gpu_count": hardware.gpu_count,
-        "links": hardware.links,
-        "nvlink": dict(hardware.nvlink_gbytes_per_second),
-        "nics": [(nic.name, dict(nic.kinds)) for nic in hardware.nics],
-        "groups": group(hardware),
-    }
-
-
 @pytest.mark.parametrize("rig", MACHINES)
-def test_rig_is_read_as_its_recording(lab: Lab, ten: tuple[Collected, float], rig: str) -> None:
+def test_rig_is_read_as_its_recording(ten: tuple[Collected, float], rig: str, picture, at_rest) -> None:
     """Live reading and `--capture` share one path."""
-    # A rig in the lab rests, and it has one lspci: the first of the four that were recorded at forced speeds.
-    files = folder_files(CAPTURES / MACHINES[rig])
-    resting = {name: text for name, text in files.items() if not re.search("-load|-gen[2-4]", name)}
-    assert picture(read_files(resting)) == picture(read_files(ten[0].files[rig]))
+    assert picture(read_files(at_rest(CAPTURES / MACHINES[rig]))) == picture(read_files(ten[0].files[rig]))
 
 
 def test_rig_is_asked_once(lab: Lab, ten: tuple[Collected, float]) -> None:
@@ -146,7 +128,7 @@ def test_rig_that_does_not_answer_is_named(lab: Lab, tmp_path: Path) -> None:
     assert set(found.missing) == {"dead"} and "port 9" in found.missing["dead"]
 
 
-def test_recording_of_a_rig_can_be_rehearsed(lab: Lab, ten: tuple[Collected, float], tmp_path: Path) -> None:
+def test_recording_of_a_rig_can_be_rehearsed(lab: Lab, ten: tuple[Collected, float], tmp_path: Path, picture) -> None:
     """What `--record` keeps is a machine for the lab, which is read as the rig was."""
     files = redact(ten[0].files["mig"])
     write(tmp_path / "mybox", files, name="mig")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from rigwright.hardware import collection
-from rigwright.hardware.capture import folder_files, read_files
-from rigwright.hardware.topology import group
-from rigwright.hardware.values import Hardware
+from rigwright.hardware.capture import read_files
 from rigwright.lab.hardware import PLACE, find_machine, install
 
 pytestmark = pytest.mark.lab
@@ -34,22 +31,7 @@ def collected(machine: str, root: Path) -> dict[str, str]:
     return collection.read(done.stdout.split("\n"))
 
 
-def picture(hardware: Hardware) -> dict[str, object]:
-    """What a rig shares with its recording: not its CPU and system, which are those of the host."""
-    return {
-        "gpus": hardware.gpus,
-        "gpu_count": hardware.gpu_count,
-        "links": hardware.links,
-        "nvlink": dict(hardware.nvlink_gbytes_per_second),
-        "nics": [(nic.name, dict(nic.kinds)) for nic in hardware.nics],
-        "groups": group(hardware),
-    }
-
-
 @pytest.mark.parametrize("machine", MACHINES)
-def test_machine_is_collected_as_it_was_recorded(machine: str, tmp_path: Path) -> None:
+def test_machine_is_collected_as_it_was_recorded(machine: str, tmp_path: Path, picture, at_rest) -> None:
     """Our questions are those that the recordings answer, and no answer is lost on the way."""
-    files = folder_files(CAPTURES / machine)
-    # A rig in the lab rests, and it has one lspci: the first of those that were recorded at forced speeds.
-    resting = {name: text for name, text in files.items() if not re.search("-load|-gen[2-4]", name)}
-    assert picture(read_files(resting)) == picture(read_files(collected(machine, tmp_path)))
+    assert picture(read_files(at_rest(CAPTURES / machine))) == picture(read_files(collected(machine, tmp_path)))

@@ -131,3 +131,21 @@ def test_shared_name_tells_what_its_models_have_in_common():
     assert (found.name, found.pcie_lanes, found.compute_capability) == ("NVIDIA GeForce RTX 5060 Ti", 8, "12.0")
     assert found.vram_bytes is None
     assert found.bandwidth_gbytes_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("name", "mebibytes", "lanes"),
+    [
+        ("NVIDIA GeForce RTX 4060", 8188, 8),
+        ("NVIDIA GeForce RTX 4060 Ti", 8188, 8),
+        ("NVIDIA GeForce RTX 4060 Ti", 16380, 8),
+        ("NVIDIA GeForce RTX 5060", 8151, 8),
+        ("Tesla V100-SXM3-32GB", 32480, 16),
+        ("AMD Instinct MI300X", 196592, 16),
+    ],
+)
+def test_catalogue_knows_the_lanes_of_cards_with_eight(name, mebibytes, lanes):
+    """x8 of a card that has eight lanes is its full width."""
+    found = find(name, None, mebibytes * MIB)
+    assert found is not None
+    assert found.pcie_lanes == lanes

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rigwright.hardware import Hardware
-from rigwright.hardware.capture import read_files
+from rigwright.hardware.capture import folder_files, read_files
 from rigwright.hardware.report import report
 from rigwright.hardware.topology import group
 
@@ -269,3 +269,30 @@ WORDS = st.sampled_from(["\t", " ", "\n", UUIDS[0], *(piece.replace("_", " ") fo
 def test_words_of_the_formats_in_any_order_raise_nothing(files):
     """Almost right is the worst."""
     report(read_files(files))
+
+
+def test_log_alone_tells_no_count():
+    """A kernel log that names one lost GPU says nothing of how many there are."""
+    log = "[ 1843.30] NVRM: Xid (PCI:0000:02:00): 79, pid=812, GPU has fallen off the bus.\n"
+    found = read_files({"dmesg.txt": log})
+    assert (found.gpu_count, [(gpu.index, gpu.pci_address) for gpu in found.gpus]) == (None, [(None, "0000:02:00.0")])
+
+
+def test_outputs_that_were_pasted_together_are_all_read():
+    """One file with two matrices and a list."""
+    topo = "\tGPU0\tGPU1\nGPU0\t X \tPHB\nGPU1\tPHB\t X \n"
+    p2p = " \tGPU0\tGPU1\t\n GPU0\tX\tGNS\t\n GPU1\tGNS\tX\t\n"
+    listed = "".join(f"GPU {index}: NVIDIA GeForce RTX 5090 (UUID: {UUIDS[index]})\n" for index in range(2))
+    found = read_files(
+        {"report.txt": f"$ nvidia-smi -L\n{listed}$ nvidia-smi topo -m\n{topo}$ nvidia-smi topo -p2p r\n{p2p}"}
+    )
+    assert [(link.kind, link.p2p) for link in found.links] == [("PHB", "GNS")]
+    assert [gpu.name for gpu in found.gpus] == ["NVIDIA GeForce RTX 5090"] * 2
+
+
+def test_csv_without_header_is_read_by_its_command(tmp_path):
+    """`command.txt` holds the query."""
+    (tmp_path / "command.txt").write_text("$ nvidia-smi --query-gpu=index,name,memory.total --format=csv,noheader\n")
+    (tmp_path / "query.csv").write_text("0, NVIDIA L4, 23034 MiB\n1, NVIDIA L4, 23034 MiB\n")
+    found = read_files(folder_files(tmp_path))
+    assert [(gpu.index, gpu.vram_bytes) for gpu in found.gpus] == [(0, 23034 << 20), (1, 23034 << 20)]

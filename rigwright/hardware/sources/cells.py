@@ -16,8 +16,12 @@ LOST = ("gpu is lost", "gpu requires reset", "err!", "unknown error")
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a command's output without terminal dressing: colours, carriage returns, byte order mark."""
-    return _ANSI.sub("", text).lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").split("\n")
+    """The lines of a command's output without dressing: colours, carriage returns, byte order mark, a mail's `>`."""
+    plain = _ANSI.sub("", text).lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    found = plain.split("\n")
+    if plain.startswith(">") and all(line.startswith(">") for line in found if line):
+        return [line[1:].removeprefix(" ") for line in found]
+    return found
 
 
 def number(text: str) -> float | None:

@@ -21,6 +21,7 @@ _NVRM = re.compile(r"NVRM:|#012")
 _PLACE = r"(?P<place>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.[0-7])?"
 _XID = re.compile(rf"Xid \((?:PCI:)?{_PLACE}[^)]{{0,40}}\): (?P<number>[0-9]{{1,4}})\b")
 _UUID = re.compile(rf"GPU at (?:PCI:)?{_PLACE}: (?P<uuid>GPU-[0-9a-fA-F-]{{36}})")
+_SXID = re.compile(rf"nvidia-nvswitch[0-9]{{1,2}}: SXid \((?:PCI:)?{_PLACE}[^)]{{0,4}}\): [0-9]{{1,6}}, Fatal\b")
 _KERNEL = "the kernel log"
 
 
@@ -36,6 +37,8 @@ _FELL = _Event("fallen_off_bus", "the GPU has fallen off the PCIe bus", _RESEAT)
 _MEMORY = "reset the GPU or reboot, then look at `nvidia-smi -q -d ECC,ROW_REMAPPER`; exchange it if it comes back"
 _REMAP = _Event("xid_63", "a bad row of memory was taken out", "reset the GPU or reboot, so that it takes effect")
 _NVLINK = "look at `nvidia-smi nvlink -s` and `-e`; reseat the bridge; reset the GPUs or reboot"
+_SWITCH = _Event("nvswitch_error", "a fatal error of an NVSwitch",
+                 "reboot; see `systemctl status nvidia-fabricmanager`; if it comes back, exchange it")  # fmt: skip
 _GSP = _Event("gsp_timeout", "the GPU's own processor (GSP) does not answer",
               "reset the GPU or reboot; update driver and VBIOS if it comes back")  # fmt: skip
 # Those that say something of the machine. 13, 31, 43 and 45 come from programs that crash, and are left out.
@@ -91,7 +94,9 @@ def read(text: str) -> Reading:
     lines = _since_boot(cells.lines(text))
     nvrm = _nvrm(lines)
     amd = "\n".join(line for line in lines if "amdgpu" in line)
-    events = Counter(_events(nvrm))
+    events = Counter(
+        [*_events(nvrm), *((found["place"].lower(), _SWITCH) for found in _SXID.finditer("\n".join(lines)))]
+    )
     amd_events = Counter((match["place"].lower(), event) for pattern, event in _AMD for match in pattern.finditer(amd))
     uuids = {match["place"].lower(): match["uuid"] for match in _UUID.finditer(nvrm)}
     mismatch = _MISMATCH.search(nvrm)

@@ -27,9 +27,16 @@ _VENDORS: tuple[tuple[str, Vendor], ...] = (
     (r"(?:advanced micro devices(?:, inc\.?)?|amd|ati technologies(?: inc\.?)?)(?: ?\[amd(?:/ati)?\])?", "AMD"),
     (r"intel(?: corporation)?", "Intel"),
 )
-_ADDRESS = r"(?P<address>(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])"
+_PLACE = r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
+_ADDRESS = rf"(?P<address>{_PLACE})"
 _HEADER = re.compile(rf"(?:[\w .#-]{{0,30}}[:>|] +|[ *>|-]{{0,8}}){_ADDRESS}\s+(?P<kind>[^:]{{2,60}}):\s*(?P<rest>.*)")
-_BARE = re.compile(rf"\s*{_ADDRESS}\s*:?\s*")
+_BARE = re.compile(rf"\s*{_ADDRESS}\s*:?\s*|.{{0,80}}\blspci .{{0,20}}-s ?(?P<asked>{_PLACE})\b.*")
+# `lspci -mm`: 01:00.0 "VGA compatible controller" "NVIDIA Corporation" "GA102 [GeForce RTX 3090]" -ra1 "…" "…"
+_QUOTED = re.compile(
+    rf'\s*{_ADDRESS} "(?P<kind>[^"]{{2,60}})" "(?P<vendor>[^"]{{2,80}})" "(?P<rest>(?:[^"\\]|\\.){{1,160}})"'
+)
+_MACHINE_ID = re.compile(r" \[([0-9a-fA-F]{4})\]$")
+_NODE = re.compile(r"\bnuma node ([0-9]{1,4})\b", re.IGNORECASE)  # of `lspci -v`, in the line of flags
 _CODE = re.compile(r"\[?([0-9a-fA-F]{4})\]?$")
 _ID = re.compile(r"\[?([0-9a-fA-F]{4}:[0-9a-fA-F]{4})\]?")
 _DRESSING = re.compile(r"\((?:rev|prog-if)\b[^)]{0,60}\)|\[[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\]")
@@ -122,9 +129,9 @@ def read(text: str) -> Reading:
 def _blocks(text: str) -> Iterator[_Block]:
     block: _Block | None = None
     for line in cells.lines(text):
-        header = _HEADER.match(line.expandtabs(1))
+        header = _HEADER.match(_plain(line).expandtabs(1))
         begun = header or _BARE.fullmatch(line)
-        address = cells.pci_address(begun["address"]) if begun else None
+        address = cells.pci_address(begun["address"] or begun["asked"]) if begun else None
         if address:
             if block:
                 yield block
@@ -133,6 +140,17 @@ def _blocks(text: str) -> Iterator[_Block]:
             block.note(line)
     if block:
         yield block
+
+
+def _plain(line: str) -> str:
+    """A line of `lspci -mm`, which is made for programs, as lspci writes it for people; any other as it is."""
+    found = _QUOTED.match(line)
+    if not found:
+        return line
+    maker, device = (_MACHINE_ID.search(found[part]) for part in ("vendor", "rest"))
+    names = [_MACHINE_ID.sub("", found[part].replace("\\", "")) for part in ("vendor", "rest")]
+    ids = f" [{maker[1]}:{device[1]}]" if maker and device else ""
+    return f"{found['address']} {found['kind']}: {' '.join(names)}{ids}"
 
 
 def _class_code(kind: str) -> str:
@@ -168,7 +186,8 @@ def _gpu(block: _Block) -> Gpu | None:
 
 def _bare_gpu(block: _Block) -> Gpu:
     cap, sta = block.facts.get("lnkcap", ""), block.facts.get("lnksta", "")
-    node = cells.whole(block.facts.get("numa node", ""))
+    flags = _NODE.search(block.facts.get("flags", ""))
+    node = cells.whole(block.facts.get("numa node", flags[1] if flags else ""))
     link = PcieLink(
         gen_current=generation(sta), gen_max=generation(cap), width_current=lanes(sta), width_max=lanes(cap)
     )

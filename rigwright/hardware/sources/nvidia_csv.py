@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rigwright.hardware.reading import Reading
-from rigwright.hardware.sources import cells, nvidia_fields
+from rigwright.hardware.sources import cells, nvidia_csv_bare, nvidia_fields
 from rigwright.hardware.sources.nvidia_fields import Row
 from rigwright.hardware.values import Problem
 
@@ -53,6 +53,7 @@ _FAMILIES = re.compile(
 )
 _NAME = re.compile(r"(?P<name>[a-z][A-Za-z0-9_.]{1,80})(?: ?\[[A-Za-z%]{1,4}\])?")
 _ALONE = frozenset(_FIELDS) | {"driver_version"}  # what may be a header by itself: `index` and `count` are words
+_ASKED = re.compile(r"nvidia-smi.{0,200} --query-gpu[= ][\"']?([A-Za-z0-9_.,]{4,4000})")
 _INDEX = re.compile(r"[0-9]{1,3}")
 _SECONDS = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} ([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _PROMPT = re.compile(r"^\S{0,80} ?[$#>%] |nvidia-smi")
@@ -72,10 +73,11 @@ class _Table:
 
 
 def read(text: str) -> Reading:
-    """The GPUs of a CSV table; nothing for a text without its header."""
-    lines = [line.strip() for line in cells.lines(text)]
+    """The GPUs of a CSV table. Without a header or the command that names its columns, what the cells show."""
+    lines = [line.strip() for line in _with_commas(cells.lines(text))]
     if not any(_header(line) for line in lines):
-        return _only_sentinels([line for line in lines if line])
+        bare = nvidia_csv_bare.read([line for line in lines if line])
+        return bare if bare.gpus else _only_sentinels([line for line in lines if line])
     table = _Table()
     for line in lines:
         _take(table, line)
@@ -94,6 +96,17 @@ def read(text: str) -> Reading:
     )
 
 
+def _with_commas(lines: list[str]) -> list[str]:
+    """The lines with commas between cells, where a spreadsheet put quotes, or `;` and commas in the numbers."""
+    if any(_header(line.replace('"', "")) for line in lines if line.startswith('"')):
+        return [line.replace('"', "") for line in lines]
+    for mark in (";", "\t"):
+        heads = [line.replace(mark, ",") for line in lines if mark in line and "," not in line]
+        if any((_header(head) or [""])[1:] for head in heads):
+            return [line.replace(",", ".").replace(mark, ",") if mark in line else line for line in lines]
+    return lines
+
+
 def is_csv(text: str) -> bool:
     """Whether one of the first lines is the header of such a table."""
     return any(_header(line.strip()) for line in cells.lines(text)[:50])
@@ -106,6 +119,9 @@ def _header(line: str) -> list[str] | None:
     """
     if not line or len(line) > 20_000:
         return None
+    asked = _ASKED.search(line)
+    if asked:  # with `noheader` the command alone names the fields
+        line = asked[1]
     found = [_NAME.fullmatch(cell.strip()) for cell in line.split(",")]
     names = [match["name"] if match else f"?{place}" for place, match in enumerate(found)]
     if sum(not match for match in found) * 10 > len(found):

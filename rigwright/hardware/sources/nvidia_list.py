@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from rigwright.hardware.models import find
 from rigwright.hardware.reading import Reading
 from rigwright.hardware.sources import cells
 from rigwright.hardware.values import Gpu
@@ -23,7 +24,7 @@ def read(text: str) -> Reading:
     gpus: dict[int, Gpu] = {}
     is_whole = True
     owner: int | None = None
-    for line in cells.lines(text):
+    for line in _with_uuids(text):
         gpu, mig = listed(line), _MIG.fullmatch(line)
         if gpu and gpu.index is not None:
             owner = gpu.index if gpu.index not in gpus else None
@@ -47,6 +48,20 @@ def listed(line: str) -> Gpu | None:
     if not found or not is_named or not name.strip():
         return None
     return Gpu(index=int(found[1]), name=name.strip(), uuid=cells.uuid(rest.partition(")")[0]), vendor="NVIDIA")
+
+
+def _with_uuids(text: str) -> list[str]:
+    """The lines; those of a list from which the UUIDs were taken away get an empty one where they name a known model.
+
+    The last word of a text may be cut (`NVIDIA L40` of an L40S): it counts where a line before says the same.
+    """
+    lines = cells.lines(text)
+    if "(U" in text:
+        return lines
+    named = [(found[2].strip() if (found := _GPU.match(line)) else "") for line in lines]
+    known = [bool(name) and "(" not in name and find(name) is not None for name in named]
+    known[-1] = known[-1] and named[-1] in named[:-1]
+    return [f"{line} {_UUID})" if is_known else line for line, is_known in zip(lines, known, strict=True)]
 
 
 def is_complete(indexes: dict[int, Gpu]) -> bool:

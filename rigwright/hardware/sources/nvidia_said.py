@@ -43,7 +43,7 @@ def _saying(pattern: str, code: str, what: str, do: str, *, has_list: bool = Fal
     return _Saying(re.compile(pattern, re.IGNORECASE), code, what, do, has_list)
 
 
-_NVML = r"failed to initialize nvml: ?"
+_NVML = r"(?:failed to initialize nvml|nvidia-container-cli: .{0,40}nvml error): ?"
 # `{0}` in `what` is the first group. The first saying of a code is told.
 _SAYINGS = (
     _saying(r"couldn.{0,6}t communicate with the nvidia driver", "driver_not_running",
@@ -74,6 +74,9 @@ _SAYINGS = (
             "nvml_failed", "NVML does not start: {0}", f"{_LOG}; reboot"),
     _saying(r"no devices were found", "no_devices", "the driver runs and finds no GPU that it can use",
             f"see whether the cards are there: `lspci -d 10de:`; {_LOG}"),
+    _saying(r"could not select device driver .{0,20}with capabilities: \[\[gpu\]\]", "container_toolkit_missing",
+            "the container engine knows no GPUs",
+            "install nvidia-container-toolkit, run `nvidia-ctk runtime configure` and restart the engine"),
     _saying(r"(?<![\[>:] )(?<![\[>:])\bgpu requires reset(?!\])", "gpu_requires_reset", "a GPU requires a reset",
             "stop what uses it and run `nvidia-smi -r` as root, or reboot"),
     _saying(r"nvidia-smi[^:]{0,60}: timed out after [0-9]{1,5} ?s|(?:^| )@timeout\b", "driver_hangs",
@@ -147,7 +150,7 @@ def _general(flat: str) -> Iterator[tuple[Problem, _Saying]]:
         found = saying.pattern.search(flat)
         if not found or (saying.code == "nvml_failed" and has_nvml):
             continue
-        has_nvml = has_nvml or found[0].lower().startswith("failed to initialize")
+        has_nvml = has_nvml or "nvml" in found[0].lower()[:80]
         words = [found[1].strip()] if found.re.groups and found[1] else [""]
         if saying.code == "driver_library_mismatch":
             module = _MODULE.search(flat)

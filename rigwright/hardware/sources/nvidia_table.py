@@ -21,6 +21,7 @@ _SECTION = re.compile(r"\s*\| *(?:Processes|MIG devices):")
 _BORDER = re.compile(r"\s*\+-+\+-+\+-+\+\s*")
 _ERROR = re.compile(r"unable to determine|failed to|couldn't communicate", re.IGNORECASE)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,2}")
+_NO_BUS = re.compile(r"N/A +(?:N/A|On|Off)")  # Jetson: the GPU is part of the chip
 _MEMORY = re.compile(r"[0-9]{1,8}MiB */ *([0-9]{1,8}MiB)")
 _NO_MEMORY = ("Not Supported", "N/A", "ERR!", "Unknown Error", "GPU is lost")
 # What stands at the end of the name's cell: persistence mode, on Windows the driver model.
@@ -94,7 +95,8 @@ def _row(line: str) -> Row | None:
 
 def _is_first(row: Row) -> bool:
     index, _, name = row[0].partition(" ")
-    return bool(_INDEX.fullmatch(index) and name and cells.pci_address(row[1].partition(" ")[0]))
+    is_bus = cells.pci_address(row[1].partition(" ")[0]) or _NO_BUS.fullmatch(row[1])
+    return bool(_INDEX.fullmatch(index) and name and is_bus)
 
 
 def _gpu(block: list[Row]) -> Gpu | None:

@@ -15,6 +15,7 @@ from rigwright.hardware.values import Gpu, Nic, Problem
 _KIND = re.compile(r"NV[1-9][0-9]?|PIX|PXB|PHB|NODE|SYS|SOC")
 _LEGEND = re.compile(r"\s*(NIC[0-9]{1,3}):\s*([A-Za-z0-9_.:-]{1,32})\s*")
 _LIST = re.compile(r"[0-9]{1,5}(?:[-,][0-9]{1,5})*")
+_WIDTHS = (60, 400)  # of a terminal
 _NODE = re.compile(r"[0-9]{1,5}")
 _ERROR = re.compile(r"unable to determine|failed to|couldn't communicate", re.IGNORECASE)
 
@@ -23,6 +24,9 @@ def read(text: str) -> Reading:
     """The matrix: a GPU is one that has both a column and a row."""
     lines = cells.lines(text)
     found = matrices(lines, _KIND)
+    joined = _joined(lines)
+    if joined and len(unbroken := matrices(joined, _KIND)) == 1 and unbroken[0].is_whole:
+        lines, found = joined, unbroken
     gpus: dict[int, Gpu] = {}
     kinds: dict[Pair, str] = {}
     nics: dict[str, dict[int, str]] = {}
@@ -46,6 +50,27 @@ def read(text: str) -> Reading:
         is_whole=_is_whole(lines, found, sorted(gpus)),
         problems=tuple(problems.values()),
     )
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """The lines before a terminal broke them at its width, nothing where it broke none.
+
+    A header that goes on in the next line is as wide as the terminal, as are all the lines that go on.
+    """
+    top = next((number for number, line in enumerate(lines) if line.split(maxsplit=1)[:1] == ["GPU0"]), None)
+    width = len(lines[top]) if top is not None else 0
+    if (
+        top is None
+        or not _WIDTHS[0] <= width <= _WIDTHS[1]
+        or "\t" in lines[top]
+        or "GPU0" in "".join(lines[top + 1 : top + 2])
+    ):
+        return []
+    joined, is_open = lines[:top], False
+    for line in lines[top:]:
+        joined[len(joined) - is_open :] = [joined[-1] + line if is_open else line]
+        is_open = len(line) == width
+    return joined
 
 
 def _gpu(index: int, row: Row) -> Gpu:

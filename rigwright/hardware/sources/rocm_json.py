@@ -15,6 +15,10 @@ _MAX_CHARACTERS = 8_000_000
 _MAX_DEPTH = 64
 _CARD = re.compile(r"card([0-9]{1,3})")
 _OBJECT = re.compile(r'"(card[0-9]{1,3}|system)"\s{0,99}:\s{0,99}(?=\{)')
+# What rocm-smi measures: a card with nothing else is one all the same.
+_MEASURED = re.compile(
+    r"temperature \(sensor|gpu use \(%\)|gpu memory |average graphics|current socket|[a-z]{1,4}clk clock|fan "
+)
 _LINK = re.compile(r"\(Topology\) (Link type|Weight) between DRM devices ([0-9]{1,3}) and ([0-9]{1,3})")
 
 
@@ -82,6 +86,8 @@ def _gpus(objects: dict[str, Any]) -> dict[int, Gpu]:
         if card and isinstance(value, dict):
             facts = {name.strip().lower(): _text(cell) for name, cell in value.items()}
             gpu = rocm_text.gpu(int(card[1]), {name: cell for name, cell in facts.items() if cell})
+            if gpu is None and any(_MEASURED.match(name) for name in facts):
+                gpu = Gpu(index=int(card[1]), vendor="AMD", state="ok")
             gpus.update({int(card[1]): gpu} if gpu else {})
     return gpus
 

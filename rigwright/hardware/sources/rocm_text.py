@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rigwright.hardware.reading import Pair, Reading
 from rigwright.hardware.sources import cells, lspci
-from rigwright.hardware.values import Gpu, PcieLink, PowerLimit
+from rigwright.hardware.values import Gpu, PcieLink, PowerLimit, Problem
 
 KINDS = ("XGMI", "PCIE")
 # Source: rocm-smi of ROCm 4 to 6.1 as recorded; capitals changed between them, so keys are compared in lower case.
@@ -32,6 +32,8 @@ _TABLE = re.compile(r"\s*(?:GPU\s+Temp|Device\s+Node|Device\s+\[Model|GPU\s+.{0,
 _ROW = re.compile(r"\s{0,4}([0-9]{1,3})\s+(?=\S)(.*)")
 _IDS = re.compile(r"[0-9]{1,4}\s+0x([0-9a-fA-F]{4})\s*,")
 _WATTS = re.compile(r"\b([0-9]{1,4}(?:\.[0-9]{1,3})?)W\b")
+# Source: rocm_smi.py (`driverInitialized`), rocminfo. What is printed in place of a list.
+_NO_DRIVER = re.compile(r"Driver not initialized|amdgpu not found in modules|ROCk module is NOT loaded", re.IGNORECASE)
 _HEX = re.compile(r"0x([0-9a-fA-F]{1,16})")
 
 
@@ -87,7 +89,15 @@ def read(text: str) -> Reading:
         vendor="AMD" if gpus else None,
         is_driver_list=True,
         is_whole=bool(gpus) and (is_square if rows else has_end or not has_banner),
+        problems=_problems(lines),
     )
+
+
+def _problems(lines: list[str]) -> tuple[Problem, ...]:
+    if not any(_NO_DRIVER.search(line) for line in lines):
+        return ()
+    do = "`modprobe amdgpu`; if it is not there install the kernel's firmware or amdgpu-dkms; `journalctl -k -g amdgpu`"
+    return (Problem("driver_not_running", "rocm-smi", "the amdgpu driver is not loaded", do),)
 
 
 def _consistent(facts: Mapping[int, Mapping[str, str]]) -> set[int]:

@@ -1,0 +1,48 @@
+"""The mutation run itself: it runs, and it would find what it looks for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.patience
+def test_damaged_recordings_raise_nothing_and_invent_nothing():
+    """Five thousand of the inputs that `make fuzz` makes; the seeds are others than its first."""
+    command = [sys.executable, str(HERE / "mutate.py"), "--count", "5000", "--seed", "1000000"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "5000 inputs" in done.stdout
+
+
+@pytest.mark.patience
+@pytest.mark.parametrize(
+    ("broken", "finding"),
+    [
+        ("merge.merge", "KeyError"),
+        ("merge._Merger._known", "invented"),
+    ],
+)
+def test_mutation_run_finds_a_broken_reader(broken, finding):
+    """A reader that raises, and one that takes every mention of a GPU for another GPU."""
+    module, _, attribute = broken.partition(".")
+    body = "raise KeyError(1)" if finding == "KeyError" else "return []"
+    owner = f"capture.{attribute}" if attribute == "merge" else f"{module}.{attribute}"
+    breaker = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import mutate
+from rigwright.hardware import capture, merge
+mutate.originals()
+def broken(*args):
+    {body}
+{owner} = broken
+print(*mutate.try_seeds(range(40))[1], sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", breaker], capture_output=True, text=True, check=True)
+    assert finding in done.stdout
