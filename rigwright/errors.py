@@ -19,3 +19,9 @@ class DoesNotFit(RigwrightError):
 
 class UnreadableModel(RigwrightError):
     """A model file is missing, cut short, or not what its name says."""
+
+
+class UnreadableRecording(RigwrightError):
+    """A recorded machine is not there, or holds nothing that can be read."""
+
+    exit_code = 2

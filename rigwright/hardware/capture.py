@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rigwright.errors import RigwrightError
+from rigwright.errors import UnreadableRecording
 from rigwright.hardware.findings import findings
 from rigwright.hardware.formats import recognise
 from rigwright.hardware.merge import merge
@@ -36,13 +36,19 @@ def read_folder(folder: Path) -> Hardware:
     """A recorded machine.
 
     Raises:
-        RigwrightError: the folder is not there, or holds nothing that we can read.
+        UnreadableRecording: the folder is not there, or holds nothing that we can read.
     """
     if not folder.is_dir():
-        raise RigwrightError(f"{folder}: no such folder; name a folder of recorded outputs")
-    hardware = read_files(folder_files(folder))
+        raise UnreadableRecording(f"{folder}: no such folder; name a folder of recorded outputs")
+    try:
+        hardware = read_files(folder_files(folder))
+    except OSError as error:
+        says = f"{error.filename or folder}: cannot be read: {error.strerror}"
+        raise UnreadableRecording(f"{says}; let this user read it") from None
     if not hardware.sources:
-        raise RigwrightError(f"{folder}: holds no output that rigwright can read; see docs/hardware.md for the files")
+        raise UnreadableRecording(
+            f"{folder}: holds no output that rigwright can read; docs/hardware.md names the files"
+        )
     return hardware
 
 

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from rigwright.errors import RigwrightError
-from rigwright.hardware.capture import folder_files, read_files
+from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.drawing import draw
 from rigwright.hardware.live import collect
 from rigwright.hardware.record import redact, require_new, write
@@ -67,23 +67,21 @@ def hardware(
     if limit and inventory == LOCAL:
         raise click.UsageError("--limit chooses rigs of an inventory, @local is one machine")
     missing: Mapping[str, str] = {}
-    texts: Mapping[str, Mapping[str, str]]
+    is_alone = True
     if capture is not None:
         name = capture.name if capture.name not in ("", "..") else capture.resolve().name  # `--capture .`
-        texts = {name: _recorded(capture)}
+        rigs = {name: read_folder(capture)}
     else:
         if folder is not None:
             require_new(folder)
         found = collect(inventory or LOCAL, limit=limit, under_load=under_load)
         texts, missing = found.files, found.missing
-    is_alone = len(texts) + len(missing) == 1
-    if folder is not None:
-        texts = {name: redact(files) for name, files in texts.items()}
-        for name, files in texts.items():
-            write(folder if is_alone else folder / _file_name(name), files, name=name)
-    rigs = {name: read_files(files) for name, files in texts.items()}
-    if capture is not None and not next(iter(rigs.values())).sources:
-        raise _Unreadable(f"{capture}: holds no output that rigwright can read; docs/hardware.md names the files")
+        is_alone = len(texts) + len(missing) == 1
+        if folder is not None:
+            texts = {name: redact(files) for name, files in texts.items()}
+            for name, files in texts.items():
+                write(folder if is_alone else folder / _file_name(name), files, name=name)
+        rigs = {name: read_files(files) for name, files in texts.items()}
     try:
         _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
         sys.stdout.flush()
@@ -96,22 +94,6 @@ def hardware(
     for name, why in missing.items():
         click.echo(f"{name}: not read: {why}", err=True)
     sys.exit(1 if missing else 0)
-
-
-class _Unreadable(RigwrightError):
-    """Nothing to read: the one case in which a recorded machine is an error."""
-
-    exit_code = 2
-
-
-def _recorded(folder: Path) -> Mapping[str, str]:
-    if not folder.is_dir():
-        raise _Unreadable(f"{folder}: no such folder; name a folder of recorded outputs")
-    try:
-        return folder_files(folder)
-    except OSError as error:
-        says = f"{error.filename or folder}: cannot be read: {error.strerror}"
-        raise _Unreadable(f"{says}; let this user read it") from None
 
 
 def _file_name(rig: str) -> str:

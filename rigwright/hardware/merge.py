@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from rigwright.hardware.reading import Pair, Reading
+from rigwright.hardware.reading import Pair, Reading, is_empty
 from rigwright.hardware.records import Precedence, Record, Source, first
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, Problem, Vendor
 
@@ -49,7 +49,7 @@ def merge(sources: Sequence[Source]) -> Hardware:
         driver_version=first(source.reading.driver_version for source in ranked),
         chip=first(source.reading.chip for source in ranked),
         chip_gpu_cores=first(source.reading.chip_gpu_cores for source in ranked),
-        sources=tuple(sorted({source.name for source in sources if source.reading != Reading()})),
+        sources=tuple(sorted({source.name for source in sources if not is_empty(source.reading)})),
         problems=(*(said for source in ranked for said in source.reading.problems), *merger.disagreements),
     )
 

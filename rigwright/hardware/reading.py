@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rigwright.hardware.values import Cpu, Gpu, Nic, NumaNode, Problem, Vendor
 
@@ -42,6 +42,11 @@ class Reading:
     is_driver_list: bool = False
     is_whole: bool = True
     problems: tuple[Problem, ...] = ()
+
+
+def is_empty(reading: Reading) -> bool:
+    """Whether nothing was understood."""
+    return replace(reading, is_driver_list=False, is_whole=True, vendor=None) == Reading()
 
 
 Parser = Callable[[str], Reading]

@@ -29,8 +29,8 @@ class Cpu:
     """The processors of a rig, all sockets together."""
 
     model: str = "unknown"
-    physical_cores: int = 1
-    logical_cores: int = 1
+    physical_cores: int | None = None
+    logical_cores: int | None = None
     sockets: int | None = None
 
 

@@ -54,7 +54,7 @@ def cpu_words(cpu: Cpu) -> str:
         return ""
     model = " ".join(_CPU_NOISE.sub(" ", clean(cpu.model)).split()) if cpu.model != "unknown" else "CPU"
     sockets = f"{cpu.sockets}x " if cpu.sockets and cpu.sockets > 1 else ""
-    return f"{sockets}{model}, {cpu.physical_cores} cores"
+    return f"{sockets}{model}" + (f", {cpu.physical_cores} cores" if cpu.physical_cores else "")
 
 
 def rig_words(hardware: Hardware) -> list[str]:

@@ -150,6 +150,8 @@ def measure(address: str) -> "list[str]":
         back = copies.rate("cuMemcpyDtoHAsync_v2")
     finally:
         copies.close()
+        if watch.process and watch.process.poll() is None:
+            watch.process.kill()
     return [f"{forth:.2f}, {back:.2f}", *watch.said.splitlines()[:2]]
 
 

@@ -78,7 +78,7 @@ def build(rig: Rig, settings: LlamacppSettings) -> Commands:
             COMMIT=identity,
             ARCHIVE=archive,
             TARGETS=" ".join(TARGETS),
-            JOBS=settings.jobs or rig.hardware.cpu.logical_cores,
+            JOBS=settings.jobs or rig.hardware.cpu.logical_cores or 1,
             MANIFEST=release.manifest(),
         )
     )

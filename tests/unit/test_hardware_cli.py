@@ -62,7 +62,7 @@ def test_folder_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch)
     def refuse(_: Path) -> dict[str, str]:
         raise PermissionError(13, "Permission denied", "mybox/smi.txt")
 
-    monkeypatch.setattr("rigwright.hardware.cli.folder_files", refuse)
+    monkeypatch.setattr("rigwright.hardware.capture.folder_files", refuse)
     result = run("--capture", MESH)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "Error: mybox/smi.txt: cannot be read: Permission denied; let this user read it\n"

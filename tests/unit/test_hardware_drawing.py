@@ -15,9 +15,9 @@ from rich.console import Console
 
 from rigwright.hardware.capture import read_folder
 from rigwright.hardware.drawing import draw
-from rigwright.hardware.drawing_canvas import text_width
-from rigwright.hardware.drawing_layout import lay_out
-from rigwright.hardware.drawing_tree import pcie_tree
+from rigwright.hardware.drawing.canvas import text_width
+from rigwright.hardware.drawing.layout import lay_out
+from rigwright.hardware.drawing.tree import pcie_tree
 from rigwright.hardware.table import show, summary
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Link, Nic, Problem

@@ -135,5 +135,5 @@ def _memory(hardware: Mapping[str, str]) -> int | None:
 
 def _cpu(hardware: Mapping[str, str]) -> Cpu | None:
     model = _word(hardware.get("chip", "")) or hardware.get("processor", "")[:80]
-    cores = _count(hardware.get("cores", "")) or 1
+    cores = _count(hardware.get("cores", ""))
     return Cpu(model=model, physical_cores=cores, logical_cores=cores) if model else None

@@ -55,12 +55,8 @@ def _cpu(facts: dict[str, str]) -> Cpu | None:
     model, logical, sockets = facts.get("Model name"), _count(facts, "CPU(s)"), _count(facts, "Socket(s)")
     cores = _count(facts, "Core(s) per socket")
     threads = _count(facts, "Thread(s) per core")
-    physical = cores * (sockets or 1) if cores else logical // (threads or 1) if logical else None
-    if not (model or physical):
+    physical = cores * (sockets or 1) if cores else logical // threads if logical and threads else None
+    logical = logical or (physical * threads if physical and threads else None)
+    if not (model or logical):
         return None
-    return Cpu(
-        model=(model or "unknown")[:120],
-        physical_cores=physical or 1,
-        logical_cores=logical or (physical or 1) * (threads or 1),
-        sockets=sockets,
-    )
+    return Cpu(model=(model or "unknown")[:120], physical_cores=physical, logical_cores=logical, sockets=sockets)

@@ -118,7 +118,7 @@ def _placement(decision: Decision) -> Iterator[Flag]:
 
 
 def _work(decision: Decision, cpu: Cpu) -> Iterator[Flag]:
-    cores = max(1, cpu.physical_cores)
+    cores = cpu.physical_cores or 1
     if decision.is_whole:
         yield _flag("--threads", min(cores, _MAX_HELPER_THREADS), "the GPU does the work")
     elif cores >= 4:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from rigwright.hardware.drawing_canvas import Point, text_width
-from rigwright.hardware.drawing_parts import Card, Layout
+from rigwright.hardware.drawing.canvas import Point, text_width
+from rigwright.hardware.drawing.parts import Card, Layout
 from rigwright.hardware.links import nvlinks_of
 
 TRACK, BUS = 24.0, 46.0

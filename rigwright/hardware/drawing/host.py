@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
-from rigwright.hardware import drawing_canvas as ink
-from rigwright.hardware.drawing_canvas import Canvas, fit, text_width
-from rigwright.hardware.drawing_parts import (
+from rigwright.hardware.drawing import canvas as ink
+from rigwright.hardware.drawing.canvas import Canvas, fit, text_width
+from rigwright.hardware.drawing.parts import (
     BAR_HEIGHT,
     NIC_HEIGHT,
     NIC_WIDTH,
@@ -19,8 +19,8 @@ from rigwright.hardware.drawing_parts import (
     Layout,
     Row,
 )
-from rigwright.hardware.drawing_tree import Branch, Kind, pcie_kinds
-from rigwright.hardware.drawing_wires import Lane
+from rigwright.hardware.drawing.tree import Branch, Kind, pcie_kinds
+from rigwright.hardware.drawing.wires import Lane
 from rigwright.hardware.values import Hardware, Link
 from rigwright.hardware.wording import clean, cpu_list
 from rigwright.units import format_bytes

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from rigwright.hardware.drawing_parts import MARGIN, NIC_WIDTH, PAD, Adapter, Band, Bar, Card, Layout, Row, Tier
-from rigwright.hardware.drawing_tree import Branch, Kind, pcie_tree
+from rigwright.hardware.drawing.parts import MARGIN, NIC_WIDTH, PAD, Adapter, Band, Bar, Card, Layout, Row, Tier
+from rigwright.hardware.drawing.tree import Branch, Kind, pcie_tree
 from rigwright.hardware.topology import Grouping
 from rigwright.hardware.values import Hardware, Nic
 from rigwright.hardware.wording import pcie_words

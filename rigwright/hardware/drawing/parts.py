@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rigwright.hardware.drawing_tree import Branch
+from rigwright.hardware.drawing.tree import Branch
 from rigwright.hardware.values import Gpu, Nic
 
 MARGIN, PAD = 40.0, 34.0

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from rigwright.hardware import drawing_canvas as ink
-from rigwright.hardware.drawing_canvas import Canvas, fit, text_width
-from rigwright.hardware.drawing_host import draw_host, draw_interconnect
-from rigwright.hardware.drawing_layout import lay_out
-from rigwright.hardware.drawing_notes import draw_notes, write_empty
-from rigwright.hardware.drawing_parts import MARGIN, Band, Card, Layout
-from rigwright.hardware.drawing_wires import Edge, Lane, lanes, route, wire_width
+from rigwright.hardware.drawing import canvas as ink
+from rigwright.hardware.drawing.canvas import Canvas, fit, text_width
+from rigwright.hardware.drawing.host import draw_host, draw_interconnect
+from rigwright.hardware.drawing.layout import lay_out
+from rigwright.hardware.drawing.notes import draw_notes, write_empty
+from rigwright.hardware.drawing.parts import MARGIN, Band, Card, Layout
+from rigwright.hardware.drawing.wires import Edge, Lane, lanes, route, wire_width
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping, link_gbytes_per_second
 from rigwright.hardware.values import Gpu, Hardware, Link

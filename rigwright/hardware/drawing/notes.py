@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rigwright.hardware import drawing_canvas as ink
-from rigwright.hardware.drawing_canvas import Canvas, fit, text_width, wrap
-from rigwright.hardware.drawing_host import class_colour
-from rigwright.hardware.drawing_parts import MARGIN, Layout
-from rigwright.hardware.drawing_wires import wire_width
+from rigwright.hardware.drawing import canvas as ink
+from rigwright.hardware.drawing.canvas import Canvas, fit, text_width, wrap
+from rigwright.hardware.drawing.host import class_colour
+from rigwright.hardware.drawing.parts import MARGIN, Layout
+from rigwright.hardware.drawing.wires import wire_width
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping
 from rigwright.hardware.values import Hardware
