@@ -16,6 +16,7 @@ from rigwright.hardware.wording import (
     count_words,
     cpu_list,
     node_words,
+    order_words,
     p2p_words,
     pcie_words,
     power_words,
@@ -47,8 +48,8 @@ def show(console: Console, name: str, hardware: Hardware, grouping: Grouping) ->
 def summary(console: Console, rigs: Mapping[str, Hardware]) -> None:
     """Print one line for each rig."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("rig", "GPUs", "CUDA_VISIBLE_DEVICES", "findings"):
-        table.add_column(title, overflow="fold", no_wrap=title == "CUDA_VISIBLE_DEVICES")
+    for title in ("rig", "GPUs", "visible devices", "findings"):
+        table.add_column(title, overflow="fold", no_wrap=title == "visible devices")
     for name, hardware in rigs.items():
         count = len(hardware.problems)
         findings = Text(str(count), "yellow") if count else Text("none", "green")
@@ -152,12 +153,11 @@ def _groups(hardware: Hardware, grouping: Grouping) -> Iterator[Text]:
     if len(hardware.gpus) == 1 and grouping.order and not any(gpu.mig for gpu in hardware.gpus):
         return  # one whole GPU: nothing to choose
     if grouping.order:
-        order = ",".join(map(str, grouping.order))
         sure = (
             f"  {grouping.confidence} confidence: {clean(grouping.because)}",
             _CONFIDENCE_STYLES[grouping.confidence],
         )
-        yield Text.assemble((f"CUDA_VISIBLE_DEVICES={order}", "bold"), sure)
+        yield Text.assemble((order_words(hardware, grouping.order), "bold"), sure)
     for why, indexes in _by_reason(grouping.left_out):
         yield Text(f"in no group: GPU {', '.join(map(str, indexes))} ({clean(why)})", "yellow")
 

@@ -122,3 +122,9 @@ def p2p_words(links: Sequence[Link]) -> str:
     if rows and sum(len(named) for _, named in rows) == len(links):
         words[-1] = f"{rows[-1][0]} {'elsewhere' if len(rows) > 1 else 'between all'}"
     return ", ".join(words)
+
+
+def order_words(hardware: Hardware, order: Sequence[int]) -> str:
+    """`CUDA_VISIBLE_DEVICES=0,3,1,2`, under the name that the vendor's runtime reads."""
+    name = "HIP_VISIBLE_DEVICES" if hardware.vendor == "AMD" else "CUDA_VISIBLE_DEVICES"
+    return f"{name}={','.join(map(str, order))}"

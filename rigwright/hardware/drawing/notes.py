@@ -13,7 +13,7 @@ from rigwright.hardware.drawing.wires import wire_width
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping
 from rigwright.hardware.values import Hardware
-from rigwright.hardware.wording import clean, cpu_list
+from rigwright.hardware.wording import clean, cpu_list, order_words
 
 _MOST_FINDINGS = 6
 _MEANINGS = {
@@ -45,7 +45,7 @@ def draw_notes(picture: Canvas, layout: Layout, hardware: Hardware, grouping: Gr
     """Order, legend and findings from `y` on; returns the height of the whole drawing."""
     room = layout.width - 2 * MARGIN
     if grouping.order:
-        y = _order(picture, grouping, room, y)
+        y = _order(picture, order_words(hardware, grouping.order), grouping, room, y)
     for text in _remarks(layout, hardware, grouping):
         for row in wrap(text, 11, room):
             picture.text(MARGIN, y, row, fill=ink.FAINT)
@@ -54,8 +54,7 @@ def draw_notes(picture: Canvas, layout: Layout, hardware: Hardware, grouping: Gr
     return _legend(picture, hardware, grouping, layout, y + 6)
 
 
-def _order(picture: Canvas, grouping: Grouping, room: float, y: float) -> float:
-    text = f"CUDA_VISIBLE_DEVICES={','.join(map(str, grouping.order))}"
+def _order(picture: Canvas, text: str, grouping: Grouping, room: float, y: float) -> float:
     size = 13.0
     width = min(text_width(text, size, is_bold=True) + 24, room)
     picture.rect(MARGIN, y - 14, width, 28, radius=7, fill=ink.INK)
