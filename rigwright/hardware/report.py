@@ -76,8 +76,8 @@ def _gpu(gpu: Gpu) -> dict[str, object]:
         "numa_node": gpu.numa_affinity if gpu.numa_node is None else gpu.numa_node,
         "gpu_numa_id": gpu.numa_memory_node,
         "state": gpu.state,
-        "mig": gpu.mig,
-        "mig_devices": list(gpu.mig_devices),
+        "mig": _mig(gpu),
+        "mig_enabled": gpu.mig,
         "pcie": {
             "gen_current": link.gen_current,
             "gen_max": link.gen_max,
@@ -124,3 +124,10 @@ def _system(hardware: Hardware) -> dict[str, object] | None:
         "architecture": hardware.architecture or None,
     }
     return dict(system) if any(system.values()) else None
+
+
+def _mig(gpu: Gpu) -> list[str] | None:
+    """The profiles of the MIG devices; nvidia-smi tells them in -L alone."""
+    if gpu.mig_devices:
+        return list(gpu.mig_devices)
+    return [] if gpu.mig is False else None

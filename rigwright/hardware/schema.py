@@ -85,8 +85,11 @@ GPU: Fields = {
     ),
     "gpu_numa_id": (_COUNT, "the node of its own memory (GH200)"),
     "state": (_one_of("ok", "lost", "error", None), "null where no driver answered for it"),
-    "mig": ({"type": ["boolean", "null"]}, "whether it is cut into MIG devices"),
-    "mig_devices": (_NAMES, "the profiles of its MIG devices: 1g.10gb"),
+    "mig": (
+        {"type": ["array", "null"], "items": {"type": "string"}},
+        "the profiles of its MIG devices: 1g.10gb; empty where MIG is off, null where they are not known",
+    ),
+    "mig_enabled": ({"type": ["boolean", "null"]}, "whether it is cut into MIG devices"),
     "pcie": (_reference("pcie_link"), "its PCIe link"),
     "power_limit_watts": (_reference("power_limit"), "its power limits in watts"),
 }

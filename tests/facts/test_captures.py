@@ -83,6 +83,12 @@ def test_capture_p2p(name):
     assert p2p
 
 
+@pytest.mark.parametrize("name", expecting("mig"))
+def test_capture_mig_devices(name):
+    """The profiles of the MIG devices, in order."""
+    assert [profile for gpu in found(name)["gpus"] for profile in gpu["mig"]] == expected(name)["mig"]
+
+
 @pytest.mark.parametrize("name", expecting("error_class"))
 def test_capture_error_class(name):
     """A broken machine is read, and its problem has the right name."""
