@@ -18,8 +18,8 @@ SLOW_COPY = 0.6
 def findings(hardware: Hardware, sources: Sequence[Source]) -> Hardware:
     """The same machine, with what the whole picture says added to its problems; each code and place once."""
     found = [
+        *_versions(hardware, sources),
         *(problem for problem in hardware.problems if problem.code != "driver_missing" or _needs_driver(hardware)),
-        *_versions(sources),
         *_missing(hardware, sources),
         *_one_of_many(hardware),
         *_models(hardware),
@@ -29,9 +29,10 @@ def findings(hardware: Hardware, sources: Sequence[Source]) -> Hardware:
         *_power(hardware),
         *_numa(hardware),
     ]
-    unique = {(problem.code, problem.where): problem for problem in reversed(found)}
-    kept = [problem for problem in dict.fromkeys(found) if unique.get((problem.code, problem.where)) is problem]
-    return replace(hardware, problems=tuple(kept))
+    first: dict[tuple[str, str], Problem] = {}
+    for problem in found:
+        first.setdefault((problem.code, problem.where), problem)
+    return replace(hardware, problems=tuple(first.values()))
 
 
 def _needs_driver(hardware: Hardware) -> bool:
@@ -100,13 +101,18 @@ def _copies(gpu: Gpu) -> Iterator[Problem]:
         yield Problem("transfer_slow", gpu.label, what, do)
 
 
-def _versions(sources: Sequence[Source]) -> Iterator[Problem]:
-    """The driver's libraries and its kernel module belong together."""
-    loaded = {s.reading.kernel_module_version for s in sources} - {None}
+def _versions(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem]:
+    """The driver's libraries and its kernel module belong together; nvidia-smi itself does not name the module's."""
+    loaded = {source.reading.kernel_module_version for source in sources} - {None}
     used = {source.reading.driver_version for source in sources} - {None}
-    for module, library in ((a, b) for a in loaded for b in used if a != b):
-        what = f"the loaded kernel module is {module}, nvidia-smi says {library}"
-        yield Problem("driver_library_mismatch", "driver", what, "reboot, or unload and load the nvidia modules")
+    told = [problem for problem in hardware.problems if problem.code == "driver_library_mismatch"]
+    for module in sorted(version for version in loaded if version):
+        yield from (
+            replace(problem, what=f"{problem.what}, {module}") for problem in told if module not in problem.what
+        )
+        for library in sorted(version for version in used if version and version != module and not told):
+            what = f"the loaded kernel module is {module}, nvidia-smi says {library}"
+            yield Problem("driver_library_mismatch", "driver", what, "reboot, or unload and load the nvidia modules")
 
 
 def _missing(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem]:

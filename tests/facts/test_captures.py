@@ -83,6 +83,68 @@ def test_capture_p2p(name):
     assert p2p
 
 
+# What the expected answers call the fields of a link: as nvidia-smi does, as lspci does, or by what it is at idle.
+LINK = {
+    "gen_current": "gen_current",
+    "gen_max": "gen_max",
+    "width_current": "width_current",
+    "width_max": "width_max",
+    "gen": "gen_current",
+    "gen_idle": "gen_current",
+    "width": "width_current",
+    "cap_gen": "gen_max",
+    "cap_width": "width_max",
+    "sta_gen": "gen_current",
+    "sta_width": "width_current",
+}
+
+
+@pytest.mark.parametrize("name", expecting("pcie"))
+def test_capture_pcie_links(name):
+    """Generation and lanes of each GPU; fewer lanes than possible are a finding, an idle generation is none."""
+    links = expected(name)["pcie"]
+    links = links if isinstance(links, list) else [links]
+    assert [{key: link[key] for key in link if key in LINK} for link in links] == [
+        {key: gpu["pcie"][LINK[key]] for key in link if key in LINK}
+        for link, gpu in zip(links, found(name)["gpus"], strict=True)
+    ]
+    codes = [problem["code"] for problem in found(name)["problems"]]
+    if any(link.get("width_bottleneck") for link in links):
+        assert "link_width_reduced" in codes
+    if any(link.get("idle_downshift") for link in links):
+        assert not {"link_width_reduced", "link_generation_reduced"} & set(codes)
+
+
+def test_capture_lanes_of_a_board_without_addresses_in_its_list():
+    """rocm-smi names no address: lspci's four cards are its four GPUs, in PCI order."""
+    name = "amd-4x-mi50-pcie-x8"
+    assert expected(name)["pcie_width"] == [gpu["pcie"]["width_current"] for gpu in found(name)["gpus"]]
+
+
+def test_capture_names_what_is_broken():
+    """The lost GPU by its address, the GPU with errors by its index, both versions that do not fit together."""
+    lost = [gpu["pci_address"] for gpu in found("error-gpu-is-lost")["gpus"] if gpu["state"] == "lost"]
+    assert [address.lower() for address in expected("error-gpu-is-lost")["lost"]] == lost
+    bad = [gpu["index"] for gpu in found("error-row-ERR-a100-gsp")["gpus"] if gpu["state"] == "error"]
+    assert expected("error-row-ERR-a100-gsp")["bad"] == bad
+    wanted = expected("error-version-mismatch")
+    told = " ".join(problem["what"] for problem in found("error-version-mismatch")["problems"])
+    assert wanted["user_space"] in told
+    assert wanted["kernel_module"] in told
+    assert expected("error-cannot-communicate")["pci_cards"] == len(found("error-cannot-communicate")["gpus"])
+
+
+def test_capture_of_a_mac():
+    """Chip, GPU cores, CPU cores and memory; Apple's GB are GiB."""
+    wanted = expected("apple-m1-max-displays")
+    mac = found("apple-m1-max-displays")
+    assert (wanted["chip"], wanted["gpu_cores"]) == (mac["chip"], mac["chip_gpu_cores"])
+    wanted, mac = expected("apple-m3-hardware"), found("apple-m3-hardware")
+    assert wanted["chip"] == mac["chip"]
+    assert wanted["cpu_cores"] == mac["cpu"]["physical_cores"]
+    assert wanted["memory_gb"] << 30 == mac["ram_bytes"]
+
+
 @pytest.mark.parametrize("name", expecting("mig"))
 def test_capture_mig_devices(name):
     """The profiles of the MIG devices, in order."""
