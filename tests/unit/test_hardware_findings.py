@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rigwright.hardware import Hardware
+from rigwright.hardware import Hardware, capture
 from rigwright.hardware.capture import folder_files, read_files
 from rigwright.hardware.report import report
 from rigwright.hardware.topology import group
@@ -296,3 +299,18 @@ def test_csv_without_header_is_read_by_its_command(tmp_path):
     (tmp_path / "query.csv").write_text("0, NVIDIA L4, 23034 MiB\n1, NVIDIA L4, 23034 MiB\n")
     found = read_files(folder_files(tmp_path))
     assert [(gpu.index, gpu.vram_bytes) for gpu in found.gpus] == [(0, 23034 << 20), (1, 23034 << 20)]
+
+
+def test_every_finding_is_in_the_documentation():
+    """A code that a person reads can be looked up; `xid_N` stands for all Xids."""
+    package = Path(capture.__file__).parent
+    page = (package.parents[1] / "docs" / "hardware.md").read_text()
+    known = set(re.findall(r"`([a-z0-9]+(?:_[a-zN0-9]+)+)`", page))
+    code = r"([a-z0-9]+(?:_[a-z0-9]+)+)"
+    everywhere = {
+        told for path in package.rglob("*.py") for told in re.findall(rf'Problem\(\s*"{code}"', path.read_text())
+    }
+    tables = [(package / "sources" / name).read_text() for name in ("nvidia_said.py", "kernel_log.py")]
+    told = everywhere | {told for text in tables for told in re.findall(rf'(?:, |\()"{code}",', text)}
+    assert len(told) > 30
+    assert {re.sub(r"^xid_[0-9]+$", "xid_N", code) for code in told} - known == set()
