@@ -68,6 +68,7 @@ def test_what_the_tools_say_comes_back_as_recorded(machine: Machine, shell: str)
     assert {"p2p.txt", "smi.txt", "smi-q.txt", "rc.txt"} & set(found) == set()
 
 
+@pytest.mark.patience
 def test_deploy_does_not_ask_what_one_gpu_cannot_have(machine: Machine) -> None:
     """Each call wakes the GPUs of a rig without persistence mode: a single one has no links."""
     rows = (CAPTURES / "1x-rtx4080s-capture" / "query.csv").read_text().replace("Enabled", "Disabled")
@@ -166,6 +167,7 @@ def test_lost_gpu_does_not_hide_the_others(machine: Machine) -> None:
     assert "topo.txt" not in found
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize("shell", SHELLS)
 def test_tool_that_does_not_stop_talking_is_cut_off(machine: Machine, shell: str) -> None:
     """bash searches a long text for minutes, and no rig's memory is ours."""

@@ -204,3 +204,10 @@ def test_csv_with_quotes():
     """Cells in quotes are the cells."""
     text = '"index","name","memory.total [MiB]"\n"0","NVIDIA A40","46068 MiB"\n'
     assert [(gpu.name, gpu.vram_bytes) for gpu in nvidia_csv.read(text).gpus] == [("NVIDIA A40", 46068 * 1024**2)]
+
+
+def test_rows_without_header_that_were_printed_twice_are_one_gpu():
+    """A command that ran twice into one file, and its first column is the index."""
+    row = "0, NVIDIA GeForce RTX 5060 Ti, 595.91.07"
+    other = row.replace("0", "1", 1)
+    assert [gpu.index for gpu in nvidia_csv.read(f"{row}\n{other}\n{other}\n").gpus] == [0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from rigwright.cli import main
@@ -38,6 +39,7 @@ def test_tiny_model_writes_a_model(tmp_path):
     assert path.read_bytes()[:4] == b"GGUF"
 
 
+@pytest.mark.patience
 def test_verify_names_a_missing_inventory(tmp_path):
     """One line and exit code 1, without a traceback."""
     done = subprocess.run(

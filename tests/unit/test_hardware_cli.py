@@ -112,6 +112,7 @@ def test_names_of_rigs_make_no_paths(rigs: dict[str, dict[str, str]], tmp_path: 
     assert [path.name for path in (tmp_path / "again").iterdir()] == ["rig1"]
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize(
     "environment", [{"PYTHONIOENCODING": "ascii"}, {"COLUMNS": "0"}, {"COLUMNS": "1"}, {"NO_COLOR": "1"}]
 )
@@ -123,6 +124,7 @@ def test_any_terminal_shows_it(environment: dict[str, str]) -> None:
     assert b"apple-m3-hardware" in done.stdout and b"\x1b" not in done.stdout
 
 
+@pytest.mark.patience
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("options", [["--json"], []])
 def test_full_disk_is_one_line(options: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
@@ -44,11 +45,17 @@ def printed(hardware: Hardware, *, width: int = 80) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+@cache
+def drawn(name: str) -> tuple[Hardware, str]:
+    """A capture and its picture."""
+    hardware = read_folder(CAPTURES / name)
+    return hardware, draw(name, hardware, group(hardware))
+
+
 @each_capture
 def test_drawing_of_a_capture_shows_every_gpu_inside_its_frame(name):
     """Every recorded machine can be drawn: each GPU once, no text cut off by the edge, the same twice."""
-    hardware = read_folder(CAPTURES / name)
-    svg = draw(name, hardware, group(hardware))
+    hardware, svg = drawn(name)
     root = ElementTree.fromstring(svg)
     width, height = (float(root.attrib[side]) for side in ("width", "height"))
     shown = [text for text in texts(svg) if re.fullmatch("[0-9]+", text)]
@@ -64,9 +71,8 @@ def test_drawing_of_a_capture_shows_every_gpu_inside_its_frame(name):
 @each_capture
 def test_texts_of_a_drawing_do_not_overlap(name):
     """Every word can be read: no text lies over another one."""
-    hardware = read_folder(CAPTURES / name)
     boxes = []
-    for node in ElementTree.fromstring(draw(name, hardware, group(hardware))).iter(f"{SVG}text"):
+    for node in ElementTree.fromstring(drawn(name)[1]).iter(f"{SVG}text"):
         size, x, y = (float(node.attrib[key]) for key in ("font-size", "x", "y"))
         reach = text_width(node.text or "", size, is_bold="font-weight" in node.attrib)
         left = x - reach / 2 if node.attrib.get("text-anchor") == "middle" else x

@@ -196,7 +196,7 @@ def _add(table: _Table, index: int, row: dict[str, str]) -> None:
 
 def _number(table: _Table) -> None:
     """Number the rows of a table without an index column: nvidia-smi lists in the order of its indexes."""
-    rows, table.loose = _distinct(table.loose), []
+    rows, table.loose = [row for row in _distinct(table.loose) if _fields(row)], []
     if not all(_is_field(name) for name in table.header or []):  # what is lost of the header may be the index
         rows = [row for row in rows if {"bus", "uuid"} & set(_fields(row))]
     seconds = {found[0] for row in rows if (found := _SECONDS.match(row.get("timestamp", "")))}

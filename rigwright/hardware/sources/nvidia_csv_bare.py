@@ -25,6 +25,8 @@ _INDEX = re.compile(r"0|[1-9][0-9]?")
 def read(lines: list[str]) -> Reading:
     """The GPUs of a table without header: all its lines are rows of one width, each with a name of its GPU."""
     rows = [[cell.strip() for cell in line.split(",")] for line in lines]
+    if rows and all(_INDEX.fullmatch(row[0]) for row in rows):
+        rows = [row for place, row in enumerate(rows) if row not in rows[:place]]  # asked twice
     if not rows or len(rows) > 64 or len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
         return Reading()
     found = [_gpu(row) for row in rows]
@@ -34,7 +36,9 @@ def read(lines: list[str]) -> Reading:
         return Reading()
     indexes = [int(row[0]) if _INDEX.fullmatch(row[0]) else None for row in rows]
     is_counted = indexes == list(range(len(rows)))
-    has_index = is_counted or (None not in indexes and len(set(indexes)) == len(rows))
+    has_index = None not in indexes
+    if has_index and len(set(indexes)) < len(rows):
+        return Reading()
     numbered = zip(gpus, indexes if has_index else range(len(rows)), strict=True)
     return Reading(
         gpus=tuple(replace(gpu, index=index) for gpu, index in numbered),
