@@ -78,12 +78,17 @@ class _Merger:
 
     def gpu_count(self) -> int | None:
         """The longest whole list of a driver; None where one was asked and gave none; else what is on the bus."""
-        said = [source.reading for source in self.drivers]
-        asked = [each for each in said if each.gpus or {problem.code for problem in each.problems} - NOT_ASKED]
-        whole = [sum(map(self._counts, each.gpus)) for each in asked if each.is_whole and each.gpus]
+        asked = [source for source in self.drivers if source.reading.gpus or _codes(source) - NOT_ASKED]
+        whole = [self._size(source) for source in asked if source.reading.is_whole and source.reading.gpus]
         if asked:
             return max(whole) if whole else None
         return len(self.records) if self.has_bus else None
+
+    def _size(self, source: Source) -> int:
+        """How many GPUs a list has: rows that turned out to be one GPU are one."""
+        places = self.places[id(source)]
+        doubles = len(places) - len({id(record) for record in places.values()})
+        return sum(map(self._counts, source.reading.gpus)) - doubles
 
     def gpus(self) -> tuple[Gpu, ...]:
         found = []
@@ -180,6 +185,10 @@ def _completeness(source: Source) -> tuple[bool, bool, int]:
 def _vendor(ranked: Iterable[Source]) -> Vendor | None:
     named = {gpu.vendor for source in ranked for gpu in source.reading.gpus} | {s.reading.vendor for s in ranked}
     return next((vendor for vendor in VENDORS if vendor in named), None)
+
+
+def _codes(source: Source) -> set[str]:
+    return {problem.code for problem in source.reading.problems}
 
 
 def _uuids(reading: Reading) -> Iterable[tuple[str, int]]:
