@@ -32,7 +32,7 @@ check: .venv/ready  ## style and types
 golden: .venv/ready  ## renew the recorded plans and units, then read the diff
 	pytest tests/unit --renew-golden
 
-fuzz: .venv/ready  ## 100,000 damaged recordings of machines, about ten minutes
+fuzz: .venv/ready  ## 100,000 damaged recordings of machines, about four minutes
 	$(BIN)/python tests/fuzz/mutate.py --count 100000
 
 bench-converge: .venv/ready host  ## a second run without changes, ours against Ansible
