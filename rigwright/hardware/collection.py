@@ -45,12 +45,12 @@ class Source:
 
 # The cheap ones first: a tool that hangs takes nothing away from those before it.
 SOURCES = (
-    Source("system.txt", shell="ask system.txt system_text"),
-    Source("sysfs.txt", shell="ask sysfs.txt sysfs_text"),
-    Source("proc-driver-nvidia-version.txt", "cat /proc/driver/nvidia/version"),
-    Source("lscpu.txt", "lscpu"),
+    Source("system.txt", shell="tell system.txt system_text"),
+    Source("sysfs.txt", shell="tell sysfs.txt sysfs_text"),
+    Source("proc-driver-nvidia-version.txt", "cat /proc/driver/nvidia/version", "module_text"),
+    Source("lscpu.txt", "lscpu", "tell lscpu.txt lscpu"),
     Source("numactl.txt", "numactl -H"),
-    Source("dmesg.txt", "dmesg", "ask dmesg.txt dmesg_text"),
+    Source("dmesg.txt", "dmesg", "tell dmesg.txt dmesg_text"),
     Source("lspci.txt", "lspci -D -nn -vv", "ask lspci.txt lspci_text"),
     Source("query.csv", f"nvidia-smi --query-gpu={','.join(QUERY_FIELDS)} --format=csv", "nvidia_query"),
     Source("list.txt", "nvidia-smi -L", "is_plain || ask list.txt nvidia-smi -L"),

@@ -55,6 +55,9 @@ ask() {
   keep "$file" "$said"
 }
 
+# tell FILE FUNCTION: ours that ask the kernel alone, which answers: a limit would cost more than they do.
+tell() { keep "$1" "$("$2" 2>/dev/null)"; }
+
 can_ask() {
   case $silent in *" $1 "*) return 1 ;; esac
   command -v "$1" >/dev/null 2>&1
@@ -62,8 +65,8 @@ can_ask() {
 
 system_text() {
   cat /etc/os-release 2>/dev/null
-  printf '\nKERNEL=%s\nARCHITECTURE=%s\n' "$(uname -r)" "$(uname -m)"
-  printf 'VIRTUALIZATION=%s\n' "$(systemd-detect-virt 2>/dev/null)"
+  uname -rm | { read -r kernel architecture; printf '\nKERNEL=%s\nARCHITECTURE=%s\n' "$kernel" "$architecture"; }
+  [ -z "$EVERYTHING" ] || printf 'VIRTUALIZATION=%s\n' "$(systemd-detect-virt 2>/dev/null)"
   grep -E '^(MemTotal|MemAvailable):' /proc/meminfo 2>/dev/null
   command -v sw_vers >/dev/null || return 0
   printf 'ID=macos\nVERSION_ID=%s\n' "$(sw_vers -productVersion)"
@@ -112,6 +115,10 @@ place() {
   printf '%s%s\n' "$2" "${found##${3-}}"
 }
 
+module_text() {
+  [ ! -r /proc/driver/nvidia/version ] || keep proc-driver-nvidia-version.txt "$(cat /proc/driver/nvidia/version)"
+}
+
 lspci_text() {
   command -v lspci >/dev/null || return 0
   lspci -D -nn -vv | awk '
@@ -119,7 +126,9 @@ lspci_text() {
     wanted'
 }
 
+# A deploy asks for it where a driver is that could have something to say.
 dmesg_text() {
+  [ -n "$EVERYTHING" ] || command -v nvidia-smi >/dev/null || [ -e /sys/module/amdgpu ] || return 0
   { dmesg || journalctl -k -b --no-pager -q -o cat; } | grep -E 'NVRM|Xid|nouveau|amdgpu|fallen off' | tail -n 200
 }
 

@@ -124,7 +124,7 @@ def test_tool_that_hangs_is_left_behind(machine: Machine, shell: str, hang: str)
 @pytest.mark.patience
 def test_time_for_all_tools_is_limited(machine: Machine) -> None:
     """Many slow tools take no longer than the limit for all of them."""
-    for tool in ("lscpu", "numactl", "nvidia-smi", "rocm-smi"):
+    for tool in ("numactl", "nvidia-smi", "rocm-smi"):
         machine.tool(tool, "exec sleep 20")
     began = time.monotonic()
     text = collection.script().replace(f"TOTAL_SECONDS={collection.TOTAL_SECONDS}", "TOTAL_SECONDS=3")
@@ -132,7 +132,7 @@ def test_time_for_all_tools_is_limited(machine: Machine) -> None:
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, env=environment, timeout=60, check=True)
     assert time.monotonic() - began < 8
     found = collection.read(done.stdout.split("\n"))
-    assert found["lscpu.txt"].startswith("lscpu: timed out after ")
+    assert found["numactl.txt"].startswith("numactl: timed out after ")
     assert "query.csv" not in found  # what was not asked does not hang
 
 
@@ -196,7 +196,7 @@ def test_missing_tools_leave_no_file(machine: Machine) -> None:
 def test_kernel_log_is_cut_to_what_concerns_gpus(machine: Machine) -> None:
     """The last 200 lines about GPUs, of the journal where dmesg is for root alone."""
     machine.tool("journalctl", "seq -f 'NVRM: Xid %g' 1 300; echo 'usb 1-1: new device'")
-    lines = machine.ask()["dmesg.txt"].splitlines()
+    lines = machine.ask(everything=True)["dmesg.txt"].splitlines()
     assert (len(lines), lines[0], lines[-1]) == (200, "NVRM: Xid 101", "NVRM: Xid 300")
 
 
