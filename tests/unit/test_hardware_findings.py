@@ -60,6 +60,21 @@ def test_generation_counts_under_load_alone():
     assert codes(read_files({"query.csv": idle})) == []
 
 
+def test_reading_under_load_counts_even_when_the_one_before_was_faster():
+    """A link that was fast just after the last job, and trains down under load, is slow."""
+    found = read_files(
+        {"query.csv": query(row(0, "4, 4, 16, 16")), "query-load.csv": f"index, {LINK}\n0, 1, 4, 8, 16\n"}
+    )
+    assert (found.gpus[0].pcie.gen_current, found.gpus[0].pcie.width_current) == (1, 8)
+    assert set(codes(found)) == {("link_generation_reduced", "GPU 0"), ("link_width_reduced", "GPU 0")}
+
+
+def test_cut_list_adds_no_gpu_to_a_whole_one():
+    """A table that lost its head and shows a ninth GPU beside a whole list of one: the whole list counts."""
+    table = "\n".join(TABLE.splitlines()[10:]) + "\n"
+    assert [gpu.index for gpu in read_files({"query.csv": query(row(0)), "smi.txt": table}).gpus] == [0]
+
+
 def test_slow_copy_is_a_finding():
     """2.9 GB/s over a link that says gen 4 x16: a switch before the card is narrower."""
     rates = (
@@ -195,7 +210,8 @@ def test_masked_uuids_tell_no_gpu_from_another():
     """A recording with zeros for every UUID still has as many GPUs as rows."""
     masked = "GPU-00000000-0000-0000-0000-000000000000"
     rows = [row(index).replace(UUIDS[index], masked) for index in range(4)]
-    assert len(read_files({"query.csv": query(*rows)}).gpus) == 4
+    listed = "".join(f"GPU {index}: NVIDIA GeForce RTX 3090 (UUID: {masked})\n" for index in range(4))
+    assert len(read_files({"query.csv": query(*rows), "list.txt": listed}).gpus) == 4
 
 
 @pytest.mark.parametrize(
