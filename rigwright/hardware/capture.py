@@ -15,7 +15,7 @@ from rigwright.errors import UnreadableRecording
 from rigwright.hardware.findings import findings
 from rigwright.hardware.formats import recognise
 from rigwright.hardware.merge import merge
-from rigwright.hardware.records import Precedence, Source
+from rigwright.hardware.statements import Precedence, Source
 from rigwright.hardware.values import Hardware
 
 # No output that we read is larger; a file that is, is not one of ours.

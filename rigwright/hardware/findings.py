@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rigwright.hardware.links import islands, link_gbytes_per_second, nvlinks_of
 from rigwright.hardware.models import GpuModel, find, pcie_gbytes_per_second
-from rigwright.hardware.records import Source
+from rigwright.hardware.statements import Source
 from rigwright.hardware.values import Gpu, Hardware, Problem
 
 # Source: recorded large copies reach 80 to 88 % of a link: 12.4 to 13.1 GB/s on gen 3 x16, 24.6 to 26.3 on gen 4.

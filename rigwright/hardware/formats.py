@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from rigwright.hardware.reading import Parser
-from rigwright.hardware.records import Precedence
 from rigwright.hardware.sources.cells import lines
+from rigwright.hardware.statements import Precedence
 
 # Where the first lines do not show what a file is, no later ones will; no line that tells is longer.
 _SNIFFED_LINES, _SNIFFED_CHARACTERS = 400, 600

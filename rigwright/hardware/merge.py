@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rigwright.hardware.reading import Pair, Reading, is_empty
-from rigwright.hardware.records import Precedence, Record, Source, first
+from rigwright.hardware.statements import Precedence, Record, Source, first
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, Problem, Vendor
 
 # A machine is that of its strongest vendor: the graphics part of a CPU beside a card is no GPU to serve from.

@@ -1,4 +1,4 @@
-"""One GPU out of what several sources say of it: see rigwright.hardware.merge for the precedence."""
+"""One GPU out of what several sources say of it, and whose word counts."""
 
 from __future__ import annotations
 
