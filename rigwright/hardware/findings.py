@@ -65,7 +65,7 @@ def _lanes(gpu: Gpu) -> Iterator[Problem]:
     now, possible = gpu.pcie.width_current, possible_lanes(gpu)
     model = find(gpu.name, gpu.pci_id, gpu.vram_bytes)
     if now and possible and now < possible:
-        what = f"the PCIe link runs x{now}, slot and card can do x{possible}{_half(gpu, possible)}"
+        what = f"the PCIe link runs x{now}, slot and card can do x{possible}{_rates(gpu, possible)}"
         do = "reseat card and riser, clean the contacts, look for bifurcation in the BIOS and an M.2 that shares lanes"
         yield Problem("link_width_reduced", gpu.label, what, do)
     elif gpu.slot.width_max and model and model.pcie_lanes and gpu.slot.width_max < model.pcie_lanes:
@@ -73,7 +73,7 @@ def _lanes(gpu: Gpu) -> Iterator[Problem]:
         yield Problem("slot_narrower_than_card", gpu.label, what, "move it to a wider slot if one is free")
 
 
-def _half(gpu: Gpu, possible: int) -> str:
+def _rates(gpu: Gpu, possible: int) -> str:
     gen, now = gpu.pcie.gen_max or gpu.pcie.gen_current, gpu.pcie.width_current
     if not gen or not now:
         return ""
@@ -81,9 +81,12 @@ def _half(gpu: Gpu, possible: int) -> str:
 
 
 def _generation(gpu: Gpu, sources: Sequence[Source]) -> Iterator[Problem]:
-    """Generation 1 at idle is how a card saves power; under load it is a fault."""
+    """Generation 1 at idle is how a card saves power; under load it is a fault. A GPU in use was not put under load."""
     loaded = any(
-        source.under_load and any(other.pcie.gen_current for other in source.reading.gpus) for source in sources
+        other.pcie.gen_current and gpu.index is not None and other.index == gpu.index
+        for source in sources
+        if source.under_load
+        for other in source.reading.gpus
     )
     now, best = gpu.pcie.gen_current, gpu.pcie.gen_max
     if loaded and now and best and now < best:

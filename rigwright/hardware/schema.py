@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 
 Shape = dict[str, object]
@@ -175,4 +176,4 @@ def _object(fields: Fields) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(schema_text())  # noqa: T201
+    sys.stdout.write(f"{schema_text()}\n")

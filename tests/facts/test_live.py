@@ -90,7 +90,7 @@ def test_interrupt_ends_what_was_begun(here: Path, monkeypatch: pytest.MonkeyPat
     begun: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 
-    class Interrupted(popen):  # type: ignore[type-arg, misc, valid-type]
+    class Interrupted(popen):
         def wait(self, timeout: float | None = None) -> int:
             if timeout is not None:
                 begun.append(self)

@@ -32,7 +32,7 @@ each_capture = pytest.mark.parametrize("name", NAMES)
 def rig(count: int, kind: str, **known: object) -> Hardware:
     gpus = tuple(Gpu(index=i, uuid=f"GPU-{i}", name="RTX", state="ok", numa_node=0) for i in range(count))
     links = tuple(Link(a, b, kind) for a, b in combinations(range(count), 2))
-    return Hardware(gpu_count=count, gpus=gpus, links=links, **known)  # type: ignore[arg-type]
+    return Hardware(gpu_count=count, gpus=gpus, links=links, **known)
 
 
 def texts(svg: str) -> list[str]:
@@ -42,7 +42,7 @@ def texts(svg: str) -> list[str]:
 def printed(hardware: Hardware, *, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
     show(console, "rig", hardware, group(hardware))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return console.file.getvalue()
 
 
 @cache
@@ -190,5 +190,5 @@ def test_summary_has_a_line_for_each_rig():
     """Several rigs end in one line each."""
     console = Console(file=io.StringIO(), width=80)
     summary(console, {"one": rig(2, "NV4"), "two": Hardware()})
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    lines = console.file.getvalue().splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["one", "2x"], ["two", "GPUs"]]

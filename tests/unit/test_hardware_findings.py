@@ -75,6 +75,12 @@ def test_cut_list_adds_no_gpu_to_a_whole_one():
     assert [gpu.index for gpu in read_files({"query.csv": query(row(0)), "smi.txt": table}).gpus] == [0]
 
 
+def test_gpu_that_was_not_put_under_load_is_not_judged_by_it():
+    """GPU 1 serves somebody and was left alone: that it rests at gen 1 is no fault."""
+    found = read_files({"query.csv": query(row(0), row(1)), "query-load.csv": f"index, {LINK}\n0, 4, 4, 16, 16\n"})
+    assert codes(found) == []
+
+
 def test_slow_copy_is_a_finding():
     """2.9 GB/s over a link that says gen 4 x16: a switch before the card is narrower."""
     rates = (

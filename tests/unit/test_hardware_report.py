@@ -21,7 +21,7 @@ ALIKE = ("gpu_count", "nvlink_islands", "nvlink_pairs", "pair_class", "nics", "t
 
 
 def gpu(index: int, **known: object) -> Gpu:
-    return Gpu(index=index, uuid=f"GPU-{index}", vram_bytes=24 * 1024**3, state="ok", **known)  # type: ignore[arg-type]
+    return Gpu(index=index, uuid=f"GPU-{index}", vram_bytes=24 * 1024**3, state="ok", **known)
 
 
 def test_published_schema_is_current(request):

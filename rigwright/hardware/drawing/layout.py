@@ -51,10 +51,10 @@ def lay_out(hardware: Hardware, grouping: Grouping, kind: Kind) -> Layout:
 
 
 def _panels(hardware: Hardware, grouping: Grouping) -> dict[int | None, list[int]]:
-    rank = {index: place for place, index in enumerate(grouping.order)}
+    rank: dict[int | None, int] = {index: place for place, index in enumerate(grouping.order)}
     order = sorted(
         range(len(hardware.gpus)),
-        key=lambda place: (rank.get(hardware.gpus[place].index, len(rank)) if rank else 0, place),  # type: ignore[arg-type]
+        key=lambda place: (rank.get(hardware.gpus[place].index, len(rank)) if rank else 0, place),
     )
     nodes = {gpu.numa_node for gpu in hardware.gpus}
     panels: dict[int | None, list[int]] = {node: [] for node in sorted(node for node in nodes if node is not None)}
