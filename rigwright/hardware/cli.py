@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import sys
 from collections.abc import Mapping
@@ -11,7 +9,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import click
-from rich.console import Console
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import read_files, read_folder
@@ -22,10 +19,9 @@ from rigwright.hardware.report import report
 from rigwright.hardware.table import show, summary
 from rigwright.hardware.topology import group
 from rigwright.hardware.values import Hardware
+from rigwright.terminal import answering, console
 
 LOCAL = "@local"
-# Below that, a table is letters under each other; some serial consoles say that they have no column at all.
-NARROWEST = 40
 
 
 @click.command()
@@ -82,13 +78,8 @@ def hardware(
             for name, files in texts.items():
                 write(folder if is_alone else folder / _file_name(name), files, name=name)
         rigs = {name: read_files(files) for name, files in texts.items()}
-    try:
+    with answering():
         _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
-        sys.stdout.flush()
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # `| head` has seen enough; click knows
-            raise
-        raise RigwrightError(f"standard output: cannot be written: {error.strerror}; make room there") from None
     if svg is not None:
         _draw(rigs, svg, is_alone=is_alone)
     for name, why in missing.items():
@@ -106,14 +97,11 @@ def _show(rigs: Mapping[str, Hardware], *, as_json: bool, is_single: bool) -> No
         objects = {name: report(found) for name, found in rigs.items()}
         click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
         return
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8
-    console = Console()
-    console.width = max(console.width, NARROWEST)
+    screen = console()
     for name, found in rigs.items():
-        show(console, name, found, group(found))
+        show(screen, name, found, group(found))
     if len(rigs) > 1:
-        summary(console, rigs)
+        summary(screen, rigs)
 
 
 def _draw(rigs: Mapping[str, Hardware], file: Path, *, is_alone: bool) -> None:

@@ -10,16 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rigwright.models.header import Corrupt, Header, Length
-from rigwright.models.values import Model, Ssm
+from rigwright.models.values import DELTA_NET, Model, Ssm
 
 # Every n-th layer attends to everything, the others to a window. What is not here and has no pattern in its header is
 # counted as if all layers attended to everything: too much memory, never too little.
 _WINDOW_PERIODS = {
     "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gemma-embedding": 6, "gpt-oss": 2, "cohere2": 4, "olmo2": 4, "exaone4": 4,
 }  # fmt: skip
-
-# Every n-th layer attends, the others are gated delta nets.
-_DELTA_NET = ("qwen3next", "qwen35", "qwen35moe")
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
 _MAX_NUMBER = 2**40
@@ -70,6 +67,7 @@ def model_from_header(header: Header) -> Model:
         has_chat_template=bool(header.metadata.get("tokenizer.chat_template")),
         split_count=keys.number("split.count", 1, is_global=True) or 1,
         tensors=header.tensors,
+        shared_feed_forward=keys.number("expert_shared_feed_forward_length", 0),
     )
 
 
@@ -147,7 +145,7 @@ def _ssm(keys: _Keys) -> Ssm | None:
 def _recurrent_layers(keys: _Keys, main: int, kv_heads: tuple[int, ...], *, has_ssm: bool) -> tuple[int, ...]:
     if flags := keys.flags("attention.recurrent_layers"):
         return tuple(layer for layer, is_recurrent in enumerate(flags[:main]) if is_recurrent)
-    if keys.architecture in _DELTA_NET:
+    if keys.architecture in DELTA_NET:
         interval = keys.number("full_attention_interval", 4, low=1)
         return tuple(layer for layer in range(main) if (layer + 1) % interval)
     if keys.architecture == "falcon-h1":  # each layer does both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,8 @@ from typing import NamedTuple
 _LAYER = re.compile(r"blk\.(\d+)\.")
 # llama.cpp's LLM_FFN_EXPS_REGEX: what --n-cpu-moe keeps in RAM.
 _EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
+# Gated delta nets; their full-attention layers gate the output, so that Q is twice as wide.
+DELTA_NET = ("qwen3next", "qwen35", "qwen35moe")
 
 
 class Tensor(NamedTuple):
@@ -43,10 +46,12 @@ class Ssm(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """One GGUF file.
+    """One GGUF file, or what a configuration says about one.
 
     `layers` counts the nextn (multi-token prediction) layers at the end too. What differs by layer is a tuple with one
-    entry per layer; 0 KV heads mean that the layer keeps no KV cache. `file_bytes` is what the header declares.
+    entry per layer; 0 KV heads mean that the layer keeps no KV cache. `file_bytes` is what the header declares. With
+    `is_estimated` the tensor table is reckoned from parameters: its sum holds, what each tensor takes is a guess.
+    `assumptions` says what was guessed beside that.
     """
 
     name: str
@@ -74,6 +79,9 @@ class Model:
     has_chat_template: bool
     split_count: int
     tensors: tuple[Tensor, ...]
+    is_estimated: bool = False
+    shared_feed_forward: int = 0
+    assumptions: tuple[str, ...] = ()
 
     @property
     def is_mixture(self) -> bool:
@@ -89,6 +97,22 @@ class Model:
     def is_tied(self) -> bool:
         """True when the embedding serves as output too: the output's device then holds a copy of its own."""
         return not any(tensor.name == "output.weight" for tensor in self.tensors)
+
+    @property
+    def has_attention_gate(self) -> bool:
+        """True when attention multiplies its output by a gate as wide as Q."""
+        return self.architecture in DELTA_NET
+
+    @cached_property
+    def full_layers(self) -> tuple[int, ...]:
+        """The main layers that keep a KV cache of the whole context."""
+        window = set(self.swa_layers)
+        return tuple(layer for layer in range(self.main_layers) if self.kv_heads[layer] and layer not in window)
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many weights the tensors hold."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @cached_property
     def weights_bytes(self) -> int:

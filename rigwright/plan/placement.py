@@ -1,138 +1,116 @@
-"""Where a model goes: all on one GPU, with experts or layers in RAM, or on the CPU; and the context that fits there."""
+"""llama.cpp: which layers lie on which GPU, and whose experts stay in RAM, so that everything fits and little waits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rigwright.hardware.values import Gpu, Hardware
 from rigwright.models.values import Model
-from rigwright.plan.memory import Load, MemoryEstimate, Placement, estimate_memory
-from rigwright.units import GIB, MIB
-
-# What to try when the inventory names no context. More than 131,072 tokens is a wish, not a default: it is read
-# slowly and rarely used. 4,096 is the least that llama.cpp's own --fit accepts.
-_CONTEXTS_TOKENS = (131072, 98304, 65536, 49152, 32768, 24576, 16384, 12288, 8192, 6144, 4096)
-# Rather a whole model on the GPU with this much context than a longer one with layers in RAM, and no less.
-_ENOUGH_TOKENS = 16384
-_OFFLOAD_TOKENS = 32768
+from rigwright.plan.memory import Load, Placement, fast_bytes
 
 
-class Taken(NamedTuple):
-    """What the other services on the rig have: bytes of RAM, and of each GPU by UUID; later ones will need RAM too."""
+class Room(NamedTuple):
+    """What a service may fill: each of its GPUs, in order, and RAM, in bytes."""
 
-    ram_bytes: int = 0
-    gpu_bytes: Mapping[str, int] = {}
-    later_ram_bytes: int = 0
-
-    def plus(self, uuid: str | None, memory: MemoryEstimate) -> Taken:
-        """The same after one service more."""
-        gpus = dict(self.gpu_bytes)
-        if uuid:
-            gpus[uuid] = gpus.get(uuid, 0) + memory.gpu_bytes
-        return self._replace(ram_bytes=self.ram_bytes + memory.ram_bytes, gpu_bytes=gpus)
-
-
-class Site(NamedTuple):
-    """What a service may fill: RAM, and one GPU or none; `placement` is what the inventory itself says."""
-
+    gpu_bytes: tuple[int, ...]
     ram_bytes: int
-    gpu: Gpu | None = None
-    gpu_bytes: int = 0
-    placement: Placement | None = None
 
-    def holds(self, memory: MemoryEstimate) -> bool:
+    def short_bytes(self, model: Model, load: Load, placement: Placement) -> int:
+        """By how much the fullest place overflows; 0 when all fits."""
+        gpus, ram = fast_bytes(model, load, placement)
+        over = [need - offer for need, offer in zip(gpus, self.gpu_bytes, strict=True)] if self.gpu_bytes else []
+        return max(0, ram - self.ram_bytes, *over)
+
+    def holds(self, model: Model, load: Load, placement: Placement) -> bool:
         """True when it all fits."""
-        return memory.gpu_bytes <= self.gpu_bytes and memory.ram_bytes <= self.ram_bytes
+        return self.short_bytes(model, load, placement) == 0
 
 
-class Fit(NamedTuple):
-    """A placement that fits, and its memory."""
+def place(model: Model, load: Load, room: Room, *, is_whole: bool = False) -> Placement | None:
+    """The placement that reads least from RAM: whole, else the fewest experts there, else the most layers on GPUs.
 
-    site: Site
-    load: Load
-    placement: Placement
-    memory: MemoryEstimate
-
-
-def offered_vram_bytes(gpu: Gpu, taken: Taken) -> int:
-    """What a GPU has for services: all but 512 MiB or 2 %, which the driver and a display keep."""
-    total = gpu.vram_bytes or 0
-    return max(0, total - max(512 * MIB, total // 50) - taken.gpu_bytes.get(gpu.uuid or "", 0))
-
-
-def offered_ram_bytes(hardware: Hardware, taken: Taken) -> int:
-    """What RAM has for services: all but 1 GiB and 5 % for the system, never less than three quarters."""
-    total = hardware.ram_bytes
-    return max(0, total - min(GIB + total // 20, total // 4) - taken.ram_bytes)
-
-
-def site_of(hardware: Hardware, gpu: Gpu | None, taken: Taken) -> Site:
-    """What a service may fill on `gpu` (None for the CPU) and beside it."""
-    ram = offered_ram_bytes(hardware, taken)
-    return Site(ram, gpu, offered_vram_bytes(gpu, taken)) if gpu else Site(ram)
-
-
-def placements(model: Model, site: Site) -> Iterator[Placement]:
-    """All ways to place the model, the fastest first: whole, then experts in RAM, then whole layers."""
-    if site.placement or not site.gpu:
-        yield site.placement or Placement(0)
-        return
+    With `is_whole` nothing may stay in RAM that could be on a GPU.
+    """
+    if not room.gpu_bytes:
+        return Placement(0) if room.holds(model, load, Placement(0)) else None
     layers = model.main_layers
-    yield Placement(layers)
-    experts = 0
-    if model.is_mixture:
-        yield from (Placement(layers, moved + 1) for moved in range(layers) if model.expert_bytes[moved])
-        experts = layers
-    yield from (Placement(kept, experts) for kept in range(layers - 1, 0, -1))
+    if found := _spread(model, load, room, layers, 0):
+        return found
+    if is_whole or sum(room.gpu_bytes) + room.ram_bytes < model.weights_bytes:
+        return None
+    if model.is_mixture and (found := _fewest(layers, lambda moved: _spread(model, load, room, layers, moved))):
+        return found
+    experts = layers if model.is_mixture else 0
+    return _fewest(layers - 1, lambda kept_back: _spread(model, load, room, layers - kept_back, experts))
 
 
-def fit(model: Model, load: Load, site: Site, *, is_whole: bool = False) -> Fit | None:
-    """The fastest placement that fits; `is_whole` allows nothing in RAM that could be on the GPU."""
-    for placement in placements(model, site):
-        memory = estimate_memory(model, load, placement)
-        if site.holds(memory):
-            return Fit(site, load, placement, memory)
-        if is_whole:
+def _fewest(most: int, attempt: Callable[[int], Placement | None]) -> Placement | None:
+    """The result for the smallest number from 1 to `most` - 1, or `most`, that works; what works goes on working."""
+    low, high = 1, most
+    best = attempt(high) if most else None
+    if best is None:
+        # The last step asks most of RAM, an earlier one may do: look at each.
+        return next((found for number in range(1, most) if (found := attempt(number))), None)
+    while low < high:
+        middle = (low + high) // 2
+        if found := attempt(middle):
+            best, high = found, middle
+        else:
+            low = middle + 1
+    return best
+
+
+def _spread(model: Model, load: Load, room: Room, gpu_layers: int, cpu_expert_layers: int) -> Placement | None:
+    """The layers over the GPUs so that each keeps the same share of its room free; None when they do not fit."""
+    count = len(room.gpu_bytes)
+    if gpu_layers <= 0:
+        return None
+    if count == 1:
+        placement = Placement(gpu_layers, cpu_expert_layers)
+        return placement if room.holds(model, load, placement) else None
+    if gpu_layers < count:
+        return None
+    split = _shares(gpu_layers, room.gpu_bytes)
+    best: tuple[int, Placement] | None = None
+    for _ in range(gpu_layers):
+        placement = Placement(gpu_layers, cpu_expert_layers, tuple(split))
+        needs, ram = fast_bytes(model, load, placement)
+        if ram > room.ram_bytes:
+            return None
+        free = [offer - need for need, offer in zip(needs, room.gpu_bytes, strict=True)]
+        if best is None or min(free) > best[0]:
+            best = min(free), placement
+        elif min(free) >= 0:
             break
-    return None
+        fullest = min(range(count), key=free.__getitem__)
+        emptiest = max(range(count), key=free.__getitem__)
+        if split[fullest] <= 1 or fullest == emptiest:
+            break
+        split[fullest] -= 1
+        split[emptiest] += 1
+    return best[1] if best and best[0] >= 0 else None
 
 
-def fit_any(model: Model, load: Load, site: Site, *, context: int | None, is_whole: bool = False) -> Fit | None:
-    """The fastest placement with `context` tokens, or without one the most context that is worth its price."""
-    attempts = [(context, is_whole)] if context else _attempts(model, site, is_whole=is_whole)
-    for tokens, must_be_whole in attempts:
-        if found := fit(model, load._replace(context_tokens=tokens), site, is_whole=must_be_whole):
-            return found
-    return None
+def _shares(layers: int, sizes: Sequence[int]) -> list[int]:
+    """Layers in proportion to sizes, at least one each, by the largest remainder."""
+    total = sum(sizes) or 1
+    exact = [layers * size / total for size in sizes]
+    split = [max(1, int(share)) for share in exact]
+    while sum(split) > layers:
+        split[max(range(len(split)), key=split.__getitem__)] -= 1
+    order = sorted(range(len(split)), key=lambda place: (int(exact[place]) - exact[place], place))
+    for place in order[: layers - sum(split)]:
+        split[place] += 1
+    return split
 
 
-def _attempts(model: Model, site: Site, *, is_whole: bool) -> list[tuple[int, bool]]:
-    """Contexts to try, each with whether the model must then be whole on its device."""
-    steps = contexts(model)
-    if not site.gpu:
-        return [(tokens, True) for tokens in steps]
-    whole = [(tokens, True) for tokens in steps if tokens >= min(_ENOUGH_TOKENS, steps[0])]
-    return whole + [(tokens, False) for tokens in steps if tokens <= _OFFLOAD_TOKENS and not is_whole]
-
-
-def choose_gpu(hardware: Hardware, taken: Taken, model: Model, load: Load, *, context: int | None) -> Fit | None:
-    """The first GPU that holds the model whole, else the roomiest with a part in RAM, else the CPU."""
-    sites = [site_of(hardware, gpu, taken) for gpu in hardware.usable_gpus]
-    for site in sites:
-        if found := fit_any(model, load, site, context=context, is_whole=True):
-            return found
-    roomiest = sorted(sites, key=lambda site: site.gpu_bytes, reverse=True)[:1]
-    for site in [*roomiest, site_of(hardware, None, taken)]:
-        if found := fit_any(model, load, site, context=context):
-            return found
-    return None
-
-
-def contexts(model: Model) -> list[int]:
+def contexts(model: Model, *, longest: int) -> list[int]:
     """The contexts to try, the longest first: none beyond what the model was trained for."""
-    trained = model.context_train
-    return sorted(
-        {min(trained, _CONTEXTS_TOKENS[0]), *(step for step in _CONTEXTS_TOKENS if step < trained)},
-        reverse=True,
-    )
+    trained = min(model.context_train, longest)
+    return sorted({trained, *(step for step in STEPS_TOKENS if step < trained)}, reverse=True)
+
+
+# What to try when the inventory names no context; 4,096 is the least that llama.cpp's own --fit accepts.
+STEPS_TOKENS = (
+    1048576, 524288, 262144, 196608, 131072, 98304, 81920, 65536, 49152, 32768, 24576, 16384, 12288, 8192, 6144, 4096,
+)  # fmt: skip

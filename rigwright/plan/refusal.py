@@ -1,72 +1,90 @@
-"""What to say when a model does not fit: how much is missing, and a change that really helps."""
+"""What to say when a wish fits nowhere: the nearest miss, how much is missing, and a change that really helps."""
 
 from __future__ import annotations
 
-from rigwright.errors import DoesNotFit
-from rigwright.hardware.values import Gpu
+from collections.abc import Sequence
+
+from rigwright.errors import DoesNotFit, WrongSpec
+from rigwright.models.offers import Offer
 from rigwright.models.values import Model
-from rigwright.plan.memory import Load, Placement, estimate_memory
-from rigwright.plan.placement import Site, contexts, fit_any
+from rigwright.plan.candidates import possibilities
+from rigwright.plan.placement import Room, contexts, place
+from rigwright.plan.ways import Ground, Miss, Possibilities
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 
-def gpu_label(gpu: Gpu) -> str:
-    """How messages name a GPU: `GPU 0 (NVIDIA GeForce RTX 3090)`."""
-    index = gpu.pci_address if gpu.index is None else gpu.index
-    return f"GPU {index} ({gpu.name or gpu.pci_id or 'unknown'})"
+def does_not_fit(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> DoesNotFit:
+    """The error for a wish that nothing on this rig serves."""
+    where = f"services.{wish.name}"
+    if not found.misses:
+        why = next(iter(found.refused.values()), "nothing in the catalogue can be served by this rig")
+        return DoesNotFit(f"{where}: {why}")
+    miss = min(found.misses, key=lambda one: (one.short_bytes, one.offer.file_bytes))
+    slots = f"{miss.load.slots} slot{'s' if miss.load.slots > 1 else ''}"
+    context = wish.context or miss.load.context_tokens
+    name = f"{miss.offer.name} {miss.offer.quant}".strip()
+    needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
+    remedies = " or ".join(_remedies(wish, offers, ground, miss))
+    return DoesNotFit(f"{where}: {needs}, {_offer(miss, ground)}, {format_bytes(miss.short_bytes)} short; {remedies}")
 
 
-def why_unused(gpu: Gpu) -> str:
-    """Why a GPU that is there serves nothing, and what to do."""
-    if gpu.state == "lost":
-        return "it no longer answers; power the rig off and on"
-    if gpu.state == "error":
-        return "it reports errors; look at `rigwright hardware`"
-    if gpu.mig:
-        return f"it is cut into MIG devices; `nvidia-smi -i {gpu.index} -mig 0` joins them"
-    if gpu.vendor not in ("NVIDIA", None):
-        return f"llama.cpp is built for CUDA or the CPU so far, and it is from {gpu.vendor}"
-    return "no driver answers for it; install the NVIDIA driver, then deploy again"
-
-
-def does_not_fit(wish: ServiceWish, model: Model, load: Load, site: Site, *, context: int | None) -> DoesNotFit:
-    """The error for a model that fits nowhere on a rig whose best site is `site`."""
-    tried = load._replace(context_tokens=context or contexts(model)[-1])
-    memory = estimate_memory(model, tried, Placement(model.main_layers if site.gpu else 0))
-    slots = f"{tried.slots} slot{'s' if tried.slots > 1 else ''}"
-    offer = f"this rig offers {format_bytes(site.ram_bytes)} of RAM"
-    if site.gpu:
-        offer = f"{gpu_label(site.gpu)} offers {format_bytes(site.gpu_bytes)}, RAM {format_bytes(site.ram_bytes)}"
+def no_room_beside(wish: ServiceWish, others: Sequence[ServiceWish]) -> DoesNotFit:
+    """The error for a service that would fit alone, but not beside those before it."""
+    names = ", ".join(other.name for other in others)
     return DoesNotFit(
-        f"services.{wish.name}: {model.name} needs {format_bytes(memory.total_bytes)} at {tried.context_tokens} tokens "
-        f"× {slots}, {offer}; {' or '.join(_remedies(model, tried, site))}"
+        f"services.{wish.name}: it fits this rig alone, but not beside {names}; lower the context of one, "
+        f"allow a smaller quant, or take one to another rig"
     )
 
 
-def _remedies(model: Model, load: Load, site: Site) -> list[str]:
-    """Changes after which the model fits, the smallest loss first."""
+def _offer(miss: Miss, ground: Ground) -> str:
+    ram = f"RAM {format_bytes(ground.ram_bytes)}"
+    devices = miss.site.devices
+    if not devices:
+        return f"this rig offers {format_bytes(ground.ram_bytes)} of RAM"
+    if len(devices) == 1:
+        return f"{devices[0].label} offers {format_bytes(miss.offers_bytes)}, {ram}"
+    return f"{len(devices)} GPUs offer {format_bytes(miss.offers_bytes)}, {ram}"
+
+
+def _remedies(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, miss: Miss) -> list[str]:
+    """Changes after which the wish fits, the smallest loss first."""
+    model = miss.offer.model
+
+    def helps(**change: object) -> bool:
+        try:
+            changed = wish.model_copy(update=change)
+            return bool(possibilities(changed, offers, ground).candidates)
+        except WrongSpec:
+            return False
+
     found: list[str] = []
-
-    def helps(changed: Load) -> bool:
-        return fit_any(model, changed, site, context=changed.context_tokens) is not None
-
-    quantised = load._replace(cache_type_k="q8_0", cache_type_v="q8_0")
-    if load.cache_type_k != "q4_0" and load != quantised and helps(quantised):
+    if wish.cache_type not in ("auto", "q8_0", "q4_0") and helps(cache_type="q8_0"):
         found.append("set cache_type to q8_0")
-    shorter = (tokens for tokens in contexts(model) if tokens < load.context_tokens)
-    if tokens := next((tokens for tokens in shorter if helps(load._replace(context_tokens=tokens))), None):
+    asked = wish.context or miss.load.context_tokens
+    if wish.context and (tokens := next((step for step in _shorter(model, asked) if helps(context=step)), None)):
         found.append(f"lower context to {tokens}")
-    fewer = range(load.slots - 1, 0, -1)
-    if slots := next((slots for slots in fewer if helps(load._replace(slots=slots))), None):
-        found.append(f"lower slots to {slots}")
+    slots = miss.load.slots
+    if fewer := next((count for count in range(slots - 1, 0, -1) if helps(slots=count)), None):
+        found.append(f"lower slots to {fewer}")
     if found:
         return found
-    both = (tokens for tokens in contexts(model) if helps(load._replace(context_tokens=tokens, slots=1)))
-    if load.slots > 1 and (tokens := next(both, None)):
+    if slots > 1 and (tokens := next((step for step in _shorter(model, asked) if helps(slots=1, context=step)), None)):
         return [f"lower slots to 1 and context to {tokens}"]
-    least = load._replace(context_tokens=contexts(model)[-1], slots=1)
-    place = Placement(model.main_layers if site.gpu else 0)
-    beside = estimate_memory(model, least, place).total_bytes - model.weights_bytes
-    room = site.ram_bytes + site.gpu_bytes - beside
-    return [f"choose a smaller file, of at most {format_bytes(room)}" if room > 0 else "use a rig with more memory"]
+    if wish.quants or wish.model.quant:
+        return ["allow a smaller quant, or choose a smaller model"]
+    return [_smaller_file(model, miss, ground)]
+
+
+def _smaller_file(model: Model, miss: Miss, ground: Ground) -> str:
+    gpus = tuple(device.offered_bytes for device in miss.site.devices)
+    least = miss.load._replace(context_tokens=contexts(model, longest=2**21)[-1], slots=1)
+    if place(model, least, Room(gpus, ground.ram_bytes)):
+        return "ask for less context"
+    room = sum(gpus) + ground.ram_bytes - (miss.needs_bytes - min(model.weights_bytes, miss.needs_bytes))
+    return f"choose a smaller file, of at most {format_bytes(room)}" if room > 0 else "use a rig with more memory"
+
+
+def _shorter(model: Model, tokens: int) -> list[int]:
+    return [step for step in contexts(model, longest=tokens) if step < tokens]

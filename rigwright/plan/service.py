@@ -1,10 +1,15 @@
-"""What was decided for one service: the flags of its engine, its environment, its memory, and why."""
+"""What was decided: for each service its engine, place, flags, memory and speed, with reasons; for a rig the sum."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
-from rigwright.plan.wish import Strict
+from rigwright.plan.speed import Speed
+from rigwright.plan.wish import ModelSource, Strict
+
+LayoutKind = Literal["cpu", "single", "layers", "tensor", "pipeline"]
 
 
 class Flag(Strict):
@@ -15,20 +20,131 @@ class Flag(Strict):
     reason: Reason
 
 
+class GpuRef(Strict):
+    """A GPU as a plan names it. `index` is nvidia-smi's; `uuid` is None where no driver answered yet."""
+
+    index: int | None
+    uuid: str | None
+    name: str
+
+
+class Layout(Strict):
+    """How a model lies on its GPUs; `replicas` copies of it serve side by side, each on GPUs of its own.
+
+    `cpu`: none. `single`: one. `layers`: whole layers on each of several, one works at a time. `tensor`: each layer on
+    all. `pipeline`: tensor-parallel groups behind each other.
+    """
+
+    kind: LayoutKind
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    replicas: int = 1
+    link: str | None = None
+
+    def __str__(self) -> str:
+        words = {"cpu": "CPU", "single": "one GPU", "layers": f"layers over {self.pipeline_parallel} GPUs"}
+        one = words.get(self.kind) or f"TP={self.tensor_parallel}"
+        one += f"×PP={self.pipeline_parallel}" if self.kind == "pipeline" else ""
+        return f"{self.replicas} × {one}" if self.replicas > 1 else one
+
+
+class Replica(Strict):
+    """One running copy: its GPUs in the order in which the engine numbers them, its port, its environment."""
+
+    gpus: tuple[GpuRef, ...]
+    port: int
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+class Alternative(Strict):
+    """What else was possible, and why it lost. `why_not` says what it would have been worse at, or what refused it."""
+
+    engine: str
+    layout: str
+    quant: str
+    context_tokens: int | None = None
+    tokens_per_second: float | None = None
+    why_not: str
+
+
 class ServicePlan(Strict):
-    """One service as it will run. `context_tokens` is for each slot; `gpu_uuid` is None on the CPU."""
+    """One service as it will run. `context_tokens` is for each slot; memory is that of one replica."""
 
     service: str
+    engine: Literal["llamacpp", "vllm", "ollama"]
+    engine_version: str
+    model: str
+    quant: str
+    source: ModelSource | None
+    file_bytes: int | None
+    layout: Layout
+    replicas: tuple[Replica, ...]
     device: str
-    gpu_uuid: str | None
     context_tokens: int
     slots: int
     flags: tuple[Flag, ...]
-    environment: tuple[tuple[str, str], ...]
     memory: MemoryEstimate | None
-    reasons: tuple[Reason, ...]
+    speed: Speed | None = None
+    reasons: tuple[Reason, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    # Ollama alone: the text from which the model is made.
+    modelfile: str | None = None
+
+    @property
+    def gpus(self) -> tuple[GpuRef, ...]:
+        """The GPUs of all replicas."""
+        return tuple(gpu for replica in self.replicas for gpu in replica.gpus)
+
+    @property
+    def uses_gpu(self) -> bool:
+        """True when a part of it is on a GPU."""
+        return bool(self.gpus)
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """The environment of the first replica."""
+        return self.replicas[0].environment
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The arguments of the engine, without its name."""
+        """The arguments of the engine, without its name; those of the first replica."""
         return tuple(word for flag in self.flags for word in (flag.name, flag.value) if word is not None)
+
+
+class GpuBudget(Strict):
+    """One GPU of the rig: what it has, what a plan may use of it, and what each service takes of it by part."""
+
+    gpu: GpuRef
+    vram_bytes: int
+    offered_bytes: int
+    uses: tuple[tuple[str, str, int], ...] = ()
+    unused_because: str | None = None
+
+    @property
+    def used_bytes(self) -> int:
+        """What all services take."""
+        return sum(size for _, _, size in self.uses)
+
+
+class Cost(Strict):
+    """What it takes to get from a blank machine to the plan; what is there already is not done again.
+
+    `downtime` and `reboot` say when and why, None that there is none.
+    """
+
+    download_bytes: int
+    disk_bytes: int
+    builds: tuple[str, ...] = ()
+    reboot: str | None = None
+    downtime: str | None = None
+
+
+class RigPlan(Strict):
+    """The plan of a whole rig. `notes` are what its owner should know: GPUs that lie idle, what was assumed."""
+
+    services: tuple[ServicePlan, ...]
+    gpus: tuple[GpuBudget, ...]
+    ram_bytes: int
+    offered_ram_bytes: int
+    cost: Cost
+    notes: tuple[Reason, ...] = ()

@@ -12,8 +12,12 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
+Engine = Literal["llamacpp", "vllm", "ollama"]
+Goal = Literal["latency", "throughput", "context", "quality"]
+Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
 
-_HUGGING_FACE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?:(?P<file>\S+)")
+_HUGGING_FACE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?(?::(?P<file>\S+))?")
+_KNOWN_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.+-]*(?<!\.gguf))(?::(?P<quant>[A-Za-z0-9_]+))?", re.IGNORECASE)
 # llama-server's other ways to name what a service's own keys name.
 _OWN_KEYS = frozenset(
     (
@@ -40,16 +44,21 @@ class Strict(BaseModel):
 
 
 class ModelSource(Strict):
-    """Where the weights come from: exactly one of `path`, `url` and `repo`.
+    """Where the weights come from: exactly one of `path`, `url`, `repo` and `name`.
 
-    A plain string is short for it: `./model.gguf`, `https://host/model.gguf`, `hf:org/repo@revision:file.gguf`.
+    A plain string is short for it: `./model.gguf`, `https://host/model.gguf`, `hf:org/repo@revision:file.gguf`,
+    `qwen3.5-35b-a3b` or `qwen3.5-35b-a3b:Q4_K_M` of the catalogue, `auto`.
     """
 
     path: str | None = Field(None, description="A GGUF file on this machine (the controller); it is uploaded.")
     url: str | None = Field(None, description="An http(s) address; the rig downloads it itself.")
     repo: str | None = Field(None, description="A Hugging Face repository, `org/name`; needs `file`.")
     revision: str = Field("main", description="The commit, tag or branch of `repo`; pin a commit for a rebuilt rig.")
-    file: str | None = Field(None, description="The file inside `repo`.")
+    file: str | None = Field(None, description="The file inside `repo`; a whole repository of safetensors has none.")
+    name: str | None = Field(
+        None, description="A model of the catalogue (docs/models.md); `auto` chooses one for this rig."
+    )
+    quant: str | None = Field(None, description="With `name`: this quant; by default the plan chooses one.")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="The checksum of the file; nothing appears under its name before it matches."
     )
@@ -63,26 +72,41 @@ class ModelSource(Strict):
             return {key: text for key, text in match.groupdict().items() if text}
         if value.startswith("hf:"):
             raise ValueError(f"{value!r} is no Hugging Face file; write hf:org/repo@revision:file.gguf")
-        return {"url" if re.match(r"https?://", value) else "path": value}
+        if re.match(r"https?://", value):
+            return {"url": value}
+        known = _KNOWN_NAME.fullmatch(value)
+        return {key: text for key, text in known.groupdict().items() if text} if known else {"path": value}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [key for key in ("path", "url", "repo") if getattr(self, key)]
+        given = [key for key in ("path", "url", "repo", "name") if getattr(self, key)]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of path, url and repo, not {' and '.join(given) or 'none'}")
-        if self.repo and not self.file:
-            raise ValueError("repo needs file: the name of the GGUF file inside the repository")
+            raise ValueError(f"give exactly one of path, url, repo and name, not {' and '.join(given) or 'none'}")
+        if self.quant and not self.name:
+            raise ValueError("quant chooses among the files of a model of the catalogue; name one in name")
         if self.url and urlsplit(self.url).scheme not in ("http", "https"):
             raise ValueError(f"{self.url!r} is no http(s) address")
         if self.url and "@" in urlsplit(self.url).netloc:
             raise ValueError("the address holds a password, which shows in process lists; name one without")
+        if self.name or (self.repo and not self.file):
+            return self
         if not self.file_name or _CONTROL.search(self.file_name) or self.file_name.startswith((".", "-")):
             raise ValueError(f"{self.file_name!r} cannot be a file name on the rig")
         return self
 
     @property
+    def is_chosen(self) -> bool:
+        """True when it names files; a name of the catalogue leaves them to the plan."""
+        return self.name is None
+
+    def __str__(self) -> str:
+        if self.repo:
+            return f"hf:{self.repo}@{self.revision}" + (f":{self.file}" if self.file else "")
+        return self.url or self.path or ":".join(filter(None, (self.name, self.quant)))
+
+    @property
     def file_name(self) -> str:
-        """The name of the file on the rig: `model.gguf`."""
+        """The name of the file on the rig: `model.gguf`; empty while the plan has not chosen one."""
         if self.url:
             return unquote(PurePosixPath(urlsplit(self.url).path).name)
         return PurePosixPath(self.path or self.file or "").name
@@ -94,18 +118,36 @@ class ServiceWish(Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = Field(
         description="Names the unit, `rigwright-<name>.service`: small letters, digits, dashes."
     )
-    engine: Literal["llamacpp"] = Field("llamacpp", description="What serves the model.")
-    model: ModelSource = Field(description="The weights: a path, an address, or hf:org/repo@revision:file.")
+    engine: Engine | Literal["auto"] = Field("auto", description="What serves the model; `auto` chooses, with reasons.")
+    model: ModelSource = Field(
+        description="The weights: a path, an address, hf:org/repo@revision:file, a name of the catalogue, or auto."
+    )
+    goal: Goal | None = Field(
+        None, description="What counts most; by default latency, and throughput from three users on."
+    )
+    users: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="How many are expected at the same time.")
+    quants: tuple[str, ...] = Field((), description="With a name of the catalogue: only these quants.")
+    mode: Mode | None = Field(
+        None, description="How the model shall answer, which sets thinking and sampling; by default as it was made."
+    )
+    vision: bool = Field(False, description="Load the projector too, so that images can be sent.")
+    draft: Annotated[int, Field(ge=0, le=8)] = Field(
+        0, description="Tokens drafted ahead by the model's own nextn layers (MTP); costs memory, measure the gain."
+    )
     host: str = Field("127.0.0.1", description="The address to listen on; anything but loopback needs `api_key_file`.")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="The TCP port of the HTTP API.")
     context: Annotated[int, Field(ge=256)] | None = Field(
         None, description="Tokens of context for each slot; by default what the model was trained for, if it fits."
     )
-    slots: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Requests served at once, each with `context`.")
-    cache_type: CacheType = Field("f16", description="The type of the KV cache; q8_0 halves its size.")
+    slots: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None, description="Requests served at once, each with `context`; by default one for each user, at most 8."
+    )
+    cache_type: CacheType | Literal["auto"] = Field(
+        "auto", description="The type of the KV cache; auto takes f16, and q8_0 where that buys a better quant."
+    )
     alias: str | None = Field(None, description="The model name in the API; by default the service's name.")
-    gpu: int | Literal["auto", "none"] = Field(
-        "auto", description="The GPU by nvidia-smi index, `auto` for the first that fits, `none` for the CPU."
+    gpu: int | tuple[int, ...] | Literal["auto", "none"] = Field(
+        "auto", description="GPUs by nvidia-smi index, `auto` for those that suit best, `none` for the CPU."
     )
     api_key_file: str | None = Field(
         None, description="A file on this machine (mode 600) with one API key per line; never shown anywhere."
@@ -114,7 +156,8 @@ class ServiceWish(Strict):
         (), description="Networks that may connect when `host` is not loopback; empty means any."
     )
     flags: dict[str, str | int | float | bool | None] = Field(
-        default_factory=dict, description="llama-server flags that win over the plan: {'--temp': 0.6}; None drops one."
+        default_factory=dict,
+        description="The engine's own flags, which win over the plan: {'--temp': 0.6}; None drops one.",
     )
     start_timeout_seconds: Annotated[int, Field(ge=5)] = Field(
         600, description="How long loading and the first completion may take before the old release comes back."

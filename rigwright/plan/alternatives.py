@@ -1,0 +1,112 @@
+"""What else was possible, and why it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rigwright.plan.choice import Choice
+from rigwright.plan.ranking import goal_of
+from rigwright.plan.service import Alternative
+from rigwright.plan.ways import Candidate, Miss, Possibilities, cache_loss_percent
+from rigwright.units import format_bytes
+
+ENGINES = {"llamacpp": "llama.cpp", "vllm": "vLLM", "ollama": "Ollama"}
+RULE = "more than two users at a time are served together by vLLM, one or two by llama.cpp"
+
+
+def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tuple[Alternative, ...]:
+    """What else was possible, the best of each kind, then what was refused or did not fit."""
+    rest = sorted(found.candidates, key=lambda one: -one.score.total)
+    seen = {_kind(chosen.choice)}
+    told: list[Alternative] = []
+    for one in rest:
+        if len(told) >= count:
+            return tuple(told)
+        if _kind(one.choice) not in seen:
+            seen.add(_kind(one.choice))
+            told.append(_alternative(one, chosen))
+    return (*told, *_lost(found, count - len(told), chosen))
+
+
+def _kind(choice: Choice) -> tuple[str, str, str, bool]:
+    return choice.engine, choice.offer.quant, str(choice.layout), choice.is_whole
+
+
+def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
+    choice = one.choice
+    return Alternative(
+        engine=ENGINES[choice.engine],
+        layout=_layout(choice),
+        quant=f"{choice.offer.name} {choice.offer.quant}",
+        context_tokens=choice.load.context_tokens,
+        tokens_per_second=round(choice.speed.expected, 1) if choice.speed else None,
+        why_not=difference(choice, chosen.choice) or "no better, and it takes more of the rig",
+    )
+
+
+def _layout(choice: Choice) -> str:
+    moved = choice.placement.cpu_expert_layers if choice.placement and choice.devices else 0
+    return f"{choice.layout}, experts of {moved} layers in RAM" if moved else str(choice.layout)
+
+
+def difference(one: Choice, chosen: Choice) -> str:
+    """What `one` is worse at than what was chosen, the weightiest first."""
+    told = []
+    speeds = [_rate(choice) for choice in (one, chosen)]
+    if speeds[0] < speeds[1] * 0.95:
+        told.append((speeds[1] / max(speeds[0], 0.01), f"{speeds[0]:.0f} instead of {speeds[1]:.0f} tokens/s"))
+    mine, theirs = (choice.load.context_tokens for choice in (one, chosen))
+    if mine < theirs:
+        told.append((1 + 0.05 * (theirs / max(mine, 1)), f"{mine} instead of {theirs} tokens of context"))
+    losses = [_loss(choice) for choice in (one, chosen)]
+    if losses[0] > losses[1] + 0.05:
+        told.append(
+            (1 + 0.1 * (losses[0] - losses[1]), f"{losses[0]:.1f} % perplexity lost instead of {losses[1]:.1f} %")
+        )
+    if one.engine != chosen.engine and chosen.wish.engine == "auto":
+        told.append((1.01, RULE))
+    used = [sum(len(group) for group in choice.replicas) for choice in (one, chosen)]
+    if not told and used[0] > used[1]:
+        told.append((1.0, f"{used[0]} GPUs for what {used[1]} do"))
+    return ", ".join(text for _, text in sorted(told, key=lambda row: -row[0]))
+
+
+def _rate(choice: Choice) -> float:
+    if choice.speed is None:
+        return 0.0
+    many = goal_of(choice.wish) == "throughput"
+    return (choice.speed.aggregate if many else None) or choice.speed.expected
+
+
+def _loss(choice: Choice) -> float:
+    return (choice.offer.loss_percent or 0.0) + (
+        0.0 if choice.engine == "vllm" else cache_loss_percent(choice.load.cache_type_k)
+    )
+
+
+def _lost(found: Possibilities, count: int, chosen: Candidate) -> Iterator[Alternative]:
+    for what, why in list(found.refused.items())[: max(0, count)]:
+        engine, _, rest = what.partition(", ")
+        layout, _, quant = rest.rpartition(", ")
+        yield Alternative(engine=engine, layout=layout or "-", quant=quant or "-", why_not=why)
+    left = count - len(found.refused)
+    for miss in _nearest(found.misses)[: max(0, left)]:
+        yield Alternative(
+            engine="vLLM" if miss.offer.format == "safetensors" else ENGINES[_layered(chosen)],
+            layout=str(miss.site.layout),
+            quant=f"{miss.offer.name} {miss.offer.quant}",
+            context_tokens=miss.load.context_tokens,
+            why_not=f"{format_bytes(miss.short_bytes)} short",
+        )
+
+
+def _layered(chosen: Candidate) -> str:
+    return "llamacpp" if chosen.choice.engine == "vllm" else chosen.choice.engine
+
+
+def _nearest(misses: Iterable[Miss]) -> list[Miss]:
+    """The nearest miss of each file and layout."""
+    best: dict[tuple[str, str], Miss] = {}
+    for miss in sorted(misses, key=lambda one: one.short_bytes):
+        best.setdefault((miss.offer.quant, str(miss.site.layout)), miss)
+    return list(best.values())

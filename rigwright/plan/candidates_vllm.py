@@ -1,0 +1,95 @@
+"""vLLM: each repository tensor parallel on one, two, four GPUs, in pipelines, and in copies side by side."""
+
+from __future__ import annotations
+
+from rigwright.models.offers import Offer
+from rigwright.plan.candidates_llamacpp import USUAL_DEPTH_TOKENS
+from rigwright.plan.choice import Choice
+from rigwright.plan.known_bad import known_bad, tensor_parallel_obstacle
+from rigwright.plan.layouts import Site, sites_of_tensors
+from rigwright.plan.memory import Load
+from rigwright.plan.memory_vllm import VllmLoad, estimate_vllm
+from rigwright.plan.placement import contexts
+from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
+from rigwright.plan.speed import Speed, decode_speed
+from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, situation
+from rigwright.plan.wish import ServiceWish
+
+
+def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibilities) -> None:
+    if wish.gpu == "none":
+        found.refused["vLLM"] = "it needs a GPU, and the inventory says gpu: none"
+        return
+    usable = 0
+    for site in sites_of_tensors(ground.topology):
+        usable += 1
+        name = f"vLLM, {site.layout}, {offer.quant}"
+        obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
+        trouble = obstacle or _trouble(wish, offer, ground, site)
+        if trouble:
+            found.refused.setdefault(name, trouble)
+        elif candidate := _tensored(wish, offer, ground, site, found):
+            found.candidates.append(candidate)
+    if not usable:
+        found.refused["vLLM"] = "it needs a GPU, and none of this rig answers"
+
+
+def _trouble(wish: ServiceWish, offer: Offer, ground: Ground, site: Site) -> str | None:
+    """What is known to go wrong with a layout: the first that refuses it."""
+    for trouble in known_bad(situation(wish, offer, ground, site, engine="vllm")):
+        if trouble.effect == "refuse":
+            return f"{trouble.because} ({trouble.issue})" if trouble.issue else trouble.because
+    return None
+
+
+def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found: Possibilities) -> Candidate | None:
+    model, devices = offer.model, site.devices
+    longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
+    steps = [wish.context] if wish.context else contexts(model, longest=longest)
+    share = min(device.offered_bytes / device.vram_bytes for device in devices)
+    sizes = [device.vram_bytes for device in devices]
+    base = VllmLoad(
+        max_model_len=steps[-1],
+        tensor_parallel=site.layout.tensor_parallel,
+        pipeline_parallel=site.layout.pipeline_parallel,
+        kv_bytes=2,
+        speculative_tokens=wish.draft,
+        utilization=int(min(0.95, share) * 100) / 100,
+        version=ground.version("vllm"),
+    )
+    for tokens in steps:
+        load = base._replace(max_model_len=tokens)
+        estimate = estimate_vllm(model, load, sizes)
+        if estimate.capacity is None or estimate.capacity.concurrency < 1:
+            continue
+        speed = _tensor_speed(wish, offer, ground, site, tokens)
+        asked = Load(context_tokens=tokens, slots=max(1, -(-wish.users // site.layout.replicas)))
+        choice = Choice(
+            wish, offer, "vllm", site.layout, site.replicas, asked, None, estimate.memory, speed, load, estimate
+        )
+        taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
+        ram = estimate.memory.ram_bytes * site.layout.replicas
+        return Candidate(choice, score(choice, cache_loss_percent=0.0), taken, ram)
+    needs = offer.file_bytes // len(devices)
+    offers_bytes = min(device.offered_bytes for device in devices)
+    found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, max(1, needs - offers_bytes)))
+    return None
+
+
+def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, context_tokens: int) -> Speed:
+    replicas = site.layout.replicas
+    speed = decode_speed(
+        offer.model,
+        paces=[device.pace for device in site.devices],
+        placement=None,
+        depth_tokens=min(context_tokens, USUAL_DEPTH_TOKENS),
+        engine="vllm",
+        tensor_parallel=site.layout.tensor_parallel,
+        link_gbytes_per_second=site.link_gbytes_per_second,
+        host=ground.host,
+        draft_tokens=wish.draft,
+        users=max(1, -(-wish.users // replicas)),
+    )
+    if replicas == 1 or speed.aggregate is None:
+        return speed
+    return speed.model_copy(update={"aggregate": speed.aggregate * replicas})

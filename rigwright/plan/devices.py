@@ -1,0 +1,184 @@
+"""The GPUs that a plan may use: what each offers, how fast it is, and why another is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rigwright.hardware import models
+from rigwright.hardware.values import Gpu, Hardware
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import GpuRef
+from rigwright.plan.speed import Host, Pace, pace_of
+from rigwright.units import GIB, MIB
+
+# What a driver, a desktop and a browser take; 200 MiB too much has thrown Windows users from 70 to 10 tokens/s.
+_DISPLAY_BYTES = 768 * MIB
+_LEAST_RESERVE_BYTES = 512 * MIB
+# A driver reports less than the box says: 24576 MiB are 24564 on an RTX 3090 Ti, 22731 on an A10G with ECC.
+_ASSUMED_SHARE = 0.96
+# What macOS lets the GPU have of the memory of both: recommendedMaxWorkingSetSize, two thirds up to 36 GiB, then three
+# quarters. Source: Metal's own figures in llama.cpp's logs.
+_UNIFIED_SHARES = ((36 * GIB, 2 / 3), (1024 * GIB, 3 / 4))
+_ASSUMED_RAM_BYTES = 16 * GIB
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU that may serve. `ordinal` is its place in `Hardware.gpus`; what is assumed comes from the catalogue."""
+
+    ordinal: int
+    gpu: Gpu
+    name: str
+    vram_bytes: int
+    offered_bytes: int
+    pace: Pace
+    is_assumed: bool = False
+
+    @property
+    def ref(self) -> GpuRef:
+        """The GPU as a plan names it."""
+        return GpuRef(index=self.gpu.index, uuid=self.gpu.uuid, name=self.name)
+
+    @property
+    def label(self) -> str:
+        """`GPU 0 (NVIDIA GeForce RTX 3090)`."""
+        return gpu_label(self.gpu)
+
+    @property
+    def kind(self) -> tuple[str, int]:
+        """Equal for cards that work at one pace: the model and its size."""
+        return self.name, round(self.vram_bytes / GIB)
+
+
+def devices(hardware: Hardware, *, is_preview: bool = False) -> tuple[Device, ...]:
+    """The GPUs that may serve, in the rig's order.
+
+    A deploy counts what a driver answers for, NVIDIA alone. A preview also takes GPUs whose driver is still to come,
+    AMD's and Apple's, at the size that the catalogue gives their model.
+    """
+    found = (_device(ordinal, gpu, hardware, is_preview=is_preview) for ordinal, gpu in enumerate(hardware.gpus))
+    return tuple(device for device in found if device)
+
+
+def _device(ordinal: int, gpu: Gpu, hardware: Hardware, *, is_preview: bool) -> Device | None:
+    if gpu in hardware.usable_gpus and gpu.vram_bytes:
+        return _made(ordinal, gpu, gpu.vram_bytes)
+    is_broken = gpu.state in ("lost", "error") or gpu.mig
+    if not is_preview or is_broken or gpu.vendor == "Intel":
+        return None
+    if gpu.vendor == "Apple":
+        return _unified(ordinal, gpu, hardware)
+    known = models.find(gpu.name, gpu.pci_id, gpu.vram_bytes)
+    size = gpu.vram_bytes or (int(known.vram_bytes * _ASSUMED_SHARE) if known and known.vram_bytes else 0)
+    return _made(ordinal, gpu, size, is_assumed=True) if size else None
+
+
+def _made(ordinal: int, gpu: Gpu, vram_bytes: int, *, is_assumed: bool = False) -> Device:
+    known = models.find(gpu.name, gpu.pci_id, vram_bytes)
+    name = (known.name if known and (gpu.is_name_cut or not gpu.name) else gpu.name) or gpu.pci_id or "unknown GPU"
+    pace = pace_of_gpu(gpu, known)
+    return Device(ordinal, gpu, name, vram_bytes, vram_bytes - reserve_bytes(gpu, vram_bytes), pace, is_assumed)
+
+
+def _unified(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
+    """Apple's GPU works in the memory of the whole machine."""
+    if not hardware.ram_bytes:
+        return None
+    share = next(share for limit, share in _UNIFIED_SHARES if hardware.ram_bytes <= limit)
+    name = gpu.name or hardware.chip or "Apple GPU"
+    offered = int(hardware.ram_bytes * share)
+    return Device(ordinal, gpu, name, hardware.ram_bytes, offered, pace_of(name, None), is_assumed=True)
+
+
+def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Pace:
+    """How fast a GPU reads its memory; a card without a row in the catalogue counts as a slow one of its size."""
+    bandwidth = known.bandwidth_gbytes_per_second if known else None
+    backend = "rocm" if gpu.vendor == "AMD" else "cuda"
+    capability = gpu.compute_capability or (known.compute_capability if known else None)
+    capability = capability or models.architecture(gpu.pci_id)[1]
+    return Pace(bandwidth or 300.0, gpu.vendor, capability, backend, is_known=bandwidth is not None)
+
+
+def reserve_bytes(gpu: Gpu, vram_bytes: int) -> int:
+    """What stays free of a GPU: 512 MiB or 2 %, and more beside a display."""
+    display = _DISPLAY_BYTES if gpu.has_display else 0
+    return min(vram_bytes, max(_LEAST_RESERVE_BYTES, vram_bytes // 50) + display)
+
+
+def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...]:
+    """Why GPUs that are there may not serve, once for each cause."""
+    serving = {device.ordinal for device in used}
+    idle = [gpu for ordinal, gpu in enumerate(hardware.gpus) if ordinal not in serving]
+    causes = dict.fromkeys(why_unused(gpu) for gpu in idle)
+    return tuple(
+        Reason(
+            choice="A GPU IS NOT USED",
+            because=f"{cause} ({', '.join(gpu_label(gpu) for gpu in idle if why_unused(gpu) == cause)})",
+        )
+        for cause in causes
+    )
+
+
+def with_gpu(hardware: Hardware, model: models.GpuModel) -> Hardware:
+    """What if one GPU more were there? It has no links, and a driver answers for it."""
+    index = max((gpu.index for gpu in hardware.gpus if gpu.index is not None), default=-1) + 1
+    size = int((model.vram_bytes or 0) * _ASSUMED_SHARE)
+    gpu = Gpu(
+        index=index,
+        uuid=f"GPU-what-if-{index}",
+        vendor=model.vendor,
+        name=model.name,
+        vram_bytes=size or None,
+        compute_capability=model.compute_capability,
+        state="ok",
+        mig=False,
+    )
+    return replace(hardware, gpus=(*hardware.gpus, gpu), gpu_count=len(hardware.gpus) + 1)
+
+
+def named(hardware: Hardware, models_by_index: dict[int, models.GpuModel]) -> Hardware:
+    """What if GPUs that a recording does not name were of these models?"""
+    gpus = []
+    for gpu in hardware.gpus:
+        model = models_by_index.get(gpu.index) if gpu.index is not None else None
+        if model is None or gpu.vram_bytes or gpu.state in ("lost", "error"):
+            gpus.append(gpu)
+            continue
+        size = int((model.vram_bytes or 0) * _ASSUMED_SHARE) or None
+        gpus.append(replace(gpu, name=gpu.name or model.name, vram_bytes=size, vendor=model.vendor))
+    return replace(hardware, gpus=tuple(gpus))
+
+
+def host_of(hardware: Hardware) -> Host:
+    """What the CPU's side of the rig brings: cores; its memory's speed is not recorded anywhere yet."""
+    return Host(ram_gbytes_per_second=None, cores=hardware.cpu.physical_cores, pcie_gbytes_per_second=None)
+
+
+def ram_of(hardware: Hardware) -> tuple[int, int]:
+    """RAM as it is, and what services may take: all but 1 GiB and 5 % for the system, never less than three quarters.
+
+    A recording without its RAM counts as 16 GiB.
+    """
+    total = hardware.ram_bytes or _ASSUMED_RAM_BYTES
+    return total, max(0, total - min(GIB + total // 20, total // 4))
+
+
+def gpu_label(gpu: Gpu) -> str:
+    """How messages name a GPU: `GPU 0 (NVIDIA GeForce RTX 3090)`."""
+    index = gpu.pci_address if gpu.index is None else gpu.index
+    return f"GPU {index} ({gpu.name or gpu.pci_id or 'unknown'})"
+
+
+def why_unused(gpu: Gpu) -> str:
+    """Why a GPU that is there serves nothing, and what to do."""
+    if gpu.state == "lost":
+        return "it no longer answers; power the rig off and on"
+    if gpu.state == "error":
+        return "it reports errors; look at `rigwright hardware`"
+    if gpu.mig:
+        return f"it is cut into MIG devices; `nvidia-smi -i {gpu.index} -mig 0` joins them"
+    if gpu.vendor not in ("NVIDIA", None):
+        return f"llama.cpp is built for CUDA or the CPU so far, and it is from {gpu.vendor}"
+    if gpu.state == "ok":
+        return "its memory was not recorded; name its model, or record the machine with `rigwright hardware --record`"
+    return "no driver answers for it; install the NVIDIA driver, then deploy again"

@@ -1,0 +1,130 @@
+"""Why this engine, this quant, this place: the words of a plan."""
+
+from __future__ import annotations
+
+from rigwright.plan.alternatives import ENGINES, RULE, difference
+from rigwright.plan.choice import Choice
+from rigwright.plan.devices import Device
+from rigwright.plan.ranking import MANY_USERS, goal_of
+from rigwright.plan.reasons import Reason
+from rigwright.plan.ways import Candidate, Possibilities, cache_loss_percent
+from rigwright.units import format_bytes
+
+
+def reasons(chosen: Candidate, found: Possibilities) -> tuple[Reason, ...]:
+    """Engine, model and quant, place, cache: in the order in which a person asks."""
+    choice = chosen.choice
+    told = [_engine(choice, found), _quant(choice, found), _place(choice, found), _cache(choice)]
+    notes = [Reason(choice="about this file", because=choice.offer.notes)] if choice.offer.notes else []
+    return (*choice.reasons, *(reason for reason in told if reason), *notes)
+
+
+def _engine(choice: Choice, found: Possibilities) -> Reason | None:
+    wish, name = choice.wish, ENGINES[choice.engine]
+    if wish.engine != "auto":
+        return Reason(choice=name, because="the inventory asks for it")
+    users = f"{wish.users} user{'s' if wish.users > 1 else ''} at a time"
+    if choice.engine == "vllm":
+        return Reason(choice=name, because=f"{users}; {RULE}")
+    if wish.users >= MANY_USERS:
+        refusal = next((why for what, why in found.refused.items() if what.startswith("vLLM")), None)
+        other = refusal or next((_why_short(found) for _ in (0,) if _has_vllm_miss(found)), None)
+        other = other or "the model comes as GGUF, which vLLM does not serve"
+        return Reason(choice=name, because=f"{users} would be vLLM's, but: {other}")
+    return Reason(choice=name, because=f"{users}: the most context in the same memory, and it starts in seconds")
+
+
+def _has_vllm_miss(found: Possibilities) -> bool:
+    return any(miss.offer.format == "safetensors" for miss in found.misses)
+
+
+def _why_short(found: Possibilities) -> str:
+    miss = min((one for one in found.misses if one.offer.format == "safetensors"), key=lambda one: one.short_bytes)
+    return f"{miss.offer.quant} is {format_bytes(miss.short_bytes)} short on {miss.site.layout}"
+
+
+def _quant(choice: Choice, found: Possibilities) -> Reason | None:
+    offer, wish = choice.offer, choice.wish
+    if wish.model.is_chosen:
+        return None
+    label = f"{offer.name} {offer.quant}"
+    if wish.model.quant:
+        return Reason(choice=label, because="the inventory asks for it")
+    loss = "" if offer.loss_percent is None else f", {offer.loss_percent:+.1f} % perplexity over 8 bit"
+    better = _next_better(choice, found)
+    goal = goal_of(wish)
+    return Reason(choice=label, because=f"best for {goal}: {format_bytes(offer.file_bytes)}{loss}{better}")
+
+
+def _next_better(choice: Choice, found: Possibilities) -> str:
+    """Why not the next better quant: what it lacks."""
+    loss = choice.offer.loss_percent
+    if loss is None:
+        return ""
+    offers = {
+        one.choice.offer.quant: one.choice.offer for one in found.candidates if one.choice.engine == choice.engine
+    }
+    offers |= {miss.offer.quant: miss.offer for miss in found.misses if miss.offer.format == choice.offer.format}
+    finer = [one for one in offers.values() if one.loss_percent is not None and one.loss_percent < loss - 0.05]
+    if not finer:
+        return "; nothing finer is in the catalogue"
+    near = max(finer, key=lambda one: one.loss_percent or 0.0)
+    same = [
+        one for one in found.candidates
+        if one.choice.offer is near and one.choice.engine == choice.engine and one.choice.replicas == choice.replicas
+    ]  # fmt: skip
+    if not same:
+        return f"; {near.quant} does not fit there"
+    best = max(same, key=lambda one: one.score.total)
+    return f"; {near.quant} would mean {difference(best.choice, choice) or 'more memory for no gain that counts'}"
+
+
+def _place(choice: Choice, found: Possibilities) -> Reason:
+    layout, devices, wish = choice.layout, choice.devices, choice.wish
+    if not devices:
+        because = "the inventory says gpu: none" if wish.gpu == "none" else "no GPU holds a part worth moving"
+        return Reason(choice="CPU", because=because)
+    label = place_label(choice)
+    if isinstance(wish.gpu, int):
+        return Reason(choice=label, because="the inventory names it")
+    return Reason(choice=label, because=_why_place(choice, found, layout.link))
+
+
+def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
+    kind, count = choice.layout.kind, len(choice.devices)
+    words = {
+        "single": "it holds the whole model"
+        if choice.is_whole
+        else "no GPU holds it whole, and this one serves it best",
+        "layers": f"one GPU does not hold it; whole layers on {count} pass {'little' if link else 'next to nothing'} "
+        "between them, so that slow slots do not matter",
+        "tensor": f"each layer on {count} GPUs at once, joined by {link or 'links that nobody recorded'}",
+        "pipeline": f"{count} GPUs in stages; only activations cross from one stage to the next",
+    }
+    because = words[kind]
+    if choice.layout.replicas > 1:
+        because += f"; {choice.layout.replicas} copies side by side serve more users than one over all GPUs"
+    return because
+
+
+def place_label(choice: Choice) -> str:
+    """Where it runs: `GPU 0 (RTX 3090)`, `GPUs 0+2 and 1+3`, `CPU`."""
+    if not choice.devices:
+        return "CPU"
+    if len(choice.replicas) == 1 and len(choice.devices) == 1:
+        return choice.devices[0].label
+    groups = ["+".join(_number(device) for device in group) for group in choice.replicas]
+    return f"GPUs {' and '.join(groups)}"
+
+
+def _number(device: Device) -> str:
+    return str(device.gpu.index if device.gpu.index is not None else device.ordinal)
+
+
+def _cache(choice: Choice) -> Reason | None:
+    kind = choice.load.cache_type_k
+    if choice.engine == "vllm" or kind == "f16" or choice.wish.cache_type != "auto":
+        return None
+    loss = cache_loss_percent(kind)
+    because = f"half the memory of f16 buys more than the {loss:.1f} % that it costs"
+    return Reason(choice=f"KV cache {kind}", because=because)

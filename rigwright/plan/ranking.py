@@ -1,0 +1,90 @@
+"""What a way to serve is worth to the user: one number, of terms that a plan can name.
+
+The unit is a natural logarithm of speed: 0.1 is worth as much as a tenth more tokens per second. A score depends on
+what is served alone, never on how much the rig has left: more VRAM can only add ways, so it never makes a plan worse.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from rigwright.plan.choice import Choice
+from rigwright.plan.wish import Goal, ServiceWish
+
+# Below that a context is too short for tools and files, and each doubling counts ten times as much.
+ENOUGH_TOKENS = 16384
+# More than that is a wish, not a default: it is read slowly and rarely used.
+USUAL_TOKENS = 131072
+# From three users on they are served together. Source: the published decision rule, "more than 2 concurrent users".
+MANY_USERS = 3
+
+
+class Weights(NamedTuple):
+    """What a goal makes of speed (per ln), context (per doubling) and loss (per percent of perplexity)."""
+
+    speed: float
+    context: float
+    loss: float
+    enough_tokens_per_second: float = math.inf
+    most_context: int = USUAL_TOKENS
+
+
+# With quality, speed counts up to what a person reads; with context, all that the model was trained for.
+WEIGHTS: dict[Goal, Weights] = {
+    "latency": Weights(1.0, 0.05, 0.10),
+    "throughput": Weights(1.0, 0.05, 0.10),
+    "quality": Weights(1.0, 0.05, 1.0, enough_tokens_per_second=15),
+    "context": Weights(0.5, 2.0, 0.20, enough_tokens_per_second=30, most_context=2**21),
+}
+# vLLM batches what llama.cpp serves in slots: its own speed figures do not show it under load. For one or two users
+# llama.cpp holds more context in the same memory and starts in seconds.
+_BATCHING = 1.0
+# What nobody has measured is worth less than what is known.
+_UNKNOWN_LOSS_PERCENT = 1.0
+
+
+class Score(NamedTuple):
+    """The worth of a choice, by term."""
+
+    speed: float
+    context: float
+    quality: float
+    engine: float
+
+    @property
+    def total(self) -> float:
+        """All terms together."""
+        return self.speed + self.context + self.quality + self.engine
+
+
+def goal_of(wish: ServiceWish) -> Goal:
+    """What counts most: as wished, else latency for one or two users and throughput for more."""
+    return wish.goal or ("throughput" if wish.users >= MANY_USERS else "latency")
+
+
+def score(choice: Choice, *, cache_loss_percent: float) -> Score:
+    """What `choice` is worth to its own wish."""
+    goal = goal_of(choice.wish)
+    weights = WEIGHTS[goal]
+    speed = choice.speed
+    rate = 0.1 if speed is None else speed.expected
+    if goal == "throughput" and speed and speed.aggregate:
+        rate = speed.aggregate
+    loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
+    many = choice.wish.users >= MANY_USERS
+    engine = {"vllm": _BATCHING if many else -_BATCHING}.get(choice.engine, 0.0)
+    return Score(
+        speed=weights.speed * math.log(max(0.01, min(rate, weights.enough_tokens_per_second))),
+        context=_context_term(choice.load.context_tokens, weights),
+        quality=-weights.loss * (max(0.0, loss) + cache_loss_percent),
+        engine=engine if choice.wish.engine == "auto" else 0.0,
+    )
+
+
+def _context_term(tokens: int, weights: Weights) -> float:
+    if tokens <= 0:
+        return 0.0
+    short = min(0.0, math.log2(tokens / ENOUGH_TOKENS)) * 0.5
+    long = max(0.0, math.log2(min(tokens, weights.most_context) / ENOUGH_TOKENS)) * weights.context
+    return short + long

@@ -1,0 +1,91 @@
+"""What one token reads of a model, summed over its first layers: a range of layers is the difference of two sums."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from math import prod
+from typing import NamedTuple
+
+from rigwright.models.values import Model
+from rigwright.plan.speed_kinds import launches, settings
+
+
+class Reads(NamedTuple):
+    """Sums over the first n layers, so that entry 0 is 0; nextn layers are left out, a token does not pass them.
+
+    `experts` are the bytes of the routed experts that one token uses, `all_experts` those of all. Key and value are
+    elements per cached token, apart for layers that see a window only. `head_bytes` is the output matrix.
+    `packing` is how much longer the weights take for being packed into few bits.
+    """
+
+    others: tuple[float, ...]
+    experts: tuple[float, ...]
+    all_experts: tuple[float, ...]
+    key: tuple[float, ...]
+    value: tuple[float, ...]
+    window_key: tuple[float, ...]
+    window_value: tuple[float, ...]
+    state: tuple[float, ...]
+    seconds: tuple[float, ...]
+    head_bytes: int
+    packing: float
+    active_parameters: float
+
+
+def reads_of(model: Model) -> Reads:
+    """The sums of a model, reckoned once for each: they lie beside its own cached properties."""
+    known = vars(model)
+    if "_reads" not in known:
+        known["_reads"] = _reads(model)
+    found: Reads = known["_reads"]
+    return found
+
+
+def _reads(model: Model) -> Reads:
+    count = model.main_layers
+    share = model.experts_used / model.experts if model.experts else 0.0
+    window, recurrent = frozenset(model.swa_layers), frozenset(model.recurrent_layers)
+    full = [0 if layer in window or layer in recurrent else model.kv_heads[layer] for layer in range(count)]
+    narrow = [model.kv_heads[layer] if layer in window else 0 for layer in range(count)]
+    return Reads(
+        others=_sums(model.layer_bytes[:count]),
+        experts=_sums(size * share for size in model.expert_bytes[:count]),
+        all_experts=_sums(model.expert_bytes[:count]),
+        key=_sums(heads * model.key_length for heads in full),
+        value=_sums(heads * model.value_length for heads in full),
+        window_key=_sums(heads * model.swa_key_length for heads in narrow),
+        window_value=_sums(heads * model.swa_value_length for heads in narrow),
+        state=_sums(_state_bytes(model) if layer in recurrent else 0 for layer in range(count)),
+        seconds=_sums(_fixed_seconds(model, layer in recurrent, layer) for layer in range(count)),
+        head_bytes=model.output_bytes,
+        packing=_packing(model),
+        active_parameters=_active_parameters(model, share),
+    )
+
+
+def _sums(values: object) -> tuple[float, ...]:
+    return tuple(accumulate(values, initial=0.0))  # type: ignore[call-overload]
+
+
+def _fixed_seconds(model: Model, is_recurrent: bool, layer: int) -> float:
+    cost = launches()
+    return (cost.recurrent if is_recurrent else cost.layer) + (cost.mixture if model.expert_bytes[layer] else 0.0)
+
+
+def _state_bytes(model: Model) -> int:
+    """A recurrent layer's F32 state, read and written."""
+    return 2 * 4 * model.ssm.state_size * model.ssm.inner_size if model.ssm else 0
+
+
+def _packing(model: Model) -> float:
+    body = [tensor for tensor in model.tensors if tensor.layer is not None]
+    parameters = sum(prod(tensor.shape) for tensor in body)
+    if not parameters:
+        return 1.0
+    row, bits = settings()["low_bits"], 8 * sum(tensor.size_bytes for tensor in body) / parameters
+    return 1 / min(1.0, max(row["least"], 1 - (row["full_at"] - bits) * row["slope"]))
+
+
+def _active_parameters(model: Model, share: float) -> float:
+    main = [tensor for tensor in model.tensors if tensor.layer is not None and tensor.layer < model.main_layers]
+    return sum(prod(tensor.shape) * (share if tensor.is_expert else 1.0) for tensor in main)

@@ -1,0 +1,174 @@
+"""The time of one token, device by device: each works on its layers, one after the other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rigwright.plan.memory import Placement
+from rigwright.plan.speed_kinds import Host, Kind, Pace, all_reduce_seconds, kind_of, settings
+from rigwright.plan.speed_reads import Reads
+
+_CPU = Pace(60.0, None, None, "cpu")
+
+
+class Work(NamedTuple):
+    """What a token asks for. `layers` counts nextn layers too, as a placement does."""
+
+    reads: Reads
+    layers: int
+    depth_tokens: int
+    window_tokens: int
+    key_bytes: float
+    value_bytes: float
+
+
+class Seconds(NamedTuple):
+    """What one device, or one group of tensor parallel devices, takes for a token: first to last layer of it.
+
+    `experts` is the part of `weights` that is routed experts; `gflops` what the device computes with long prompts.
+    """
+
+    weights: float
+    cache: float
+    fixed: float
+    experts: float
+    share: float
+    gflops: float
+    is_host: bool = False
+    copied_bytes: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.cache + self.fixed
+
+
+def stages(
+    work: Work,
+    paces: tuple[Pace, ...],
+    placement: Placement | None,
+    *,
+    engine: str,
+    tensor_parallel: int,
+    link_gbytes_per_second: float | None,
+    host: Host | None,
+) -> list[Seconds]:
+    """The parts of a token's time. What stays in RAM comes first: layers of the CPU, then experts."""
+    count = len(work.reads.others) - 1
+    groups = _groups(paces, tensor_parallel)
+    bounds = _bounds(work, placement, len(groups), count)
+    start = bounds[0] if groups else count
+    kept = min(max(placement.cpu_expert_layers, start), count) if placement and groups else start
+    parts = _host_parts(work, start, kept, host, is_alone=not groups or start == count)
+    if start == count:
+        return parts
+    last = len(groups) - 1
+    for place, group in enumerate(groups):
+        first, end = bounds[place], bounds[place + 1]
+        part = _device_part(work, group, first, end, kept, is_last=place == last)
+        parts.append(part._replace(fixed=_fixed(part, group, end - first, engine, link_gbytes_per_second, len(groups))))
+    return parts
+
+
+def _groups(paces: tuple[Pace, ...], tensor_parallel: int) -> list[tuple[Pace, int]]:
+    """Devices that share layers wait for the slowest of them."""
+    if len(paces) == 1 and tensor_parallel <= 1:
+        return [(paces[0], 1)]
+    size = max(1, min(tensor_parallel, len(paces)))
+    teams = [paces[place : place + size] for place in range(0, len(paces), size)]
+    return [(min(team, key=lambda pace: pace.bandwidth_gbytes_per_second), len(team)) for team in teams]
+
+
+def _bounds(work: Work, placement: Placement | None, groups: int, count: int) -> list[int]:
+    """Where each device's layers start, and the end of the last: `[0, 20, 40]`."""
+    if placement is None:
+        return [count * place // max(1, groups) for place in range(groups + 1)]
+    start = min(count, max(0, work.layers - placement.gpu_layers))
+    split = getattr(placement, "split", ())
+    if len(split) != groups:
+        return [start + (count - start) * place // max(1, groups) for place in range(groups + 1)]
+    bounds = [start]
+    for layers in split:
+        bounds.append(min(count, bounds[-1] + layers))
+    return [*bounds[:-1], count]
+
+
+def _device_part(work: Work, group: tuple[Pace, int], first: int, end: int, kept: int, *, is_last: bool) -> Seconds:
+    """What a device reads; its launches are still those of one device alone."""
+    pace, size = group
+    reads, kind, seen = work.reads, kind_of(pace), max(first, min(kept, end))
+    bandwidth = pace.bandwidth_gbytes_per_second * 1e9 * size
+    experts = (reads.experts[end] - reads.experts[seen]) * reads.packing / (kind.read * bandwidth)
+    others = (reads.others[end] - reads.others[first]) * reads.packing + (reads.state[end] - reads.state[first])
+    others += reads.head_bytes if is_last else 0
+    fixed = reads.seconds[end] - reads.seconds[first]
+    return Seconds(
+        weights=others / (kind.read * bandwidth) + experts,
+        cache=_cache_bytes(work, first, end) / (kind.cache * bandwidth),
+        fixed=(fixed + (settings()["launch_microseconds"]["token"] * 1e-6 if is_last else 0.0)) * kind.overhead,
+        experts=experts,
+        share=(end - first) / (len(reads.others) - 1),
+        gflops=_gflops(kind, pace) * size,
+    )
+
+
+def _fixed(
+    part: Seconds,
+    group: tuple[Pace, int],
+    layers: int,
+    engine: str,
+    link_gbytes_per_second: float | None,
+    groups: int,
+) -> float:
+    """Launches, and what devices wait for each other."""
+    split, fixed = settings()["layer_split"], part.fixed
+    if engine == "vllm":
+        fixed *= settings()["vllm"]["overhead"]
+    elif groups > 1:
+        fixed *= split["overhead"]
+    if groups > 1:
+        fixed += split["hop_microseconds"] * 1e-6 * (groups - 1) / groups
+    if group[1] > 1:
+        fixed += 2 * layers * all_reduce_seconds(link_gbytes_per_second)
+    return float(fixed)
+
+
+def _host_parts(work: Work, start: int, kept: int, host: Host | None, *, is_alone: bool) -> list[Seconds]:
+    """Layers before `start` are the CPU's, and the experts of those before `kept`."""
+    if not start and kept <= start:
+        return []
+    reads, row = work.reads, settings()["offload"]
+    known = host.ram_gbytes_per_second if host else None
+    pace = _CPU._replace(bandwidth_gbytes_per_second=known or row["ram_gbytes_per_second"])
+    kind, bandwidth = kind_of(pace), pace.bandwidth_gbytes_per_second * 1e9
+    experts = reads.experts[kept] * reads.packing / (kind.read * bandwidth)
+    others = reads.others[start] * reads.packing + reads.state[start] + (reads.head_bytes if is_alone else 0)
+    fixed = reads.seconds[start] * kind.overhead + (kept - start) * row["sync_microseconds"] * 1e-6
+    return [
+        Seconds(
+            weights=others / (kind.read * bandwidth) + experts,
+            cache=_cache_bytes(work, 0, start) / (kind.cache * bandwidth),
+            fixed=fixed,
+            experts=experts,
+            share=start / (len(reads.others) - 1),
+            gflops=_gflops(kind, pace),
+            is_host=True,
+            copied_bytes=0.0 if is_alone else reads.all_experts[kept] + reads.others[start],
+        )
+    ]
+
+
+def _cache_bytes(work: Work, first: int, end: int) -> float:
+    """What attention reads of the KV cache: all of it, or its window."""
+    if not work.depth_tokens:
+        return 0.0
+    reads = work.reads
+    full = (reads.key[end] - reads.key[first]) * work.key_bytes
+    full += (reads.value[end] - reads.value[first]) * work.value_bytes
+    window = (reads.window_key[end] - reads.window_key[first]) * work.key_bytes
+    window += (reads.window_value[end] - reads.window_value[first]) * work.value_bytes
+    return full * work.depth_tokens + window * work.window_tokens
+
+
+def _gflops(kind: Kind, pace: Pace) -> float:
+    return kind.prefill_gflops_per_gbyte * pace.bandwidth_gbytes_per_second

@@ -1,0 +1,91 @@
+"""The values of the search: ways to serve with their worth and what they take, near misses, and their ground."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
+
+from rigwright import catalogue
+from rigwright.models.offers import Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.known_bad import Situation
+from rigwright.plan.layouts import Site, Topology
+from rigwright.plan.measured import Measurement
+from rigwright.plan.memory import Load
+from rigwright.plan.ranking import Score
+from rigwright.plan.speed import Host
+from rigwright.plan.wish import ServiceWish
+
+
+class Candidate(NamedTuple):
+    """A choice with its worth and what it takes: bytes of each GPU by ordinal, and of RAM."""
+
+    choice: Choice
+    score: Score
+    gpu_bytes: dict[int, int]
+    ram_bytes: int
+
+
+class Miss(NamedTuple):
+    """A way that does not fit, and by how many bytes."""
+
+    offer: Offer
+    site: Site
+    load: Load
+    needs_bytes: int
+    offers_bytes: int
+    short_bytes: int
+
+
+@dataclass
+class Possibilities:
+    """What a search found: ways that work, near misses, and why whole ways were refused."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    misses: list[Miss] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+class Ground(NamedTuple):
+    """What candidates stand on: the devices that a wish may use, the rig's RAM and CPU, and what was measured."""
+
+    topology: Topology
+    ram_bytes: int
+    host: Host
+    driver_version: str | None = None
+    measurements: tuple[Measurement, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+    is_shared: bool = False
+
+    def version(self, engine: str) -> str:
+        """The pinned release of an engine."""
+        return dict(self.versions).get(engine, "0")
+
+
+@cache
+def cache_loss_percent(cache_type: str) -> float:
+    """What a type of KV cache costs in quality, in percent of perplexity."""
+    row = catalogue.load("quants")["kv_cache"].get(cache_type, {})
+    return float(row.get("loss_percent", 0.0))
+
+
+def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, engine: str) -> Situation:
+    """A way to serve in the words of the catalogue of known troubles."""
+    every = [device for group in site.replicas for device in group]
+    return Situation(
+        engine=engine,
+        version=ground.version(engine),
+        architecture=offer.model.architecture,
+        format=offer.format,
+        quant=offer.quant,
+        tensor_parallel=site.layout.tensor_parallel,
+        pipeline_parallel=site.layout.pipeline_parallel,
+        replicas=site.layout.replicas,
+        draft_tokens=wish.draft,
+        is_fully_linked=site.is_fully_linked,
+        gpu_count=len(every),
+        compute_capabilities=tuple(sorted({device.pace.compute_capability or "" for device in every})),
+        vendors=tuple(sorted({device.pace.vendor or "" for device in every})),
+        driver_version=ground.driver_version,
+    )
