@@ -9,7 +9,10 @@ import click
 _COMMANDS = {
     "hardware": ("rigwright.hardware.cli", "hardware", "What each rig has, how its GPUs are linked, what is wrong."),
     "lab": ("rigwright.lab.cli", "lab", "Virtual rigs on this machine: rehearse, break, throw away."),
+    "plan": ("rigwright.preview.cli", "plan", "What would run where, how fast, with which flags, and why."),
+    "recommend": ("rigwright.preview.recommend_cli", "recommend", "Which models suit a rig, and what each would do."),
     "rollback": ("rigwright.rollback", "rollback", "Bring back the release that each service ran before."),
+    "size": ("rigwright.preview.size_cli", "size", "What a model takes in memory, and how fast it would be."),
     "tiny-model": ("rigwright.lab.tiny_cli", "tiny_model", "Write a tiny real GGUF model with random weights."),
     "verify": ("rigwright.verify.cli", "verify", "Is every rig serving as planned? (pytest + testinfra)"),
 }

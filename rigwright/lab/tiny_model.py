@@ -80,13 +80,20 @@ _EXPERTS = (
     _Row("ffn_up_shexp.weight", "embd ff"),
     _Row("ffn_down_shexp.weight", "ff embd"),
 )
+# A layer that drafts the next token but one: full attention, and what joins it to the layers before.
+_NEXTN = (
+    _Row("nextn.eh_proj.weight", "embd_twice embd"),
+    _Row("nextn.enorm.weight", "embd", fill=1),
+    _Row("nextn.hnorm.weight", "embd", fill=1),
+    _Row("nextn.shared_head_norm.weight", "embd", fill=1),
+)
 
 # Rows of Q8_0 come in blocks of 32, and a quantised KV cache wants heads of a multiple of 32.
 _DIMS: Mapping[Architecture, Mapping[str, int]] = {
     "llama": {"embd": 256, "head": 64, "heads": 256, "kv": 128, "ff": 768},
     "qwen35moe": {
-        "embd": 128, "head": 64, "heads": 256, "gated_heads": 512, "kv": 128, "ff": 64, "experts": 16,
-        "conv": 4, "state": 32, "value_heads": 4, "inner": 128, "conv_channels": 256,
+        "embd": 128, "embd_twice": 256, "head": 64, "heads": 256, "gated_heads": 512, "kv": 128, "ff": 64,
+        "experts": 16, "conv": 4, "state": 32, "value_heads": 4, "inner": 128, "conv_channels": 256,
     },
 }
 
@@ -124,15 +131,20 @@ _CHAT_TEMPLATE = (
 )
 
 
-def write_tiny_model(path: Path, architecture: Architecture = "qwen35moe", seed: int = 1) -> Path:
-    """Writes a model of 3 to 5 MB to `path` and returns it: whole or not at all, the same bytes for the same seed."""
+def write_tiny_model(
+    path: Path, architecture: Architecture = "qwen35moe", seed: int = 1, *, nextn_layers: int = 0
+) -> Path:
+    """Writes a model of 3 to 5 MB to `path` and returns it: whole or not at all, the same bytes for the same seed.
+
+    With `nextn_layers` a `qwen35moe` can draft for itself (`--spec-type draft-mtp`).
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tiny-model-") as directory:
         unfinished = Path(directory) / path.name
-        _write(unfinished, architecture, seed)
+        _write(unfinished, architecture, seed, nextn_layers)
         return unfinished.replace(path)
 
 
-def _write(path: Path, architecture: Architecture, seed: int) -> None:
+def _write(path: Path, architecture: Architecture, seed: int, nextn_layers: int) -> None:
     import gguf
     import numpy
 
@@ -140,12 +152,15 @@ def _write(path: Path, architecture: Architecture, seed: int) -> None:
     writer.add_name(f"tiny-{architecture}")
     tokens = _add_tokenizer(writer)
     keys = _COMMON_KEYS | dict(_KEYS[architecture]) | {"A.vocab_size": len(tokens)}
+    layers = keys["A.block_count"]
+    if nextn_layers:
+        keys |= {"A.block_count": layers + nextn_layers, "A.nextn_predict_layers": nextn_layers}
     for key, value in keys.items():
         _add_key(writer, key.replace("A.", f"{architecture}.", 1) if key.startswith("A.") else key, value)
 
     rng = numpy.random.default_rng(seed)
     dims = {**_DIMS[architecture], "vocab": len(tokens)}
-    for row in _rows(architecture, layers=keys["A.block_count"]):
+    for row in _rows(architecture, layers=layers, nextn_layers=nextn_layers):
         values = _values(rng, row, [dims[name] for name in row.dims.split()])
         if row.name == "output.weight":
             _prefer_words(values, tokens)
@@ -160,13 +175,16 @@ def _write(path: Path, architecture: Architecture, seed: int) -> None:
     writer.close()
 
 
-def _rows(architecture: Architecture, *, layers: int) -> Iterator[_Row]:
+def _rows(architecture: Architecture, *, layers: int, nextn_layers: int) -> Iterator[_Row]:
     """Every tensor of the model under its full name, in the order of the file."""
     yield from _ENDS
     interval = _KEYS[architecture].get("A.full_attention_interval", 1)
     for layer in range(layers):
         attention = _FULL_ATTENTION if (layer + 1) % interval == 0 else _DELTA_NET
         for row in _LLAMA if architecture == "llama" else _EXPERTS + attention:
+            yield row._replace(name=f"blk.{layer}.{row.name}")
+    for layer in range(layers, layers + nextn_layers):
+        for row in _EXPERTS + _FULL_ATTENTION + _NEXTN:
             yield row._replace(name=f"blk.{layer}.{row.name}")
 
 

@@ -1,25 +1,37 @@
-"""Reads the header of a GGUF file on this machine."""
+"""Reads the headers of GGUF files on this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rigwright.errors import UnreadableModel
-from rigwright.models.reading import model_from_stream
+from rigwright.models.header import Header
+from rigwright.models.parts import part_names
+from rigwright.models.reading import header_from_stream, model_of
 from rigwright.models.values import Model
 
 
 def read_model(path: Path) -> Model:
-    """The model in `path`; nothing but its header is read.
+    """The model in `path`; nothing but its header is read, and those of its other parts when it is one of several.
 
     Raises:
-        UnreadableModel: the file is missing, cut short, or no language model.
+        UnreadableModel: a file is missing, cut short, or no language model.
     """
+    names = part_names(path.name)
     try:
-        if not path.is_file():
-            what = "is no file" if path.exists() else "does not exist"
-            raise UnreadableModel(f"{path}: {what}; check the path of the model")
-        with path.open("rb") as file:
-            return model_from_stream(file.read, where=str(path), size_bytes=path.stat().st_size)
+        if len(names) > 1 and path.exists():
+            for number, name in enumerate(names, 1):
+                if not (path.parent / name).exists():
+                    where = f"part {number} of {len(names)} is not beside {path.name}"
+                    raise UnreadableModel(f"{path.parent / name}: {where}; download it too")
+        return model_of(names, lambda name: _header(path.parent / name), where=str(path))
     except OSError as error:
         raise UnreadableModel(f"{path}: {(error.strerror or 'cannot be read').lower()}; check the file") from None
+
+
+def _header(path: Path) -> Header:
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise UnreadableModel(f"{path}: {what}; check the path of the model")
+    with path.open("rb") as file:
+        return header_from_stream(file.read, where=str(path), size_bytes=path.stat().st_size)

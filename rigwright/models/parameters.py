@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any
 
-from rigwright import catalogue
 from rigwright.errors import UnreadableModel
 from rigwright.models.ggml import TENSOR_TYPES, TYPES_BY_NAME, TensorType
+from rigwright.models.quants import quants
 from rigwright.models.shapes import F32_MATRICES, Row, Shape, rows
 from rigwright.models.values import DELTA_NET, Model, Ssm, Tensor
 
@@ -79,6 +78,7 @@ def model_from_parameters(
         split_count=1,
         tensors=tensors,
         is_estimated=True,
+        is_sum_exact=file_bytes is not None,
         shared_feed_forward=shape.shared_feed_forward,
         assumptions=tuple(keys.assumptions),
     )
@@ -104,7 +104,9 @@ class _Keys:
                 raise UnreadableModel(f"{self.where}: has no {key}; add it, or name a model of the catalogue")
             return default
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise UnreadableModel(f"{self.where}: its {key} is {value!r:.60}; write a whole number from {low} to {high}")
+            raise UnreadableModel(
+                f"{self.where}: its {key} is {value!r:.60}; write a whole number from {low} to {high}"
+            )
         return value
 
     def assumed(self, key: str, value: int) -> int:
@@ -160,6 +162,8 @@ def _nextn_layers(keys: _Keys, layers: int) -> int:
 
 
 def _recurrent_layers(keys: _Keys, main: int) -> tuple[int, ...]:
+    if listed := _listed(keys, "lin_layers", main):
+        return listed
     full = keys.number("n_full", 0)
     interval = keys.number("full_attention_interval", main // full if full else 4, low=1)
     if keys.architecture not in DELTA_NET:
@@ -168,6 +172,8 @@ def _recurrent_layers(keys: _Keys, main: int) -> tuple[int, ...]:
 
 
 def _window_layers(keys: _Keys, main: int) -> tuple[int, ...]:
+    if listed := _listed(keys, "swa_layers", main):
+        return listed
     count = keys.number("n_swa_layers", 0, high=main)
     if not count or not keys.number("swa", 0):
         return ()
@@ -177,6 +183,14 @@ def _window_layers(keys: _Keys, main: int) -> tuple[int, ...]:
         keys.assumptions.append(f"which {count} of {main} layers have a window is not known: taken for the first")
         return tuple(range(count))
     return layers
+
+
+def _listed(keys: _Keys, key: str, main: int) -> tuple[int, ...]:
+    """The layers that the parameters name themselves."""
+    named = keys.values.get(key, ())
+    if not isinstance(named, (list, tuple)) or not all(isinstance(one, int) and 0 <= one < main for one in named):
+        raise UnreadableModel(f"{keys.where}: its {key} is no list of layers below {main}; mend or drop it")
+    return tuple(named)
 
 
 def _ssm(shape: Shape) -> Ssm | None:
@@ -191,8 +205,7 @@ def bits_per_weight(quant: str, *, where: str) -> float:
     Raises:
         UnreadableModel: no such quant.
     """
-    known = _catalogued(quant)
-    if known:
+    if known := {name.lower(): row.bits for name, row in quants().items()}.get(quant.lower()):
         return known
     plain = quant.upper().removeprefix("UD-").removeprefix("UD_")
     match = re.fullmatch(r"(.+?)(?:_(XL|S|M|L))?", plain)
@@ -201,15 +214,6 @@ def bits_per_weight(quant: str, *, where: str) -> float:
         raise UnreadableModel(f"{where}: the quant {quant!r:.40} is not known; give the size of the file instead")
     is_plain = plain.lower() in TYPES_BY_NAME
     return _bits(kind) * (1 if is_plain or not match else _MIXTURE[match[2]])
-
-
-def _catalogued(quant: str) -> float | None:
-    if not (resources.files(catalogue.__package__ or "rigwright.catalogue") / "quants.yml").is_file():
-        return None
-    table = catalogue.load("quants").get("quants", {})
-    found = {name.lower(): row for name, row in table.items()}.get(quant.lower(), {})
-    bits = found.get("bits_per_weight")
-    return float(bits) if bits else None
 
 
 def _bits(kind: TensorType) -> float:
@@ -224,7 +228,7 @@ def sized(table: Iterable[Row], *, where: str, file_bytes: int | None, bits: flo
     mean = wanted * 8 / total
     if not 1 <= mean <= 36:
         raise UnreadableModel(
-            f"{where}: {wanted} bytes are {mean:.2g} bits for each of {total} weights; check the size and the parameters"
+            f"{where}: {wanted} bytes are {mean:.2g} bits for each of {total} weights; check the size"
         )
     fixed = {name: kind for name, shape in kept if (kind := _fixed_type(name, shape, mean))}
     rest = sum(math.prod(shape) for name, shape in kept if name not in fixed)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rigwright.errors import UnreadableModel
 from rigwright.models.architectures import model_from_header
 from rigwright.models.header import Corrupt, Header, TooShort, parse_header
+from rigwright.models.parts import joined
 from rigwright.models.values import Model
 
 # How much of the start is read, in steps: a 35B model with 248,320 tokens has a header of 11 MiB.
@@ -26,16 +27,42 @@ def model_from_stream(read: Callable[[int], bytes], *, where: str, size_bytes: i
     Raises:
         UnreadableModel: it is cut short, or no language model.
     """
+    header = header_from_stream(read, where=where, size_bytes=size_bytes)
+    return model_of((where,), lambda _: header, where=where)
+
+
+def model_of(names: tuple[str, ...], read: Callable[[str], Header], *, where: str) -> Model:
+    """The model whose parts have those names.
+
+    Raises:
+        UnreadableModel: it is no language model, or the parts do not belong together.
+    """
     try:
-        model = model_from_header(_read_header(read, where=where))
+        return model_from_header(joined(names, read) if len(names) > 1 else read(names[0]))
     except Corrupt as error:
-        remedy = _REMEDIES.get(str(error), "name the GGUF file of a language model, or download it again")
-        raise UnreadableModel(f"{where}: {error}; {remedy}") from None
-    if size_bytes is not None and size_bytes < model.file_bytes:
+        raise _unreadable(where, error) from None
+
+
+def header_from_stream(read: Callable[[int], bytes], *, where: str, size_bytes: int | None) -> Header:
+    """The header at the start of a stream: of a model, or of one of its parts.
+
+    Raises:
+        UnreadableModel: it is cut short, or no GGUF file.
+    """
+    try:
+        header = _read_header(read, where=where)
+    except Corrupt as error:
+        raise _unreadable(where, error) from None
+    if size_bytes is not None and size_bytes < header.end_bytes:
         raise UnreadableModel(
-            f"{where}: has {size_bytes} bytes, its header declares {model.file_bytes}; download it again"
+            f"{where}: has {size_bytes} bytes, its header declares {header.end_bytes}; download it again"
         )
-    return model
+    return header
+
+
+def _unreadable(where: str, error: Corrupt) -> UnreadableModel:
+    remedy = _REMEDIES.get(str(error), "name the GGUF file of a language model, or download it again")
+    return UnreadableModel(f"{where}: {error}; {remedy}")
 
 
 def _read_header(read: Callable[[int], bytes], *, where: str) -> Header:

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from rigwright.errors import UnreadableModel
-from rigwright.models.reading import WINDOWS_BYTES, model_from_stream
+from rigwright.models.header import Header
+from rigwright.models.parts import part_names
+from rigwright.models.reading import WINDOWS_BYTES, header_from_stream, model_of
 from rigwright.models.values import Model
 
 _TIMEOUT_SECONDS = 10
@@ -25,18 +27,38 @@ class _TooSlow(Exception):
     """The server answers, but a header would take minutes."""
 
 
-def read_remote_model(
-    url: str, headers: Mapping[str, str] = _NO_HEADERS, *, seen: bytearray | None = None
-) -> Model | None:
+class _OutOfReach(Exception):
+    """The address cannot be read from here; it may be from elsewhere."""
+
+
+def read_remote_model(url: str, headers: Mapping[str, str] = _NO_HEADERS) -> Model | None:
     """The model at an http(s) address, from its first bytes; None when the address cannot be read from here.
 
     One request asks for the first 64 MiB and hangs up as soon as the header is complete, usually after 2 to 16 MiB; a
     server that ignores ranges therefore costs no more. `headers` (a token) stay with the first host: a redirect to a
-    content network does not see them. `seen` takes up the bytes that were read.
+    content network does not see them. A model in several parts costs one such request for each.
 
     Raises:
         UnreadableModel: the address answers, but not with a whole GGUF model.
     """
+    try:
+        return _model(url, lambda part: _remote_header(part, headers))
+    except _OutOfReach:
+        return None
+
+
+def _model(url: str, read: Callable[[str], Header]) -> Model:
+    """The model whose parts lie beside each other."""
+    parts = urlsplit(url)
+    folder, _, name = parts.path.rpartition("/")
+    addresses = {part: urlunsplit(parts._replace(path=f"{folder}/{part}")) for part in part_names(name)}
+    if len(addresses) == 1:
+        addresses = {name: url}
+    return model_of(tuple(addresses), lambda part: read(addresses[part]), where=_without_secrets(url))
+
+
+def _remote_header(url: str, headers: Mapping[str, str] = _NO_HEADERS, *, seen: bytearray | None = None) -> Header:
+    """The header at an address; `seen` takes up the bytes that were read."""
     where = _without_secrets(url)
     if urlsplit(url).scheme not in ("http", "https"):
         raise UnreadableModel(f"{where}: is no http(s) address; write https://host/model.gguf")
@@ -45,13 +67,13 @@ def read_remote_model(
         request.add_unredirected_header(name, value)
     try:
         with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return model_from_stream(_reader(response, seen), where=where, size_bytes=_size_bytes(response))
+            return header_from_stream(_reader(response, seen), where=where, size_bytes=_size_bytes(response))
     except HTTPError as error:
         if error.code in (404, 410):
             raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
-        return None
+        raise _OutOfReach from None
     except (OSError, http.client.HTTPException, ValueError, _TooSlow):
-        return None
+        raise _OutOfReach from None
 
 
 def read_kept_model(url: str, kept: Path, *, is_pinned: bool) -> Model | None:
@@ -63,16 +85,33 @@ def read_kept_model(url: str, kept: Path, *, is_pinned: bool) -> Model | None:
     Raises:
         UnreadableModel: the address answers, but not with a whole GGUF model.
     """
+    try:
+        return _model(url, lambda part: _kept_header(part, _kept_path(url, part, kept), is_pinned=is_pinned))
+    except _OutOfReach:
+        return None
+
+
+def _kept_path(url: str, part: str, kept: Path) -> Path:
+    """Where the header of a part is kept: `kept` itself for the one that was named."""
+    return kept if part == url else kept.with_name(f"{kept.name}-{urlsplit(part).path.rpartition('/')[2]}")
+
+
+def _kept_header(url: str, kept: Path, *, is_pinned: bool) -> Header:
     known = kept.read_bytes() if kept.is_file() else b""
     if not (known and is_pinned):
         seen = bytearray()
-        if model := read_remote_model(url, seen=seen):
+        try:
+            header = _remote_header(url, seen=seen)
+        except _OutOfReach:
+            if not known:
+                raise
+        else:
             kept.parent.mkdir(parents=True, exist_ok=True)
             scratch = kept.with_suffix(f".{os.getpid()}")
             scratch.write_bytes(seen)
             scratch.replace(kept)
-            return model
-    return model_from_stream(BytesIO(known).read, where=_without_secrets(url), size_bytes=None) if known else None
+            return header
+    return header_from_stream(BytesIO(known).read, where=_without_secrets(url), size_bytes=None)
 
 
 def _reader(response: http.client.HTTPResponse, seen: bytearray | None) -> Callable[[int], bytes]:

@@ -50,7 +50,8 @@ class Model:
 
     `layers` counts the nextn (multi-token prediction) layers at the end too. What differs by layer is a tuple with one
     entry per layer; 0 KV heads mean that the layer keeps no KV cache. `file_bytes` is what the header declares. With
-    `is_estimated` the tensor table is reckoned from parameters: its sum holds, what each tensor takes is a guess.
+    `is_estimated` the tensor table is reckoned from parameters: what each tensor takes is a guess, and their sum too
+    unless `is_sum_exact`.
     `assumptions` says what was guessed beside that.
     """
 
@@ -80,8 +81,13 @@ class Model:
     split_count: int
     tensors: tuple[Tensor, ...]
     is_estimated: bool = False
+    is_sum_exact: bool = True
     shared_feed_forward: int = 0
     assumptions: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        # The generated one would hash thousands of tensors each time a result is looked up.
+        return hash((self.name, self.file_bytes, self.layers, len(self.tensors)))
 
     @property
     def is_mixture(self) -> bool:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 
 from rigwright.plan.choice import Choice
 from rigwright.plan.ranking import goal_of
-from rigwright.plan.service import Alternative
+from rigwright.plan.service import ENGINES, Alternative
 from rigwright.plan.ways import Candidate, Miss, Possibilities, cache_loss_percent
 from rigwright.units import format_bytes
 
-ENGINES = {"llamacpp": "llama.cpp", "vllm": "vLLM", "ollama": "Ollama"}
 RULE = "more than two users at a time are served together by vLLM, one or two by llama.cpp"
 
 
 def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tuple[Alternative, ...]:
     """What else was possible, the best of each kind, then what was refused or did not fit."""
     rest = sorted(found.candidates, key=lambda one: -one.score.total)
-    seen = {_kind(chosen.choice)}
-    told: list[Alternative] = []
-    for one in rest:
-        if len(told) >= count:
-            return tuple(told)
-        if _kind(one.choice) not in seen:
-            seen.add(_kind(one.choice))
-            told.append(_alternative(one, chosen))
+    others = _first_of_each(rest, _where, {_where(chosen.choice)})
+    files = [one for one in rest if _where(one.choice) == _where(chosen.choice)]
+    quants = _first_of_each(files, lambda choice: choice.offer.quant, {chosen.choice.offer.quant})
+    mixed = [one for pair in zip_longest(others, quants) for one in pair if one]
+    told = tuple(_alternative(one, chosen) for one in mixed[:count])
     return (*told, *_lost(found, count - len(told), chosen))
 
 
-def _kind(choice: Choice) -> tuple[str, str, str, bool]:
-    return choice.engine, choice.offer.quant, str(choice.layout), choice.is_whole
+def _first_of_each(ways: Iterable[Candidate], kind: Callable[[Choice], object], seen: set[object]) -> list[Candidate]:
+    found = []
+    for one in ways:
+        if kind(one.choice) not in seen:
+            seen.add(kind(one.choice))
+            found.append(one)
+    return found
+
+
+def _where(choice: Choice) -> tuple[str, str, bool]:
+    return choice.engine, str(choice.layout), choice.is_whole
 
 
 def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
@@ -37,7 +43,7 @@ def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
     return Alternative(
         engine=ENGINES[choice.engine],
         layout=_layout(choice),
-        quant=f"{choice.offer.name} {choice.offer.quant}",
+        quant=choice.offer.quant,
         context_tokens=choice.load.context_tokens,
         tokens_per_second=round(choice.speed.expected, 1) if choice.speed else None,
         why_not=difference(choice, chosen.choice) or "no better, and it takes more of the rig",
@@ -94,7 +100,7 @@ def _lost(found: Possibilities, count: int, chosen: Candidate) -> Iterator[Alter
         yield Alternative(
             engine="vLLM" if miss.offer.format == "safetensors" else ENGINES[_layered(chosen)],
             layout=str(miss.site.layout),
-            quant=f"{miss.offer.name} {miss.offer.quant}",
+            quant=miss.offer.quant,
             context_tokens=miss.load.context_tokens,
             why_not=f"{format_bytes(miss.short_bytes)} short",
         )

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rigwright.models.offers import Offer
-from rigwright.plan.alternatives import ENGINES
 from rigwright.plan.candidates_llamacpp import with_layers
 from rigwright.plan.candidates_vllm import with_tensors
 from rigwright.plan.choice import Choice
 from rigwright.plan.memory import estimate_memory
+from rigwright.plan.service import ENGINES
 from rigwright.plan.ways import Candidate, Ground, Possibilities
 from rigwright.plan.wish import ServiceWish
 
+# "Avoid going below Q2": what loses more shows in every answer.
+_MOST_LOSS_PERCENT = 10.0
 _WRONG_FORMAT = {
     "gguf": "vLLM serves safetensors; GGUF needs a plugin that is not kept up, so name a repository or use llamacpp",
     "safetensors": "llama.cpp and Ollama serve GGUF files; name one, or use vllm",
@@ -21,19 +23,40 @@ _WRONG_FORMAT = {
 
 
 def possibilities(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possibilities:
-    """All ways to serve `wish` with one of `offers`."""
+    """All ways to serve `wish` with one of `offers`; what loses too much only where nothing else works."""
+    found = _search(wish, [one for one in offers if not _is_poor(one)], ground)
+    poor = [one for one in offers if _is_poor(one)]
+    return _search(wish, offers, ground) if poor and not found.candidates else found
+
+
+def _is_poor(offer: Offer) -> bool:
+    return (offer.loss_percent or 0.0) > _MOST_LOSS_PERCENT
+
+
+def _search(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possibilities:
     found = Possibilities()
+    files = _undominated([one for one in offers if one.format == "gguf"])
+    repositories = [one for one in offers if one.format != "gguf"]
     engines = (wish.engine,) if wish.engine != "auto" else ("llamacpp", "vllm")
-    for offer in offers:
-        is_gguf = offer.format == "gguf"
-        for engine in engines:
-            if is_gguf and engine in ("llamacpp", "ollama"):
-                with_layers(wish, offer, ground, engine, found)
-            elif engine == "vllm" and not is_gguf:
-                with_tensors(wish, offer, ground, found)
-            elif wish.engine != "auto":
-                found.refused.setdefault(f"{ENGINES[engine]}, -, {offer.quant}", _WRONG_FORMAT[offer.format])
+    for engine in engines:
+        mine, wrong = (repositories, files) if engine == "vllm" else (files, repositories)
+        if engine != "vllm" and mine:
+            with_layers(wish, mine, ground, engine, found)
+        for offer in mine if engine == "vllm" else ():
+            with_tensors(wish, offer, ground, found)
+        if wish.engine != "auto" and not mine:
+            found.refused |= {f"{ENGINES[engine]}, -, {one.quant}": _WRONG_FORMAT[one.format] for one in wrong}
     return found
+
+
+def _undominated(files: Sequence[Offer]) -> list[Offer]:
+    """Without files that are larger than another that loses no more."""
+    kept = []
+    for one in sorted(files, key=lambda offer: (offer.file_bytes, offer.loss_percent or 0.0)):
+        best = min((other.loss_percent for other in kept if other.loss_percent is not None), default=None)
+        if one.loss_percent is None or best is None or one.loss_percent < best:
+            kept.append(one)
+    return kept
 
 
 def reckoned(candidate: Candidate) -> Choice:

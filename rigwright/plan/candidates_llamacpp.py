@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from rigwright.models.ggml import TYPES_BY_NAME
@@ -10,20 +10,22 @@ from rigwright.models.offers import Offer
 from rigwright.models.values import Model
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp_overrides import Overrides
+from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import CPU, Site, sites_of_layers
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.placement import Room, contexts, place
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
+from rigwright.plan.service import ENGINES
 from rigwright.plan.speed import decode_speed
-from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent
+from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 # A prompt and an answer of ordinary length lie in the cache while tokens are made.
 USUAL_DEPTH_TOKENS = 4096
 # Rather a whole model on the GPU with a shorter context than a longer one with a part in RAM.
-_OFFLOAD_TOKENS = (131072, 65536, 32768, 16384, 8192, 4096)
+_OFFLOAD_TOKENS = (131072, 65536, 32768, 16384, 4096)
 # Experts stream from RAM once per batch of a prompt: 458 tokens/s at 512, 706 at 1024, 707 at 2048 on one machine.
 _OFFLOAD_UBATCH_TOKENS = 1024
 # With a placement of the user's own that seems not to fit: his word wins, and the plan warns.
@@ -32,17 +34,33 @@ _FORCED_TOKENS = 8192
 _SHARES = (1.0, 0.75, 0.5, 0.25)
 
 
-def with_layers(wish: ServiceWish, offer: Offer, ground: Ground, engine: str, found: Possibilities) -> None:
-    """All ways to serve a GGUF file: whole and in part, with each type of KV cache that may be chosen."""
+def with_layers(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, engine: str, found: Possibilities) -> None:
+    """All ways to serve GGUF files: whole and in part, with each type of KV cache that may be chosen."""
     overrides = Overrides.of(wish)
-    sites: Iterable[Site] = () if wish.gpu == "none" else sites_of_layers(ground.topology)
-    for site in (*sites, *((CPU,) if wish.gpu in ("auto", "none") else ())):
+    sites = () if wish.gpu == "none" else tuple(sites_of_layers(ground.topology))
+    sizes = sorted({len(site.devices) for site in sites})
+    alone = tuple(site for site in sites if len(site.devices) == 1)
+    for offer in offers:
         for load in _loads(wish, offer.model, overrides):
-            attempt = _Attempt(wish, offer, ground, engine, site, load, overrides)
-            for share in _SHARES if ground.is_shared and site.devices else _SHARES[:1]:
-                found.candidates += attempt.within(share)
-            if miss := attempt.miss:
-                found.misses.append(miss)
+            now = situation(wish, offer, ground, CPU, engine=engine, load=load)
+            if trouble := next((one for one in known_bad(now) if one.effect == "refuse"), None):
+                found.refused.setdefault(f"{ENGINES[engine]}, -, {offer.quant}", str(trouble))
+                continue
+            attempts = _Attempts(wish, offer, ground, engine, load, overrides, found)
+            is_held = False
+            for size in sizes:
+                mine = [site for site in sites if len(site.devices) == size]
+                is_held = max([attempts.whole_on(site) for site in mine])
+                # More GPUs than are needed make nothing better: they work one after the other.
+                if is_held:
+                    break
+            if not attempts.has_enough or ground.is_shared:
+                for site in sites if not attempts.has_enough else alone:
+                    attempts.partly_on(site)
+            if not is_held:
+                found.misses += attempts.misses
+            if wish.gpu in ("auto", "none"):
+                attempts.whole_on(CPU)
 
 
 def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Load]:
@@ -58,8 +76,8 @@ def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Lo
             yield load._replace(cache_type_k=kind, cache_type_v=kind)
 
 
-class _Attempt:
-    """One file on one site with one kind of load."""
+class _Attempts:
+    """One file with one kind of load, tried on one site after the other; equal GPUs are reckoned once."""
 
     def __init__(
         self,
@@ -67,72 +85,117 @@ class _Attempt:
         offer: Offer,
         ground: Ground,
         engine: str,
-        site: Site,
         load: Load,
         overrides: Overrides,
+        found: Possibilities,
     ) -> None:
-        self.wish, self.offer, self.ground, self.engine, self.site, self.load = wish, offer, ground, engine, site, load
-        self.forced = overrides.placement(offer.model) if site.devices else None
+        self.wish, self.offer, self.ground, self.engine, self.load, self.found = (
+            wish,
+            offer,
+            ground,
+            engine,
+            load,
+            found,
+        )
+        self.placement = overrides.placement(offer.model)
         self.context = overrides.context
-        self.miss: Miss | None = None
+        self.misses: list[Miss] = []
         longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
         self.steps = [overrides.context] if overrides.context else contexts(offer.model, longest=longest)
+        self.has_enough = False
+        self.known: dict[object, list[Candidate]] = {}
 
-    def within(self, share: float) -> list[Candidate]:
-        """The ways that take no more than a share of each GPU: the most context whole, and with a part in RAM."""
-        gpus = tuple(int(device.offered_bytes * share) for device in self.site.devices)
-        room = Room(gpus, self.ground.ram_bytes)
-        made = [self._layered(*whole)] if (whole := self._whole(room)) else []
-        if not made and share == 1:
-            self.miss = self._missed(room)
-        if self.site.devices and not self.forced and self.engine != "ollama":
-            reached = whole[0].context_tokens if whole else 0
-            made += self._offloaded(room, reached)
+    def whole_on(self, site: Site) -> bool:
+        """Adds what works whole on a site; True when that has all the context that could be asked for."""
+        made = self._once(site, self._whole_within)
+        tokens = max((one.choice.load.context_tokens for one in made), default=0)
+        self.has_enough |= bool(site.devices) and tokens >= min(ENOUGH_TOKENS, self.steps[0])
+        return tokens == self.steps[0]
+
+    def partly_on(self, site: Site) -> None:
+        """Adds what works with a part in RAM, where something can be moved there."""
+        # Apple's GPU works in RAM. Ollama decides for itself.
+        if self.placement or self.engine == "ollama" or any(one.pace.backend == "metal" for one in site.devices):
+            return
+        self._once(site, self._partly_within)
+
+    def _once(self, site: Site, attempt: Callable[[Site, float], list[Candidate]]) -> list[Candidate]:
+        """The candidates of a site, reckoned once for equal GPUs."""
+        cards = tuple((one.offered_bytes, one.pace) for one in site.devices)
+        key = attempt.__name__, site.layout.kind, site.link_gbytes_per_second, cards
+        if (made := self.known.get(key)) is not None:
+            made = [self._moved(one, site) for one in made]
+        else:
+            shares = _SHARES if self.ground.is_shared and len(cards) == 1 else _SHARES[:1]
+            made = self.known[key] = [one for share in shares for one in attempt(site, share)]
+        self.found.candidates += made
         return made
 
-    def _whole(self, room: Room) -> tuple[Load, Placement] | None:
-        model = self.offer.model
-        for tokens in self.steps:
-            asked = self.load._replace(context_tokens=tokens)
-            if self.forced:
-                placement = self.forced if room.holds(model, asked, self.forced) else None
-            else:
-                placement = place(model, asked, room, is_whole=True)
-            if placement:
-                return asked, placement
-        if self.forced and not self.context:
-            return self.load._replace(context_tokens=min(model.context_train, _FORCED_TOKENS)), self.forced
-        return (asked, self.forced) if self.forced else None
+    def _moved(self, one: Candidate, site: Site) -> Candidate:
+        """The same on equal GPUs in another place."""
+        sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
+        choice = replace(one.choice, layout=site.layout, replicas=site.replicas)
+        return one._replace(choice=choice, gpu_bytes=sizes)
 
-    def _offloaded(self, room: Room, reached: int) -> Iterator[Candidate]:
-        """With a part in RAM: for what does not fit whole, or not with the context that is worth having."""
-        model = self.offer.model
-        if reached >= min(ENOUGH_TOKENS, self.steps[0]) and goal_of(self.wish) != "context":
-            return
+    def _room(self, site: Site, share: float) -> Room:
+        return Room(tuple(int(device.offered_bytes * share) for device in site.devices), self.ground.ram_bytes)
+
+    def _whole_within(self, site: Site, share: float) -> list[Candidate]:
+        """With the most context that takes no more than a share of each GPU."""
+        room, forced = self._room(site, share), self.placement if site.devices else None
+        if found := self._whole(room, forced):
+            return [self._layered(site, *found)]
+        if share == 1:
+            self.misses.append(self._missed(site, room, forced))
+        return []
+
+    def _partly_within(self, site: Site, share: float) -> list[Candidate]:
+        """For what does not fit whole, or not with the context that is worth having."""
+        model, room = self.offer.model, self._room(site, share)
         batch = _OFFLOAD_UBATCH_TOKENS if model.is_mixture and self.load.ubatch_tokens == 512 else 0
-        for tokens in self.steps:
-            if tokens <= reached:
-                return
-            if tokens not in _OFFLOAD_TOKENS and tokens != self.steps[0]:
-                continue
-            asked = self.load._replace(context_tokens=tokens, ubatch_tokens=batch or self.load.ubatch_tokens)
-            if placement := place(model, asked, room):
-                yield self._layered(asked, placement)
+        wanted = [tokens for tokens in self.steps if tokens in _OFFLOAD_TOKENS or tokens == self.steps[0]]
+        asked = [
+            self.load._replace(context_tokens=one, ubatch_tokens=batch or self.load.ubatch_tokens) for one in wanted
+        ]
+        placed = [(load, place(model, load, room)) for load in asked]
+        return [self._layered(site, load, placement) for load, placement in placed if placement]
 
-    def _missed(self, room: Room) -> Miss:
+    def _whole(self, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
+        """The longest context with which all of it fits: what fits goes on fitting with less."""
+        low, high = 0, len(self.steps) - 1
+        best = self._fitting(self.steps[high], room, forced)
+        while best and low < high:
+            middle = (low + high) // 2
+            if found := self._fitting(self.steps[middle], room, forced):
+                best, high = found, middle
+            else:
+                low = middle + 1
+        if best or not forced:
+            return best
+        tokens = self.context or min(self.offer.model.context_train, _FORCED_TOKENS)
+        return self.load._replace(context_tokens=tokens), forced
+
+    def _fitting(self, tokens: int, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
+        model, asked = self.offer.model, self.load._replace(context_tokens=tokens)
+        if forced:
+            return (asked, forced) if room.holds(model, asked, forced) else None
+        placement = place(model, asked, room, is_whole=True)
+        return (asked, placement) if placement else None
+
+    def _missed(self, site: Site, room: Room, forced: Placement | None) -> Miss:
         """By how much the least that could be asked overflows."""
-        model, site = self.offer.model, self.site
+        model = self.offer.model
         last = self.load._replace(context_tokens=self.steps[-1])
         share, rest = divmod(model.main_layers, max(1, len(site.devices)))
         even = tuple(share + (position < rest) for position in range(len(site.devices)))
-        whole = self.forced or Placement(model.main_layers if site.devices else 0, 0, even if len(even) > 1 else ())
+        whole = forced or Placement(model.main_layers if site.devices else 0, 0, even if len(even) > 1 else ())
         gpus, ram = fast_bytes(model, last, whole)
         needs, offers = (sum(gpus), sum(room.gpu_bytes)) if gpus else (ram, room.ram_bytes)
         short = max(needs - offers, room.short_bytes(model, last, whole))
         return Miss(self.offer, site, last, needs, offers, short)
 
-    def _layered(self, load: Load, placement: Placement) -> Candidate:
-        model, site = self.offer.model, self.site
+    def _layered(self, site: Site, load: Load, placement: Placement) -> Candidate:
+        model = self.offer.model
         gpus, ram = fast_bytes(model, load, placement)
         speed = decode_speed(
             model,
@@ -155,4 +218,4 @@ class _Attempt:
             reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {told}")
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
-        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self.forced else ram)
+        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self.placement else ram)

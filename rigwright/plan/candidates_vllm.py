@@ -15,6 +15,9 @@ from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, situation
 from rigwright.plan.wish import ServiceWish
 
+# vLLM's own default; what is left holds its graphs and what others allocate.
+_UTILIZATION = 0.92
+
 
 def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibilities) -> None:
     if wish.gpu == "none":
@@ -36,10 +39,10 @@ def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibi
 
 def _trouble(wish: ServiceWish, offer: Offer, ground: Ground, site: Site) -> str | None:
     """What is known to go wrong with a layout: the first that refuses it."""
-    for trouble in known_bad(situation(wish, offer, ground, site, engine="vllm")):
-        if trouble.effect == "refuse":
-            return f"{trouble.because} ({trouble.issue})" if trouble.issue else trouble.because
-    return None
+    if other := next((device for device in site.devices if device.pace.backend != "cuda"), None):
+        return f"this version installs vLLM for CUDA alone, and {other.label} is from {other.gpu.vendor}"
+    now = situation(wish, offer, ground, site, engine="vllm", load=Load(wish.context or 0))
+    return next((str(trouble) for trouble in known_bad(now) if trouble.effect == "refuse"), None)
 
 
 def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found: Possibilities) -> Candidate | None:
@@ -54,7 +57,7 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
         pipeline_parallel=site.layout.pipeline_parallel,
         kv_bytes=2,
         speculative_tokens=wish.draft,
-        utilization=int(min(0.95, share) * 100) / 100,
+        utilization=int(min(_UTILIZATION, share) * 100) / 100,
         version=ground.version("vllm"),
     )
     for tokens in steps:
@@ -77,19 +80,21 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
 
 
 def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, context_tokens: int) -> Speed:
-    replicas = site.layout.replicas
-    speed = decode_speed(
-        offer.model,
-        paces=[device.pace for device in site.devices],
-        placement=None,
-        depth_tokens=min(context_tokens, USUAL_DEPTH_TOKENS),
-        engine="vllm",
-        tensor_parallel=site.layout.tensor_parallel,
-        link_gbytes_per_second=site.link_gbytes_per_second,
-        host=ground.host,
-        draft_tokens=wish.draft,
-        users=max(1, -(-wish.users // replicas)),
-    )
-    if replicas == 1 or speed.aggregate is None:
-        return speed
-    return speed.model_copy(update={"aggregate": speed.aggregate * replicas})
+    """The speed of the first copy; together with the others they serve what each can."""
+    copies = {
+        link: decode_speed(
+            offer.model,
+            paces=[device.pace for device in site.devices],
+            placement=None,
+            depth_tokens=min(context_tokens, USUAL_DEPTH_TOKENS),
+            engine="vllm",
+            tensor_parallel=site.layout.tensor_parallel,
+            link_gbytes_per_second=link or None,
+            host=ground.host,
+            draft_tokens=wish.draft,
+            users=max(1, -(-wish.users // site.layout.replicas)),
+        )
+        for link in dict.fromkeys(site.links_gbytes_per_second)
+    }
+    each = [copies[link] for link in site.links_gbytes_per_second]
+    return each[0].model_copy(update={"aggregate": sum(one.aggregate or one.expected for one in each)})

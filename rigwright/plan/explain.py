@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rigwright.plan.alternatives import ENGINES, RULE, difference
+from rigwright.plan.alternatives import RULE, difference
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.reasons import Reason
+from rigwright.plan.service import ENGINES
 from rigwright.plan.ways import Candidate, Possibilities, cache_loss_percent
 from rigwright.units import format_bytes
 
@@ -47,7 +48,7 @@ def _quant(choice: Choice, found: Possibilities) -> Reason | None:
     offer, wish = choice.offer, choice.wish
     if wish.model.is_chosen:
         return None
-    label = f"{offer.name} {offer.quant}"
+    label = f"{offer.known.name if offer.known else offer.name} {offer.quant}"
     if wish.model.quant:
         return Reason(choice=label, because="the inventory asks for it")
     loss = "" if offer.loss_percent is None else f", {offer.loss_percent:+.1f} % perplexity over 8 bit"
@@ -82,7 +83,11 @@ def _next_better(choice: Choice, found: Possibilities) -> str:
 def _place(choice: Choice, found: Possibilities) -> Reason:
     layout, devices, wish = choice.layout, choice.devices, choice.wish
     if not devices:
-        because = "the inventory says gpu: none" if wish.gpu == "none" else "no GPU holds a part worth moving"
+        has_gpus = any(one.choice.devices for one in found.candidates) or any(
+            miss.site.devices for miss in found.misses
+        )
+        because = "no GPU holds a part worth moving" if has_gpus else "no GPU of this rig answers"
+        because = "the inventory says gpu: none" if wish.gpu == "none" else because
         return Reason(choice="CPU", because=because)
     label = place_label(choice)
     if isinstance(wish.gpu, int):

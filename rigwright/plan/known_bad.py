@@ -3,8 +3,9 @@
 Data: `rigwright/catalogue/known_bad.yml`. The conditions of a row, all of which must hold:
 
 `families` begin the architecture's name (`qwen35` stands for qwen35moe and qwen3_5_moe too), `architectures` are it;
-`formats`, `split_modes`, `devices_by` and `revisions` list values; `quants` and `cache_types` begin them; counts
-(`tensor_parallel: ">2"`), `compute_capability` (of the oldest GPU), `driver` and `cuda` are compared; `is_…` is a flag.
+`formats`, `split_modes`, `devices_by`, `vendors` and `revisions` list values; `quants` and `cache_types` begin them;
+counts (`tensor_parallel: ">2"`), `compute_capability` (of the oldest GPU), `driver` and `cuda` are compared; names
+with `is_` say yes or no.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from operator import eq, ge, gt, le, lt
 from typing import Any, Literal, NamedTuple
 
 from rigwright.catalogue import load
+from rigwright.plan.engines.vllm_parallel import tensor_parallel_obstacle as tensor_parallel_obstacle
 
 Version = tuple[int, ...]
 _COMPARISON = re.compile(r"(<=|>=|==|<|>)\s*(\d+(?:\.\d+)*)")
@@ -48,6 +50,7 @@ class Situation(NamedTuple):
     is_fully_linked: bool = True
     gpu_count: int = 1
     compute_capabilities: tuple[str, ...] = ()
+    vendors: tuple[str, ...] = ()
     driver_version: str | None = None
     cuda_version: str | None = None
     split_mode: str = "layer"
@@ -159,20 +162,14 @@ def _quants(names: Sequence[str]) -> Condition:
     return lambda situation: situation.quant.upper().startswith(prefixes)
 
 
+def _vendors(names: Sequence[str]) -> Condition:
+    listed = frozenset(names)
+    return lambda situation: not listed.isdisjoint(situation.vendors)
+
+
 def _cache_types(names: Sequence[str]) -> Condition:
     prefixes = tuple(names)
     return lambda situation: any(one.startswith(prefixes) for one in situation.cache_types)
-
-
-_SPECIAL: dict[str, Callable[[Any], Condition]] = {
-    "families": _families,
-    "quants": _quants,
-    "cache_types": _cache_types,
-    "cache_types_differ": lambda value: lambda situation: (len(set(situation.cache_types)) > 1) is value,
-    "compute_capability": lambda bounds: lambda situation: is_within(_oldest(situation.compute_capabilities), bounds),
-    "driver": lambda bounds: lambda situation: is_within(situation.driver_version, bounds),
-    "cuda": lambda bounds: lambda situation: is_within(situation.cuda_version, bounds),
-}
 
 
 @cache
@@ -183,4 +180,17 @@ def _plain(architecture: str) -> str:
 
 @cache
 def _oldest(capabilities: tuple[str, ...]) -> str | None:
-    return min(capabilities, key=lambda text: version_of(text) or (), default=None)
+    known = (text for text in capabilities if version_of(text))
+    return min(known, key=lambda text: version_of(text) or (), default=None)
+
+
+_SPECIAL: dict[str, Callable[[Any], Condition]] = {
+    "families": _families,
+    "quants": _quants,
+    "vendors": _vendors,
+    "cache_types": _cache_types,
+    "cache_types_differ": lambda value: lambda situation: (len(set(situation.cache_types)) > 1) is value,
+    "compute_capability": lambda bounds: lambda situation: is_within(_oldest(situation.compute_capabilities), bounds),
+    "driver": lambda bounds: lambda situation: is_within(situation.driver_version, bounds),
+    "cuda": lambda bounds: lambda situation: is_within(situation.cuda_version, bounds),
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,20 +13,36 @@ from rigwright.plan.devices import Device
 from rigwright.plan.service import Layout
 
 Group = tuple[Device, ...]
+# GB/s one way where a recording has the class of a link but not its lanes: four lanes of PCIe 4.0 through a host, eight
+# behind one switch; two of GA102's four NVLinks.
+_ASSUMED = {"PIX": 15.0, "PXB": 15.0, "PHB": 8.0, "NODE": 8.0, "SYS": 8.0}
+_ASSUMED_NVLINK = 28.0
 
 
 class Site(NamedTuple):
-    """One layout on concrete GPUs; `replicas` holds the devices of each copy in the engine's order."""
+    """One layout on concrete GPUs; `replicas` holds the devices of each copy in the engine's order.
+
+    `links_gbytes_per_second` is what the slowest link inside each copy carries, one way.
+    """
 
     layout: Layout
     replicas: tuple[Group, ...]
-    link_gbytes_per_second: float | None = None
-    is_fully_linked: bool = False
+    links_gbytes_per_second: tuple[float, ...] = ()
+
+    @property
+    def link_gbytes_per_second(self) -> float | None:
+        """What the slowest link inside the first copy carries, one way."""
+        return self.links_gbytes_per_second[0] if self.links_gbytes_per_second else None
 
     @property
     def devices(self) -> Group:
         """The devices of the first copy."""
         return self.replicas[0]
+
+    @property
+    def is_fully_linked(self) -> bool:
+        """True when NVLinks (or XGMI) join each with each inside every group: the slowest link is one."""
+        return len(self.devices) < 2 or rank(self.layout.link) > NVLINK_RANK
 
 
 CPU = Site(Layout(kind="cpu"), ((),))
@@ -44,6 +60,7 @@ class Topology:
     quads: tuple[Group, ...]
     links: dict[tuple[int, int], Link]
     hardware: Hardware
+    rates: dict[tuple[int, int], tuple[str | None, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, hardware: Hardware, devices: Group) -> Topology:
@@ -63,17 +80,21 @@ class Topology:
         links = {(link.first, link.second): link for link in hardware.links}
         return cls(ordered, pairs or _like(ordered, 2), quads or _like(ordered, 4), links, hardware)
 
-    def worst(self, group: Group) -> tuple[str | None, float | None]:
-        """The class of the slowest link inside a group, and what it carries in GB/s one way."""
-        found = [self.link(one, other) for one, other in combinations(group, 2)]
-        if not found:
-            return None, None
-        slowest = min(found, key=lambda link: (rank(link.kind), link_gbytes_per_second(self.hardware, link) or 0.0))
-        return slowest.kind, link_gbytes_per_second(self.hardware, slowest)
+    def worst(self, group: Group) -> tuple[str | None, float]:
+        """The class of the slowest link inside a group, and what it carries in GB/s one way; 0 for a single GPU."""
+        rated = [self._rated(one, other) for one, other in combinations(group, 2)]
+        return min(rated, key=lambda found: (rank(found[0]), found[1])) if rated else (None, 0.0)
 
-    def is_linked(self, group: Group) -> bool:
-        """True when NVLinks (or XGMI) join each with each."""
-        return all(rank(self.link(one, other).kind) > NVLINK_RANK for one, other in combinations(group, 2))
+    def _rated(self, one: Device, other: Device) -> tuple[str | None, float]:
+        pair = (one.ordinal, other.ordinal)
+        if pair not in self.rates:
+            link = self.link(one, other)
+            speed = link_gbytes_per_second(self.hardware, link)
+            assumed = (
+                _ASSUMED_NVLINK if rank(link.kind) > NVLINK_RANK else _ASSUMED.get(link.kind or "", _ASSUMED["SYS"])
+            )
+            self.rates[pair] = link.kind, speed or assumed
+        return self.rates[pair]
 
     def link(self, one: Device, other: Device) -> Link:
         """The link between two devices, without a class where none was recorded."""
@@ -104,7 +125,7 @@ def sites_of_layers(topology: Topology) -> Iterator[Site]:
         if len({device.pace.backend for device in group}) == 1 and members not in seen:
             seen.add(members)
             kind, speed = topology.worst(group)
-            yield Site(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (group,), speed)
+            yield Site(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (group,), (speed,))
 
 
 def sites_of_tensors(topology: Topology) -> Iterator[Site]:
@@ -137,13 +158,22 @@ def _replicated(topology: Topology, kind: str, groups: Sequence[Group], tensor: 
 
 
 def _site(topology: Topology, kind: str, replicas: tuple[Group, ...], tensor: int, *, stages: int = 1) -> Site:
-    cells = [group[start : start + tensor] for group in replicas for start in range(0, len(group), tensor)]
-    worst = [topology.worst(cell) for cell in cells]
-    link, speed = min(worst, key=lambda found: (rank(found[0]), found[1] or 0.0))
+    worst = [
+        min((topology.worst(group[start : start + tensor]) for start in range(0, len(group), tensor)), key=_by_rank)
+        for group in replicas
+    ]
     layout = Layout.model_construct(
-        kind=kind, tensor_parallel=tensor, pipeline_parallel=stages, replicas=len(replicas), link=link
+        kind=kind,
+        tensor_parallel=tensor,
+        pipeline_parallel=stages,
+        replicas=len(replicas),
+        link=min(worst, key=_by_rank)[0],
     )
-    return Site(layout, replicas, speed, all(topology.is_linked(cell) for cell in cells))
+    return Site(layout, replicas, tuple(speed for _, speed in worst))
+
+
+def _by_rank(found: tuple[str | None, float]) -> tuple[int, float]:
+    return rank(found[0]), found[1]
 
 
 def _of_kind(groups: Iterable[Group], same: Group) -> tuple[Group, ...]:

@@ -16,7 +16,7 @@ from rigwright.plan.memory_values import Load
 _CELL_PADDING = 256
 # Releases up to the middle of 2026 kept KV rows for the nextn layer of this architecture without loading it: 47 rows
 # for 46 + 1 layers. Later ones (llama-model.cpp, layer filter) do not; the row is counted, so never too little.
-KV_FOR_NEXTN = ("glm4moe",)
+_KV_FOR_NEXTN = ("glm4moe",)
 # llama-server keeps up to 32 checkpoints of a slot's state, at least 8192 tokens apart (--ctx-checkpoints).
 _MAX_CHECKPOINTS, _CHECKPOINT_STEP_TOKENS = 32, 8192
 
@@ -60,9 +60,14 @@ def swa_cache_bytes(model: Model, load: Load, layers: Iterable[int] | None = Non
     return cells(model, load).window * row_bytes(model, load, heads, is_window=True)
 
 
+def has_nextn_rows(model: Model) -> bool:
+    """True when older releases kept KV rows that newer ones do not."""
+    return model.nextn_layers > 0 and model.architecture in _KV_FOR_NEXTN
+
+
 def main_kv_layers(model: Model) -> int:
     """The layers with a row in the main cache: all but nextn."""
-    return model.layers if model.architecture in KV_FOR_NEXTN else model.main_layers
+    return model.layers if model.architecture in _KV_FOR_NEXTN else model.main_layers
 
 
 def row_bytes(model: Model, load: Load, heads: int, *, is_window: bool = False) -> int:
@@ -78,7 +83,9 @@ def drafting_cache_bytes(model: Model, load: Load) -> int:
     """The second context's cache: the nextn layers in f16, whatever the types asked for."""
     if not load.draft_tokens:
         return 0
-    heads = sum(model.kv_heads[model.main_layers :]) or (model.kv_heads[model.full_layers[-1]] if model.full_layers else 0)
+    heads = sum(model.kv_heads[model.main_layers :]) or (
+        model.kv_heads[model.full_layers[-1]] if model.full_layers else 0
+    )
     return cells(model, load).full * row_bytes(model, load._replace(cache_type_k="f16", cache_type_v="f16"), heads)
 
 

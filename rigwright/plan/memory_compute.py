@@ -11,6 +11,8 @@ Before, too, the mask was F32 with an F16 copy, and a quantised cache was unpack
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from rigwright.models.values import Model
@@ -18,6 +20,10 @@ from rigwright.plan.memory_caches import cells
 from rigwright.plan.memory_values import Load, Placement
 from rigwright.units import MIB
 
+# A process on a GPU before its first buffer: 248 to 330 MiB seen on Ampere to Blackwell, 104 on a second GPU.
+CUDA_CONTEXT_BYTES = 300 * MIB
+# Up to 749 MiB were unaccounted for on Blackwell workstation cards.
+CUDA_CONTEXT_MARGIN_BYTES = 450 * MIB
 _LEAST_MARGIN_BYTES = 128 * MIB
 # Input tensors are kept this often when layers span devices: GGML_SCHED_MAX_COPIES.
 _PIPELINE_COPIES = 4
@@ -30,11 +36,20 @@ class Build(NamedTuple):
     has_all_logits: bool = False
     mask_bytes: int = 2
     has_scratch_inside: bool = True
+    has_staging: bool = True
+    has_fused_delta: bool = True
 
 
 PINNED = Build()
 BEFORE_OUTPUT_LIMIT = Build(has_all_logits=True)
 BEFORE_F16_MASK = Build(has_all_logits=True, mask_bytes=6, has_scratch_inside=False)
+BEFORE_FUSED_DELTA = BEFORE_F16_MASK._replace(has_fused_delta=False)
+IK_LLAMACPP = Build(has_all_logits=True, has_scratch_inside=False, has_staging=False)
+# The first releases with gated delta nets built them of single operations: 308 MiB for an inner size of 4096 and a
+# ubatch of 512 (two logs of Qwen3-Coder-Next), or 38.5 floats per token and channel. Only this architecture is as old.
+_UNFUSED_FLOATS, _UNFUSED = 38.5, "qwen3next"
+# Released after the output limit, so that no build without it can run them: Gemma 4 12B (3 June 2026), Qwen3.8.
+_YOUNGER_NAMES = re.compile(r"gemma.?4.?12b|qwen.?3\.8", re.IGNORECASE)
 
 
 def margin_bytes(compute: int) -> int:
@@ -42,39 +57,109 @@ def margin_bytes(compute: int) -> int:
     return max(compute // 4, _LEAST_MARGIN_BYTES)
 
 
+class Range(NamedTuple):
+    """The buffer of each device when the release is not known, and how far the truth may lie from it."""
+
+    expected: tuple[int, ...]
+    margin: int
+
+
+def any_release(model: Model, load: Load, placement: Placement) -> Range:
+    """For a log of an unknown release: what the releases of the model's time reserve, with a margin over all."""
+    is_younger = bool(_YOUNGER_NAMES.search(model.name)) or (model.architecture, model.layers) == ("gemma4", 48)
+    expected = compute_bytes(model, load, placement, PINNED if is_younger else BEFORE_OUTPUT_LIMIT)
+    oldest = BEFORE_FUSED_DELTA if model.architecture == _UNFUSED else BEFORE_F16_MASK
+    builds = (PINNED, BEFORE_OUTPUT_LIMIT, oldest)
+    return _spread(expected, [compute_bytes(model, load, placement, build) for build in builds])
+
+
+def one_release(model: Model, load: Load, placement: Placement, build: Build) -> Range:
+    """For a known release."""
+    expected = compute_bytes(model, load, placement, build)
+    return Range(expected, margin_bytes(max(expected)))
+
+
+def _spread(expected: tuple[int, ...], others: list[tuple[int, ...]]) -> Range:
+    """The margin reaches all others and an eighth, or 32 MiB, beyond."""
+    margin = margin_bytes(max(expected))
+    for other in others:
+        for ours, theirs in zip(expected, other, strict=True):
+            margin = max(margin, abs(ours - theirs) + max(theirs // 8, 32 * MIB))
+    return Range(expected, margin)
+
+
+class Site(NamedTuple):
+    """What the buffer needs to know of a placement."""
+
+    has_gpu: bool
+    is_pipelined: bool
+    has_host_experts: bool
+
+
+def site_of(model: Model, placement: Placement) -> Site:
+    """Pipelined: several devices hold all layers and nothing is overridden, so that ubatches may overlap."""
+    is_whole = placement.gpu_layers >= model.main_layers
+    devices = len(placement.split) or (1 if placement.gpu_layers else 0)
+    return Site(
+        devices > 0,
+        devices > 1 and is_whole and not placement.cpu_expert_layers,
+        devices > 0 and model.is_mixture and (placement.cpu_expert_layers > 0 or not is_whole),
+    )
+
+
 def compute_bytes(model: Model, load: Load, placement: Placement, build: Build = PINNED) -> tuple[int, ...]:
     """The buffer of each device; of RAM alone when no layer is on a GPU."""
-    layer = layer_stage_bytes(model, load, placement, build)
-    logits = logits_stage_bytes(model, load, build, has_gpu=bool(placement.devices))
-    count = max(1, len(placement.devices))
-    return (layer,) * (count - 1) + (max(layer, logits),)
+    layer, last = stage_bytes(model, load, site_of(model, placement), build)
+    return (layer,) * (len(placement.devices) - 1) + (last,)
 
 
-def logits_stage_bytes(model: Model, load: Load, build: Build, *, has_gpu: bool) -> int:
-    """The last device's need for the output: logits, and two (a CPU: three) copies of the hidden state."""
+@lru_cache(maxsize=4096)
+def stage_bytes(model: Model, load: Load, site: Site, build: Build = PINNED) -> tuple[int, int]:
+    """The need of a device with layers only, and of the last one, which computes the output too."""
+    layer = _layer_stage_bytes(model, load, site, build)
+    return layer, max(layer, _logits_stage_bytes(model, load, build, has_gpu=site.has_gpu))
+
+
+def host_bytes(model: Model, load: Load) -> int:
+    """What RAM holds beside GPUs: the masks before they are sent, and the embedded tokens twice."""
+    _, _, seen, window_seen = cells(model, load)
+    masks = seen + (window_seen if model.swa_layers else 0)
+    return load.ubatch_tokens * (masks * (2 if load.has_flash_attention else 4) + 2 * 4 * model.embedding)
+
+
+def drafting_compute_bytes(model: Model, load: Load) -> int:
+    """The second context's buffer, which runs nextn layers: attention, experts and logits, but no delta net."""
+    if not load.draft_tokens:
+        return 0
+    plain = load._replace(cache_type_k="f16", cache_type_v="f16", draft_tokens=0)
+    floats = max(_attention_floats(model), _mixture_floats(model), _dense_floats(model))
+    outputs = min(load.slots, load.ubatch_tokens) * model.vocab
+    mask = cells(model, plain).full_seen * (2 if load.has_flash_attention else 4)
+    return load.ubatch_tokens * (mask + 4 * floats) + 4 * outputs
+
+
+def _logits_stage_bytes(model: Model, load: Load, build: Build, *, has_gpu: bool) -> int:
+    """Logits, and two (a CPU: three) copies of the hidden state."""
     ubatch = load.ubatch_tokens
     outputs = ubatch if build.has_all_logits else min(ubatch, load.slots * (1 + load.draft_tokens))
     return 4 * (outputs * model.vocab + (2 if has_gpu else 3) * ubatch * model.embedding)
 
 
-def layer_stage_bytes(model: Model, load: Load, placement: Placement, build: Build) -> int:
+def _layer_stage_bytes(model: Model, load: Load, site: Site, build: Build) -> int:
     """The largest need of one layer, beside the masks that lie there all the time."""
     full, _, seen, window_seen = cells(model, load)
-    if not model.swa_layers:
-        window_seen = 0
-    has_gpu = bool(placement.devices)
-    copies = _PIPELINE_COPIES if is_pipelined(model, placement) else 1
     mask = build.mask_bytes if load.has_flash_attention else 4
-    masks = (seen + window_seen) * load.ubatch_tokens * mask * copies
-    attention = 4 * load.ubatch_tokens * _attention_floats(model)
+    masks = (seen + (window_seen if model.swa_layers else 0)) * mask * (_PIPELINE_COPIES if site.is_pipelined else 1)
+    ubatch, scratch = load.ubatch_tokens, 0
+    attention = 4 * _attention_floats(model)
     if not load.has_flash_attention:
-        attention += seen * load.ubatch_tokens * max(model.heads) * 4
-    elif has_gpu and build.has_scratch_inside:
-        attention += unpacked_bytes(model, load, full)
-    staged = model.largest_expert_bytes if has_gpu and _has_host_experts(model, placement) else 0
-    rest = max(_mixture_floats(model), _dense_floats(model), _delta_floats(model))
-    experts = staged + 4 * load.ubatch_tokens * _mixture_floats(model)
-    return masks + max(attention, experts, 4 * load.ubatch_tokens * rest)
+        attention += seen * max(model.heads) * 4
+    elif site.has_gpu and build.has_scratch_inside:
+        scratch = unpacked_bytes(model, load, full)
+    mixture = 4 * _mixture_floats(model)
+    staged = model.largest_expert_bytes if site.has_host_experts and build.has_staging else 0
+    rest = 4 * max(_dense_floats(model), _delta_floats(model, is_fused=build.has_fused_delta))
+    return ubatch * masks + max(ubatch * attention + scratch, ubatch * mixture + staged, ubatch * rest)
 
 
 def unpacked_bytes(model: Model, load: Load, full_cells: int) -> int:
@@ -83,16 +168,6 @@ def unpacked_bytes(model: Model, load: Load, full_cells: int) -> int:
     values = 0 if load.cache_type_v in _UNQUANTISED else model.value_length
     heads = max((model.kv_heads[layer] for layer in model.full_layers), default=0)
     return full_cells * heads * (keys + values) * 2
-
-
-def is_pipelined(model: Model, placement: Placement) -> bool:
-    """Several devices hold all layers and nothing is overridden, so that they may work on several ubatches at once."""
-    is_whole = placement.gpu_layers >= model.main_layers
-    return len(placement.devices) > 1 and is_whole and not placement.cpu_expert_layers
-
-
-def _has_host_experts(model: Model, placement: Placement) -> bool:
-    return model.is_mixture and bool(placement.cpu_expert_layers or placement.gpu_layers < model.main_layers)
 
 
 def _attention_floats(model: Model) -> int:
@@ -112,9 +187,11 @@ def _mixture_floats(model: Model) -> int:
     return model.experts_used * one + 2 * model.embedding + 2 * model.shared_feed_forward
 
 
-def _delta_floats(model: Model) -> int:
+def _delta_floats(model: Model, *, is_fused: bool = True) -> int:
     """A gated delta net: its input three times around the convolution, output and gate, the hidden state twice."""
     if model.ssm is None:
         return 0
+    if not is_fused:
+        return int(_UNFUSED_FLOATS * model.ssm.inner_size)
     width = model.ssm.inner_size + 2 * model.ssm.group_count * model.ssm.state_size
     return 3 * width + 2 * model.ssm.inner_size + 2 * model.embedding

@@ -77,9 +77,7 @@ class MemoryEstimate(Strict):
         """What that use comes to, wherever it lies."""
         return sum(part.size_bytes for part in self.parts if part.name == name)
 
-    def with_part(
-        self, name: str, device: int | None, size_bytes: int, *, is_exact: bool = False
-    ) -> MemoryEstimate:
+    def with_part(self, name: str, device: int | None, size_bytes: int, *, is_exact: bool = False) -> MemoryEstimate:
         """The same with one use more."""
         part = MemoryPart(name=name, device=device, size_bytes=size_bytes, is_exact=is_exact)
         return MemoryEstimate(parts=(*self.parts, part))

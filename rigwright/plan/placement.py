@@ -41,7 +41,9 @@ def place(model: Model, load: Load, room: Room, *, is_whole: bool = False) -> Pl
     if model.is_mixture and (found := _fewest(layers, lambda moved: _spread(model, load, room, layers, moved))):
         return found
     experts = layers if model.is_mixture else 0
-    return _fewest(layers - 1, lambda kept_back: _spread(model, load, room, layers - kept_back, experts))
+    return _fewest(
+        layers - len(room.gpu_bytes), lambda kept_back: _spread(model, load, room, layers - kept_back, experts)
+    )
 
 
 def _fewest(most: int, attempt: Callable[[int], Placement | None]) -> Placement | None:
@@ -75,7 +77,8 @@ def _spread(model: Model, load: Load, room: Room, gpu_layers: int, cpu_expert_la
     for _ in range(gpu_layers):
         placement = Placement(gpu_layers, cpu_expert_layers, tuple(split))
         needs, ram = fast_bytes(model, load, placement)
-        if ram > room.ram_bytes:
+        # Moving layers from one GPU to another changes neither sum.
+        if ram > room.ram_bytes or (best is None and sum(needs) > sum(room.gpu_bytes)):
             return None
         free = [offer - need for need, offer in zip(needs, room.gpu_bytes, strict=True)]
         if best is None or min(free) > best[0]:

@@ -10,6 +10,8 @@ import math
 from typing import NamedTuple
 
 from rigwright.plan.choice import Choice
+from rigwright.plan.service import ServicePlan
+from rigwright.plan.speed import Speed
 from rigwright.plan.wish import Goal, ServiceWish
 
 # Below that a context is too short for tools and files, and each doubling counts ten times as much.
@@ -21,25 +23,32 @@ MANY_USERS = 3
 
 
 class Weights(NamedTuple):
-    """What a goal makes of speed (per ln), context (per doubling) and loss (per percent of perplexity)."""
+    """What a goal makes of speed (per ln), context (per doubling) and loss (per percent of perplexity).
+
+    Beyond `enough_tokens_per_second` more speed counts a third. The square of the loss counts too: one percent is hard
+    to notice, four show in every long answer.
+    """
 
     speed: float
     context: float
     loss: float
+    loss_squared: float
     enough_tokens_per_second: float = math.inf
     most_context: int = USUAL_TOKENS
 
 
 # With quality, speed counts up to what a person reads; with context, all that the model was trained for.
 WEIGHTS: dict[Goal, Weights] = {
-    "latency": Weights(1.0, 0.05, 0.10),
-    "throughput": Weights(1.0, 0.05, 0.10),
-    "quality": Weights(1.0, 0.05, 1.0, enough_tokens_per_second=15),
-    "context": Weights(0.5, 2.0, 0.20, enough_tokens_per_second=30, most_context=2**21),
+    "latency": Weights(1.0, 0.05, 0.10, 0.05),
+    "throughput": Weights(1.0, 0.05, 0.10, 0.05),
+    "quality": Weights(1.0, 0.05, 1.0, 0.0, enough_tokens_per_second=30),
+    "context": Weights(1.0, 2.0, 0.10, 0.05, enough_tokens_per_second=60, most_context=2**21),
 }
 # vLLM batches what llama.cpp serves in slots: its own speed figures do not show it under load. For one or two users
 # llama.cpp holds more context in the same memory and starts in seconds.
 _BATCHING = 1.0
+# `low` of an ordinary estimate, in parts of `expected`.
+_USUAL_LOW = 0.75
 # What nobody has measured is worth less than what is known.
 _UNKNOWN_LOSS_PERCENT = 1.0
 
@@ -65,21 +74,39 @@ def goal_of(wish: ServiceWish) -> Goal:
 
 def score(choice: Choice, *, cache_loss_percent: float) -> Score:
     """What `choice` is worth to its own wish."""
-    goal = goal_of(choice.wish)
-    weights = WEIGHTS[goal]
-    speed = choice.speed
-    rate = 0.1 if speed is None else speed.expected
-    if goal == "throughput" and speed and speed.aggregate:
-        rate = speed.aggregate
+    weights = WEIGHTS[goal_of(choice.wish)]
     loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
     many = choice.wish.users >= MANY_USERS
     engine = {"vllm": _BATCHING if many else -_BATCHING}.get(choice.engine, 0.0)
     return Score(
-        speed=weights.speed * math.log(max(0.01, min(rate, weights.enough_tokens_per_second))),
+        speed=_speed_term(choice.speed, choice.wish, weights),
         context=_context_term(choice.load.context_tokens, weights),
-        quality=-weights.loss * (max(0.0, loss) + cache_loss_percent),
+        quality=_quality_term(max(0.0, loss) + cache_loss_percent, weights),
         engine=engine if choice.wish.engine == "auto" else 0.0,
     )
+
+
+def score_of_plan(plan: ServicePlan, wish: ServiceWish) -> float:
+    """What a finished plan is worth, without the term for its engine: to compare models."""
+    weights = WEIGHTS[goal_of(wish)]
+    terms = _speed_term(plan.speed, wish, weights), _context_term(plan.context_tokens, weights)
+    return sum(terms) + _quality_term(plan.loss_percent or 0.0, weights)
+
+
+def _speed_term(speed: Speed | None, wish: ServiceWish, weights: Weights) -> float:
+    """What is uncertain counts by its lower end: an ordinary estimate is good to a quarter."""
+    if speed is None:
+        return weights.speed * math.log(0.1)
+    rate = min(speed.expected, speed.low / _USUAL_LOW)
+    if goal_of(wish) == "throughput" and speed.aggregate:
+        rate *= speed.aggregate / speed.expected
+    enough = weights.enough_tokens_per_second
+    beyond = math.log(max(1.0, rate / enough)) / 3
+    return weights.speed * (math.log(max(0.01, min(rate, enough))) + beyond)
+
+
+def _quality_term(loss_percent: float, weights: Weights) -> float:
+    return -weights.loss * loss_percent - weights.loss_squared * loss_percent**2
 
 
 def _context_term(tokens: int, weights: Weights) -> float:

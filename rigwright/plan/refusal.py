@@ -23,7 +23,7 @@ def does_not_fit(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, fou
     miss = min(found.misses, key=lambda one: (one.short_bytes, one.offer.file_bytes))
     slots = f"{miss.load.slots} slot{'s' if miss.load.slots > 1 else ''}"
     context = wish.context or miss.load.context_tokens
-    name = f"{miss.offer.name} {miss.offer.quant}".strip()
+    name = f"{miss.offer.known.name} {miss.offer.quant}" if miss.offer.known else miss.offer.name
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
     remedies = " or ".join(_remedies(wish, offers, ground, miss))
     return DoesNotFit(f"{where}: {needs}, {_offer(miss, ground)}, {format_bytes(miss.short_bytes)} short; {remedies}")

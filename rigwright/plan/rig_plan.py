@@ -23,13 +23,14 @@ from rigwright.plan.engines.llamacpp_capabilities import Capabilities, pinned_ca
 from rigwright.plan.engines.llamacpp_overrides import Overrides
 from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.explain import place_label, reasons
-from rigwright.plan.layouts import Topology
+from rigwright.plan.known_bad import known_bad
+from rigwright.plan.layouts import Site, Topology
 from rigwright.plan.measured import Measurement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.service import GpuBudget, GpuRef, Replica, RigPlan, ServicePlan
-from rigwright.plan.ways import Candidate, Ground, Possibilities
+from rigwright.plan.ways import Candidate, Ground, Possibilities, situation
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.units import MIB
 
@@ -67,6 +68,10 @@ def plan_rig(
         DoesNotFit: a service does not fit, alone or beside the others.
         WrongSpec: a wish contradicts its model.
     """
+    if any(request.wish.model.name == "auto" for request in requests):
+        from rigwright.plan.recommend import settle_auto  # it plans each model of the catalogue with this function
+
+        requests = settle_auto(hardware, requests, is_preview=is_preview)
     usable = devices(hardware, is_preview=is_preview)
     total_ram, ram_bytes = ram_of(hardware)
     ground = Ground(
@@ -92,7 +97,7 @@ def plan_rig(
             choice = _with_prompt_cache(choice, left)
             left -= choice.cache_mib * MIB
         told = alternatives(candidate, ways, count=alternatives_count)
-        because = reasons(candidate, ways)
+        because = reasons(candidate, ways) + _warnings(candidate, ground)
         services.append(_service(request, choice, hardware, known).model_copy(
             update={"alternatives": told, "reasons": because + _service_notes(choice)}
         ))  # fmt: skip
@@ -106,10 +111,20 @@ def plan_rig(
     )
 
 
+def _warnings(candidate: Candidate, ground: Ground) -> tuple[Reason, ...]:
+    """What is known to work at a price."""
+    choice = candidate.choice
+    if choice.offer.model is None:
+        return ()
+    site = Site(choice.layout, choice.replicas)
+    found = known_bad(situation(choice.wish, choice.offer, ground, site, engine=choice.engine, load=choice.load))
+    return tuple(Reason(choice="known trouble", because=str(trouble)) for trouble in found)
+
+
 @cache
 def engine_versions() -> tuple[tuple[str, str], ...]:
     """The pinned release of each engine."""
-    return tuple((name, str(row["ref"])) for name, row in catalogue.load("engines").items())
+    return tuple((name, str(row.get("version", row.get("ref")))) for name, row in catalogue.load("engines").items())
 
 
 def _ram_beside(usable: Sequence[Device], total: int, offered: int) -> int:
@@ -216,10 +231,11 @@ def _service(request: Request, choice: Choice, hardware: Hardware, capabilities:
         service=wish.name,
         engine=choice.engine,
         engine_version=version,
-        model=offer.name,
+        model=offer.known.name if offer.known else offer.name,
         quant=offer.quant,
         source=source,
         file_bytes=offer.file_bytes or None,
+        loss_percent=offer.loss_percent,
         layout=choice.layout,
         replicas=replicas,
         device=place_label(choice),

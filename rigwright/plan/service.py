@@ -9,6 +9,8 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.speed import Speed
 from rigwright.plan.wish import ModelSource, Strict
 
+# What people call the engines.
+ENGINES = {"llamacpp": "llama.cpp", "vllm": "vLLM", "ollama": "Ollama"}
 LayoutKind = Literal["cpu", "single", "layers", "tensor", "pipeline"]
 
 
@@ -68,7 +70,10 @@ class Alternative(Strict):
 
 
 class ServicePlan(Strict):
-    """One service as it will run. `context_tokens` is for each slot; memory is that of one replica."""
+    """One service as it will run. `context_tokens` is for each slot; memory is that of one replica.
+
+    `loss_percent` is the perplexity that quant and KV cache cost, over 8 bit; None where nobody measured it.
+    """
 
     service: str
     engine: Literal["llamacpp", "vllm", "ollama"]
@@ -77,6 +82,7 @@ class ServicePlan(Strict):
     quant: str
     source: ModelSource | None
     file_bytes: int | None
+    loss_percent: float | None = None
     layout: Layout
     replicas: tuple[Replica, ...]
     device: str

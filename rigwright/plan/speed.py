@@ -77,7 +77,6 @@ def decode_speed(
     """
     work = Work(
         reads=reads_of(model),
-        layers=model.layers,
         depth_tokens=depth_tokens,
         window_tokens=min(depth_tokens, model.sliding_window),
         key_bytes=element_bytes(cache_types[0]),

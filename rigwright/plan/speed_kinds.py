@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from rigwright import catalogue
+from rigwright.catalogue import load
 
 Backend = Literal["cuda", "rocm", "vulkan", "metal", "cpu"]
 
@@ -40,7 +40,8 @@ class Kind(NamedTuple):
     read: float
     cache: float
     overhead: float
-    prefill_gflops_per_gbyte: float
+    recurrent: float
+    prefill: float
 
 
 class Launches(NamedTuple):
@@ -74,7 +75,7 @@ def all_reduce_seconds(link_gbytes_per_second: float | None) -> float:
 
 def settings() -> dict[str, Any]:
     """The catalogue of speeds."""
-    return catalogue.load("speed")
+    return load("speed")
 
 
 @cache

@@ -8,13 +8,16 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from rigwright import catalogue
+from rigwright.catalogue import load
 from rigwright.errors import WrongSpec
 from rigwright.hardware import models
 from rigwright.plan.speed_kinds import Pace, settings
 
 # An Apple chip that nobody has named: the slowest.
 _APPLE_GBYTES_PER_SECOND = 68.0
+# Words that make another card of the same number.
+_MEANINGFUL = frozenset(("ti", "super", "pro", "max", "ultra", "ada", "sff", "laptop", "q", "xt", "xtx", "gre"))
+_JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super)\b")
 
 
 def pace_of(name: str, bandwidth_gbytes_per_second: float | None = None) -> Pace:
@@ -23,59 +26,64 @@ def pace_of(name: str, bandwidth_gbytes_per_second: float | None = None) -> Pace
     A name without a row needs its bandwidth, and what kind it is then shows from its words.
 
     Raises:
-        WrongSpec: The bandwidth is known from nowhere; the line names what is like it.
+        WrongSpec: The bandwidth is known from nowhere, or differs between the cards of that name.
     """
-    model, chip = known_model(name), apple_chip(name)
-    bandwidth = bandwidth_gbytes_per_second
-    if not bandwidth:
-        bandwidth = chip["bandwidth_gbytes_per_second"] if chip else model and model.bandwidth_gbytes_per_second
-    row = _by_words(model.name if model else name)
-    is_known = bool(bandwidth)
-    if not bandwidth and row.get("vendor") == "Apple":
-        bandwidth = _APPLE_GBYTES_PER_SECOND
-    if not bandwidth:
-        raise WrongSpec(f"GPU {name[:60]!r}: the bandwidth of its memory is not known; {_advice(name)}")
+    rows, chip = known_models(name), apple_chip(name)
+    found = {row.bandwidth_gbytes_per_second for row in rows}
+    bandwidth = bandwidth_gbytes_per_second or (chip and chip["bandwidth_gbytes_per_second"])
+    bandwidth = bandwidth or (found.pop() if len(found) == 1 else None)
+    model = rows[0] if rows else None
+    words = _by_words(model.name if model else name)
+    if not bandwidth and words.get("vendor") != "Apple":
+        raise WrongSpec(f"GPU {name[:60]!r}: the bandwidth of its memory is not known; {_advice(name, rows)}")
     return Pace(
-        float(bandwidth),
-        model.vendor if model else row.get("vendor"),
+        float(bandwidth or _APPLE_GBYTES_PER_SECOND),
+        model.vendor if model else words.get("vendor"),
         model.compute_capability if model else None,
-        row.get("backend", "cuda"),
-        is_known=is_known,
-        kind=row.get("kind"),
+        words.get("backend", "cuda"),
+        is_known=bool(bandwidth),
+        kind=words.get("kind"),
     )
 
 
-def known_model(name: str) -> models.GpuModel | None:
-    """The catalogue's model of that name, or the only one whose name holds all its words: `3090`, `rx 7900 xtx`."""
-    if found := models.find(name):
-        return found
+def known_models(name: str) -> tuple[models.GpuModel, ...]:
+    """The catalogue's model of that name, or those whose names hold all its words: `3090`, `rx 7900 xtx`, `P100`.
+
+    More than one where a name leaves the size or the socket open: `A100`, `RTX 4060 Ti`.
+    """
+    found = models.find(name)
+    if found and found.bandwidth_gbytes_per_second:
+        return (found,)
     wanted = _words(name)
     like = [row for row in _named() if wanted and wanted <= _words(row)]
-    exact = [row for row in like if len(_words(row)) == min(len(_words(other)) for other in like)]
-    return models.find(exact[0]) if len(exact) == 1 else None
+    # `3080` is no `3080 Ti`: what a name does not say, the card does not have; size and socket aside.
+    plain = [row for row in like if not (_words(row) - wanted) & _MEANINGFUL]
+    return tuple(model for model in map(models.find, plain) if model)
 
 
 def apple_chip(name: str) -> Mapping[str, Any] | None:
     """The row of an Apple chip: `Apple M4 Max`, `m4 max`, `M4 Max (40-core GPU)`."""
     wanted = _words(name) | {"apple"}
-    rows = catalogue.load("apple")["chips"]
+    rows = load("apple")["chips"]
     fitting = [row for row in rows if _words(row["name"]) <= wanted]
+    fitting = [row for row in fitting if not (wanted - _words(row["name"])) & _MEANINGFUL]
     return max(fitting, key=lambda row: len(_words(row["name"])), default=None)
 
 
 def gpu_names() -> tuple[str, ...]:
     """Every name that the catalogues know."""
-    return (*_named(), *(row["name"] for row in catalogue.load("apple")["chips"]))
+    return (*_named(), *(row["name"] for row in load("apple")["chips"]))
 
 
 @cache
 def _named() -> tuple[str, ...]:
-    rows = catalogue.load("gpus")["gpus"]
+    rows = load("gpus")["gpus"]
     return tuple(part["name"] for row in rows for part in ({**row, **part} for part in row.get("variants", [{}])))
 
 
 def _words(name: str) -> set[str]:
-    return set(re.findall(r"[a-z0-9+]+", name[:120].lower())) - {"gpu", "tm"}
+    spaced = _JOINED.sub(r" \1", name[:120].lower())
+    return set(re.findall(r"[a-z0-9+]+", spaced)) - {"gpu", "tm", "core", "graphics"}
 
 
 def _by_words(name: str) -> Mapping[str, Any]:
@@ -83,7 +91,9 @@ def _by_words(name: str) -> Mapping[str, Any]:
     return next((row for row in settings()["names"] if re.search(row["words"], text)), {})
 
 
-def _advice(name: str) -> str:
+def _advice(name: str, rows: tuple[models.GpuModel, ...]) -> str:
+    if rows:
+        return f"name one of {', '.join(row.name for row in rows)}, or give it with --gpu-bandwidth, in GB/s"
     by_lower = {full.lower(): full for full in gpu_names()}
     by_short = {re.sub(r"^(nvidia |amd |apple |geforce |tesla |radeon |instinct )+", "", low): low for low in by_lower}
     near = get_close_matches(name.lower(), by_short, n=3, cutoff=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from math import prod
 from typing import NamedTuple
@@ -27,6 +28,7 @@ class Reads(NamedTuple):
     window_value: tuple[float, ...]
     state: tuple[float, ...]
     seconds: tuple[float, ...]
+    recurrent_seconds: tuple[float, ...]
     head_bytes: int
     packing: float
     active_parameters: float
@@ -56,20 +58,22 @@ def _reads(model: Model) -> Reads:
         window_key=_sums(heads * model.swa_key_length for heads in narrow),
         window_value=_sums(heads * model.swa_value_length for heads in narrow),
         state=_sums(_state_bytes(model) if layer in recurrent else 0 for layer in range(count)),
-        seconds=_sums(_fixed_seconds(model, layer in recurrent, layer) for layer in range(count)),
+        seconds=_sums(_launch_seconds(model, layer, is_recurrent=layer in recurrent) for layer in range(count)),
+        recurrent_seconds=_sums(launches().recurrent if layer in recurrent else 0.0 for layer in range(count)),
         head_bytes=model.output_bytes,
         packing=_packing(model),
         active_parameters=_active_parameters(model, share),
     )
 
 
-def _sums(values: object) -> tuple[float, ...]:
-    return tuple(accumulate(values, initial=0.0))  # type: ignore[call-overload]
+def _sums(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(accumulate(values, initial=0.0))
 
 
-def _fixed_seconds(model: Model, is_recurrent: bool, layer: int) -> float:
+def _launch_seconds(model: Model, layer: int, *, is_recurrent: bool) -> float:
+    """At overhead 1, the recurrent part left out: some backends are slower with that alone."""
     cost = launches()
-    return (cost.recurrent if is_recurrent else cost.layer) + (cost.mixture if model.expert_bytes[layer] else 0.0)
+    return (0.0 if is_recurrent else cost.layer) + (cost.mixture if model.expert_bytes[layer] else 0.0)
 
 
 def _state_bytes(model: Model) -> int:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rigwright.plan.memory import Placement
-from rigwright.plan.speed_kinds import Host, Kind, Pace, all_reduce_seconds, kind_of, settings
+from rigwright.plan.speed_kinds import Host, Kind, Pace, all_reduce_seconds, kind_of, launches, settings
 from rigwright.plan.speed_reads import Reads
 
 _CPU = Pace(60.0, None, None, "cpu")
 
 
 class Work(NamedTuple):
-    """What a token asks for. `layers` counts nextn layers too, as a placement does."""
+    """What a token asks for."""
 
     reads: Reads
-    layers: int
     depth_tokens: int
     window_tokens: int
     key_bytes: float
@@ -56,7 +55,7 @@ def stages(
     """The parts of a token's time. What stays in RAM comes first: layers of the CPU, then experts."""
     count = len(work.reads.others) - 1
     groups = _groups(paces, tensor_parallel)
-    bounds = _bounds(work, placement, len(groups), count)
+    bounds = _bounds(placement, len(groups), count)
     start = bounds[0] if groups else count
     kept = min(max(placement.cpu_expert_layers, start), count) if placement and groups else start
     parts = _host_parts(work, start, kept, host, is_alone=not groups or start == count)
@@ -79,16 +78,15 @@ def _groups(paces: tuple[Pace, ...], tensor_parallel: int) -> list[tuple[Pace, i
     return [(min(team, key=lambda pace: pace.bandwidth_gbytes_per_second), len(team)) for team in teams]
 
 
-def _bounds(work: Work, placement: Placement | None, groups: int, count: int) -> list[int]:
+def _bounds(placement: Placement | None, groups: int, count: int) -> list[int]:
     """Where each device's layers start, and the end of the last: `[0, 20, 40]`."""
     if placement is None:
         return [count * place // max(1, groups) for place in range(groups + 1)]
-    start = min(count, max(0, work.layers - placement.gpu_layers))
-    split = getattr(placement, "split", ())
-    if len(split) != groups:
+    start = min(count, max(0, count - placement.gpu_layers))
+    if len(placement.split) != groups:
         return [start + (count - start) * place // max(1, groups) for place in range(groups + 1)]
     bounds = [start]
-    for layers in split:
+    for layers in placement.split:
         bounds.append(min(count, bounds[-1] + layers))
     return [*bounds[:-1], count]
 
@@ -101,11 +99,10 @@ def _device_part(work: Work, group: tuple[Pace, int], first: int, end: int, kept
     experts = (reads.experts[end] - reads.experts[seen]) * reads.packing / (kind.read * bandwidth)
     others = (reads.others[end] - reads.others[first]) * reads.packing + (reads.state[end] - reads.state[first])
     others += reads.head_bytes if is_last else 0
-    fixed = reads.seconds[end] - reads.seconds[first]
     return Seconds(
         weights=others / (kind.read * bandwidth) + experts,
         cache=_cache_bytes(work, first, end) / (kind.cache * bandwidth),
-        fixed=(fixed + (settings()["launch_microseconds"]["token"] * 1e-6 if is_last else 0.0)) * kind.overhead,
+        fixed=_launches(work, kind, first, end) + (launches().token * kind.overhead if is_last else 0.0),
         experts=experts,
         share=(end - first) / (len(reads.others) - 1),
         gflops=_gflops(kind, pace) * size,
@@ -143,7 +140,7 @@ def _host_parts(work: Work, start: int, kept: int, host: Host | None, *, is_alon
     kind, bandwidth = kind_of(pace), pace.bandwidth_gbytes_per_second * 1e9
     experts = reads.experts[kept] * reads.packing / (kind.read * bandwidth)
     others = reads.others[start] * reads.packing + reads.state[start] + (reads.head_bytes if is_alone else 0)
-    fixed = reads.seconds[start] * kind.overhead + (kept - start) * row["sync_microseconds"] * 1e-6
+    fixed = _launches(work, kind, 0, start) + (kept - start) * row["sync_microseconds"] * 1e-6
     return [
         Seconds(
             weights=others / (kind.read * bandwidth) + experts,
@@ -170,5 +167,11 @@ def _cache_bytes(work: Work, first: int, end: int) -> float:
     return full * work.depth_tokens + window * work.window_tokens
 
 
+def _launches(work: Work, kind: Kind, first: int, end: int) -> float:
+    reads = work.reads
+    others = reads.seconds[end] - reads.seconds[first]
+    return others * kind.overhead + (reads.recurrent_seconds[end] - reads.recurrent_seconds[first]) * kind.recurrent
+
+
 def _gflops(kind: Kind, pace: Pace) -> float:
-    return kind.prefill_gflops_per_gbyte * pace.bandwidth_gbytes_per_second
+    return kind.prefill * pace.bandwidth_gbytes_per_second

@@ -70,7 +70,7 @@ def cache_loss_percent(cache_type: str) -> float:
     return float(row.get("loss_percent", 0.0))
 
 
-def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, engine: str) -> Situation:
+def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, engine: str, load: Load) -> Situation:
     """A way to serve in the words of the catalogue of known troubles."""
     every = [device for group in site.replicas for device in group]
     return Situation(
@@ -80,12 +80,15 @@ def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, en
         format=offer.format,
         quant=offer.quant,
         tensor_parallel=site.layout.tensor_parallel,
-        pipeline_parallel=site.layout.pipeline_parallel,
+        pipeline_parallel=site.layout.pipeline_parallel if engine == "vllm" else 1,
         replicas=site.layout.replicas,
         draft_tokens=wish.draft,
+        cache_types=(load.cache_type_k, load.cache_type_v) if engine != "vllm" else (),
         is_fully_linked=site.is_fully_linked,
         gpu_count=len(every),
-        compute_capabilities=tuple(sorted({device.pace.compute_capability or "" for device in every})),
-        vendors=tuple(sorted({device.pace.vendor or "" for device in every})),
+        compute_capabilities=tuple(sorted({device.pace.compute_capability or "" for device in every} - {""})),
         driver_version=ground.driver_version,
+        slots=load.slots,
+        is_mixture=offer.model.is_mixture,
+        revision=offer.sha256 or offer.revision,
     )

@@ -33,6 +33,18 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
     Raises:
         RigwrightError: pyinfra cannot read it, a rig's data is wrong, or nothing is left.
     """
+    return [
+        Target(row["name"], tuple(row["groups"]), row["data"], parse_spec(row["name"], row["data"].get("rig")))
+        for row in read_rows(inventory, limit=limit)
+    ]
+
+
+def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The same as pyinfra tells it, unchecked: each with `name`, `groups` and `data`.
+
+    Raises:
+        RigwrightError: pyinfra cannot read it, or nothing is left.
+    """
     command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
     environment = os.environ | {"PYINFRA_PROGRESS": "off"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -46,10 +58,7 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
     if not chosen:
         known = ", ".join(row["name"] for row in rows) or "none"
         raise RigwrightError(f"{inventory}: no rig matches {', '.join(limit)}; known are {known}")
-    return [
-        Target(row["name"], tuple(row["groups"]), row["data"], parse_spec(row["name"], row["data"].get("rig")))
-        for row in chosen
-    ]
+    return chosen
 
 
 def _selects(pattern: str, row: dict[str, Any]) -> bool:

@@ -53,6 +53,11 @@ rm -rf "$stage"
 mkdir -p "$stage/bin"
 cp -R --no-dereference "$TREE"/build/bin/. "$stage/bin/" || fail "copying the build failed; is the disk full?"
 printf '%s\n' "$MANIFEST" >"$stage/release.json"
+# What this build accepts, the lines of its help that name flags and values: plans for another release than the pinned one
+# are written in its words.
+runuser -u "$BUILDER" -- "$TREE/build/bin/llama-server" --help 2>/dev/null |
+  sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" \
+    >"$stage/flags.txt"
 chown -R root:root "$stage"
 mv -T "$stage" "$RELEASE"
 rm -rf "$WORK" "$ARCHIVE"

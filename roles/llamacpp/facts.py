@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import PurePosixPath
 
+from rigwright.plan.engines.llamacpp_capabilities import (
+    Capabilities,
+    kv_pairs_of,
+    pinned_capabilities,
+    read_capabilities,
+)
 from rigwright.plan.wish import ServiceWish
 from rigwright.roles.base.facts import OUR_UNITS, Rig
 from rigwright.roles.base.operations import STATE_DIRECTORY
@@ -15,6 +23,14 @@ from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, unit_path
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+# The flags that each build on the rig accepts, under the source that it was made of; some 10 kB each.
+_FLAGS = f"""
+for release in {PREFIX}/*/; do
+  [ -e "$release/flags.txt" ] || continue
+  sed -n 's/^ "identity": "\\(.*\\)",$/== \\1/p' "$release/release.json"
+  cat "$release/flags.txt"
+done
+""".strip()
 
 
 def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) -> Probe:
@@ -39,6 +55,7 @@ def llamacpp_probe(settings: LlamacppSettings, wishes: tuple[ServiceWish, ...]) 
             *((f"key {wish.name}", f"sha256sum <{key_path(wish)} 2>/dev/null") for wish in wishes if wish.api_key_file),
             OUR_UNITS,
             ("links", "readlink /opt/rigwright/services/*/current /opt/rigwright/services/*/previous 2>/dev/null"),
+            *(() if is_pinned(settings) else (("flags", _FLAGS),)),
         ),
     )
 
@@ -82,6 +99,23 @@ def source_identity(settings: LlamacppSettings, rig: Rig) -> str | None:
     if _COMMIT.fullmatch(settings.ref):
         return settings.ref
     return (rig.content(ref_stamp(settings)) or "").strip() or None
+
+
+def is_pinned(settings: LlamacppSettings) -> bool:
+    """True for the release whose flags are recorded here."""
+    own = LlamacppSettings.model_validate({"archive": "pinned"} if settings.archive else {})
+    return settings.archive == own.archive if settings.archive else settings.ref == own.ref
+
+
+def capabilities(settings: LlamacppSettings, rig: Rig) -> Capabilities:
+    """What the llama-server that is to run accepts: as its own build recorded it, else as the pinned release does."""
+    pairs = kv_pairs_of(settings.cmake_options)
+    lines = rig.sections.get("flags", [])
+    mark = f"== {source_identity(settings, rig)}"
+    if mark not in lines:
+        return replace(pinned_capabilities(), kv_pairs=pairs)
+    own = takewhile(lambda line: not line.startswith("== "), lines[lines.index(mark) + 1 :])
+    return read_capabilities("\n".join(own), settings.ref, kv_pairs=pairs)
 
 
 def nvcc_path(rig: Rig) -> str:

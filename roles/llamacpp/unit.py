@@ -64,7 +64,7 @@ def render_unit(wish: ServiceWish, plan: ServicePlan, *, weights: str) -> str:
         environment=[quote(f"{key}={value}").replace("$$", "$") for key, value in _environment(wish, plan, weights)],
         credential=key_path(wish) if wish.api_key_file else "",
         bind_weights=_hidden_weights(plan),
-        uses_gpu=bool(plan.gpu_uuid),
+        uses_gpu=plan.uses_gpu,
         allow="localhost" if wish.is_loopback else " ".join(("localhost", *wish.allow_from)) if wish.allow_from else "",
     )
     marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={_digest(body)[:12]}\n", 1)
@@ -90,7 +90,7 @@ def was_ours(unit: str) -> bool:
 
 def _environment(wish: ServiceWish, plan: ServicePlan, weights: str) -> list[tuple[str, str]]:
     pairs = [*plan.environment, ("RIGWRIGHT_WEIGHTS", weights[:16])]
-    if plan.gpu_uuid:
+    if plan.uses_gpu:
         pairs.append(("CUDA_CACHE_PATH", f"/var/cache/{wish.unit.removesuffix('.service')}"))
     return pairs
 

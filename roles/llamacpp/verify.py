@@ -30,7 +30,7 @@ def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:
     assert served.flag("--port") == str(wish.port)
     assert served.flag("--host") == wish.host
     assert served.flag("--model").endswith("/" + wish.model.file_name)
-    assert "--parallel" in wish.flags or served.plan["slots"] == wish.slots
+    assert "--parallel" in wish.flags or served.plan["slots"] == (wish.slots or min(wish.users, 8))
     # llama.cpp rounds a context up to whole blocks of 256 tokens.
     planned_by_us = wish.context is not None and "--ctx-size" not in wish.flags
     assert not planned_by_us or -(-(wish.context or 0) // 256) * 256 == served.plan["context_tokens"]
@@ -134,9 +134,10 @@ def test_metrics_are_served(served: ServiceUnderTest) -> None:
 
 
 def test_gpu_is_used_when_planned(served: ServiceUnderTest) -> None:
-    """A plan for a GPU has the process on that GPU: llama.cpp falls back to the CPU and still reports health."""
-    if not served.plan["gpu_uuid"]:
+    """A plan for GPUs has the process on each of them: llama.cpp falls back to the CPU and still reports health."""
+    planned = {gpu["uuid"] for gpu in served.plan["replicas"][0]["gpus"]}
+    if not planned:
         assert served.plan["device"] == "CPU"
         return
     rows = served.host.check_output("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader")
-    assert f"{served.pid}, {served.plan['gpu_uuid']}" in rows.splitlines()
+    assert {f"{served.pid}, {uuid}" for uuid in planned} <= set(rows.splitlines())

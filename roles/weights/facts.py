@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from rigwright.plan.wish import ModelSource
-from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.facts import RemoteFile, Rig
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.weights.settings import WeightsSettings
 
 FOUND = "found"
+_LISTING = "weights in "
+# All that is there: each may be the file that the plan chooses, once the answer tells the hardware.
+_LIST = """cd {directory} 2>/dev/null && {{
+for f in *.gguf *.gguf.part; do [ -f "$f" ] && stat -Lc '%s|%Y|%n' -- "$f"; done
+for f in .*.gguf.rigwright; do [ -f "$f" ] && printf 'stamp|%s|%s\\n' "$(head -n1 -- "$f")" "$f"; done
+cd /; }}"""
 
 
 @dataclass(frozen=True)
@@ -30,27 +35,39 @@ class Stamp:
         return self.sha256 == sha256 if sha256 else self.origin in (origin, FOUND)
 
 
-def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
-    """Where the file lives on the rig."""
-    return f"{settings.directory}/{source.file_name}"
-
-
 def stamp_path(path: str) -> str:
     """Where the stamp of a model file lives: `.model.gguf.rigwright` beside it."""
     file = PurePosixPath(path)
     return str(file.with_name(f".{file.name}.rigwright"))
 
 
-def weights_probe(paths: tuple[str, ...], directory: str) -> Probe:
-    """What the weights role asks."""
+def weights_probe(paths: tuple[str, ...], directory: str, *, is_open: bool = False) -> Probe:
+    """What the weights role asks; `is_open` while the plan has yet to choose files: then all that are there."""
     parts = tuple(f"{path}.part" for path in paths)
-    return Probe(stats=paths + parts, files=tuple(stamp_path(path) for path in paths), disks=(directory,))
+    stats, files = paths + parts, tuple(stamp_path(path) for path in paths)
+    scripts = ((f"{_LISTING}{directory}", _LIST.format(directory=shlex.quote(directory))),) if is_open else ()
+    return Probe(stats=stats, files=files, disks=(directory,), scripts=scripts)
+
+
+def weights_file(rig: Rig, path: str) -> RemoteFile | None:
+    """A model file, its stamp, or what arrived of it; None where there is none."""
+    if path in rig.files:
+        return rig.files[path]
+    directory, _, name = path.rpartition("/")
+    for line in rig.sections.get(f"{_LISTING}{directory}", []):
+        first, _, rest = line.partition("|")
+        second, _, found = rest.rpartition("|")
+        if found == name and first == "stamp":
+            return RemoteFile("file", second)
+        if found == name and first.isdecimal() and second.isdecimal():
+            return RemoteFile("file", size_bytes=int(first), modified=int(second))
+    return None
 
 
 def verified_stamp(rig: Rig, path: str) -> Stamp | None:
     """The stamp of `path`, None where there is none or the file changed since."""
-    words = (rig.content(stamp_path(path)) or "").split()
-    file = rig.files.get(path)
+    stamp_file, file = weights_file(rig, stamp_path(path)), weights_file(rig, path)
+    words = ((stamp_file.content if stamp_file else None) or "").split()
     if file is None or len(words) != 4 or not (words[1].isdecimal() and words[2].isdecimal()):
         return None
     stamp = Stamp(words[0], int(words[1]), int(words[2]), words[3])

@@ -5,56 +5,120 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rigwright.errors import UnreadableModel
-from rigwright.models import Model, read_kept_model, read_model
+from rigwright.models import Model, read_model
+from rigwright.models.kept import cache_directory, file_url, model_at
+from rigwright.models.offers import Offer
+from rigwright.models.parts import part_names
 from rigwright.plan.wish import ModelSource
 from rigwright.roles.weights.settings import WeightsSettings
+
+_NO_SUMS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model as known before any rig is touched. `model` is None where its header could not be read from here."""
+    """A model as known before any rig is touched. `model` is None where its header could not be read from here.
+
+    `offer` is the catalogue's row, where a name of the catalogue led here. `others` are the files that go with this
+    one: the further parts of a model in several, the projector of one that sees.
+    """
 
     source: ModelSource
     model: Model | None
     sha256: str | None
     size_bytes: int | None
     url: str | None = None
+    offer: Offer | None = None
+    others: tuple[LocalModel, ...] = ()
 
     @property
     def origin(self) -> str:
         """Where the file comes from, as a stamp says it."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16] if self.url else "upload"
 
+    @property
+    def files(self) -> tuple[LocalModel, ...]:
+        """All files to bring."""
+        return (self, *self.others)
 
-def cache_directory() -> Path:
-    """Where the controller keeps what is dear to compute or fetch: $XDG_CACHE_HOME/rigwright."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rigwright"
 
-
-def inspect_model(source: ModelSource, settings: WeightsSettings) -> LocalModel:
+def inspect_model(
+    source: ModelSource,
+    settings: WeightsSettings,
+    *,
+    offer: Offer | None = None,
+    sums: Mapping[str, str] = _NO_SUMS,
+    has_projector: bool = False,
+) -> LocalModel:
     """Look at a model from the controller.
+
+    Args:
+        offer: The catalogue's row that `source` comes from.
+        sums: The sha256 of files by name, where they are known from elsewhere.
+        has_projector: The offer's projector is wanted too.
 
     Raises:
         UnreadableModel: a local file is missing, cut short, no GGUF, or not the one that `sha256` names.
     """
+    first, *rest = _parts(source)
+    others = [_file(part, settings, sums) for part in rest]
+    if has_projector and offer and offer.known and offer.known.projector_file and source.repo:
+        others.append(_file(source.model_copy(update={"file": offer.known.projector_file}), settings, sums))
+    found = _file(first, settings, sums, is_first=True)
     if source.path is None:
-        url = source.url or f"{settings.hugging_face.rstrip('/')}/{source.repo}/resolve/{source.revision}/{source.file}"
-        kept = cache_directory() / "headers" / hashlib.sha256(url.encode()).hexdigest()[:32]
-        is_pinned = bool(source.sha256 or re.fullmatch(r"[0-9a-f]{40}", source.revision))
-        return LocalModel(source, read_kept_model(url, kept, is_pinned=is_pinned), source.sha256, None, url)
+        model = model_at(found.url or "", revision=source.revision, sha256=found.sha256)
+    else:
+        model = read_model(Path(source.path).expanduser())
+    return replace(found, model=model, offer=offer, others=tuple(others))
+
+
+def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
+    """Where the file lives on the rig."""
+    return f"{settings.directory}/{source.file_name}"
+
+
+def source_url(source: ModelSource, settings: WeightsSettings) -> str:
+    """The address of a file that the rig downloads."""
+    return source.url or file_url(
+        settings.hugging_face, source.repo or "", revision=source.revision, file=source.file or ""
+    )
+
+
+def _parts(source: ModelSource) -> tuple[ModelSource, ...]:
+    """The source of each file of a model in several; itself alone where it is one."""
+    name = source.file_name
+    key = "path" if source.path else "url" if source.url else "file"
+    before, found, after = (getattr(source, key) or "").rpartition(name)
+    names = part_names(name)
+    if len(names) == 1 or not found:
+        return (source,)
+    return tuple(
+        source.model_copy(update={key: f"{before}{part}{after}", "sha256": source.sha256 if part == name else None})
+        for part in names
+    )
+
+
+def _file(
+    source: ModelSource, settings: WeightsSettings, sums: Mapping[str, str], *, is_first: bool = False
+) -> LocalModel:
+    """One file, whatever it holds."""
+    wanted = sums.get(source.file_name) or (source.sha256 if is_first else None)
+    if source.path is None:
+        return LocalModel(source, None, wanted, None, source_url(source, settings))
     path = Path(source.path).expanduser()
-    model = read_model(path)
+    if not path.is_file():
+        read_model(path)  # says what is wrong with it
     digest = file_sha256(path)
     if source.sha256 and digest != source.sha256:
         raise UnreadableModel(
             f"{path}: its sha256 is {digest}, the inventory says {source.sha256}; fetch it again, or correct sha256"
         )
-    return LocalModel(source, model, digest, path.stat().st_size)
+    return LocalModel(source, None, digest, path.stat().st_size)
 
 
 def file_sha256(path: Path) -> str:

@@ -8,8 +8,8 @@ from rigwright.resources import script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, refuse, rig_operation
-from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_path
-from rigwright.roles.weights.local import LocalModel
+from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_file
+from rigwright.roles.weights.local import LocalModel, weights_path
 from rigwright.roles.weights.settings import WeightsSettings
 from rigwright.units import format_bytes
 
@@ -36,7 +36,7 @@ def weights(rig: Rig, local: LocalModel, *, settings: WeightsSettings) -> Comman
         "BUILDER": BUILDER,
         "RECORD": BROUGHT_LIST,
     }
-    if path in rig.files and not stamp:
+    if weights_file(rig, path) and not stamp:
         yield Script(script("weights", "accept.sh", "adopt.sh", **target))
         return
     if local.url:
@@ -44,7 +44,7 @@ def weights(rig: Rig, local: LocalModel, *, settings: WeightsSettings) -> Comman
             script("weights", "accept.sh", "download.sh", **target, URL=local.url, RESERVE=settings.reserve_bytes)
         )
         return
-    size, part = local.size_bytes or 0, rig.files.get(f"{path}.part")
+    size, part = local.size_bytes or 0, weights_file(rig, f"{path}.part")
     needed = size - (part.size_bytes if part else 0) + settings.reserve_bytes
     disk = rig.disks.get(settings.directory)
     if disk and disk.free_bytes < needed:

@@ -10,6 +10,8 @@ where VLLM_TARGET_DEVICE=cpu makes the CUDA wheel parse without a GPU.
 
 from __future__ import annotations
 
+import argparse
+import ast
 import contextlib
 import io
 import json
@@ -56,7 +58,7 @@ class Parser:
                 validate_api_server_args(args)
         except SystemExit:
             return said.getvalue().strip().splitlines()[-1]
-        except Exception as error:  # whatever a validator of vLLM raises is its refusal
+        except Exception as error:  # noqa: BLE001  (whatever a validator of vLLM raises is its refusal)
             return f"{type(error).__name__}: {error}"
         if args.model_tag != words[0]:
             return f"takes {args.model_tag} for the model, not {words[0]}"
@@ -76,6 +78,20 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
             yield service["service"], [str(word) for flag in flags for word in flag if word is not None]
 
 
+def choices_of(action: argparse.Action) -> list[str]:
+    """What an action takes; where plugins may add to it, vLLM prints a list in place of a name."""
+    listed: Any = action.choices or ()
+    if not listed and str(action.metavar).startswith("["):
+        listed = ast.literal_eval(str(action.metavar))
+    return sorted(str(choice) for choice in listed if str(choice) != "None")
+
+
+def is_json(kind: Any) -> bool:
+    """True for `json.loads`, also where vLLM wraps it so that the text None is taken too."""
+    inner = [cell.cell_contents for cell in getattr(kind, "__closure__", None) or ()]
+    return any(getattr(one, "__name__", "") in ("loads", "parse_dataclass") for one in (kind, *inner))
+
+
 def catalogue(parser: Parser) -> dict[str, Any]:
     """What rigwright/catalogue/vllm_flags.yml holds of one version."""
     bare: list[str] = []
@@ -89,9 +105,9 @@ def catalogue(parser: Parser) -> dict[str, Any]:
             continue
         (bare if action.nargs == 0 else valued).append(first)
         same |= {other: first for other in others}
-        if action.choices:
-            choices[first] = sorted(str(choice) for choice in action.choices)
-        if getattr(action.type, "__name__", "") == "loads":
+        if listed := choices_of(action):
+            choices[first] = listed
+        if is_json(action.type):
             texts.append(first)
     return {
         "bare": sorted(bare),
@@ -104,23 +120,29 @@ def catalogue(parser: Parser) -> dict[str, Any]:
     }
 
 
+def say(line: str) -> None:
+    """Writes one line."""
+    sys.stdout.write(line + "\n")
+
+
 def main() -> int:
     """Prints one line for each command, and fails if one is refused."""
     parser = Parser()
     if sys.argv[1:] == ["--catalogue"]:
         import yaml
 
-        print("# The flags of `vllm serve`. `same` are other names of a flag, and what undoes it.")
-        print("# Made by tests/engines/vllm_parser.py --catalogue from the parser of the version itself.")
-        print(yaml.safe_dump({parser.version: catalogue(parser)}, width=118, default_flow_style=None, sort_keys=False))
+        say("# The flags of `vllm serve`. `same` are other names of a flag, and what undoes it.")
+        say("# Made by tests/engines/vllm_parser.py --catalogue from the parser of the version itself.")
+        text = yaml.safe_dump({parser.version: catalogue(parser)}, width=118, default_flow_style=None, sort_keys=False)
+        say(text.rstrip())
         return 0
     refused = 0
     for path in sys.argv[1:]:
         for name, words in commands(Path(path).read_text("utf-8")):
             why = parser.refusal(words)
             refused += why is not None
-            print(f"{'REFUSED' if why else 'ok':8}{Path(path).name} {name}: {why or ' '.join(words)}")
-    print(f"vLLM {parser.version}: {refused} refused")
+            say(f"{'REFUSED' if why else 'ok':8}{Path(path).name} {name}: {why or ' '.join(words)}")
+    say(f"vLLM {parser.version}: {refused} refused")
     return 1 if refused else 0
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rigwright.hardware import Cpu, Gpu, Hardware
+from rigwright.hardware import Cpu, Gpu, Hardware, Link, PcieLink, models
+from rigwright.hardware.capture import read_folder
 from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.models import Model
 from rigwright.models.reading import model_from_stream
+from rigwright.plan.devices import named
 
 GIB = 1024**3
 # ggml's ids, block sizes and bytes, written down again so that the tests do not lean on the table they test.
@@ -165,3 +168,67 @@ def rig() -> Callable[..., Hardware]:
         return Hardware("debian", "13", "trixie", "6.12", "x86_64", cpu, int(ram * GIB), gpus=gpus)
 
     return build
+
+
+CAPTURES = Path(__file__).parents[1] / "captures"
+
+
+@pytest.fixture(scope="session")
+def machine() -> Callable[..., Hardware]:
+    """Builds a rig from the names of its parts, as the golden plans describe it."""
+    return build_machine
+
+
+def build_machine(
+    *,
+    gpus: Sequence[str] = (),
+    ram_gib: int = 64,
+    cores: int = 8,
+    links: Mapping[str, str] | str = "PHB",
+    lanes: Mapping[int, int] | None = None,
+    lost: Sequence[int] = (),
+    display: Sequence[int] = (),
+    chip: str | None = None,
+    vendor: str = "NVIDIA",
+    capture: str | None = None,
+    gpu: str | None = None,
+) -> Hardware:
+    """`links` is one class for all pairs, or classes by pair beside PHB; `capture` takes a recorded machine's links."""
+    cpu = Cpu(model="cpu", physical_cores=cores, logical_cores=2 * cores)
+    common = {"os_id": "debian", "os_version": "13", "architecture": "x86_64", "cpu": cpu, "ram_bytes": ram_gib * GIB}
+    if capture:
+        known = models.find(gpu)
+        assert known
+        return replace(named(read_folder(CAPTURES / capture), dict.fromkeys(range(16), known)), **common)
+    if chip:
+        apple = Gpu(index=0, vendor="Apple", name=chip, state="ok")
+        return Hardware(**common, vendor="Apple", chip=chip, gpu_count=1, gpus=(apple,))
+    cards = tuple(_card(index, name, lanes or {}, lost, display, vendor) for index, name in enumerate(gpus))
+    pairs = [(a, b) for a in range(len(gpus)) for b in range(a + 1, len(gpus))]
+    kinds = dict.fromkeys(pairs, links) if isinstance(links, str) else {
+        pair: links.get(f"{pair[0]}-{pair[1]}", "PHB") for pair in pairs
+    }  # fmt: skip
+    found = tuple(Link(*pair, kind, "OK" if kind.startswith("NV") else "CNS") for pair, kind in kinds.items())
+    return Hardware(**common, vendor=vendor, gpu_count=len(gpus), gpus=cards, links=found, driver_version="580.95.05")
+
+
+def _card(
+    index: int, name: str, lanes: Mapping[int, int], lost: Sequence[int], display: Sequence[int], vendor: str
+) -> Gpu:
+    known = models.find(name)
+    assert known and known.vram_bytes, name
+    link = PcieLink(gen_max=known.pcie_gen, width_current=lanes.get(index, known.pcie_lanes), width_max=known.pcie_lanes)
+    return Gpu(
+        index=index,
+        uuid=f"GPU-{index:08x}-0000-0000-0000-000000000000",
+        pci_address=f"0000:{index + 1:02x}:00.0",
+        vendor=vendor,
+        name=known.name,
+        # A driver reports 0.2 to 4 % less than the box says: 24576 of 25769803776 bytes' worth on an RTX 3090.
+        vram_bytes=int(known.vram_bytes * 0.985),
+        compute_capability=known.compute_capability,
+        state="lost" if index in lost else "ok",
+        mig=False,
+        has_display=index in display,
+        pcie=link,
+    )

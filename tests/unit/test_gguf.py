@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import gguf
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rigwright.errors import UnreadableModel
-from rigwright.models import Model, read_model, read_remote_model
+from rigwright.models import Model, read_kept_model, read_model, read_remote_model
 from rigwright.models.reading import model_from_stream
 
 Encode = Callable[..., bytes]
@@ -275,17 +276,81 @@ def test_remote_keeps_the_token_from_redirects(server: Server, tiny_dense: Path)
     assert second["Range"] == "bytes=0-67108863"
 
 
+def split_files(folder: Path, encode: Encode, *, count: int = 3, tensors: int | None = None) -> list[Path]:
+    """A model in parts, as llama-gguf-split writes it: all keys in the first, a few tensors in each."""
+    paths = []
+    for number in range(count):
+        keys = {"split.no": number, "split.count": count, "split.tensors.count": tensors or count}
+        rows = [("token_embd.weight" if not number else f"blk.{number - 1}.ffn_up.weight", (64, 32), "Q8_0")]
+        data = encode(keys | (DENSE if not number else {}), rows)
+        paths.append(folder / f"m-{number + 1:05}-of-{count:05}.gguf")
+        paths[-1].write_bytes(data + bytes(64 * 34))  # 64 × 32 weights: 64 blocks of 34 bytes
+    return paths
+
+
+def test_parts_are_one_model(tmp_path: Path, gguf_header: Encode) -> None:
+    """Whichever part is named, the model has the tensors of all, and their sizes are summed."""
+    paths = split_files(tmp_path, gguf_header)
+    for path in paths:
+        model = read_model(path)
+        assert [tensor.name for tensor in model.tensors] == [
+            "token_embd.weight",
+            "blk.0.ffn_up.weight",
+            "blk.1.ffn_up.weight",
+        ]
+        assert model.file_bytes == sum(one.stat().st_size for one in paths)
+
+
+def test_missing_part_is_named(tmp_path: Path, gguf_header: Encode) -> None:
+    """A part that is not there is one clear line."""
+    paths = split_files(tmp_path, gguf_header)
+    paths[1].unlink()
+    with pytest.raises(UnreadableModel) as error:
+        read_model(paths[0])
+    assert error.value.message == f"{paths[1]}: part 2 of 3 is not beside {paths[0].name}; download it too"
+
+
+def test_cut_part_is_named(tmp_path: Path, gguf_header: Encode) -> None:
+    """A part that stopped early is told with both sizes."""
+    paths = split_files(tmp_path, gguf_header)
+    size = paths[2].stat().st_size
+    paths[2].write_bytes(paths[2].read_bytes()[:-1])
+    with pytest.raises(UnreadableModel, match=f"00003-of-00003.gguf: has {size - 1} bytes, its header declares {size}"):
+        read_model(paths[0])
+
+
+def test_parts_of_another_model_are_refused(tmp_path: Path, gguf_header: Encode) -> None:
+    """Parts must number themselves as they are named, and hold as many tensors as the first one says."""
+    paths = split_files(tmp_path, gguf_header)
+    paths[1].write_bytes(paths[2].read_bytes())
+    with pytest.raises(UnreadableModel, match="m-00002-of-00003.gguf says that it is part 2, not 1"):
+        read_model(paths[0])
+    with pytest.raises(UnreadableModel, match="its parts hold 3 tensors, its first one says 9"):
+        read_model(split_files(tmp_path, gguf_header, tensors=9)[0])
+
+
+def test_remote_parts_are_one_model(tmp_path: Path, gguf_header: Encode) -> None:
+    """The parts at an address are read by range, beside the one that is named, and kept one by one."""
+    paths = split_files(tmp_path, gguf_header)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    files = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=files.serve_forever, daemon=True).start()
+    url, kept = f"http://127.0.0.1:{files.server_port}/{paths[0].name}", tmp_path / "cache" / "head"
+    assert read_remote_model(url) == read_model(paths[0])
+    assert read_kept_model(url, kept, is_pinned=True) == read_model(paths[0])
+    paths[1].rename(tmp_path / "away")
+    with pytest.raises(UnreadableModel, match=r"00002-of-00003.gguf: there is no such file \(404\)"):
+        read_remote_model(url)
+    files.shutdown()
+    files.server_close()
+    assert read_kept_model(url, kept, is_pinned=True) is not None
+
+
 def test_kept_header_answers_when_the_address_does_not(tmp_path, tiny_hybrid):
     """The same rig is planned the same way when the hub is out of reach; a pinned file is not even asked for."""
-    import functools
-    import http.server
-    import threading
-
-    from rigwright.models import read_kept_model
-
     (tmp_path / "m.gguf").write_bytes(tiny_hybrid.read_bytes())
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url, kept = f"http://127.0.0.1:{server.server_port}/m.gguf", tmp_path / "cache" / "head"
     fresh = read_kept_model(url, kept, is_pinned=True)

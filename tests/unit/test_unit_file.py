@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rigwright.hardware import Cpu, Gpu, Hardware
-from rigwright.plan.engines.llamacpp import plan_service
+from rigwright.models.known import Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.devices import devices
+from rigwright.plan.engines.llamacpp import render
+from rigwright.plan.engines.llamacpp_capabilities import pinned_capabilities
+from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.memory import Load
+from rigwright.plan.service import Layout, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.roles.llamacpp.unit import is_ours, marker_of, quote, render_unit, was_ours
 
@@ -18,7 +25,8 @@ GIB = 1024**3
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB)
 CARD = Gpu(
     index=0,
-    uuid="GPU-0a1b2c3d",
+    uuid="GPU-0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
+    vendor="NVIDIA",
     pci_address="0000:01:00.0",
     pci_id="10de:2204",
     name="NVIDIA GeForce RTX 3090",
@@ -29,13 +37,36 @@ CARD = Gpu(
 WITH_CARD = replace(RIG, gpus=(CARD,), driver_version="580.178")
 
 
+def plan_of(wish, hardware, weights, key):
+    """A plan of a service whose model could not be read from here."""
+    group = devices(hardware)
+    layout, offer = Layout(kind="single" if group else "cpu"), Offer(None, "m", "unknown", "gguf", 0)
+    load = Load(wish.context, slots=1)
+    choice = Choice(wish, offer, "llamacpp", layout, (group,), load, None, None, None, cache_mib=8192, is_fitted=True)
+    found = render(choice, Surroundings(hardware.cpu, weights, key), pinned_capabilities())
+    return ServicePlan(
+        service=wish.name,
+        engine="llamacpp",
+        engine_version="0c1e570",
+        model=offer.name,
+        quant=offer.quant,
+        source=wish.model,
+        file_bytes=None,
+        layout=layout,
+        replicas=(Replica(gpus=tuple(one.ref for one in group), port=wish.port, environment=found.environments[0]),),
+        device="GPU 0" if group else "CPU",
+        context_tokens=wish.context,
+        slots=1,
+        flags=found.flags,
+        memory=None,
+    )
+
+
 def unit(hardware=RIG, **wish):
     full = ServiceWish.model_validate({"name": "chat", "model": "m.gguf", "context": 4096, **wish})
     key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
     path = f"/var/lib/rigwright/weights/{full.model.file_name}"
-    return render_unit(
-        full, plan_service(hardware, full, model=None, weights_path=path, api_key_path=key), weights="ab" * 32
-    )
+    return render_unit(full, plan_of(full, hardware, path, key), weights="ab" * 32)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _HEADING = re.compile(
 )
 _CLOSED = re.compile(r"\[(?P<a>[\w|]+)\]|\{(?P<b>[\w,]+)\}|<(?P<c>\w+(?:\|\w+)+)>|(?P<d>[\w-]+(?:,[a-z][\w-]+){2,})")
 _ALLOWED = re.compile(r"allowed values: (?P<values>[\w, ]+)")
-_ITEM = re.compile(r"\s+- (?P<value>[a-z][\w+-]*):")
+_ITEM = re.compile(r"\s*- (?P<value>[a-z][\w+-]*):")
 _NAMED = re.compile(r"'(\w+)'")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE]-?\d+)?")
 _INSTEAD = re.compile(r"has been removed\. use (?P<flag>--[\w-]+)")

@@ -1,4 +1,4 @@
-"""A decision as the flags of llama-server, each with its reason.
+"""A choice as the flags of llama-server in the words of the pinned release, each with its reason.
 
 Source of every flag: `llama-server --help` of llama.cpp 0c1e570.
 """
@@ -7,32 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rigwright.hardware.values import Cpu
-from rigwright.plan.engines.llamacpp_decision import Decision
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.llamacpp_overrides import Overrides
+from rigwright.plan.engines.llamacpp_placement import placement_flags
+from rigwright.plan.engines.llamacpp_sampling import reasoning_of, sampling_of
+from rigwright.plan.engines.rendered import Surroundings
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
-from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 # A GPU that does all the work needs the CPU to sample and tokenise only.
 _MAX_HELPER_THREADS = 8
+_USUAL_UBATCH_TOKENS = 512
+_BITS = {"q8_0": "8.5", "q5_1": "6", "q5_0": "5.5", "q4_1": "5", "q4_0": "4.5", "iq4_nl": "4.5"}
+# RTX 5090, 35B-A3B in MXFP4, --n-cpu-moe 38: prompts of 1024 tokens, batch and ubatch alike.
+_BATCH_SOURCE = "published llama-bench runs of llama.cpp 2b6dfe824 on an RTX 5090 with --n-cpu-moe 38"
 
 
-def flags_of(
-    wish: ServiceWish, decision: Decision, cpu: Cpu, *, weights_path: str, api_key_path: str | None
-) -> list[Flag]:
+def flags_of(choice: Choice, around: Surroundings) -> Iterator[Flag]:
     """All flags, in the order in which a person reads them."""
-    return [
-        *_identity(wish, weights_path, api_key_path),
-        *_context(wish, decision),
-        *_cache(wish, decision),
-        *_device(decision),
-        *_work(decision, cpu),
-        _flag("--jinja", None, "the model's own chat template, with tool calls"),
-        _flag("--metrics", None, "monitoring reads /metrics"),
-        _flag("--no-webui", None, "the rig serves an API; drop it in flags to have the web page"),
-    ]
+    yield from _identity(choice, around)
+    yield from _context(choice)
+    yield from _cache(choice)
+    for name, value, because, source in placement_flags(choice):
+        yield _flag(name, value, because, source)
+    yield from _work(choice, around)
+    yield from _chat(choice, around)
+    yield _flag("--metrics", None, "monitoring reads /metrics, which answers 501 without it")
+    yield _flag("--no-webui", None, "the rig serves an API; drop it in flags to have the web page")
 
 
 def _flag(name: str, value: str | int | None, because: str, source: str | None = None) -> Flag:
@@ -41,92 +44,117 @@ def _flag(name: str, value: str | int | None, because: str, source: str | None =
     return Flag(name=name, value=text, reason=Reason(choice=choice, because=because, source=source))
 
 
-def _identity(wish: ServiceWish, weights_path: str, api_key_path: str | None) -> Iterator[Flag]:
-    yield _flag("--model", weights_path, "where the weights lie on the rig")
-    yield _flag(
-        "--alias",
-        wish.alias or wish.name,
-        "the name in the API" + ("" if wish.alias else ", as the service's"),
-    )
+def _identity(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+    wish = choice.wish
+    yield _flag("--model", around.weights_path, "where the weights lie on the rig, so that a start downloads nothing")
+    own = "the inventory's alias" if wish.alias else "the service's own"
+    yield _flag("--alias", wish.alias or wish.name, f"the name of the model in the API: {own}")
     yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
     yield _flag("--port", wish.port, "set always: llama.cpp is about to change its default from 8080 to 9931")
-    if api_key_path:
-        yield _flag("--api-key-file", api_key_path, "a file keeps the keys out of the process list")
+    if around.api_key_path:
+        yield _flag("--api-key-file", around.api_key_path, "a file keeps the keys out of the process list")
 
 
-def _context(wish: ServiceWish, decision: Decision) -> Iterator[Flag]:
-    load = decision.load
-    per_slot = padded(load.context_tokens)
-    total = f"{per_slot} tokens × {load.slots} = {per_slot * load.slots}"
-    yield _flag("--ctx-size", per_slot * load.slots, f"{_why_context(wish, decision)}; {total}")
-    yield _flag("--parallel", load.slots, "each slot has a context of its own; unset would mean four that share one")
+def _context(choice: Choice) -> Iterator[Flag]:
+    load = choice.load
+    each = padded(load.context_tokens)
+    total = f"{each} tokens × {load.slots} = {each * load.slots}" if load.slots > 1 else f"{each} tokens"
+    yield _flag("--ctx-size", each * load.slots, f"{_why_context(choice)}; {total}{_cache_size(choice)}")
+    if load.slots == 1:
+        because = "one request at a time has the whole context; unset would mean four slots that share it"
+    elif load.is_unified:
+        because = f"{load.slots} requests at once"
+    else:
+        because = f"{load.slots} requests at once, each with a context of its own; unset would mean four that share one"
+    yield _flag("--parallel", load.slots, because)
+    if load.is_unified and load.slots > 1:
+        because = "the slots share one pool of tokens, so that a long request has what short ones leave"
+        yield _flag("--kv-unified", None, because)
 
 
-def _why_context(wish: ServiceWish, decision: Decision) -> str:
-    tokens, model = decision.load.context_tokens, decision.model
-    if wish.context == tokens:
+def _why_context(choice: Choice) -> str:
+    tokens, offer = choice.load.context_tokens, choice.offer
+    if tokens in (choice.wish.context, Overrides.of(choice.wish).context):
         return "the inventory asks for it"
-    if model and not decision.memory:
-        return "a cautious default, as the inventory's own flags place the model"
-    if model is None:
+    if not (offer.header or offer.known):
         return "the header of the model could not be read from here, so this is a guess that most models hold"
-    if tokens == model.context_train:
-        return f"what {model.name} was trained for, and it fits"
-    return f"the most that fits well, of the {model.context_train} tokens that {model.name} was trained for"
+    if choice.memory is None:
+        return "a cautious default, as the inventory's own flags place the model"
+    if tokens == offer.model.context_train:
+        return f"what {offer.model.name} was trained for, and it fits"
+    return f"the most that fits well, of the {offer.model.context_train} tokens that {offer.model.name} was trained for"
 
 
-def _cache(wish: ServiceWish, decision: Decision) -> Iterator[Flag]:
-    load = decision.load
+def _cache_size(choice: Choice) -> str:
+    """What the context costs, as it is asked why it is not longer."""
+    parts = choice.memory.parts if choice.memory else ()
+    size = sum(part.size_bytes for part in parts if part.name in ("KV cache", "SWA cache"))
+    return f", {format_bytes(size)} of KV cache" if size else ""
+
+
+def _cache(choice: Choice) -> Iterator[Flag]:
+    load = choice.load
     types = {"--cache-type-k": load.cache_type_k, "--cache-type-v": load.cache_type_v}
-    is_plain = set(types.values()) == {"f16"}
-    because = "llama.cpp turns it on where the device can" if is_plain else "a quantised KV cache needs it"
-    yield _flag("--flash-attn", "auto" if is_plain else "on", because)
+    if not load.has_flash_attention:
+        yield _flag("--flash-attn", "off", "the inventory turns it off; buffers grow with the context then")
+    elif {*types.values()} <= {"f16", "bf16", "f32"}:
+        because = "llama.cpp turns it on where the device can; buffers stay small whatever the context"
+        yield _flag("--flash-attn", "auto", because)
+    else:
+        yield _flag("--flash-attn", "on", "a quantised KV cache needs it: llama-server refuses to start without")
     for name, value in types.items():
         if value != "f16":
-            yield _flag(name, value, f"the inventory asks for cache_type {wish.cache_type}")
-    yield _flag("--cache-ram", decision.cache_mib, "prompts kept in RAM: a quarter of what is left, at most 8192 MiB")
+            yield _flag(name, value, _why_cache(choice, value))
+    because = (
+        "prompts kept in RAM, so that a conversation is not read anew: a quarter of what is left, at most 8192 MiB"
+    )
+    if not choice.cache_mib:
+        because = "no RAM is left to keep prompts in; unset, llama-server would take up to 8192 MiB"
+    yield _flag("--cache-ram", choice.cache_mib, because)
 
 
-def _device(decision: Decision) -> Iterator[Flag]:
-    if not decision.gpu:
-        yield _flag("--device", "none", "this service runs on the CPU")
-        yield _flag("--fit", "off", "there is nothing to fit on a GPU")
-        return
-    yield _flag("--device", "CUDA0", "the one GPU that the service sees; without it llama-server fails, not crawls")
-    if decision.is_fitted:
-        yield _flag("--fit", "on", "llama-server places the layers itself, as the plan does not")
-        return
-    yield from _placement(decision)
-    yield _flag("--fit", "off", "the layers are placed here; --fit and a placement exclude each other")
+def _why_cache(choice: Choice, kind: str) -> str:
+    if choice.wish.cache_type != "auto":
+        return f"the inventory asks for cache_type {choice.wish.cache_type}"
+    bits = f"{_BITS[kind]} bits a value instead of 16" if kind in _BITS else "as the model was trained"
+    return f"{bits}; K and V alike, as CUDA has fast kernels for equal types"
 
 
-def _placement(decision: Decision) -> Iterator[Flag]:
-    placement, memory, model = decision.placement, decision.memory, decision.model
-    if placement is None or memory is None or model is None:
-        yield _flag("--n-gpu-layers", "all", "what stays in RAM is up to the inventory's own flags")
-        return
-    gpu = format_bytes(memory.gpu_bytes)
-    ram = format_bytes(sum(part.size_bytes for part in memory.parts if part.name == "weights" and part.place == "ram"))
-    if placement.gpu_layers < model.main_layers:
-        because = f"{placement.gpu_layers} of {model.main_layers} layers and the output fit: {gpu}; {ram} stay in RAM"
-        yield _flag("--n-gpu-layers", placement.gpu_layers + 1, because)
-    else:
-        yield _flag("--n-gpu-layers", "all", f"the GPU holds every layer: {gpu}")
-    if placement.cpu_expert_layers:
-        because = f"the fewest layers whose experts must stay in RAM: {ram} of weights there, {gpu} on the GPU"
-        yield _flag("--n-cpu-moe", placement.cpu_expert_layers, because)
-
-
-def _work(decision: Decision, cpu: Cpu) -> Iterator[Flag]:
-    cores = cpu.physical_cores or 1
-    if decision.is_whole:
-        yield _flag("--threads", min(cores, _MAX_HELPER_THREADS), "the GPU does the work")
-    elif cores >= 4:
-        because = f"{cores} physical cores, one left for the system: a thread that waits holds up all"
-        yield _flag("--threads", cores - 1, because)
-    else:
-        yield _flag("--threads", cores, "all physical cores; hyper-threads add nothing")
-    if decision.is_split:
-        yield _flag("--load-mode", "none", "weights that stay in RAM are faster there than mapped from the file")
+def _work(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+    yield _threads(choice, around.cpu.physical_cores or 1)
+    ubatch = choice.load.ubatch_tokens
+    if ubatch != _USUAL_UBATCH_TOKENS:
+        because, source = "a prompt is read in batches of this size", None
+        if choice.is_split and Overrides.of(choice.wish).ubatch_tokens is None:
+            because = "weights in RAM cross to the GPU once per batch of a prompt: 458 tokens/s at 512, 706 at 1024"
+            source = _BATCH_SOURCE
+        yield _flag("--batch-size", ubatch, "as large as the ubatch: a larger one gains nothing", source)
+        yield _flag("--ubatch-size", ubatch, because, source)
+    if choice.is_split:
+        because = "weights that stay in RAM are faster there than mapped from the file; --no-mmap of old"
+        yield _flag("--load-mode", "none", because)
     else:
         yield _flag("--load-mode", "mmap", "the page cache keeps the file, so that a restart is quick")
+
+
+def _threads(choice: Choice, cores: int) -> Flag:
+    if choice.devices and choice.placement and not choice.is_split:
+        return _flag("--threads", min(cores, _MAX_HELPER_THREADS), "the GPU does the work")
+    if cores >= 4:
+        because = f"{cores} physical cores, one left for the system: a thread that waits holds up all"
+        return _flag("--threads", cores - 1, because)
+    return _flag("--threads", cores, "all physical cores; hyper-threads add nothing")
+
+
+def _chat(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+    yield _flag("--jinja", None, "the model's own chat template, with tool calls")
+    if reasoning := reasoning_of(choice):
+        yield _flag("--reasoning", *reasoning)
+    for name, value, because, source in sampling_of(choice):
+        yield _flag(name, value, because, source)
+    if choice.wish.vision and around.projector_path:
+        yield _flag("--mmproj", around.projector_path, "what turns images into tokens; without it images are refused")
+    if tokens := choice.load.draft_tokens:
+        because = "the model's own nextn layers draft ahead, and one pass checks; the same text, measure the gain"
+        yield _flag("--spec-type", "draft-mtp", because)
+        yield _flag("--spec-draft-n-max", tokens, f"{tokens} tokens drafted ahead; each keeps one more recurrent state")

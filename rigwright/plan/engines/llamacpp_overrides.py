@@ -8,6 +8,8 @@ from typing import NamedTuple
 from rigwright.errors import WrongSpec
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
+from rigwright.plan.engines.llamacpp_capabilities import Capabilities
+from rigwright.plan.engines.llamacpp_spelling import text_of
 from rigwright.plan.memory import Load, Placement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
@@ -15,35 +17,47 @@ from rigwright.plan.wish import ServiceWish
 
 Values = Mapping[str, str | int | float | bool | None]
 
-# Other names of a flag, and flags that contradict it: giving one replaces ours.
+# Other names of flags that the plan reckons with.
 _SAME = {
-    "--gpu-layers": "--n-gpu-layers", "--cpu-moe": "--n-cpu-moe", "--no-jinja": "--jinja",
-    "--ui": "--no-webui", "--webui": "--no-webui", "--no-ui": "--no-webui",
+    "--gpu-layers": "--n-gpu-layers", "--cpu-moe": "--n-cpu-moe", "--draft-max": "--spec-draft-n-max",
+    "--draft": "--spec-draft-n-max",
+}  # fmt: skip
+# A flag of the inventory that takes the place of ours beside that of the same option.
+_REPLACES = {
+    "--cpu-moe": ("--n-cpu-moe",),
+    "--no-mmap": ("--load-mode",), "--mmap": ("--no-mmap",), "--mlock": ("--load-mode",),
+    "--chat-template-kwargs": ("--reasoning",), "--reasoning": ("--chat-template-kwargs",),
 }  # fmt: skip
 
 # With these the inventory places the model itself, in ways that are not reckoned here.
 _FREE = (
-    "--n-cpu-ffn", "--override-tensor", "--tensor-split", "--split-mode", "--device", "--fit", "--no-kv-offload",
-    "--rpc",
+    "--n-cpu-ffn", "--override-tensor", "--tensor-split", "--split-mode", "--device", "--no-kv-offload", "--rpc",
 )  # fmt: skip
 _STRETCHING = ("--rope-scaling", "--rope-scale", "--rope-freq-scale", "--rope-freq-base", "--override-kv")
 # Speculation that keeps one more recurrent state per drafted token.
 _DRAFTS = ("draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark")
+# Requests served at once where nobody says how many: more than this wait for each other on one llama-server.
+_MOST_SLOTS = 8
+# `--parallel -1` is llama-server's own choice. Source: tools/server/server.cpp of llama.cpp 0c1e570.
+_AUTO_SLOTS = 4
+_OFF = ("off", "0", "false", "disabled")
 
 
 class Overrides(NamedTuple):
-    """What a wish and its flags say together; `context` is None when nothing names one."""
+    """What a wish and its flags say together; None where neither says it, so that the plan may choose."""
 
     context: int | None
     slots: int
-    cache_type_k: str
-    cache_type_v: str
-    ubatch_tokens: int
+    cache_type_k: str | None
+    cache_type_v: str | None
+    ubatch_tokens: int | None
     draft_tokens: int
     cache_mib: int | None
     gpu_layers: str | None
     cpu_expert_layers: int | None
     swa_full: bool
+    is_unified: bool
+    has_flash_attention: bool
     is_free: bool
     is_fitted: bool
     is_stretched: bool
@@ -57,46 +71,55 @@ class Overrides(NamedTuple):
         """
         flags = {_SAME.get(name, name): value for name, value in wish.flags.items() if value not in (None, False)}
         numbers = {name: _number(wish, name, flags.get(name)) for name in _NUMBERS}
-        slots = numbers["--parallel"] or wish.slots
+        asked = numbers["--parallel"]
+        slots = _AUTO_SLOTS if asked is not None and asked < 0 else asked or wish.slots or min(wish.users, _MOST_SLOTS)
         total = numbers["--ctx-size"]
         layers = flags.get("--n-gpu-layers")
-        drafts = str(flags.get("--spec-type", "")).startswith(_DRAFTS)
-        all_experts = bool(wish.flags.get("--cpu-moe"))
+        is_fitted = layers == "auto" or ("--fit" in flags and str(flags["--fit"]).lower() not in _OFF)
         return cls(
             context=total // slots if total else wish.context,
             slots=slots,
             cache_type_k=_cache_type(wish, "--cache-type-k", flags),
             cache_type_v=_cache_type(wish, "--cache-type-v", flags),
-            ubatch_tokens=numbers["--ubatch-size"] or 512,
-            draft_tokens=(numbers["--spec-draft-n-max"] or 3) if drafts else 0,
+            ubatch_tokens=numbers["--ubatch-size"],
+            draft_tokens=_draft_tokens(wish, flags, numbers["--spec-draft-n-max"]),
             cache_mib=numbers["--cache-ram"],
             gpu_layers=None if layers in (None, "auto") else str(layers),
-            cpu_expert_layers=10**6 if all_experts else numbers["--n-cpu-moe"],
+            cpu_expert_layers=10**6 if wish.flags.get("--cpu-moe") else numbers["--n-cpu-moe"],
             swa_full=bool(flags.get("--swa-full")),
-            is_free=any(name in flags for name in _FREE) or layers == "auto",
-            is_fitted="--fit" in flags or layers == "auto",
+            is_unified=bool(flags.get("--kv-unified")) or (asked is not None and asked < 0),
+            has_flash_attention=str(flags.get("--flash-attn", "")).lower() not in _OFF,
+            is_free=any(name in flags for name in _FREE) or is_fitted,
+            is_fitted=is_fitted,
             is_stretched=any(name in flags for name in _STRETCHING),
         )
+
+    @property
+    def has_cache_types(self) -> bool:
+        """True when the user fixed a type of the KV cache."""
+        return bool(self.cache_type_k or self.cache_type_v)
 
     def load(self) -> Load:
         """What is asked of the model, the context still to be set."""
         return Load(
             context_tokens=self.context or 0,
             slots=self.slots,
-            cache_type_k=self.cache_type_k,
-            cache_type_v=self.cache_type_v,
-            ubatch_tokens=self.ubatch_tokens,
+            cache_type_k=self.cache_type_k or "f16",
+            cache_type_v=self.cache_type_v or "f16",
+            ubatch_tokens=self.ubatch_tokens or 512,
             draft_tokens=self.draft_tokens,
             swa_full=self.swa_full,
+            is_unified=self.is_unified,
+            has_flash_attention=self.has_flash_attention,
         )
 
     def placement(self, model: Model) -> Placement | None:
-        """The placement that the flags name; llama-server counts the output as one layer more."""
+        """The placement that the flags name; llama-server counts nextn layers and the output as layers too."""
         if self.gpu_layers is None and self.cpu_expert_layers is None:
             return None
         layers = model.main_layers
         if self.gpu_layers and self.gpu_layers.isdecimal():
-            layers = max(0, min(layers, int(self.gpu_layers) - 1))
+            layers = max(0, min(layers, int(self.gpu_layers) - 1 - model.nextn_layers))
         return Placement(layers, min(self.cpu_expert_layers or 0, model.main_layers))
 
 
@@ -112,37 +135,59 @@ def _number(wish: ServiceWish, name: str, value: object) -> int | None:
         raise WrongSpec(f"services.{wish.name}.flags: {name} is {value!r}; give a whole number") from None
 
 
-def _cache_type(wish: ServiceWish, name: str, flags: Values) -> str:
+def _draft_tokens(wish: ServiceWish, flags: Values, most: int | None) -> int:
+    kind = flags.get("--spec-type")
+    if kind is None:
+        return (most or wish.draft) if wish.draft else 0
+    return (most or wish.draft or 3) if str(kind).startswith(_DRAFTS) else 0
+
+
+def _cache_type(wish: ServiceWish, name: str, flags: Values) -> str | None:
     value = str(flags.get(name, wish.cache_type))
+    if value == "auto":
+        return None
     if value not in TYPES_BY_NAME:
         raise WrongSpec(f"services.{wish.name}.flags: {name} is {value!r}; use f16, bf16, q8_0 or q4_0")
     return value
 
 
-def apply_overrides(flags: Sequence[Flag], values: Values) -> tuple[tuple[Flag, ...], tuple[Reason, ...]]:
+def apply_overrides(
+    flags: Sequence[Flag], values: Values, capabilities: Capabilities
+) -> tuple[tuple[Flag, ...], tuple[Reason, ...]]:
     """The flags with the inventory's own in place, and a reason for each flag of ours that they dropped."""
-    replaced = {_SAME.get(name, name): name for name in values}
     ours = {flag.name: flag for flag in flags}
+    replaced = {name: by for by in values for name in _replaced_by(by, values[by], ours, capabilities)}
     kept = [flag for flag in flags if flag.name not in replaced]
-    given = [_flag(name, value, ours.get(_SAME.get(name, name))) for name, value in values.items() if _is_given(value)]
+    given = [
+        _flag(name, value, [ours[old] for old, by in replaced.items() if by == name])
+        for name, value in values.items()
+        if _is_given(value)
+    ]
     dropped = tuple(
-        Reason(choice=f"no {_text(ours[name])}", because="the inventory drops it in flags")
+        Reason(choice=f"no {ours[name].reason.choice}", because="the inventory drops it in flags")
         for name, by in replaced.items()
-        if name in ours and not _is_given(values[by])
+        if not _is_given(values[by])
     )
     return (*kept, *given), dropped
+
+
+def _replaced_by(by: str, value: object, ours: Mapping[str, Flag], capabilities: Capabilities) -> list[str]:
+    """The flags of ours whose place one of the inventory's takes: the same option, or one that it contradicts."""
+    same = [*capabilities.names(by), by]
+    if by != "--chat-template-kwargs" or "enable_thinking" in str(value):
+        same += _REPLACES.get(by, ())
+    return [name for name in dict.fromkeys(same) if name in ours]
 
 
 def _is_given(value: object) -> bool:
     return value is not None and value is not False
 
 
-def _flag(name: str, value: str | int | float | bool | None, ours: Flag | None) -> Flag:
+def _flag(name: str, value: str | int | float | bool | None, ours: Sequence[Flag]) -> Flag:
     text = None if value is True else str(value)
-    choice = name if text is None else f"{name} {text}"
-    instead = f" instead of {_text(ours)}" if ours and _text(ours) != choice else ""
-    return Flag(name=name, value=text, reason=Reason(choice=choice, because=f"the inventory says so{instead}"))
-
-
-def _text(flag: Flag) -> str:
-    return flag.name if flag.value is None else f"{flag.name} {flag.value}"
+    choice = text_of(name, text)
+    instead = " and ".join(text_of(flag.name, flag.value) for flag in ours)
+    because = (
+        f"the inventory says so instead of {instead}" if instead and instead != choice else "the inventory says so"
+    )
+    return Flag(name=name, value=text, reason=Reason(choice=choice, because=because))

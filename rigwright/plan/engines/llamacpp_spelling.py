@@ -95,16 +95,11 @@ def _trouble(name: str, value: str | None, capabilities: Capabilities) -> str:
         if value is None:
             return f"{name} needs a value; write {option.expects}"
         return f"{name} is {value!r}; write {option.expects}"
-    if instead := (option.instead if option else None) or _LATER.get(name):
-        if capabilities.takes(*_parts(instead)) or capabilities.options.get(instead):
-            return f"{name} was removed; write {instead}"
+    instead = (option.instead if option else None) or _LATER.get(name, "")
+    if instead.partition(" ")[0] in capabilities.options:
+        return f"{name} was removed; write {instead}"
     for later, earlier in _EARLIER.items():
         if later == (name, value) and (words := next((one for one in earlier if capabilities.takes(*one)), None)):
             return f"{name} is newer than {server}; write {text_of(*words)}"
     near = capabilities.nearest(name)
     return f"{name} is unknown to {server}; " + (f"did you mean {near}?" if near else "see llama-server --help")
-
-
-def _parts(text: str) -> Words:
-    name, _, value = text.partition(" ")
-    return name, value or None

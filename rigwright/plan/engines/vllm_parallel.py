@@ -44,7 +44,7 @@ def _obstacles(model: Model, parts: int, quant: str) -> Iterator[str]:
         if model.ssm.group_count % parts or values % parts:
             yield f"{model.ssm.group_count} and {values} heads of linear attention cannot be shared by {parts} GPUs"
     if -(-model.vocab // _VOCAB_PADDING) * _VOCAB_PADDING % parts:
-        yield f"a vocabulary of {model.vocab}, padded to multiples of {_VOCAB_PADDING}, cannot be shared by {parts} GPUs"
+        yield f"a vocabulary of {model.vocab} cannot be shared by {parts} GPUs"
     yield from _widths(model, parts, quant)
 
 

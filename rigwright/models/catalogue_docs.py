@@ -1,0 +1,88 @@
+"""docs/models.md as text: the models of the catalogue and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rigwright.models.offers import KnownModel, Offer, known_models, offers
+from rigwright.units import GIB
+
+_HEAD = """# Models
+
+A model has a name here, and others that find it too: that of its repository (`Qwen/Qwen3.5-35B-A3B`) and Ollama's
+(`qwen3.5:35b-a3b`). Upper and lower case, spaces and underscores do not matter. With `:` and a quant it names one file:
+`qwen3.5-35b-a3b:Q4_K_M`.
+
+This page is written by `rigwright/models/catalogue_docs.py` from `rigwright/catalogue/models.yml`, where each number
+has its source. Change the row, not this page.
+
+"""
+_FILES = """
+## Files
+
+Sizes in GiB (1.0737 GB), on the disk. `~` marks a size that is not known to the byte: rounded by who published it, or
+reckoned from the parameters. In brackets is how much worse than 8 bit the file predicts text, in percent, where that
+was measured for the file itself; for others the planner takes the typical loss of the quant, which is that of an 8B
+model and thus cautious.
+
+"""
+_KEPT_AWAY = """
+## Uploads to keep away from
+
+Names of files are not stable: publishers replace a file and keep its name. These were replaced.
+
+"""
+
+
+def models_markdown() -> str:
+    """The page."""
+    models = known_models()
+    overview = _table(
+        ("name", "parameters", "active", "context", "thinks", "pictures", "licence", "good at"),
+        ((f"`{one.key}`", *_traits(one)) for one in models),
+    )
+    files = _table(("model", "GGUF", "safetensors"), ((f"`{one.key}`", *_files(one)) for one in models))
+    replaced = _table(
+        ("model", "quant", "before", "size", "why"),
+        (
+            (f"`{one.key}`", f"`{row.quant}`", row.before or "?", _size(row.file_bytes, row.is_size_exact), row.why)
+            for one in models
+            for row in one.superseded
+        ),
+    )
+    return _HEAD + overview + _notes(models) + _FILES + files + _KEPT_AWAY + replaced
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, tuple("---" for _ in head), *rows)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _traits(known: KnownModel) -> tuple[str, ...]:
+    active = "all" if known.active_parameters == known.total_parameters else _billions(known.active_parameters)
+    thinks = {"default-on": "yes", "default-off": "if asked", "none": "no"}[known.thinking]
+    pictures = "yes" if known.sees else "no"
+    context = f"{known.native_context_tokens:,}"
+    return _billions(known.total_parameters), active, context, thinks, pictures, known.license, known.good_at
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:.1f}B"
+
+
+def _notes(models: Iterable[KnownModel]) -> str:
+    return "\n" + "".join(f"- `{one.key}`: {one.note}\n" for one in models if one.note)
+
+
+def _files(known: KnownModel) -> tuple[str, ...]:
+    found = offers(known)
+    return tuple(", ".join(_file(one) for one in found if one.format == kind) for kind in ("gguf", "safetensors"))
+
+
+def _file(offer: Offer) -> str:
+    loss = f" ({offer.loss_percent:.1f} %)" if offer.is_loss_measured and offer.quant != "Q8_0" else ""
+    return f"`{offer.quant}` {_size(offer.file_bytes, offer.is_size_exact)}{loss}"
+
+
+def _size(size_bytes: int | None, is_exact: bool) -> str:
+    return f"{'' if is_exact else '~'}{size_bytes / GIB:.1f}" if size_bytes else "?"

@@ -1,0 +1,140 @@
+"""What is known of a model that people serve, and one file of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any, Literal, NamedTuple
+
+from rigwright.errors import UnreadableModel
+from rigwright.models.parameters import model_from_parameters
+from rigwright.models.values import Model
+
+Format = Literal["gguf", "safetensors"]
+Thinking = Literal["default-on", "default-off", "none"]
+SizeKind = Literal["exact", "published", "estimated"]
+
+
+class Sampling(NamedTuple):
+    """How a model wants to be sampled; `top_k` 0 is off."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    presence_penalty: float
+    repeat_penalty: float
+
+
+class Superseded(NamedTuple):
+    """An upload that must not be used: another file of the same name came after it, at `before` if the day is known."""
+
+    quant: str
+    why: str
+    before: str | None = None
+    file_bytes: int | None = None
+    is_size_exact: bool = False
+    sha256: str | None = None
+    revision: str | None = None
+    perplexity: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class KnownModel:
+    """One model, whatever its files.
+
+    `sampling` is by mode: `thinking`, `thinking-coding`, `instruct`, `instruct-reasoning`. The parsers are names in
+    vLLM, None where the model needs none. `scores` are in percent, such as `swe_bench_verified`. `has_mtp`: it was
+    trained to predict several tokens; whether its GGUF files hold that layer is told by `parameters` and `note`.
+    """
+
+    key: str
+    name: str
+    aliases: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    sampling: Mapping[str, Sampling]
+    thinking: Thinking
+    reasoning_parser: str | None
+    tool_call_parser: str | None
+    scores: Mapping[str, float]
+    total_parameters: int
+    active_parameters: int
+    projector_bytes: int | None
+    projector_file: str | None
+    license: str
+    released: str
+    source: str
+    has_mtp: bool = False
+    good_at: str = ""
+    note: str = ""
+    superseded: tuple[Superseded, ...] = ()
+
+    @property
+    def native_context_tokens(self) -> int:
+        """The longest context that the model was made for."""
+        return int(self.parameters["native_ctx"])
+
+    @property
+    def sees(self) -> bool:
+        """True when a projector for pictures exists."""
+        return self.projector_file is not None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One file, or one directory of weights, of a model: what can be downloaded and served.
+
+    `file_bytes` is what lies on the disk, of a file in parts the sum; `size` says where the number comes from.
+    `loaded_bytes` is what an engine keeps of it, where its log tells (a repository may hold a vision tower and an MTP
+    layer). `loss_percent` is how much worse the perplexity is than that of 8 bit: the file's own where
+    `is_loss_measured`, else the typical one of its quant. `header`: the model as the file itself tells; without it the
+    dimensions come from `known`. `path` is where it will lie on the rig.
+    """
+
+    known: KnownModel | None
+    name: str
+    quant: str
+    format: Format
+    file_bytes: int
+    loss_percent: float | None = None
+    repo: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    path: str = ""
+    notes: str = ""
+    parts: int = 1
+    size: SizeKind = "exact"
+    is_loss_measured: bool = False
+    loaded_bytes: int | None = None
+    source: str = ""
+    header: Model | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_size_exact(self) -> bool:
+        """True when `file_bytes` is the number of bytes and no rounding or guess."""
+        return self.size == "exact"
+
+    @property
+    def weights_bytes(self) -> int:
+        """The bytes that an engine has to keep somewhere."""
+        return self.loaded_bytes or self.file_bytes
+
+    @cached_property
+    def model(self) -> Model:
+        """The dimensions: from the file's header, else reckoned from the catalogue (`Model.is_estimated`).
+
+        Raises:
+            UnreadableModel: the offer has neither.
+        """
+        if self.header:
+            return self.header
+        if not self.known:
+            raise UnreadableModel(f"{self.name}: its dimensions are unknown; give a GGUF file whose header can be read")
+        return _reckoned(self.known, self.quant, self.weights_bytes)
+
+
+@cache
+def _reckoned(known: KnownModel, quant: str, weights_bytes: int) -> Model:
+    return model_from_parameters(known.name, known.parameters, file_bytes=weights_bytes, quant=quant)

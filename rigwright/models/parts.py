@@ -1,0 +1,51 @@
+"""Models in several GGUF files: `x-00001-of-00003.gguf` and those beside it, read as one.
+
+Source: llama_split_path and llama_model_loader of llama.cpp 0c1e570; each part has its own header with split.* keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rigwright.models.header import Corrupt, Header
+
+_PART = re.compile(r"(?P<stem>.*-)(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.gguf)", re.IGNORECASE)
+_MAX_PARTS = 1000
+
+
+def part_names(name: str) -> tuple[str, ...]:
+    """The names of all parts of a split model, `name` being one of them; the name alone when it is no part."""
+    match = _PART.fullmatch(name)
+    count = int(match["count"]) if match else 1
+    if match is None or not 1 < count <= _MAX_PARTS:
+        return (name,)
+    return tuple(f"{match['stem']}{number:05}-of-{match['count']}{match['end']}" for number in range(1, count + 1))
+
+
+def split_count(metadata: Mapping[str, Any]) -> int:
+    """How many parts the header says there are."""
+    count = metadata.get("split.count", 1)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 1 else 1
+
+
+def joined(names: tuple[str, ...], read: Callable[[str], Header]) -> Header:
+    """One header for all parts: the keys of the first, the tensors of all, the sum of the sizes.
+
+    Raises:
+        Corrupt: a part belongs elsewhere, or tensors are missing.
+    """
+    headers = [read(name) for name in names]
+    first = headers[0].metadata
+    count = split_count(first)
+    if count != len(names):
+        raise Corrupt(f"it says that it is one of {count} files, its name says {len(names)}")
+    for number, header in enumerate(headers):
+        if header.metadata.get("split.no", number) != number:
+            raise Corrupt(f"{names[number]} says that it is part {header.metadata['split.no']}, not {number}")
+    tensors = tuple(tensor for header in headers for tensor in header.tensors)
+    wanted = first.get("split.tensors.count", len(tensors))
+    if wanted != len(tensors):
+        raise Corrupt(f"its parts hold {len(tensors)} tensors, its first one says {wanted}")
+    return Header(first, tensors, sum(header.end_bytes for header in headers))

@@ -1,0 +1,110 @@
+"""Ollama's Modelfile: the weights, how they are spoken to, and the parameters of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from rigwright.errors import WrongSpec
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.vllm_sampling import mode_of, sampling_of, thinking_of
+from rigwright.plan.reasons import Reason
+
+# Source: the JSON tags of api.Options and api.Runner, Ollama at fb3076099, without those that are deprecated.
+PARAMETERS = (
+    "num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict", "num_keep", "seed",
+    "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature", "repeat_penalty",
+    "presence_penalty", "frequency_penalty", "stop",
+)  # fmt: skip
+# What published advice puts there, and what does that instead.
+_ELSEWHERE = {
+    "flash_attn": "write --ollama-flash-attention",
+    "cache_type_k": "set cache_type",
+    "cache_type_v": "set cache_type",
+    "ctx_size": "set context",
+    "parallel": "set slots",
+    "enable_thinking": "set mode, or send think: false with each request",
+}
+# Built in renderers and parsers of chats, by the architecture. Source: Ollama's own models, `ollama show --modelfile`;
+# issues ollama #16383 (qwen3.6 has qwen3.5's) and #17636 (an import gets none by itself, and tool calls break).
+_SPEAKERS = {"qwen35": "qwen3.5", "qwen35moe": "qwen3.5"}
+
+
+def modelfile_of(choice: Choice, around: Surroundings) -> tuple[str, tuple[Reason, ...]]:
+    """The text of the Modelfile, and the reasons for what is in it and what is not.
+
+    Raises:
+        WrongSpec: the inventory names a parameter that Ollama does not know.
+    """
+    parameters = dict(_parameters(choice))
+    own = dict(_own(choice))
+    lines = [f"FROM {_quoted(around.weights_path)}"]
+    if choice.wish.vision and around.projector_path:
+        lines.append(f"FROM {_quoted(around.projector_path)}")
+    speaker = _SPEAKERS.get(choice.offer.model.architecture)
+    lines += [f"RENDERER {speaker}", f"PARSER {speaker}"] if speaker else []
+    given = {name: value for name, value in (parameters | own).items() if value is not None}
+    lines += [f"PARAMETER {name} {value}" for name, value in given.items()]
+    return "\n".join(lines) + "\n", tuple(_reasons(choice, parameters, own, speaker))
+
+
+def _parameters(choice: Choice) -> Iterator[tuple[str, str]]:
+    yield "num_ctx", str(choice.load.context_tokens)
+    if choice.wish.draft:
+        yield "draft_num_predict", str(choice.wish.draft)
+    sampling = sampling_of(choice.wish, choice.offer.known)
+    if sampling:
+        names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repeat_penalty")
+        yield from ((name, f"{getattr(sampling, name):g}") for name in names)
+
+
+def _own(choice: Choice) -> Iterator[tuple[str, str | None]]:
+    """The inventory's flags that are parameters: `--num-gpu` is num_gpu; None drops one."""
+    for flag, value in choice.wish.flags.items():
+        if flag.startswith("--ollama-"):
+            continue
+        name = flag[2:].replace("-", "_")
+        if name not in PARAMETERS:
+            raise WrongSpec(f"services.{choice.wish.name}.flags: {flag}: {_unknown(name)}")
+        if isinstance(value, bool):
+            yield name, str(value).lower() if name == "use_mmap" else None
+        else:
+            yield name, None if value is None else str(value)
+
+
+def _unknown(name: str) -> str:
+    if name in _ELSEWHERE:
+        return f"Ollama has no parameter {name}; {_ELSEWHERE[name]}"
+    near = get_close_matches(name, PARAMETERS, n=1)
+    hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "write one of its PARAMETERs, or --ollama-…"
+    return f"Ollama has no parameter {name}; {hint}"
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path
+
+
+def _reasons(
+    choice: Choice, parameters: dict[str, str], own: dict[str, str | None], speaker: str | None
+) -> Iterator[Reason]:
+    known, wish = choice.offer.known, choice.wish
+    yield Reason(choice=f"FROM {choice.offer.name}", because="Ollama copies the file into its store: twice the disk")
+    if speaker:
+        because = "an imported GGUF gets no renderer by itself, and tool calls and thinking then break"
+        yield Reason(
+            choice=f"RENDERER {speaker}", because=because, source="https://github.com/ollama/ollama/issues/17636"
+        )
+    if known and "temperature" in parameters:
+        because = f"what its makers recommend for {mode_of(wish, known)}; Ollama's own defaults are others"
+        yield Reason(choice="PARAMETER temperature …", because=because)
+    if "num_gpu" not in own:
+        because = "without it the layers are fitted to the memory that is free; 99 would end in out of memory instead"
+        yield Reason(choice="no PARAMETER num_gpu", because=because)
+    if thinking_of(wish, known) is False:
+        because = "no parameter of a model switches it; send think: false with each request"
+        yield Reason(choice="thinking stays on", because=because)
+    for name, value in own.items():
+        instead = f" instead of {parameters[name]}" if name in parameters else ""
+        choice_text = f"PARAMETER {name} {value}" if value is not None else f"no PARAMETER {name}"
+        yield Reason(choice=choice_text, because=f"the inventory says so{instead}")

@@ -1,0 +1,207 @@
+"""A choice as the flags of `vllm serve`, each with its reason.
+
+Source of every flag: `vllm serve --help=all` of vLLM 0.33.0; catalogue/vllm_flags.yml is made from its parser.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rigwright.hardware.links import NVLINK_RANK, rank
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.vllm_sampling import sampling_of, thinking_of
+from rigwright.plan.known_bad import version_of
+from rigwright.plan.memory_vllm import VllmLoad
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag
+
+# Longer than most answers still take; the unit's own limit must be larger.
+DRAIN_SECONDS = 20
+_DEFAULT_UTILIZATION = 0.92
+_WHY_STEP = "computed at once: the memory was reckoned with it, and a whole block of the KV cache must fit in"
+_BLOCKS = "https://github.com/vllm-project/vllm/pull/34445"
+
+
+class CacheType(NamedTuple):
+    """A type of vLLM's KV cache: its name, bytes for each element, and bytes of scale for each head and token."""
+
+    name: str
+    element_bytes: float
+    scale_bytes: int = 0
+
+
+_CACHE_TYPES = {
+    "q8_0": CacheType("int8_per_token_head", 1, 4),
+    "q4_0": CacheType("int4_per_token_head", 0.5, 4),
+}
+
+
+def cache_type_of(wished: str, capabilities: Sequence[str | None]) -> CacheType:
+    """vLLM's nearest to a type of llama.cpp: fp8 for q8_0 on Ada and newer, int8 with a scale per head before."""
+    is_new = all((version_of(text) or (0,)) >= (8, 9) for text in capabilities)
+    if wished == "q8_0" and is_new:
+        return CacheType("fp8", 1)
+    return _CACHE_TYPES.get(wished, CacheType("auto", 2))
+
+
+def flags_of(choice: Choice, around: Surroundings, *, is_linked: bool) -> list[Flag]:
+    """All flags in the order in which a person reads them; the model is the one word before them."""
+    return [
+        *_identity(choice, around),
+        *_layout(choice, is_linked=is_linked),
+        *_memory(choice),
+        *_answers(choice),
+        *_service(),
+    ]
+
+
+def _flag(name: str, value: str | int | float | None, because: str, source: str | None = None) -> Flag:
+    text = None if value is None else str(value)
+    choice = name if text is None else f"{name} {text}"
+    return Flag(name=name, value=text, reason=Reason(choice=choice, because=because, source=source))
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _identity(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+    wish, path = choice.wish, around.weights_path
+    yield _flag(path, None, "the weights; vLLM takes them as its first word, --model is on its way out")
+    if not path.startswith("/") and choice.offer.revision:
+        yield _flag("--revision", choice.offer.revision, "pinned, so that a rig built again gets the same files")
+    because = "the name in the API" + ("" if wish.alias else ", as the service's")
+    yield _flag("--served-model-name", wish.alias or wish.name, because)
+    yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
+    yield _flag("--port", wish.port, "the inventory's port; further copies take the next ones")
+
+
+def _layout(choice: Choice, *, is_linked: bool) -> Iterator[Flag]:
+    layout = choice.layout
+    over = f"each layer on {layout.tensor_parallel} GPUs" + (f", linked by {layout.link}" if layout.link else "")
+    yield _flag("--tensor-parallel-size", layout.tensor_parallel, "one GPU holds it" if _is_single(choice) else over)
+    if layout.pipeline_parallel > 1:
+        because = f"{layout.pipeline_parallel} groups of GPUs behind each other: little passes between them"
+        yield _flag("--pipeline-parallel-size", layout.pipeline_parallel, because)
+    if not _is_single(choice):
+        yield _flag("--distributed-executor-backend", "mp", "all GPUs are in this rig: processes do, no ray")
+    if layout.tensor_parallel > 1 and not is_linked:
+        because = "vLLM's own all-reduce needs NVLinks from each to each, or direct access that works; NCCL's is safe"
+        yield _flag("--disable-custom-all-reduce", None, because, "https://github.com/vllm-project/vllm/issues/51513")
+
+
+def _is_single(choice: Choice) -> bool:
+    return choice.layout.tensor_parallel * choice.layout.pipeline_parallel == 1
+
+
+def _memory(choice: Choice) -> Iterator[Flag]:
+    wish, load = choice.wish, choice.load
+    asked = "the inventory asks for it" if wish.context else "the most that fits well"
+    yield _flag("--max-model-len", load.context_tokens, f"{asked}; the sum of prompt and answer")
+    if choice.vllm_load:
+        yield _flag("--gpu-memory-utilization", f"{choice.vllm_load.utilization:.2f}", _why_utilization(choice))
+    yield _flag("--max-num-seqs", load.slots, _why_slots(choice))
+    if choice.vllm_load:
+        yield _flag("--max-num-batched-tokens", _step_tokens(choice, choice.vllm_load), _WHY_STEP, _BLOCKS)
+        if not choice.vllm_load.has_cuda_graphs:
+            yield _flag("--enforce-eager", None, "no memory is left for CUDA graphs; costs speed with few users")
+    cache = _cache_of(choice)
+    yield _flag("--kv-cache-dtype", cache.name, _why_cache(choice, cache))
+    if wish.draft:
+        drafts = _json({"method": "mtp", "num_speculative_tokens": wish.draft})
+        yield _flag("--speculative-config", drafts, "the inventory asks for drafts by the model's own nextn layers")
+
+
+def _step_tokens(choice: Choice, load: VllmLoad) -> int:
+    """At least one block, rounded up: of less, a long prompt of a hybrid model would never start."""
+    block = choice.vllm.capacity.block_tokens if choice.vllm and choice.vllm.capacity else 0
+    return max(load.max_batched_tokens, -(-block // 256) * 256)
+
+
+def _why_utilization(choice: Choice) -> str:
+    share = min((device.offered_bytes / device.vram_bytes for device in choice.devices), default=1.0)
+    part = choice.vllm_load.utilization if choice.vllm_load else 0.0
+    if share < _DEFAULT_UTILIZATION:
+        return f"the tightest GPU has {share:.0%} to offer, the rest is for a display or another service"
+    return f"vLLM takes this part of each GPU for everything; {1 - part:.0%} stay free for the driver"
+
+
+def _why_slots(choice: Choice) -> str:
+    text = "one for each user; more requests wait in a queue"
+    capacity = choice.vllm.capacity if choice.vllm else None
+    if capacity is None:
+        return text
+    return f"{text}. The KV cache holds {capacity.tokens} tokens: {capacity.concurrency:.1f} requests of full length"
+
+
+def _cache_of(choice: Choice) -> CacheType:
+    """What the wish names; the memory was reckoned with what `vllm_load` says, which is never less."""
+    capabilities = [device.pace.compute_capability for device in choice.devices]
+    if choice.wish.cache_type in _CACHE_TYPES:
+        return cache_type_of(choice.wish.cache_type, capabilities)
+    element = choice.vllm_load.kv_bytes if choice.vllm_load else 2
+    return cache_type_of({1: "q8_0", 0.5: "q4_0"}.get(element, "f16"), capabilities)
+
+
+def _why_cache(choice: Choice, cache: CacheType) -> str:
+    if cache.name == "auto":
+        return "16 bit, as the model computes: nothing is lost"
+    if cache.name == "fp8":
+        return "8 bit, half the memory; these GPUs compute with it"
+    bits = round(cache.element_bytes * 8)
+    return f"{bits} bit with a scale for each head, as fp8 needs compute capability 8.9"
+
+
+def _answers(choice: Choice) -> Iterator[Flag]:
+    known, wish = choice.offer.known, choice.wish
+    if known is None:
+        return
+    if known.reasoning_parser:
+        yield _flag("--reasoning-parser", known.reasoning_parser, "keeps the thinking of this model out of its answers")
+    if known.tool_call_parser:
+        yield _flag("--enable-auto-tool-choice", None, "lets the model call tools; needs the parser below")
+        yield _flag("--tool-call-parser", known.tool_call_parser, "reads the form in which this model calls tools")
+    thinking = thinking_of(wish, known)
+    if thinking is not None:
+        kwargs = _json({"enable_thinking": thinking})
+        yield _flag("--default-chat-template-kwargs", kwargs, f"mode {wish.mode}; a request may say otherwise")
+    if wish.mode and (sampling := sampling_of(wish, known)):
+        values = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "presence_penalty": sampling.presence_penalty,
+            "repetition_penalty": sampling.repeat_penalty,
+        }
+        because = f"what its makers recommend for {wish.mode}; holds where a request names nothing"
+        yield _flag("--override-generation-config", _json(values), because)
+    if (known.projector_bytes or known.projector_file) and not wish.vision:
+        yield _flag("--language-model-only", None, "no images are asked for: the memory of the vision encoder is saved")
+
+
+def _service() -> Iterator[Flag]:
+    yield _flag(
+        "--shutdown-timeout", DRAIN_SECONDS, "a restart lets running answers end; 0, the default, cuts them off"
+    )
+    yield _flag("--disable-access-log-for-endpoints", "/health,/metrics", "monitoring would fill the log")
+
+
+def is_linked(kinds: Sequence[str | None]) -> bool:
+    """True when all links of a group are NVLinks."""
+    return bool(kinds) and all(rank(kind) > NVLINK_RANK for kind in kinds)
+
+
+def remarks(choice: Choice, around: Surroundings) -> Iterator[Reason]:
+    """What is left to vLLM, and why."""
+    yield Reason(choice="no --enable-prefix-caching", because="it is vLLM's default; giving it changes nothing")
+    yield Reason(choice="no --quantization", because=f"vLLM reads {choice.offer.quant} from the model's config.json")
+    if choice.offer.model.is_mixture and choice.layout.tensor_parallel > 1:
+        because = "each expert is split like the rest; whole experts pay with many users and NVLink, so measure it"
+        yield Reason(choice="no --enable-expert-parallel", because=because)
+    if around.api_key_path:
+        because = "process lists show it: VLLM_API_KEY, one key, comes from a file; /health and /metrics stay open"
+        yield Reason(choice="no --api-key", because=because)

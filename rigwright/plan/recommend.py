@@ -1,0 +1,156 @@
+"""Which model to run on a rig: the catalogue's models, each in its best way, ranked for a purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal, NamedTuple, get_args
+
+from rigwright.errors import DoesNotFit, RigwrightError, WrongSpec
+from rigwright.hardware.values import Hardware
+from rigwright.models.offers import KnownModel, known_models, offers
+from rigwright.plan.ranking import score_of_plan
+from rigwright.plan.rig_plan import Request, plan_rig
+from rigwright.plan.service import ServicePlan
+from rigwright.plan.wish import Goal, ModelSource, ServiceWish, Strict
+
+Purpose = Literal["general", "coding", "agents", "long-context", "quality", "cheap"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+
+class _Aim(NamedTuple):
+    """What a purpose counts: published benchmarks, their weight beside the plan's own score, the plan's goal."""
+
+    goal: Goal
+    benchmarks: tuple[str, ...]
+    weight: float
+    per_gigabyte: float = 0.0
+
+
+# A weight of 8: a model that is a tenth better in its benchmarks may be half as fast.
+_AIMS: dict[Purpose, _Aim] = {
+    "general": _Aim("latency", ("mmlu_pro", "gpqa_diamond", "livecodebench_v6", "swe_bench_verified"), 8.0),
+    "coding": _Aim("latency", ("swe_bench_verified", "livecodebench_v6", "terminal_bench_2"), 8.0),
+    "agents": _Aim("latency", ("bfcl_v4", "swe_bench_verified", "terminal_bench_2"), 6.0),
+    "long-context": _Aim("context", ("mmlu_pro", "livecodebench_v6"), 6.0),
+    "quality": _Aim("quality", ("gpqa_diamond", "mmlu_pro", "livecodebench_v6", "swe_bench_verified"), 20.0),
+    "cheap": _Aim("latency", ("mmlu_pro", "gpqa_diamond"), 2.0, per_gigabyte=0.03),
+}
+_PURPOSES: dict[Goal | None, Purpose] = {"quality": "quality", "context": "long-context"}
+# Models without a published score of the kind that counts are ranked below all that have one.
+_UNSCORED = 0.4
+
+
+class Recommendation(Strict):
+    """One model in its best way on this rig; `index` is its mean benchmark in parts of the best in the catalogue."""
+
+    model: str
+    key: str
+    plan: ServicePlan
+    index: float | None
+    score: float
+    because: str
+
+
+class NotRecommended(Strict):
+    """A model that this rig cannot serve, and why."""
+
+    model: str
+    key: str
+    why: str
+
+
+class Ranked(NamedTuple):
+    """The models that fit, the best first, and those that do not."""
+
+    fitting: tuple[Recommendation, ...]
+    others: tuple[NotRecommended, ...]
+
+
+def recommend(
+    hardware: Hardware,
+    purpose: Purpose = "general",
+    *,
+    users: int = 1,
+    context: int | None = None,
+    is_preview: bool = True,
+    base: ServiceWish | None = None,
+) -> Ranked:
+    """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold."""
+    fitting, others = [], []
+    for known in known_models():
+        wish = _wish(known, purpose, users=users, context=context, base=base)
+        try:
+            rig = plan_rig(hardware, [Request(wish, offers(known))], is_preview=is_preview, alternatives_count=0)
+        except (DoesNotFit, WrongSpec) as error:
+            others.append(NotRecommended(model=known.name, key=known.key, why=_plain(error)))
+            continue
+        fitting.append(_recommendation(known, rig.services[0], wish, purpose))
+    ranked = sorted(fitting, key=lambda one: (-one.score, one.key))
+    return Ranked(tuple(ranked), tuple(others))
+
+
+def _wish(
+    known: KnownModel, purpose: Purpose, *, users: int, context: int | None, base: ServiceWish | None
+) -> ServiceWish:
+    source = ModelSource(name=known.key)
+    if base:
+        goal = base.goal or _AIMS[purpose].goal
+        return base.model_copy(update={"model": source, "goal": goal if base.users < 3 else base.goal})
+    goal = _AIMS[purpose].goal if users < 3 or purpose in ("quality", "long-context") else "throughput"
+    return ServiceWish(name="model", model=source, goal=goal, users=users, context=context)
+
+
+def _recommendation(known: KnownModel, plan: ServicePlan, wish: ServiceWish, purpose: Purpose) -> Recommendation:
+    aim, index = _AIMS[purpose], index_of(known, purpose)
+    worth = score_of_plan(plan, wish) + aim.weight * (index if index is not None else _UNSCORED)
+    worth -= aim.per_gigabyte * (plan.file_bytes or 0) / 1e9
+    return Recommendation(
+        model=known.name, key=known.key, plan=plan, index=index, score=round(worth, 4), because=known.good_at
+    )
+
+
+def index_of(known: KnownModel, purpose: Purpose) -> float | None:
+    """The mean of the benchmarks that count, each in parts of the best score in the catalogue."""
+    best = _best_scores()
+    found = [known.scores[name] / best[name] for name in _AIMS[purpose].benchmarks if name in known.scores]
+    return sum(found) / len(found) if found else None
+
+
+@cache
+def _best_scores() -> dict[str, float]:
+    best: dict[str, float] = {}
+    for known in known_models():
+        for name, points in known.scores.items():
+            best[name] = max(points, best.get(name, 0.0))
+    return best
+
+
+def _plain(error: RigwrightError) -> str:
+    """The message without the name of the wish."""
+    return error.message.removeprefix("services.model: ")
+
+
+def chosen_for(hardware: Hardware, wish: ServiceWish, *, is_preview: bool) -> KnownModel:
+    """The model that `model: auto` comes to.
+
+    Raises:
+        DoesNotFit: no model of the catalogue fits.
+    """
+    ranked = recommend(hardware, _PURPOSES.get(wish.goal, "general"), is_preview=is_preview, base=wish)
+    if not ranked.fitting:
+        raise DoesNotFit(f"services.{wish.name}: no model of the catalogue fits this rig; use one with more memory")
+    return next(known for known in known_models() if known.key == ranked.fitting[0].key)
+
+
+def settle_auto(hardware: Hardware, requests: Sequence[Request], *, is_preview: bool) -> list[Request]:
+    """The requests with a model of the catalogue in place of each `auto`."""
+    settled = []
+    for request in requests:
+        if request.wish.model.name != "auto":
+            settled.append(request)
+            continue
+        known = chosen_for(hardware, request.wish, is_preview=is_preview)
+        source = ModelSource(name=known.key, quant=request.wish.model.quant)
+        settled.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=offers(known)))
+    return settled

@@ -1,0 +1,1 @@
+"""What would run, before anything is touched: `rigwright plan`, `size` and `recommend`."""

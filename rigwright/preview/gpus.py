@@ -1,0 +1,116 @@
+"""What if the rig had other GPUs, or more RAM? Names of GPUs as people write them, applied to a machine as it is."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rigwright.errors import WrongSpec
+from rigwright.hardware import models
+from rigwright.hardware.models import GpuModel
+from rigwright.hardware.values import Hardware
+from rigwright.plan.devices import named, with_gpu
+from rigwright.plan.reasons import Reason
+from rigwright.plan.speed_names import gpu_names, known_models
+from rigwright.units import GIB, format_bytes
+
+_SIZE = re.compile(r"(?P<name>.+?)[\s:,]+(?P<size>\d{1,3}) ?G(?:i?B)?", re.IGNORECASE)
+
+
+def gpu_model(name: str) -> GpuModel:
+    """The catalogue's model of a name: `3090`, `RTX 5060 Ti 16GB`, `A100-SXM4-80GB`.
+
+    Raises:
+        WrongSpec: no card is called that, or several that differ.
+    """
+    found = _with_memory(known_models(name))
+    if len(found) != 1 and (match := _SIZE.fullmatch(name.strip())):
+        rows = known_models(match["name"])
+        sized = [models.find(row.name, None, int(match["size"]) * GIB) for row in rows]
+        found = _with_memory([row for row in sized if row and row.vram_bytes == int(match["size"]) * GIB])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WrongSpec(
+            f"GPU {name[:60]!r}: may be {' or '.join(row.name for row in found)}; write one of them in full"
+        )
+    names = gpu_names()
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or _with_words(name, names)
+    advice = f"did you mean {' or '.join(near)}?" if near else "write it as nvidia-smi does: NVIDIA GeForce RTX 3090"
+    raise WrongSpec(f"GPU {name[:60]!r}: is not in the catalogue; {advice}")
+
+
+def _with_memory(found: Sequence[GpuModel]) -> list[GpuModel]:
+    return [row for row in dict.fromkeys(found) if row.vram_bytes]
+
+
+def _with_words(name: str, names: Sequence[str]) -> list[str]:
+    """Names that hold the longest word with a digit in it: `3090`."""
+    words = sorted((word for word in re.findall(r"\w+", name.lower()) if re.search(r"\d", word)), key=len)
+    return [one for one in names if words and words[-1] in one.lower()][:3]
+
+
+def what_if(
+    hardware: Hardware, *, gpu: str | None = None, more: Sequence[str] = (), ram_bytes: int | None = None,
+    recording: Path | None = None,
+) -> tuple[Hardware, tuple[Reason, ...]]:  # fmt: skip
+    """The machine with what the command line says of it, and a note for each.
+
+    Args:
+        hardware: As it is.
+        gpu: What its GPUs are, where nothing recorded names their model.
+        more: GPUs beside its own.
+        ram_bytes: Its memory.
+        recording: Where it was read from: whoever recorded it may have named the GPUs in its meta.json.
+    """
+    notes: list[Reason] = []
+    found, told = _with_names(hardware, gpu, recording)
+    notes += told
+    for name in more:
+        model = gpu_model(name)
+        found = with_gpu(found, model)
+        notes.append(Reason(choice=f"what if: one {model.name} more", because="--with-gpu says so"))
+    if ram_bytes:
+        found = replace(found, ram_bytes=ram_bytes)
+        notes.append(Reason(choice=f"RAM {format_bytes(ram_bytes)}", because="--ram says so"))
+    return found, tuple(notes)
+
+
+def _with_names(hardware: Hardware, gpu: str | None, recording: Path | None) -> tuple[Hardware, list[Reason]]:
+    nameless = {
+        one.index
+        for one in hardware.gpus
+        if one.index is not None and not one.name and not models.find(None, one.pci_id)
+    }
+    if gpu:
+        model = gpu_model(gpu)
+        if not nameless:
+            because = "the GPUs name their model themselves, so that --gpu-model is not used"
+            return hardware, [Reason(choice="GPU models", because=because)]
+        note = Reason(choice=f"GPUs taken for {model.name}", because="no output names them; --gpu-model says so")
+        return named(hardware, dict.fromkeys(nameless, model)), [note]
+    told = _told_by_recorder(hardware, recording) if nameless and recording else {}
+    by_index = {index: model for index, model in told.items() if index in nameless}
+    if not by_index:
+        return hardware, []
+    names = " and ".join(dict.fromkeys(model.name for model in by_index.values()))
+    because = "no output names them; the recording's meta.json does, as whoever recorded it said"
+    return named(hardware, by_index), [Reason(choice=f"GPUs taken for {names}", because=because)]
+
+
+def _told_by_recorder(hardware: Hardware, folder: Path | None) -> Mapping[int, GpuModel]:
+    """The models that a recording's meta.json names, by index; nothing where they cannot be told apart."""
+    try:
+        told = json.loads((folder / "meta.json").read_text("utf-8")).get("gpus") if folder else None
+    except (OSError, ValueError, AttributeError):
+        return {}
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        return {}
+    count = len(hardware.gpus)
+    names = told if len(told) == count else told * count if len(set(told)) == 1 else []
+    rows = {place: _with_memory(known_models(name)) for place, name in enumerate(names)}
+    return {place: found[0] for place, found in rows.items() if len(found) == 1}

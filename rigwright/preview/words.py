@@ -1,0 +1,61 @@
+"""How a person reads a plan: numbers short, GPUs by index, engines by the names that their makers give them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rigwright.hardware.values import Gpu
+from rigwright.hardware.wording import short_name
+from rigwright.plan.service import ENGINES as PLANNED
+from rigwright.plan.service import GpuRef, Layout, ServicePlan
+
+ENGINES = {**PLANNED, "ik_llamacpp": "ik_llama.cpp"}
+
+
+def short(rate: float) -> str:
+    """`112`, `8.4`, `2,400`: three digits are enough of a rate."""
+    return f"{rate:.1f}" if rate < 9.95 else f"{rate:,.0f}"
+
+
+def tokens(count: int) -> str:
+    """`131,072`."""
+    return f"{count:,}"
+
+
+def numbers_of(title: str) -> Literal["left", "right"]:
+    """Columns of numbers stand on their last digit."""
+    return "right" if title in ("context", "tok/s", "memory", "score") else "left"
+
+
+def version(service: ServicePlan) -> str:
+    """A release by its name, a commit by its first nine digits."""
+    text = service.engine_version
+    is_commit = len(text) == 40 and all(letter in "0123456789abcdef" for letter in text)
+    return text[:9] if is_commit else text
+
+
+def gpu_name(gpu: GpuRef) -> str:
+    """`RTX 3090`."""
+    return short_name(Gpu(name=gpu.name))
+
+
+def number(gpu: GpuRef) -> str:
+    """The index of a GPU, `?` before a driver gave it one."""
+    return "?" if gpu.index is None else str(gpu.index)
+
+
+def on(service: ServicePlan) -> str:
+    """`GPU 0 (RTX 3090)`, `GPUs 0+2 (RTX 3090), TP=2 joined by NV4`, `CPU`."""
+    groups = [replica.gpus for replica in service.replicas if replica.gpus]
+    if not groups:
+        return "the CPU alone"
+    names = " and ".join(dict.fromkeys(gpu_name(gpu) for group in groups for gpu in group))
+    numbers = " and ".join("+".join(number(gpu) for gpu in group) for group in groups)
+    plural = "s" if sum(map(len, groups)) > 1 else ""
+    where = f"GPU{plural} {numbers} ({names})"
+    return where if service.layout.kind == "single" and len(groups) == 1 else f"{where}, {layout_words(service.layout)}"
+
+
+def layout_words(layout: Layout) -> str:
+    """The layout and what joins its GPUs."""
+    return f"{layout}" + (f" joined by {layout.link}" if layout.link else "")

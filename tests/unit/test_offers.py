@@ -1,0 +1,390 @@
+"""The catalogue of models: sources, sizes against published numbers, names, sampling, and what must not be served."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rigwright import catalogue
+from rigwright.errors import UnreadableModel, WrongSpec
+from rigwright.models.catalogue_docs import models_markdown
+from rigwright.models.known import Offer
+from rigwright.models.offers import (
+    find_model,
+    find_offer,
+    find_superseded,
+    known_models,
+    model_of,
+    near_names,
+    offer_of,
+    offers,
+    split_quant,
+)
+from rigwright.models.quants import find_quant, kv_cache_types, quants
+
+ROOT = Path(__file__).parents[2]
+GIB = 1024**3
+# `vllm serve --help=all` of 0.33.0.
+TOOL_CALL_PARSERS = (
+    " apertus beam cohere_command3 cohere_command4 deepseek_v3 deepseek_v31 deepseek_v32 deepseek_v4 deepseek_v41 dots "
+    "ernie45 functiongemma gemma4 gigachat3 glm45 glm47 granite granite-20b-fc granite4 hermes hf hunyuan_a13b hy_v3 "
+    "hy_v4 inkling internlm jamba k2_horizon kimi_k2 kimi_k3 lfm2 ling3 llama3_json llama4_json llama4_pythonic "
+    "longcat mimo minicpm5 minimax_m2 minimax_m3 mistral muse muse_glimmer musespark1x olmo3 openai phi4_mini_json "
+    "plamo3 poolside_v1 pythonic qwen3_coder qwen3_json qwen3_xml seed_oss step3 step3p5 step5 xlam "
+)
+# vllm/reasoning/__init__.py; gemma4 since 0.24.
+REASONING_PARSERS = {"qwen3", "openai_gptoss", "glm45", "gemma4"}
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Any]:
+    return catalogue.load("models")
+
+
+@pytest.fixture(scope="module")
+def every_offer() -> list[Offer]:
+    return [offer for known in known_models() for offer in offers(known)]
+
+
+def the(text: str, **format: Any) -> Offer:
+    offer = find_offer(text, **format)
+    assert offer is not None, text
+    return offer
+
+
+def test_every_row_has_a_source(data: dict[str, Any], every_offer: list[Offer]) -> None:
+    """Each model, file and score names where it is from, and no key of a source is unused or undefined."""
+    used = {row["scores_source"] for row in data["models"]} | {offer.source for offer in every_offer}
+    for row in data["models"]:
+        assert row["source"].strip(), row["key"]
+        used |= {one["source"] for one in row.get("superseded", ())}
+        for part in row["files"]:
+            used |= {part[key] for key in ("source", "perplexity_source") if key in part}
+            used |= {one["loaded_source"] for one in part["rows"] if "loaded_source" in one}
+    assert set(data["source_keys"]) == used
+    assert all(modes["source"] for modes in data["sampling"].values())
+
+
+def test_every_quant_has_a_source() -> None:
+    """Bits and losses of quants and KV types name keys that exist."""
+    rows = catalogue.load("quants")
+    for part, keys in (("quants", "source_keys"), ("kv_cache", "kv_source_keys")):
+        used = {row[key] for row in rows[part].values() for key in ("source", "loss_source")}
+        assert set(rows[keys]) == used
+
+
+def test_names_are_unique(every_offer: list[Offer]) -> None:
+    """No alias is that of two models, and a model has one file per format and quant."""
+    names = [name.lower() for known in known_models() for name in {known.key, known.name.lower(), *known.aliases}]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    for known in known_models():
+        files = Counter((offer.format, offer.quant) for offer in offers(known))
+        assert [file for file, count in files.items() if count > 1] == [], known.key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "qwen3.5-35b-a3b", "Qwen3.5-35B-A3B", "Qwen/Qwen3.5-35B-A3B", "qwen/qwen3.5-35b-a3b", "qwen3.5:35b-a3b",
+        "unsloth/Qwen3.5-35B-A3B-GGUF", "Qwen3.5-35B-A3B-GGUF", "Qwen/Qwen3.5-35B-A3B-FP8", " Qwen3.5 35B_A3B ",
+    ],
+)  # fmt: skip
+def test_find_model_in_all_spellings(text: str) -> None:
+    """Key, name, repository and Ollama's tag find the same model, whatever the case."""
+    known = find_model(text)
+    assert known is not None
+    assert known.key == "qwen3.5-35b-a3b"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "quant"),
+    [
+        ("qwen3.5-35b-a3b:Q4_K_M", "qwen3.5-35b-a3b", "Q4_K_M"),
+        ("qwen3.5-35b-a3b:q4_k_m", "qwen3.5-35b-a3b", "Q4_K_M"),
+        ("unsloth/Qwen3.5-35B-A3B-GGUF:UD-Q4_K_XL", "qwen3.5-35b-a3b", "UD-Q4_K_XL"),
+        ("qwen3.5:35b-a3b-q4_K_M", "qwen3.5-35b-a3b", "Q4_K_M"),
+        ("Qwen3.5-35B-A3B-UD-Q3_K_XL.gguf", "qwen3.5-35b-a3b", "UD-Q3_K_XL"),
+        ("Qwen3.5-122B-A10B-Q4_K_M-00001-of-00003.gguf", "qwen3.5-122b-a10b", "Q4_K_M"),
+        ("qwen3.6-27b:FP8", "qwen3.6-27b", "FP8"),
+        ("gpt-oss:120b", "gpt-oss-120b", None),
+        ("llama3.3:70b", "llama-3.3-70b", None),
+    ],
+)
+def test_split_quant(text: str, key: str, quant: str | None) -> None:
+    """A text may name the quant too: after a colon, as Ollama's tags and as the names of files do."""
+    known, found = split_quant(text)
+    assert known is not None
+    assert (known.key, found) == (key, quant)
+
+
+def test_find_offer_by_format() -> None:
+    """Where both formats have a quant it is the GGUF file, unless the other is asked for."""
+    assert the("qwen3.5-35b-a3b:BF16").format == "gguf"
+    assert the("qwen3.5-35b-a3b:BF16", format="safetensors").repo == "Qwen/Qwen3.5-35B-A3B"
+    assert find_offer("qwen3.5-35b-a3b:FP8", format="gguf") is None
+    assert find_offer("qwen3.5-35b-a3b") is None
+    assert find_offer("gpt-oss-20b:Q4_K_M") is None
+
+
+def test_unknown_name_is_one_line_with_near_names() -> None:
+    """A wrong name says where, what, and up to three that are near."""
+    with pytest.raises(WrongSpec) as error:
+        model_of("lama-3.3-70b", where="rig1: rig.services.0.model")
+    assert error.value.message == (
+        "rig1: rig.services.0.model: no model is called lama-3.3-70b; "
+        "did you mean llama-3.3-70b, llama-3.2-3b or llama-3.1-8b?"
+    )
+    assert near_names("xyz") == ()
+    with pytest.raises(WrongSpec, match=r"^rig1: no model is called xyz; give one of docs/models.md, or a GGUF file$"):
+        model_of("xyz", where="rig1")
+
+
+def test_unknown_quant_names_those_that_are_there() -> None:
+    """A known model without that file says which it has, each once."""
+    with pytest.raises(
+        WrongSpec, match=r"^rig1: the catalogue has no gpt-oss-20b:Q4_K_M; of gpt-oss-20b it has MXFP4$"
+    ):
+        offer_of("gpt-oss-20b:Q4_K_M", where="rig1")
+    assert offer_of("gpt-oss-20b:MXFP4", where="rig1").quant == "MXFP4"
+
+
+# The published table of the 3090 benchmark: file size in decimal GB, perplexity.
+TABLE_3090 = {
+    "Q3_K_S": (15.3, 6.765), "Q3_K_M": (16.4, 6.683), "UD-Q3_K_XL": (16.6, 6.692), "UD-IQ4_XS": (17.5, 6.629),
+    "UD-IQ4_NL": (17.8, 6.630), "UD-Q4_K_L": (20.2, 6.589), "Q4_K_S": (20.7, 6.589), "Q4_K_M": (22.0, 6.559),
+    "UD-Q4_K_XL": (22.2, 6.552),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("quant", TABLE_3090)
+def test_35b_agrees_with_the_published_table(quant: str) -> None:
+    """Sizes are those of the table in GB, and the loss is its perplexity over the Q8_0 of 6.5342."""
+    size_gb, perplexity = TABLE_3090[quant]
+    offer = the(f"qwen3.5-35b-a3b:{quant}")
+    assert round(offer.file_bytes / 1e9, 1) == size_gb
+    assert offer.is_loss_measured
+    assert offer.loss_percent == pytest.approx(100 * (perplexity - 6.5342) / 6.5342, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "gibibytes"),
+    [
+        ("llama-3.3-70b:Q4_K_M", 39.59),
+        ("gpt-oss-20b:MXFP4", 11.27),
+        ("gpt-oss-120b:MXFP4", 59.02),
+        ("qwen3-30b-a3b:Q4_K_M", 17.28),
+        ("qwen3-30b-a3b-instruct-2507:Q8_0", 30.25),
+        ("qwen3-32b:Q4_K_M", 18.4),
+        ("glm-4.5-air:Q4_K_M", 68.0),
+        ("qwen3.6-35b-a3b:UD-Q4_K_M", 20.6),
+        ("qwen3.5-27b:UD-Q4_K_XL", 16.40),
+    ],
+)
+def test_sizes_agree_with_logs(text: str, gibibytes: float) -> None:
+    """Sizes that llama-bench printed, in GiB: tensors only, so a file has at most 0.3 % more."""
+    assert the(text).file_bytes / GIB == pytest.approx(gibibytes, rel=0.003)
+
+
+def test_sizes_are_plausible(every_offer: list[Offer]) -> None:
+    """A size found somewhere is within 15 % of parameters times bits; 20 % where embeddings or 2-bit mixes dominate."""
+    for offer in every_offer:
+        assert offer.known
+        expected = offer.known.total_parameters * find_quant(offer.quant).bits / 8
+        is_usual = offer.known.total_parameters > 10e9 and find_quant(offer.quant).bits > 4
+        assert abs(offer.file_bytes / expected - 1) <= (0.15 if is_usual else 0.20), offer.name
+
+
+def test_estimated_sizes_say_so() -> None:
+    """Without a published size it is parameters times bits: Qwen3-32B at 6.5633 bits."""
+    offer = the("qwen3-32b:Q6_K")
+    assert (offer.size, offer.is_size_exact, offer.source) == ("estimated", False, "derived")
+    assert offer.file_bytes == int(32_762_000_000 * 6.5633 / 8)
+    assert the("qwen3-32b:Q4_K_M").is_size_exact
+
+
+def test_offers_go_from_small_to_large() -> None:
+    """GGUF files first, then safetensors, each from small to large."""
+    for known in known_models():
+        found = offers(known)
+        assert [*found] == sorted(found, key=lambda one: (one.format, one.file_bytes)), known.key
+        assert found, known.key
+
+
+def test_split_files_count_their_parts(every_offer: list[Offer]) -> None:
+    """The name of the first part carries the number of parts, and every GGUF offer has a file."""
+    for offer in every_offer:
+        if offer.format == "gguf":
+            assert offer.file and offer.file.endswith(".gguf") and "{" not in offer.file, offer.name
+            assert (f"-00001-of-{offer.parts:05}" in offer.file) == (offer.parts > 1), offer.name
+        assert offer.repo and offer.repo.count("/") == 1
+        assert offer.sha256 is None or (len(offer.sha256) == 64 and int(offer.sha256, 16))
+
+
+def test_release_day_file_is_told_from_its_re_issue() -> None:
+    """UD-Q4_K_XL of the 35B is offered as re-issued (6.552); the first one (7.1702, 20 GB) is refused by its size."""
+    known = find_model("qwen3.5-35b-a3b")
+    assert known
+    offer = the("qwen3.5-35b-a3b:UD-Q4_K_XL")
+    assert offer.loss_percent == pytest.approx(0.27, abs=0.01)
+    first = find_superseded(known, "UD-Q4_K_XL", file_bytes=19_900_000_000)
+    assert first
+    assert (first.perplexity, first.before) == (7.1702, "2026-02-27")
+    assert find_superseded(known, "UD-Q4_K_XL", file_bytes=offer.file_bytes) is None
+    assert find_superseded(known, "Q4_K_M", sha256=the("qwen3.5-35b-a3b:Q4_K_M").sha256) is None
+    old = "986227ebf94d0814fca06305e454e0d5be7871c2eb4e3d7607beb24a0961062c"
+    assert find_superseded(known, "Q4_K_M", sha256=old)
+
+
+def test_exact_superseded_sizes_match_to_the_byte() -> None:
+    """Qwen3.8-27B UD-Q4_K_XL was 17,923,394,624 bytes until 19 August 2026; a byte more is another file."""
+    known = find_model("qwen3.8-27b")
+    assert known
+    assert find_superseded(known, "UD-Q4_K_XL", file_bytes=17_923_394_624)
+    assert find_superseded(known, "UD-Q4_K_XL", file_bytes=17_923_394_625) is None
+    assert find_superseded(known, "UD-Q5_K_M", file_bytes=17_923_394_624) is None
+
+
+def test_old_chat_templates_are_noted() -> None:
+    """The large Qwen3.5 say that files from before 27 February 2026 break tool calls."""
+    for key in ("qwen3.5-27b", "qwen3.5-35b-a3b", "qwen3.5-122b-a10b"):
+        known = find_model(key)
+        assert known and "27 February 2026" in known.note
+
+
+def test_unmeasured_losses_keep_the_order() -> None:
+    """A finer quant is never said to lose more than a measured coarser one of the same model."""
+    losses = {one.quant: one.loss_percent for one in offers(model_of("qwen3.5-35b-a3b", where="test"))}
+    ladder = ["UD-IQ2_M", "UD-IQ3_XXS", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "BF16"]
+    found = [losses[quant] for quant in ladder]
+    assert found == sorted(found, key=lambda loss: -(loss or 0))
+    assert losses["MXFP4_MOE"] and losses["Q4_K_S"] and losses["MXFP4_MOE"] > losses["Q4_K_S"]
+    assert not the("qwen3.5-35b-a3b:Q5_K_M").is_loss_measured
+
+
+def test_typical_losses_are_those_of_llama_3_8b() -> None:
+    """Perplexity 6.382937 of Q4_K_M against 6.234284 of Q8_0 is 2.38 %; Q2_K loses 38.7 %, native MXFP4 nothing."""
+    assert find_quant("Q4_K_M").loss_percent == pytest.approx(100 * (6.382937 / 6.234284 - 1), abs=0.01)
+    assert find_quant("Q2_K").loss_percent == pytest.approx(38.7, abs=0.05)
+    assert the("gpt-oss-20b:MXFP4").loss_percent == find_quant("Q8_0").loss_percent == 0
+    assert the("qwen3-32b:Q4_K_M").loss_percent == 2.38
+
+
+def test_bits_per_weight() -> None:
+    """llama.cpp's table, and blocks of ggml where a file has one type only: never fewer bits than the type."""
+    assert find_quant("Q4_K_M").bits == 4.8944
+    assert find_quant("Q6_K").bits >= 210 * 8 / 256
+    assert find_quant("Q8_0").bits >= 34 * 8 / 32
+    order = [quant.bits for quant in quants().values()]
+    assert order == sorted(order)
+
+
+def test_kv_cache_types() -> None:
+    """Bytes per element are ggml's blocks; the penalty grows as bits go, and 8 bit is not free."""
+    kinds = kv_cache_types()
+    blocks = {"f16": 2, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32}
+    assert {name: kinds[name].element_bytes for name in blocks} == blocks
+    penalties = [kinds[name].loss_percent for name in blocks]
+    assert penalties == sorted(penalties)
+    assert (kinds["f16"].loss_percent, kinds["q8_0"].loss_percent, kinds["q4_0"].loss_percent) == (0, 0.5, 3)
+    assert kinds["int8_per_token_head"].scale_bytes == 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("thinking", (1.0, 0.95, 20, 0.0, 1.5, 1.0)),
+        ("thinking-coding", (0.6, 0.95, 20, 0.0, 0.0, 1.0)),
+        ("instruct", (0.7, 0.8, 20, 0.0, 1.5, 1.0)),
+        ("instruct-reasoning", (1.0, 0.95, 20, 0.0, 1.5, 1.0)),
+    ],
+)
+def test_sampling_of_qwen35_is_the_model_cards(mode: str, expected: tuple[float, ...]) -> None:
+    """Temperature, top_p, top_k, min_p, presence and repeat penalty, as under Chat Completions on the card."""
+    for key in ("qwen3.5-27b", "qwen3.5-35b-a3b", "qwen3.5-122b-a10b"):
+        assert model_of(key, where="test").sampling[mode] == expected
+
+
+def test_sampling_has_the_modes_that_the_model_has() -> None:
+    """Who thinks has a mode for it, who never does has none."""
+    for known in known_models():
+        assert ("thinking" in known.sampling) or known.thinking == "none", known.key
+        assert known.thinking != "none" or "instruct" in known.sampling, known.key
+
+
+@pytest.mark.parametrize(
+    ("key", "thinking"),
+    [
+        ("qwen3.5-35b-a3b", "default-on"),
+        ("qwen3.5-4b", "default-off"),
+        ("qwen3-coder-next", "none"),
+        ("qwen3-30b-a3b-instruct-2507", "none"),
+        ("gpt-oss-120b", "default-on"),
+        ("gemma-4-31b", "default-off"),
+        ("llama-3.3-70b", "none"),
+    ],
+)
+def test_thinking(key: str, thinking: str) -> None:
+    """What a model does unless it is told."""
+    assert model_of(key, where="test").thinking == thinking
+
+
+def test_parsers_exist_in_vllm() -> None:
+    """Names are those of vLLM 0.33.0, and a model that thinks has a parser for it."""
+    for known in known_models():
+        assert known.tool_call_parser is None or f" {known.tool_call_parser} " in TOOL_CALL_PARSERS, known.key
+        assert known.reasoning_parser is None or known.reasoning_parser in REASONING_PARSERS, known.key
+        assert (known.reasoning_parser is None) == (known.thinking == "none"), known.key
+    assert model_of("qwen3.5-35b-a3b", where="test").tool_call_parser == "qwen3_coder"
+
+
+def test_scores_are_percentages() -> None:
+    """Benchmarks as on the cards: SWE-bench Verified 69.2 of the 35B, 73.4 of its successor, 77.2 of the 27B."""
+    assert all(0 < score < 100 for known in known_models() for score in known.scores.values())
+    found = [model_of(key, where="test").scores["swe_bench_verified"] for key in ("qwen3.5-35b-a3b", "qwen3.6-35b-a3b")]
+    assert found == [69.2, 73.4]
+    assert model_of("qwen3.6-27b", where="test").scores["swe_bench_verified"] == 77.2
+
+
+def test_active_parameters() -> None:
+    """Only mixtures have fewer active parameters than weights, but for an MTP layer that the file holds."""
+    for known in known_models():
+        is_mixture = known.parameters.get("experts", 0) > 0
+        assert (known.active_parameters < 0.5 * known.total_parameters) == is_mixture, known.key
+
+
+def test_model_is_made_on_demand() -> None:
+    """Listing offers builds no dimensions; asked for, they add up to the file and are kept."""
+    offer = the("qwen3.5-122b-a10b:Q4_K_M")
+    fresh = Offer(offer.known, offer.name, offer.quant, offer.format, offer.file_bytes)
+    assert "model" not in vars(fresh)
+    assert fresh.model.is_estimated
+    assert fresh.model is offer.model
+    assert fresh.model.weights_bytes == offer.file_bytes == 76_536_964_608
+    assert (fresh.model.layers, fresh.model.experts, fresh.model.context_train) == (48, 256, 262144)
+
+
+def test_model_of_a_header_is_kept(model_35b: Any) -> None:
+    """What a file says of itself comes before the catalogue, and does not take part in comparisons."""
+    offer = Offer(None, "35b", "Q4_K_M", "gguf", model_35b.file_bytes, header=model_35b)
+    assert offer.model is model_35b
+    assert offer == Offer(None, "35b", "Q4_K_M", "gguf", model_35b.file_bytes)
+    with pytest.raises(UnreadableModel, match=r"^mine: its dimensions are unknown; "):
+        _ = Offer(None, "mine", "Q4_K_M", "gguf", GIB).model
+
+
+def test_weights_of_a_repository_are_what_the_engine_loads() -> None:
+    """The 35B in BF16 is 71.9 GB on the disk and 64.7 GiB in vLLM, by its log."""
+    offer = the("qwen3.5-35b-a3b:BF16", format="safetensors")
+    assert (offer.file_bytes, offer.file) == (71_903_645_408, None)
+    assert offer.weights_bytes / GIB == pytest.approx(64.7, abs=0.01)
+
+
+def test_page_is_what_the_catalogue_says(request: pytest.FixtureRequest) -> None:
+    """docs/models.md is generated; `make golden` writes it."""
+    page = ROOT / "docs" / "models.md"
+    if request.config.getoption("--renew-golden"):
+        page.write_text(models_markdown())
+    assert models_markdown() == page.read_text()
