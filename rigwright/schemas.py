@@ -1,9 +1,9 @@
-"""Words for JSON Schemas: each field of a contract is a shape and its meaning, and none is optional."""
+"""Words for JSON Schemas: each field of a contract is a shape and its meaning."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 Shape = dict[str, object]
 Fields = Mapping[str, tuple[Shape, str]]
@@ -36,19 +36,27 @@ def list_of(name: str) -> Shape:
     return {"type": "array", "items": reference(name)}
 
 
-def object_of(fields: Fields) -> Shape:
-    """An object that has all these fields."""
+def object_of(fields: Fields, optional: Collection[str] = ()) -> Shape:
+    """An object that has all these fields, the optional ones where they apply."""
     properties = {name: {"description": meaning, **shape} for name, (shape, meaning) in fields.items()}
-    return {"type": "object", "properties": properties, "required": list(fields)}
+    required = [name for name in fields if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
 
 
-def document(title: str, description: str, *, fields: Fields, definitions: Mapping[str, Fields]) -> Shape:
+def document(
+    title: str,
+    description: str,
+    *,
+    fields: Fields,
+    definitions: Mapping[str, Fields],
+    optional: Collection[str] = (),
+) -> Shape:
     """A whole schema (draft 2020-12)."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
         "description": description,
-        **object_of(fields),
+        **object_of(fields, optional),
         "$defs": {name: object_of(part) for name, part in definitions.items()},
     }
 

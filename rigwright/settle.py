@@ -16,7 +16,7 @@ from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.preview.sources import gguf_offer, offers_for
 from rigwright.roles.llamacpp.settings import LlamacppSettings
-from rigwright.roles.weights.local import LocalModel, inspect_model, weights_path
+from rigwright.roles.weights.local import LocalModel, inspect_model, projector_of, weights_path
 from rigwright.spec import RigSpec
 
 # Filled in by systemd when the service starts: the key itself lies in no file that the service's user could list.
@@ -72,7 +72,7 @@ def settle(spec: RigSpec, models: Models, hardware: Hardware) -> Settled:
         for place in unread:
             wish, source = spec.services[place], plan.services[place].source
             chosen = next(offer for offer in requests[place].offers if offer.file == source.file)
-            local = inspect_model(source, spec.weights, offer=chosen, has_projector=wish.vision)
+            local = inspect_model(source, spec.weights, offer=chosen, projector=projector_of(wish, chosen))
             read[str(source)] = local
             exact = replace(chosen, header=local.model)
             swapped = tuple(exact if offer is chosen else offer for offer in requests[place].offers)

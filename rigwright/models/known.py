@@ -117,6 +117,11 @@ class Offer:
         return self.size == "exact"
 
     @property
+    def has_model(self) -> bool:
+        """True when the dimensions are known; a file whose header could not be read has none."""
+        return self.header is not None or self.known is not None
+
+    @property
     def weights_bytes(self) -> int:
         """The bytes that an engine has to keep somewhere."""
         return self.loaded_bytes or self.file_bytes

@@ -63,7 +63,7 @@ def _superseded(row: Mapping[str, Any]) -> Superseded:
 def offers_of(key: str) -> tuple[Offer, ...]:
     """The offers of a model: GGUF files from coarse to fine, then repositories of safetensors."""
     known, row = models()[key], rows()[key]
-    losses = _Losses(row)
+    losses = _losses(known, row)
     found = [_offer(known, part, one, losses) for part in row["files"] for one in part["rows"]]
     return tuple(sorted(found, key=lambda one: (one.format, one.file_bytes)))
 
@@ -93,14 +93,23 @@ def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], l
     )
 
 
+def _losses(known: KnownModel, row: Mapping[str, Any]) -> _Losses:
+    """A large model that nobody measured loses what the measured large one does, and not what a small one does."""
+    reference = catalogue.load("models")["loss_reference"]
+    if "perplexity_baseline" in row or known.total_parameters < reference["from_total_parameters"]:
+        return _Losses(row)
+    return _Losses(rows()[reference["key"]], is_own=False)
+
+
 class _Losses:
-    """The loss of each quant of one model.
+    """The loss of each quant of one model; `is_own` is False where the measurements are those of another.
 
     A quant without a measurement gets its typical loss, scaled by how the measured ones of this model compare with
     theirs (median), and never more than a measured one that is typically no better.
     """
 
-    def __init__(self, row: Mapping[str, Any]) -> None:
+    def __init__(self, row: Mapping[str, Any], *, is_own: bool = True) -> None:
+        self._is_own = is_own
         baseline = row.get("perplexity_baseline")
         files = [one for part in row["files"] for one in part["rows"] if "perplexity" in one]
         self._measured = {one["quant"]: round(100 * (one["perplexity"] / baseline - 1), 2) for one in files}
@@ -110,7 +119,7 @@ class _Losses:
 
     def of(self, quant: str) -> tuple[float, bool]:
         if quant in self._measured:
-            return self._measured[quant], True
+            return self._measured[quant], self._is_own
         kind = find_quant(quant)
         worse = [loss for name, loss in self._measured.items() if find_quant(name).loss_percent >= kind.loss_percent]
         return round(min([kind.loss_percent * self._scale, *worse]), 2), False

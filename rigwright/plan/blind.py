@@ -21,7 +21,7 @@ def is_blind(offers: Sequence[Offer], overrides: Overrides, allowed: Sequence[De
     """True where memory cannot be reckoned."""
     if wish.engine == "vllm":
         return False
-    return bool(offers) and (offers[0].model is None or bool(allowed and overrides.is_free))
+    return bool(offers) and (not offers[0].has_model or bool(allowed and overrides.is_free))
 
 
 def blind_candidate(wish: ServiceWish, offer: Offer, allowed: Sequence[Device], overrides: Overrides) -> Candidate:
@@ -29,7 +29,7 @@ def blind_candidate(wish: ServiceWish, offer: Offer, allowed: Sequence[Device], 
     device = max(allowed, key=lambda one: (one.offered_bytes, -one.ordinal), default=None)
     why = (
         "the inventory's own flags place the model"
-        if offer.model
+        if offer.has_model
         else "the header of the model could not be read from here"
     )
     load = overrides.load()._replace(context_tokens=overrides.context or wish.context or _CONTEXT_TOKENS)
@@ -43,7 +43,7 @@ def blind_candidate(wish: ServiceWish, offer: Offer, allowed: Sequence[Device], 
         placement=None,
         memory=None,
         speed=None,
-        is_fitted=offer.model is None or overrides.is_fitted,
+        is_fitted=not offer.has_model or overrides.is_fitted,
         reasons=(Reason(choice="memory not checked", because=why),),
     )
     return Candidate(choice, Score(0, 0, 0, 0), {device.ordinal: device.offered_bytes} if device else {}, 0)

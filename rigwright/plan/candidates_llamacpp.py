@@ -12,12 +12,13 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp_overrides import Overrides
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import CPU, Site, sites_of_layers
+from rigwright.plan.measured import Setup, measured_speed
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.placement import Room, contexts, place
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ENGINES
-from rigwright.plan.speed import decode_speed
+from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
@@ -57,10 +58,10 @@ def with_layers(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, engi
             if not attempts.has_enough or ground.is_shared:
                 for site in sites if not attempts.has_enough else alone:
                     attempts.partly_on(site)
-            if not is_held:
-                found.misses += attempts.misses
             if wish.gpu in ("auto", "none"):
                 attempts.whole_on(CPU)
+            if not is_held:
+                found.misses += attempts.misses
 
 
 def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Load]:
@@ -197,17 +198,9 @@ class _Attempts:
     def _layered(self, site: Site, load: Load, placement: Placement) -> Candidate:
         model = self.offer.model
         gpus, ram = fast_bytes(model, load, placement)
-        speed = decode_speed(
-            model,
-            paces=[device.pace for device in site.devices],
-            placement=placement,
-            depth_tokens=min(load.context_tokens, USUAL_DEPTH_TOKENS),
-            cache_types=(load.cache_type_k, load.cache_type_v),
-            host=self.ground.host,
-            draft_tokens=load.draft_tokens,
-            users=load.slots,
-            link_gbytes_per_second=site.link_gbytes_per_second,
-        )
+        speed = self._speed(site, load, placement, model)
+        if self.ground.measurements and site.devices:
+            speed = self._measured(site, load, placement, speed)
         choice = Choice(self.wish, self.offer, self.engine, site.layout, site.replicas, load, placement, None, speed)
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         worth = score(choice, cache_loss_percent=loss)
@@ -219,3 +212,38 @@ class _Attempts:
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
         return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self.placement else ram)
+
+    def _speed(
+        self, site: Site, load: Load, placement: Placement, model: Model, depth_tokens: int | None = None
+    ) -> Speed:
+        usual = min(load.context_tokens, USUAL_DEPTH_TOKENS)
+        return decode_speed(
+            model,
+            paces=[device.pace for device in site.devices],
+            placement=placement,
+            depth_tokens=usual if depth_tokens is None else depth_tokens,
+            cache_types=(load.cache_type_k, load.cache_type_v),
+            host=self.ground.host,
+            draft_tokens=load.draft_tokens,
+            users=load.slots,
+            link_gbytes_per_second=site.link_gbytes_per_second,
+        )
+
+    def _measured(self, site: Site, load: Load, placement: Placement, speed: Speed) -> Speed:
+        """What a result of the same card says, where there is one."""
+        setup = Setup(
+            gpu=site.devices[0].name,
+            model=self.offer.model,
+            gpu_count=len(site.devices),
+            engine=self.engine,
+            depth_tokens=min(load.context_tokens, USUAL_DEPTH_TOKENS),
+            cache_types=(load.cache_type_k, load.cache_type_v),
+            gpu_layers=placement.gpu_layers,
+            cpu_expert_layers=placement.cpu_expert_layers,
+            users=load.slots,
+        )
+
+        def reckon(other: Setup) -> Speed:
+            return self._speed(site, load, placement, other.model, other.depth_tokens)
+
+        return measured_speed(self.ground.measurements, setup, reckon, reckoned=speed)

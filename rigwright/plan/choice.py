@@ -47,7 +47,7 @@ class Choice:
     @property
     def is_whole(self) -> bool:
         """True when all that can be on GPUs is there."""
-        layers = self.offer.model.main_layers if self.offer.model else -1
+        layers = self.offer.model.main_layers if self.offer.has_model else -1
         return bool(self.devices and (self.placement is None or self.placement[:2] == (layers, 0)))
 
     @property

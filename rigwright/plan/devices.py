@@ -20,6 +20,8 @@ _ASSUMED_SHARE = 0.96
 # quarters. Source: Metal's own figures in llama.cpp's logs.
 _UNIFIED_SHARES = ((36 * GIB, 2 / 3), (1024 * GIB, 3 / 4))
 _ASSUMED_RAM_BYTES = 16 * GIB
+# GB/s of a card that no catalogue knows: that of an RTX 4060 and of an L4.
+_SLOW = 300.0
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,10 @@ def _unified(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
 
 def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Pace:
     """How fast a GPU reads its memory; a card without a row in the catalogue counts as a slow one of its size."""
-    bandwidth = known.bandwidth_gbytes_per_second if known else None
-    backend = "rocm" if gpu.vendor == "AMD" else "cuda"
-    capability = gpu.compute_capability or (known.compute_capability if known else None)
-    capability = capability or models.architecture(gpu.pci_id)[1]
-    return Pace(bandwidth or 300.0, gpu.vendor, capability, backend, is_known=bandwidth is not None)
+    if known and known.bandwidth_gbytes_per_second:
+        return pace_of(known.name, known.bandwidth_gbytes_per_second)
+    capability = gpu.compute_capability or models.architecture(gpu.pci_id)[1]
+    return Pace(_SLOW, gpu.vendor, capability, "rocm" if gpu.vendor == "AMD" else "cuda", is_known=False)
 
 
 def reserve_bytes(gpu: Gpu, vram_bytes: int) -> int:

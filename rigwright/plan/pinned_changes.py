@@ -81,10 +81,11 @@ def wish_changes(locked: LockedRig, wishes: Sequence[ServiceWish], settings: Set
     yield from _differences("rig", locked.settings, settings)
 
 
-def service_changes(name: str, locked: PinnedService, now: PinnedService) -> Iterator[str]:
-    """How another plan for the same wish differs: what a newer Rigwright would do."""
-    shown = ("engine", "model", "layout", "device", "context_tokens", "slots", "replicas", "modelfile")
-    mine, theirs = (one.model_dump(mode="json", include=set(shown)) for one in (locked, now))
+def service_changes(name: str, locked: PinnedService, now: PinnedService, *, has_files: bool = True) -> Iterator[str]:
+    """How another plan for the same wish differs; without `has_files`, in all but the files that it serves."""
+    shown = {"engine", "layout", "device", "context_tokens", "slots", "replicas", "modelfile"}
+    shown |= {"model"} if has_files else set()
+    mine, theirs = (one.model_dump(mode="json", include=shown, exclude_none=True) for one in (locked, now))
     yield from _differences(f"services.{name}", _flat(mine), _flat(theirs))
     for flag in [flag for flag in locked.flags if flag not in now.flags]:
         yield f"services.{name}.flags: locked {flag}, which is no more"

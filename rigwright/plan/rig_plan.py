@@ -7,17 +7,17 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from rigwright import catalogue
+from rigwright.catalogue import load as catalogue
 from rigwright.errors import DoesNotFit, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.offers import Offer
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.blind import blind_candidate, is_blind
+from rigwright.plan.budget import budgets, notes
 from rigwright.plan.candidates import possibilities, reckoned
 from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
-from rigwright.plan.devices import Device, devices, gpu_label, host_of, idle_gpus, ram_of, why_unused
+from rigwright.plan.devices import Device, devices, host_of, ram_of
 from rigwright.plan.engines import llamacpp, ollama, vllm
 from rigwright.plan.engines.llamacpp_capabilities import Capabilities, pinned_capabilities
 from rigwright.plan.engines.llamacpp_overrides import Overrides
@@ -25,11 +25,12 @@ from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.explain import place_label, reasons
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import Site, Topology
+from rigwright.plan.limits import allowed, contradiction
 from rigwright.plan.measured import Measurement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
-from rigwright.plan.service import GpuBudget, GpuRef, Replica, RigPlan, ServicePlan
+from rigwright.plan.service import Replica, RigPlan, ServicePlan
 from rigwright.plan.ways import Candidate, Ground, Possibilities, situation
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.units import MIB
@@ -72,17 +73,7 @@ def plan_rig(
         from rigwright.plan.recommend import settle_auto  # it plans each model of the catalogue with this function
 
         requests = settle_auto(hardware, requests, is_preview=is_preview)
-    usable = devices(hardware, is_preview=is_preview)
-    total_ram, ram_bytes = ram_of(hardware)
-    ground = Ground(
-        topology=Topology.of(hardware, usable),
-        ram_bytes=_ram_beside(usable, total_ram, ram_bytes),
-        host=host_of(hardware),
-        driver_version=hardware.driver_version,
-        measurements=tuple(measurements),
-        versions=engine_versions(),
-        is_shared=len(requests) > 1,
-    )
+    ground, usable = ground_of(hardware, len(requests), is_preview=is_preview, measurements=measurements)
     budget = Budget({device.ordinal: device.offered_bytes for device in usable}, ground.ram_bytes)
     found = [_ways(hardware, request, ground, usable) for request in requests]
     chosen = choose([each.candidates for each in found], budget)
@@ -103,18 +94,38 @@ def plan_rig(
         ))  # fmt: skip
     return RigPlan(
         services=tuple(services),
-        gpus=_budgets(hardware, usable, services),
-        ram_bytes=total_ram,
+        gpus=budgets(hardware, usable, services),
+        ram_bytes=ram_of(hardware)[0],
         offered_ram_bytes=ground.ram_bytes,
         cost=cost_of(hardware, services, is_preview=is_preview),
-        notes=_notes(hardware, requests, usable),
+        notes=notes(hardware, [request.wish for request in requests], usable),
     )
+
+
+def ground_of(
+    hardware: Hardware, services: int, *, is_preview: bool, measurements: Sequence[Measurement] = ()
+) -> tuple[Ground, tuple[Device, ...]]:
+    """What a search on this rig stands on, and the devices that may serve."""
+    usable = devices(hardware, is_preview=is_preview)
+    total, offered = ram_of(hardware)
+    # Apple's GPU takes its memory from RAM: what it may have is not there twice.
+    unified = sum(device.offered_bytes for device in usable if device.pace.backend == "metal")
+    ground = Ground(
+        topology=Topology.of(hardware, usable),
+        ram_bytes=max(0, min(offered, total - unified)),
+        host=host_of(hardware),
+        driver_version=hardware.driver_version,
+        measurements=tuple(measurements),
+        versions=engine_versions(),
+        is_shared=services > 1,
+    )
+    return ground, usable
 
 
 def _warnings(candidate: Candidate, ground: Ground) -> tuple[Reason, ...]:
     """What is known to work at a price."""
     choice = candidate.choice
-    if choice.offer.model is None:
+    if not choice.offer.has_model:
         return ()
     site = Site(choice.layout, choice.replicas)
     found = known_bad(situation(choice.wish, choice.offer, ground, site, engine=choice.engine, load=choice.load))
@@ -124,69 +135,24 @@ def _warnings(candidate: Candidate, ground: Ground) -> tuple[Reason, ...]:
 @cache
 def engine_versions() -> tuple[tuple[str, str], ...]:
     """The pinned release of each engine."""
-    return tuple((name, str(row.get("version", row.get("ref")))) for name, row in catalogue.load("engines").items())
-
-
-def _ram_beside(usable: Sequence[Device], total: int, offered: int) -> int:
-    """Apple's GPU takes its memory from RAM: what it may have is not there twice."""
-    unified = sum(device.offered_bytes for device in usable if device.pace.backend == "metal")
-    return max(0, min(offered, total - unified))
+    return tuple((name, str(row.get("version", row.get("ref")))) for name, row in catalogue("engines").items())
 
 
 def _ways(hardware: Hardware, request: Request, ground: Ground, usable: tuple[Device, ...]) -> Possibilities:
     wish = request.wish
-    allowed = _allowed(hardware, wish, usable)
-    if allowed != usable:
-        ground = ground._replace(topology=Topology.of(hardware, allowed))
+    mine = allowed(hardware, wish, usable)
+    if mine != usable:
+        ground = ground._replace(topology=Topology.of(hardware, mine))
     overrides = Overrides.of(wish)
-    if is_blind(request.offers, overrides, allowed, wish):
-        return Possibilities([blind_candidate(wish, request.offers[0], allowed, overrides)])
+    if is_blind(request.offers, overrides, mine, wish):
+        return Possibilities([blind_candidate(wish, request.offers[0], mine, overrides)])
     offers = [offer for offer in request.offers if not wish.quants or offer.quant in wish.quants]
-    fitting = [offer for offer in offers if not _contradiction(wish, offer, overrides)]
+    fitting = [offer for offer in offers if not contradiction(wish, offer, overrides)]
     if offers and not fitting:
-        raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, offers[0], overrides)}")
+        raise WrongSpec(f"services.{wish.name}: {contradiction(wish, offers[0], overrides)}")
     if not fitting:
         raise WrongSpec(f"services.{wish.name}: none of the quants {', '.join(wish.quants)} is in the catalogue")
     return possibilities(wish, fitting, ground)
-
-
-def _allowed(hardware: Hardware, wish: ServiceWish, usable: tuple[Device, ...]) -> tuple[Device, ...]:
-    """The devices that the inventory lets a service have."""
-    if wish.gpu in ("auto", "none"):
-        return usable if wish.gpu == "auto" else ()
-    wanted = (wish.gpu,) if isinstance(wish.gpu, int) else tuple(wish.gpu)
-    by_index = {device.gpu.index: device for device in usable}
-    missing = [index for index in wanted if index not in by_index]
-    if not missing:
-        return tuple(device for device in usable if device.gpu.index in wanted)
-    where = f"services.{wish.name}: there is no usable GPU {missing[0]}"
-    if usable:
-        raise DoesNotFit(f"{where}; use {', '.join(device.label for device in usable)}, or gpu: auto")
-    if hardware.gpus:
-        named = next((gpu for gpu in hardware.gpus if gpu.index == missing[0]), hardware.gpus[0])
-        raise DoesNotFit(f"{where}; {gpu_label(named)}: {why_unused(named)}")
-    raise DoesNotFit(f"{where}, this rig has none; set gpu to none or auto")
-
-
-def _contradiction(wish: ServiceWish, offer: Offer, overrides: Overrides) -> str | None:
-    """What the engine would refuse, or quietly do otherwise, after a long load."""
-    model = offer.model
-    context = overrides.context or wish.context
-    if context and context > model.context_train and not overrides.is_stretched:
-        return (
-            f"context {context} is more than the {model.context_train} tokens that {model.name} was trained for; "
-            f"lower context, or stretch it with flags: {{'--rope-scaling': 'yarn'}}"
-        )
-    load = overrides.load()
-    for length, kind in ((model.key_length, load.cache_type_k), (model.value_length, load.cache_type_v)):
-        if max(model.kv_heads) and length % TYPES_BY_NAME[kind].block_elements:
-            return (
-                f"cache type {kind} needs heads in blocks of {TYPES_BY_NAME[kind].block_elements}, {model.name} has "
-                f"{length}; set cache_type to f16"
-            )
-    if wish.draft and not model.nextn_layers:
-        return f"draft {wish.draft} needs nextn layers, which {model.name} has not; set draft to 0"
-    return None
 
 
 def _refused(requests: Sequence[Request], found: Sequence[Possibilities], ground: Ground, budget: Budget) -> DoesNotFit:
@@ -270,54 +236,9 @@ def _source(wish: ServiceWish, offer: Offer) -> ModelSource | None:
 
 
 def _service_notes(choice: Choice) -> tuple[Reason, ...]:
-    if choice.engine != "llamacpp" or not choice.offer.model or choice.offer.model.has_chat_template:
+    if choice.engine != "llamacpp" or not choice.offer.has_model or choice.offer.model.has_chat_template:
         return ()
     return (Reason(choice="chat template chatml", because=f"{choice.offer.name} brings none of its own"),)
-
-
-def _budgets(hardware: Hardware, usable: Sequence[Device], services: Sequence[ServicePlan]) -> tuple[GpuBudget, ...]:
-    by_ordinal = {device.ordinal: device for device in usable}
-    budgets = []
-    for ordinal, gpu in enumerate(hardware.gpus):
-        device = by_ordinal.get(ordinal)
-        ref = (
-            device.ref
-            if device
-            else GpuRef(index=gpu.index, uuid=gpu.uuid, name=gpu.name or gpu.pci_id or "unknown GPU")
-        )
-        uses = tuple(
-            (service.service, part.name, part.size_bytes)
-            for service in services
-            for replica in service.replicas
-            for position, used in enumerate(replica.gpus)
-            if used == ref and service.memory
-            for part in service.memory.parts
-            if part.device == position
-        )
-        budgets.append(
-            GpuBudget(
-                gpu=ref,
-                vram_bytes=device.vram_bytes if device else gpu.vram_bytes or 0,
-                offered_bytes=device.offered_bytes if device else 0,
-                uses=uses,
-                unused_because=None if device else why_unused(gpu),
-            )
-        )
-    return tuple(budgets)
-
-
-def _notes(hardware: Hardware, requests: Sequence[Request], usable: tuple[Device, ...]) -> tuple[Reason, ...]:
-    silent = () if all(request.wish.gpu == "none" for request in requests) else idle_gpus(hardware, usable)
-    assumed = [device.label for device in usable if device.is_assumed]
-    notes = [*silent]
-    if assumed:
-        because = (
-            f"no driver said how much memory they have, or this version does not deploy to them: {', '.join(assumed)}"
-        )
-        notes.append(Reason(choice="a preview", because=because))
-    if not hardware.ram_bytes:
-        notes.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
-    return tuple(notes)
 
 
 __all__ = ["Candidate", "Request", "engine_versions", "plan_rig"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-from rigwright import catalogue
+from rigwright.catalogue import load as catalogue
 from rigwright.models.offers import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.known_bad import Situation
@@ -66,7 +66,7 @@ class Ground(NamedTuple):
 @cache
 def cache_loss_percent(cache_type: str) -> float:
     """What a type of KV cache costs in quality, in percent of perplexity."""
-    row = catalogue.load("quants")["kv_cache"].get(cache_type, {})
+    row = catalogue("quants")["kv_cache"].get(cache_type, {})
     return float(row.get("loss_percent", 0.0))
 
 

@@ -25,6 +25,9 @@ from rigwright.spec import RigSpec
 from rigwright.terminal import answering, console
 from rigwright.units import parse_bytes
 
+# One file of wishes for whatever rig there is.
+SAME = ""
+
 
 @click.command()
 @click.argument("inventory", required=False)
@@ -65,14 +68,14 @@ def plan(
     for name in (*more, *filter(None, (gpu,))):
         gpu_model(name)  # a typing error before rigs are asked
     measurements = _measurements(results)
-    wishes = {"": read_spec(spec)} if spec else rigs_of.read_specs(inventory or LOCAL, limit=limit)
+    wishes = {SAME: read_spec(spec)} if spec else rigs_of.read_specs(inventory or LOCAL, limit=limit)
     requests = _requests(wishes, spec)
     found = rigs_of.read_rigs(inventory, capture=capture, limit=limit)
     rigs = {
         name: what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
         for name, hardware in found.rigs.items()
     }
-    wanted = {name: requests["" if spec else name] for name in rigs}
+    wanted = {name: requests[SAME if spec else name] for name in rigs}
     planned = plan_all(rigs, wanted, measurements=measurements, alternatives=alternatives)
     is_single = capture is not None or inventory == LOCAL
     with answering():

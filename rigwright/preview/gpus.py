@@ -18,6 +18,7 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.speed_names import gpu_names, known_models
 from rigwright.units import GIB, format_bytes
 
+_BRANDS = re.compile(r"\b(?:nvidia|amd|apple|geforce|quadro|tesla|radeon|instinct) ")
 _SIZE = re.compile(r"(?P<name>.+?)[\s:,]+(?P<size>\d{1,3}) ?G(?:i?B)?", re.IGNORECASE)
 
 
@@ -38,20 +39,20 @@ def gpu_model(name: str) -> GpuModel:
         raise WrongSpec(
             f"GPU {name[:60]!r}: may be {' or '.join(row.name for row in found)}; write one of them in full"
         )
-    names = gpu_names()
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or _with_words(name, names)
+    near = _near_names(name)
     advice = f"did you mean {' or '.join(near)}?" if near else "write it as nvidia-smi does: NVIDIA GeForce RTX 3090"
     raise WrongSpec(f"GPU {name[:60]!r}: is not in the catalogue; {advice}")
 
 
+def _near_names(name: str) -> list[str]:
+    """Up to three names that resemble it, makers and series aside."""
+    names = {_BRANDS.sub("", full.lower()): full for full in gpu_names()}
+    plain = _BRANDS.sub("", name.lower()[:60].strip())
+    return [names[one] for one in difflib.get_close_matches(plain, names, n=3, cutoff=0.6)]
+
+
 def _with_memory(found: Sequence[GpuModel]) -> list[GpuModel]:
     return [row for row in dict.fromkeys(found) if row.vram_bytes]
-
-
-def _with_words(name: str, names: Sequence[str]) -> list[str]:
-    """Names that hold the longest word with a digit in it: `3090`."""
-    words = sorted((word for word in re.findall(r"\w+", name.lower()) if re.search(r"\d", word)), key=len)
-    return [one for one in names if words and words[-1] in one.lower()][:3]
 
 
 def what_if(

@@ -54,7 +54,7 @@ def requests_of(
                     say(key[0])
                     seen[key] = offers_for(wish.model, hub=spec.weights.hugging_face)
             except RigwrightError as error:
-                wrong.append(f"{origin or rig}: rig.services.{index}.model: {error.message}")
+                wrong.append(f"{origin or rig}: rig.services.{index}.model: {error.message.removeprefix('model: ')}")
                 continue
             credential = KEY_CREDENTIAL if wish.api_key_file else None
             found.append(Request(_for_build(wish, spec), seen[key], credential, spec.weights.directory))

@@ -27,4 +27,20 @@ class Quantity(click.ParamType):
         return number
 
 
-QUANTITY = Quantity()
+class Rate(click.ParamType):
+    """A finite number above zero."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        """The number; a usage error where there is none."""
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number", param, context)
+        if not 0 < number < 1e6:
+            self.fail(f"{value!r} is out of range; write a number above 0", param, context)
+        return number
+
+
+QUANTITY, RATE = Quantity(), Rate()

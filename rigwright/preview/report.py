@@ -66,7 +66,7 @@ def _service(service: ServicePlan) -> Json:
         "context_tokens": service.context_tokens,
         "slots": service.slots,
         "memory": _memory(service.memory, service.replicas[0].gpus if service.replicas else ()),
-        "speed": _speed(service.speed),
+        "speed": speed_of(service.speed),
         "flags": [_flag(flag) for flag in service.flags],
         "reasons": [_reason(reason) for reason in service.reasons],
         "alternatives": [_alternative(other) for other in service.alternatives],
@@ -116,7 +116,8 @@ def _place(memory: MemoryEstimate, device: int | None) -> Json:
     return {"parts": parts, "total_bytes": sum(parts.values())}
 
 
-def _speed(speed: Speed | None) -> Json | None:
+def speed_of(speed: Speed | None) -> Json | None:
+    """Tokens per second, to a tenth."""
     if speed is None:
         return None
     return {

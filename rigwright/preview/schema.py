@@ -75,7 +75,7 @@ _SERVICE: Fields = {
     "modelfile": (TEXT_OR_NULL, "Ollama's Modelfile"),
 }
 
-_SPEED: Fields = {
+SPEED: Fields = {
     "low": (NUMBER, "four runs of five are not slower and not faster than low and high"),
     "expected": (NUMBER, "tokens per second of one request while it writes"),
     "high": (NUMBER, "see low"),
@@ -126,7 +126,7 @@ DEFINITIONS: Mapping[str, Fields] = {
         "parts": (COUNT_BY_NAME, "bytes by part"),
         "total_bytes": (COUNT, "their sum"),
     },
-    "speed": _SPEED,
+    "speed": SPEED,
     "flag": {
         "name": (TEXT, "--ctx-size"),
         "value": (TEXT_OR_NULL, "null for a flag that takes none"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rigwright.preview.quantities import QUANTITY
+from rigwright.preview.quantities import QUANTITY, RATE
 from rigwright.terminal import answering
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rigwright.plan.speed import Speed
 
 _SEVERAL = click.IntRange(1, 1024)
-# llama-server's names of cache types, and those of vLLM for --kv-bytes 1 are the user's to translate.
-_VRAM_SHARE = 0.96  # a driver reports less than the box says
 
 
 @click.command()
@@ -38,14 +36,14 @@ _VRAM_SHARE = 0.96  # a driver reports less than the box says
 @click.option("--draft-depth", type=click.IntRange(0, 64), default=0, help="Tokens drafted ahead.")
 @click.option("--swa-full", is_flag=True, help="Keep the whole cache of windowed layers.")
 @click.option("--tp", type=_SEVERAL, default=1, show_default=True, help="vLLM: GPUs that share each layer.")
-@click.option("--kv-bytes", type=click.FloatRange(0, 8, min_open=True), default=2.0, help="vLLM: bytes of an element.")
+@click.option("--kv-bytes", type=RATE, default=2.0, help="vLLM: bytes of an element.")
 @click.option("--kv-scale-bytes", type=click.IntRange(0, 64), default=0, help="vLLM: bytes of a head's scale.")
 @click.option("--kv-budget-bytes", type=QUANTITY, help="vLLM: what each GPU has for the KV cache.")
 @click.option("--max-model-len", type=QUANTITY, help="vLLM: tokens of the longest request.")
 @click.option("--engine-version", default="0.33.0", show_default=True, help="vLLM: its release.")
 @click.option("--speed", is_flag=True, help="Also how fast it writes; needs --gpu.")
 @click.option("--gpu", "gpu_name", metavar="NAME", help="The model of the GPUs: RTX 3090.")
-@click.option("--gpu-bandwidth", type=click.FloatRange(0, min_open=True), metavar="GBPS", help="Its GB/s, if unknown.")
+@click.option("--gpu-bandwidth", type=RATE, metavar="GBPS", help="Its GB/s, if unknown.")
 @click.option("--depth", type=QUANTITY, help="Tokens that are cached already; by default --context where it is given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/size.schema.json.")
 def size(model: str, **options: Any) -> None:
@@ -99,13 +97,13 @@ def _sizes(model: Model, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _vram_bytes(name: str | None) -> int | None:
-    """What a driver would report of such a card; None where the name leaves that open."""
+    """What the box of such a card says; None where its name leaves that open."""
     if not name:
         return None
     from rigwright.plan.speed_names import known_models
 
     found = {row.vram_bytes for row in known_models(name) if row.vram_bytes}
-    return int(found.pop() * _VRAM_SHARE) if len(found) == 1 else None
+    return found.pop() if len(found) == 1 else None
 
 
 def _speed(model: Model, options: dict[str, Any]) -> Speed:

@@ -38,11 +38,12 @@ def sized_model(text: str, *, quant: str | None, file_bytes: int | None, is_vllm
 
 
 def _from_catalogue(text: str, *, quant: str | None, file_bytes: int | None, is_vllm: bool) -> Sized:
-    from rigwright.models.offers import model_of, offers, split_quant
+    from rigwright.models.offers import find_model, model_of, offers, split_quant
 
-    known, named = model_of(text, where="size"), split_quant(text)[1]
-    if ":" in text and not named:
-        named = text.rpartition(":")[2]
+    known, named = split_quant(text)
+    if known is None:  # a quant that no file of the catalogue has
+        before, _, named = text.rpartition(":")
+        known = find_model(before) or model_of(text, where="size")
     wanted = quant or named
     found = [offer for offer in offers(known) if (offer.format == "safetensors") == is_vllm] or list(offers(known))
     if file_bytes or not found:

@@ -22,7 +22,7 @@ _CONFIDENCE_STYLES = {"measured": "bold green", "high": "green", "medium": "yell
 
 def show(console: Console, name: str, hardware: Hardware, plan: RigPlan) -> None:
     """Print the plan of one rig to `console`."""
-    _print(console, *_head(name, hardware))
+    _print(console, *head(name, hardware))
     is_ascii = not console.encoding.startswith("utf")
     colours = Colours((service.service for service in plan.services), is_ascii=is_ascii)
     for service in plan.services:
@@ -35,7 +35,7 @@ def show(console: Console, name: str, hardware: Hardware, plan: RigPlan) -> None
     console.print(Padding(_rows(_cost(plan.cost)), (0, 0, 0, 2)))
     if plan.notes:
         console.print()
-        console.print(_notes(plan.notes))
+        console.print(notes_table(plan.notes))
     if any(service.alternatives for service in plan.services):
         console.print()
         _print(console, Text("what else was possible", "bold"))
@@ -63,7 +63,8 @@ def _print(console: Console, *lines: Text) -> None:
         console.print(line, highlight=False)
 
 
-def _head(name: str, hardware: Hardware) -> Iterator[Text]:
+def head(name: str, hardware: Hardware) -> Iterator[Text]:
+    """Which rig it is, and what it has."""
     yield Text.assemble((clean(name), "bold"), "  ", (count_words(hardware), "bold cyan"))
     if about := rig_words(hardware):
         yield Text(" · ".join(about), "dim")
@@ -136,7 +137,8 @@ def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def _notes(notes: Iterable[Reason]) -> Table:
+def notes_table(notes: Iterable[Reason]) -> Table:
+    """What the owner should know, a mark before each."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(style="bold yellow", no_wrap=True)
     table.add_column(overflow="fold")

@@ -54,9 +54,11 @@ def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, 
             f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory"
         )
     rows = json.loads(done.stdout[done.stdout.index("[") :])
+    if not rows:
+        raise RigwrightError(f"{inventory}: names no rig; check the path and what is in it")
     chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
     if not chosen:
-        known = ", ".join(row["name"] for row in rows) or "none"
+        known = ", ".join(row["name"] for row in rows)
         raise RigwrightError(f"{inventory}: no rig matches {', '.join(limit)}; known are {known}")
     return chosen
 

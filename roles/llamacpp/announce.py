@@ -8,7 +8,7 @@ from rigwright.errors import RigwrightError
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.brief import Brief
 from rigwright.roles.llamacpp.facts import plan_path
-from rigwright.roles.llamacpp.plan import plan_rig
+from rigwright.roles.llamacpp.plan import new_choices, plan_rig
 from rigwright.roles.llamacpp.preflight import obstacles
 from rigwright.units import format_bytes
 
@@ -21,6 +21,7 @@ def announce(host: Host, brief: Brief, rig: Rig) -> None:
         plans = plan_rig(brief, rig)
     except RigwrightError:
         return
+    _announce_lock(host, brief, rig)
     for wish in brief.spec.services:
         plan = plans[wish.name]
         memory = f", {format_bytes(plan.memory.total_bytes)}" if plan.memory else ""
@@ -40,3 +41,14 @@ def announce(host: Host, brief: Brief, rig: Rig) -> None:
         name = unit.removeprefix("rigwright-").removesuffix(".service")
         hint = f"deploys/remove.py --data remove_service={name} takes it away"
         host.log_styled(f"{unit} is on the rig but not in the inventory; {hint}", fg="yellow")
+
+
+def _announce_lock(host: Host, brief: Brief, rig: Rig) -> None:
+    """What the plan stands on, and what would be otherwise without it."""
+    if not brief.lock:
+        if brief.lock_file:
+            host.log_styled(f"{brief.lock_file} has no entry for this rig; it is planned anew", fg="yellow")
+        return
+    host.log(f"as {brief.lock_file} says")
+    for line in new_choices(brief, rig):
+        host.log_styled(f"  this version of rigwright would plan otherwise: {line}", fg="yellow")

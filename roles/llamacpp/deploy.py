@@ -6,11 +6,13 @@ import gc
 
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 
+from rigwright.errors import RigwrightError
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.facts import current_host, rig_state
 from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.announce import announce
 from rigwright.roles.llamacpp.brief import current_brief
+from rigwright.roles.llamacpp.plan import check_lock, settled
 from rigwright.roles.llamacpp.preflight import preflight
 from rigwright.roles.weights.operations import weights
 
@@ -23,7 +25,7 @@ def deploy() -> None:
         WrongInventory: before any rig is touched.
     """
     brief, host = current_brief(), current_host()
-    probe, spec = brief.probe, brief.spec
+    probe = brief.probe
     # Only what no operation changes is read here: the distribution and the hardware.
     rig = rig_state(probe)
     if rig is None:
@@ -32,6 +34,15 @@ def deploy() -> None:
         )
         host.state.fail_hosts({host})
         return
+    try:
+        check_lock(brief, rig)
+        brief = settled(brief, rig)
+    except RigwrightError as error:
+        for line in error.message.splitlines():
+            host.log_styled(f"cannot be deployed: {line}", fg="red")
+        host.state.fail_hosts({host})
+        return
+    spec = brief.spec
     announce(host, brief, rig)
     preflight(probe, brief, name="Check that the rig can do it")
     base.packages(
@@ -41,8 +52,8 @@ def deploy() -> None:
         name="Install build packages",
     )
     base.account(probe, name="Create the builder's account")
-    for wish in host.loop(spec.services):
-        weights(probe, brief.models[wish.name], settings=spec.weights, name=f"Bring {wish.model.file_name}")
+    for file in host.loop([file for wish in spec.services for file in brief.models[wish.name].files]):
+        weights(probe, file, settings=spec.weights, name=f"Bring {file.source.file_name}")
     llamacpp.resolve(probe, spec.llamacpp, name="Find the commit")
     llamacpp.build(probe, spec.llamacpp, name="Build")
     for wish in host.loop(spec.services):

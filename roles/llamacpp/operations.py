@@ -28,7 +28,8 @@ from rigwright.roles.llamacpp.plan import plan_rig
 from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, build_bytes, plan_release, uses_cuda
 from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, marker_of, render_unit, unit_path
-from rigwright.roles.weights.facts import verified_stamp, weights_path
+from rigwright.roles.weights.facts import verified_stamp
+from rigwright.roles.weights.local import weights_path
 
 
 @rig_operation

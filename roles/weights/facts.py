@@ -10,12 +10,12 @@ from rigwright.roles.base.facts import RemoteFile, Rig
 from rigwright.roles.base.probe import Probe
 
 FOUND = "found"
-_LISTING = "weights in "
+_LISTING = "weights"
 # All that is there: each may be the file that the plan chooses, once the answer tells the hardware.
-_LIST = """cd {directory} 2>/dev/null && {{
+_LIST = """(cd {directory} 2>/dev/null || exit 0
 for f in *.gguf *.gguf.part; do [ -f "$f" ] && stat -Lc '%s|%Y|%n' -- "$f"; done
 for f in .*.gguf.rigwright; do [ -f "$f" ] && printf 'stamp|%s|%s\\n' "$(head -n1 -- "$f")" "$f"; done
-cd /; }}"""
+:)"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def weights_probe(paths: tuple[str, ...], directory: str, *, is_open: bool = Fal
     """What the weights role asks; `is_open` while the plan has yet to choose files: then all that are there."""
     parts = tuple(f"{path}.part" for path in paths)
     stats, files = paths + parts, tuple(stamp_path(path) for path in paths)
-    scripts = ((f"{_LISTING}{directory}", _LIST.format(directory=shlex.quote(directory))),) if is_open else ()
+    scripts = ((_LISTING, _LIST.format(directory=shlex.quote(directory))),) if is_open else ()
     return Probe(stats=stats, files=files, disks=(directory,), scripts=scripts)
 
 
@@ -53,8 +53,8 @@ def weights_file(rig: Rig, path: str) -> RemoteFile | None:
     """A model file, its stamp, or what arrived of it; None where there is none."""
     if path in rig.files:
         return rig.files[path]
-    directory, _, name = path.rpartition("/")
-    for line in rig.sections.get(f"{_LISTING}{directory}", []):
+    name = path.rpartition("/")[2]
+    for line in rig.sections.get(_LISTING, []):
         first, _, rest = line.partition("|")
         second, _, found = rest.rpartition("|")
         if found == name and first == "stamp":

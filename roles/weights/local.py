@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rigwright.errors import UnreadableModel
+from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models import Model, read_model
 from rigwright.models.kept import cache_directory, file_url, model_at
-from rigwright.models.offers import Offer
+from rigwright.models.offers import Offer, split_quant
 from rigwright.models.parts import part_names
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.roles.weights.settings import WeightsSettings
 
 _NO_SUMS: Mapping[str, str] = {}
@@ -53,28 +53,45 @@ def inspect_model(
     *,
     offer: Offer | None = None,
     sums: Mapping[str, str] = _NO_SUMS,
-    has_projector: bool = False,
+    projector: str | None = None,
 ) -> LocalModel:
     """Look at a model from the controller.
 
     Args:
         offer: The catalogue's row that `source` comes from.
         sums: The sha256 of files by name, where they are known from elsewhere.
-        has_projector: The offer's projector is wanted too.
+        projector: A further file of the same repository.
 
     Raises:
         UnreadableModel: a local file is missing, cut short, no GGUF, or not the one that `sha256` names.
     """
     first, *rest = _parts(source)
     others = [_file(part, settings, sums) for part in rest]
-    if has_projector and offer and offer.known and offer.known.projector_file and source.repo:
-        others.append(_file(source.model_copy(update={"file": offer.known.projector_file}), settings, sums))
+    if projector and source.repo:
+        others.append(_file(source.model_copy(update={"file": projector, "sha256": None}), settings, sums))
     found = _file(first, settings, sums, is_first=True)
     if source.path is None:
         model = model_at(found.url or "", revision=source.revision, sha256=found.sha256)
     else:
         model = read_model(Path(source.path).expanduser())
     return replace(found, model=model, offer=offer, others=tuple(others))
+
+
+def projector_of(wish: ServiceWish, offer: Offer | None = None) -> str | None:
+    """The file that lets a model see, where it is wished for and the catalogue knows it.
+
+    Raises:
+        WrongSpec: no repository is named that could hold one.
+    """
+    if not wish.vision or "--mmproj" in wish.flags:
+        return None
+    known = offer.known if offer else split_quant(wish.model.file_name)[0]
+    if known and known.projector_file and (offer or wish.model.repo):
+        return known.projector_file
+    raise WrongSpec(
+        "vision needs a projector, which comes with a name of the catalogue or one of its files on a hub; "
+        "name such a model, or put a projector on the rig and its path into flags: {'--mmproj': …}"
+    )
 
 
 def weights_path(source: ModelSource, settings: WeightsSettings) -> str:

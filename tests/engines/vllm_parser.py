@@ -62,17 +62,27 @@ class Parser:
             return f"{type(error).__name__}: {error}"
         if args.model_tag != words[0]:
             return f"takes {args.model_tag} for the model, not {words[0]}"
+        return next(self._strangers(args), None)
+
+    def _strangers(self, args: argparse.Namespace) -> Iterator[str]:
+        """Values that the parser lets pass, as plugins may define them, and that nobody defines here."""
         named = args.reasoning_parser
-        return f"no reasoning parser {named!r}" if named and named not in self.reasoning_parsers else None
+        if named and named not in self.reasoning_parsers:
+            yield f"no reasoning parser {named!r}"
+        for action in self.parser._actions:
+            value = getattr(args, action.dest, None)
+            if not action.choices and isinstance(value, str) and (listed := choices_of(action)) and value not in listed:
+                yield f"{action.option_strings[0]} {value}: none of {', '.join(listed)}"
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """The command lines of a plan, with the names of their services; a list of words is one by itself."""
     read = json.loads(text)
-    if isinstance(read, list):
-        yield "words", [str(word) for word in read]
+    if isinstance(read, list) and all(isinstance(word, str) for word in read):
+        yield "words", read
         return
-    for service in read.get("services", ()):
+    rigs = [read] if "services" in read else list(read.values() if isinstance(read, dict) else read)
+    for service in (service for rig in rigs for service in rig.get("services", ())):
         if service["engine"] == "vllm":
             flags = ((flag["name"], flag.get("value")) for flag in service["flags"])
             yield service["service"], [str(word) for flag in flags for word in flag if word is not None]

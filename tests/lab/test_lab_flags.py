@@ -50,7 +50,7 @@ def _on_this_machine(flags: list[tuple[str, str | None]], *, is_served: bool) ->
     """The words of a command line with what belongs to the planned machine replaced by what is here.
 
     `--device`: none, as this build has no other; --n-gpu-layers, --split-mode and --tensor-split stay, they warn only.
-    The file of keys, which must be there. To serve: the model, a port; a context of 2,048 tokens a slot, two threads and a
+    The file of keys, which must be there. To serve: the model, a port; a context of 2,048 tokens a slot, two threads, a
     small prompt cache, as the lab is small; no projector, as no tiny one exists.
     """
     slots = int(next((value for name, value in flags if name == "--parallel"), None) or 1)

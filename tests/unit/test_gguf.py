@@ -323,7 +323,7 @@ def test_parts_of_another_model_are_refused(tmp_path: Path, gguf_header: Encode)
     """Parts must number themselves as they are named, and hold as many tensors as the first one says."""
     paths = split_files(tmp_path, gguf_header)
     paths[1].write_bytes(paths[2].read_bytes())
-    with pytest.raises(UnreadableModel, match="m-00002-of-00003.gguf says that it is part 2, not 1"):
+    with pytest.raises(UnreadableModel, match=r"m-00002-of-00003\.gguf says that it is part 2, not 1"):
         read_model(paths[0])
     with pytest.raises(UnreadableModel, match="its parts hold 3 tensors, its first one says 9"):
         read_model(split_files(tmp_path, gguf_header, tensors=9)[0])

@@ -50,7 +50,7 @@ def found(situation: Situation, effect: str) -> list[str]:
         AMPERE_PAIR,
         AMPERE_PAIR._replace(quant="FP8"),
         AMPERE_PAIR._replace(tensor_parallel=2, pipeline_parallel=2),
-        AMPERE_PAIR._replace(compute_capabilities=("7.5",)),
+        AMPERE_PAIR._replace(architecture="qwen3moe", compute_capabilities=("7.5",)),
         AMPERE_PAIR._replace(cache_types=("fp8",), compute_capabilities=("8.9",)),
         LLAMACPP,
         LLAMACPP._replace(cache_types=("q8_0", "q8_0")),
@@ -99,6 +99,7 @@ def test_known_bad_refuses_what_does_not_run(situation: Situation, expected: str
 @pytest.mark.parametrize(
     ("situation", "expected"),
     [
+        (AMPERE_PAIR._replace(compute_capabilities=("7.5",)), "vllm-qwen35-on-turing"),
         (AMPERE_PAIR._replace(quant="NVFP4"), "vllm-nvfp4-before-blackwell"),
         (AMPERE_PAIR._replace(draft_tokens=2), "vllm-drafts-of-a-small-mixture"),
         (

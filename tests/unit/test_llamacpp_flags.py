@@ -196,6 +196,8 @@ def test_masked_uuids_are_not_used(choose: Choose, uuid: str) -> None:
     group = cards(24, 24, uuids=[uuid] * 4)
     (environment,) = rendered(choose(Placement(40, 0, (20, 20)), group)).environments
     assert dict(environment) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0,1"}
+    copies = rendered(choose(Placement(40), group[:1], replicas=(group[:1], group[1:]))).environments
+    assert [dict(one)["CUDA_VISIBLE_DEVICES"] for one in copies] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +331,49 @@ def test_server_places_what_the_plan_cannot(choose: Choose) -> None:
     assert said(fitted, "--fit", "--device") == ["on", "CUDA0"] and "--n-gpu-layers" not in names(fitted)
     free = choose(None, cards(24), flags={"--override-tensor": "exps=CPU"})
     assert said(free, "--fit", "--n-gpu-layers") == ["off", "all"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "devices", "expected"),
+    [
+        ({}, 1, None),
+        ({"--n-gpu-layers": 21}, 1, Placement(20)),
+        ({"--gpu-layers": "all"}, 1, Placement(40)),
+        ({"--n-gpu-layers": 0}, 1, Placement(0)),
+        ({"--n-cpu-moe": 16}, 3, Placement(40, 16, (14, 13, 13))),
+        ({"--cpu-moe": True}, 1, Placement(40, 40)),
+        ({"--n-gpu-layers": "auto"}, 1, None),
+    ],
+)
+def test_placement_in_flags_is_reckoned_with(
+    model_35b: Model, flags: dict[str, Any], devices: int, expected: Placement | None
+) -> None:
+    """Layers and experts as the inventory places them."""
+    wish = ServiceWish(name="chat", model="./m.gguf", flags=flags)
+    assert Overrides.of(wish).placement(model_35b, devices=devices) == expected
+
+
+def test_zero_is_a_value(choose: Choose) -> None:
+    """`--cache-ram: 0` turns the cache off: it is not the same as leaving the flag out."""
+    assert Overrides.of(ServiceWish(name="chat", model="./m.gguf", flags={"--cache-ram": 0})).cache_mib == 0
+    assert said(choose(Placement(40), cards(48), flags={"--temp": 0}), "--temp") == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_free", "is_fitted"),
+    [
+        ({}, False, False),
+        ({"--fit": "on"}, True, True),
+        ({"--fit": "off"}, False, False),
+        ({"--n-gpu-layers": "auto"}, True, True),
+        ({"--override-tensor": "exps=CPU"}, True, False),
+        ({"--override-tensor": None}, False, False),
+    ],
+)
+def test_placing_flags_that_are_not_reckoned(flags: dict[str, Any], is_free: bool, is_fitted: bool) -> None:
+    """Whoever places tensors or leaves it to --fit gets no placement of ours."""
+    found = Overrides.of(ServiceWish(name="chat", model="./m.gguf", flags=flags))
+    assert (found.is_free, found.is_fitted) == (is_free, is_fitted)
 
 
 @pytest.mark.parametrize(

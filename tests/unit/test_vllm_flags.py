@@ -255,6 +255,9 @@ def test_vllm_pins_the_revision_of_a_repository() -> None:
     pinned = replace(choice, offer=replace(choice.offer, revision="33dd1a7"))
     fetched = vllm.render(pinned, Surroundings(Cpu(), "Qwen/Qwen3.5-35B-A3B-GPTQ-Int4"), "0.33.0")
     assert value(fetched, "--revision") == "33dd1a7"
+    moving = vllm.render(choice, Surroundings(Cpu(), "Qwen/Qwen3.5-35B-A3B-GPTQ-Int4"), "0.33.0")
+    [flag] = [flag for flag in moving.flags if flag.name == "--revision"]
+    assert (flag.value, "may move" in flag.reason.because) == ("main", True)
     assert "HF_HUB_OFFLINE" not in dict(fetched.environments[0])
 
 
@@ -316,3 +319,9 @@ def test_vllm_refuses_thinking_of_a_model_that_cannot() -> None:
     dull = replace(choice, offer=replace(choice.offer, known=replace(choice.offer.known, thinking="none")))
     with pytest.raises(WrongSpec, match="does not think; set mode to instruct"):
         render(dull)
+
+
+def test_vllm_refuses_drafts_of_a_model_without_their_layers() -> None:
+    """Without nextn layers vLLM would end minutes after the start."""
+    with pytest.raises(WrongSpec, match="has no layers that draft; set draft to 0"):
+        render(choose(offered="mistral-small-3.2-24b:BF16", draft=2))

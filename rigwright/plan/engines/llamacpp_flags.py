@@ -82,7 +82,8 @@ def _why_context(choice: Choice) -> str:
         return "a cautious default, as the inventory's own flags place the model"
     if tokens == offer.model.context_train:
         return f"what {offer.model.name} was trained for, and it fits"
-    return f"the most that fits well, of the {offer.model.context_train} tokens that {offer.model.name} was trained for"
+    trained, name = offer.model.context_train, offer.model.name
+    return f"the most that fits well; {name} was trained for {trained}, which leaving this out would ask for"
 
 
 def _cache_size(choice: Choice) -> str:

@@ -69,7 +69,7 @@ class Overrides(NamedTuple):
         Raises:
             WrongSpec: a flag that the plan must understand has no whole number for its value.
         """
-        flags = {_SAME.get(name, name): value for name, value in wish.flags.items() if value not in (None, False)}
+        flags = {_SAME.get(name, name): value for name, value in wish.flags.items() if _is_given(value)}
         numbers = {name: _number(wish, name, flags.get(name)) for name in _NUMBERS}
         asked = numbers["--parallel"]
         slots = _AUTO_SLOTS if asked is not None and asked < 0 else asked or wish.slots or min(wish.users, _MOST_SLOTS)
@@ -113,14 +113,16 @@ class Overrides(NamedTuple):
             has_flash_attention=self.has_flash_attention,
         )
 
-    def placement(self, model: Model) -> Placement | None:
-        """The placement that the flags name; llama-server counts nextn layers and the output as layers too."""
+    def placement(self, model: Model, *, devices: int = 1) -> Placement | None:
+        """The placement that the flags name, spread evenly; llama-server counts nextn and the output as layers too."""
         if self.gpu_layers is None and self.cpu_expert_layers is None:
             return None
         layers = model.main_layers
         if self.gpu_layers and self.gpu_layers.isdecimal():
             layers = max(0, min(layers, int(self.gpu_layers) - 1 - model.nextn_layers))
-        return Placement(layers, min(self.cpu_expert_layers or 0, model.main_layers))
+        share, rest = divmod(layers, devices)
+        split = tuple(share + (place < rest) for place in range(devices)) if devices > 1 else ()
+        return Placement(layers, min(self.cpu_expert_layers or 0, model.main_layers), split)
 
 
 _NUMBERS = ("--parallel", "--ctx-size", "--ubatch-size", "--spec-draft-n-max", "--cache-ram", "--n-cpu-moe")

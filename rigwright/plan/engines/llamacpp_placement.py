@@ -73,7 +73,8 @@ def _layers(choice: Choice) -> Iterator[Told]:
         )
         yield "--n-gpu-layers", placement.gpu_layers + extra, because, None
     else:
-        because = f"no layer stays behind: {needs} of the {offers} on offer; the -ngl 99 or 999 of published advice"
+        kind = "no layer stays behind, only experts" if placement.cpu_expert_layers else "no layer stays behind"
+        because = f"{kind}: {needs} of the {offers} on offer; the -ngl 99 or 999 of published advice"
         yield "--n-gpu-layers", "all", because, None
     if placement.cpu_expert_layers:
         because = (

@@ -51,11 +51,11 @@ def spelled(flags: Sequence[Flag], capabilities: Capabilities) -> tuple[list[Fla
         words = _words(flag, capabilities)
         if words == (flag.name, flag.value):
             said.append(flag)
-        elif words and words[0] not in {one.name for one in said}:
+        elif words:
             because = f"{flag.reason.because}; newer releases say {flag.reason.choice}"
             reason = Reason(choice=text_of(*words), because=because, source=flag.reason.source)
             said.append(Flag(name=words[0], value=words[1], reason=reason))
-        elif not words and (flag.name, flag.value) not in _EARLIER_DEFAULTS:
+        elif (flag.name, flag.value) not in _EARLIER_DEFAULTS:
             because = f"llama.cpp {capabilities.release} does not know it; it was for: {flag.reason.because}"
             unsaid.append(Reason(choice=f"no {flag.reason.choice}", because=because))
     return said, unsaid

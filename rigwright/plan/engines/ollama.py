@@ -59,7 +59,11 @@ def _settings(choice: Choice) -> Iterator[Setting]:
         "a quantised KV cache needs it; it is no PARAMETER, `flash_attn` ends in an error",
     )
     kind = _KV_CACHE_TYPES.get(load.cache_type_k, "f16")
-    yield "OLLAMA_KV_CACHE_TYPE", kind, "for all models of this server, whatever published advice says it lacks"
+    yield (
+        "OLLAMA_KV_CACHE_TYPE",
+        kind,
+        "for all models of this server; advice that Ollama has no such setting is outdated",
+    )
     yield "OLLAMA_KEEP_ALIVE", "-1", "the model stays loaded; after five minutes without a request it would go"
     yield "OLLAMA_MAX_LOADED_MODELS", "1", "the plan gives this memory to one model"
     yield "OLLAMA_LOAD_TIMEOUT", f"{wish.start_timeout_seconds}s", "start_timeout_seconds of the inventory"

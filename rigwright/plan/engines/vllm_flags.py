@@ -6,9 +6,11 @@ Source of every flag: `vllm serve --help=all` of vLLM 0.33.0; catalogue/vllm_fla
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rigwright.errors import WrongSpec
 from rigwright.hardware.links import NVLINK_RANK, rank
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.rendered import Surroundings
@@ -72,11 +74,17 @@ def _identity(choice: Choice, around: Surroundings) -> Iterator[Flag]:
     wish, path = choice.wish, around.weights_path
     yield _flag(path, None, "the weights; vLLM takes them as its first word, --model is on its way out")
     if not path.startswith("/") and choice.offer.revision:
-        yield _flag("--revision", choice.offer.revision, "pinned, so that a rig built again gets the same files")
+        yield _flag("--revision", choice.offer.revision, _why_revision(choice.offer.revision))
     because = "the name in the API" + ("" if wish.alias else ", as the service's")
     yield _flag("--served-model-name", wish.alias or wish.name, because)
     yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
     yield _flag("--port", wish.port, "the inventory's port; further copies take the next ones")
+
+
+def _why_revision(revision: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{7,40}", revision):
+        return "pinned, so that a rig built again gets the same files"
+    return "a branch or tag, which may move: name a commit in model for a rig that can be built again"
 
 
 def _layout(choice: Choice, *, is_linked: bool) -> Iterator[Flag]:
@@ -111,8 +119,15 @@ def _memory(choice: Choice) -> Iterator[Flag]:
     cache = _cache_of(choice)
     yield _flag("--kv-cache-dtype", cache.name, _why_cache(choice, cache))
     if wish.draft:
+        _check_drafts(choice)
         drafts = _json({"method": "mtp", "num_speculative_tokens": wish.draft})
         yield _flag("--speculative-config", drafts, "the inventory asks for drafts by the model's own nextn layers")
+
+
+def _check_drafts(choice: Choice) -> None:
+    known = choice.offer.known
+    if known and not known.has_mtp:
+        raise WrongSpec(f"services.{choice.wish.name}: {known.name} has no layers that draft; set draft to 0")
 
 
 def _step_tokens(choice: Choice, load: VllmLoad) -> int:
