@@ -32,7 +32,7 @@ _HEAD = """\
 class Lock(Strict):
     """All rigs that are locked, by name."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     rigs: dict[str, LockedRig]
 
 

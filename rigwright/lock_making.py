@@ -78,7 +78,7 @@ def _files(
         facts = hub_facts(file.url) if file.url else None
         commits |= {facts.commit} if facts and facts.commit else set()
         sha256 = file.sha256 or (facts.sha256 if facts else None)
-        size = file.size_bytes or (facts.size_bytes if facts else None)
+        size = file.size_bytes or (facts.size_bytes if facts else None) or _listed_bytes(file)
         name = file.source.file or file.source.file_name
         files.append(PinnedFile(name=name, sha256=sha256, size_bytes=size))
         if sha256 is None:
@@ -87,6 +87,12 @@ def _files(
     if not is_pinned:
         notes.append(f"services.{wish.name}: the hub did not say which commit {local.source.revision} is; not pinned")
     return files, min(commits) if len(commits) == 1 else None
+
+
+def _listed_bytes(file: LocalModel) -> int | None:
+    """The size that the catalogue gives, where it is that of one file and no estimate."""
+    offer = file.offer
+    return offer.file_bytes if offer and offer.is_size_exact and offer.parts == 1 else None
 
 
 def settings_of(spec: RigSpec) -> dict[str, Any]:

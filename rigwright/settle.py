@@ -62,20 +62,20 @@ def settle(spec: RigSpec, models: Models, hardware: Hardware) -> Settled:
         RigwrightError: the rig cannot serve what is wished.
     """
     found, read = dict(models), dict[str, LocalModel]()
+    open_places = [place for place, wish in enumerate(spec.services) if wish.name not in models]
     requests = settle_auto(hardware, requests_of(spec, models), is_preview=False)
     while True:
         plan = plan_rig(hardware, requests, capabilities=capabilities_of(spec.llamacpp))
-        open_places = [place for place, wish in enumerate(spec.services) if wish.name not in models]
-        unread = [place for place in open_places if _is_file(plan.services[place], read)]
+        chosen = [(place, _file_of(plan.services[place])) for place in open_places]
+        unread = [(place, source) for place, source in chosen if source and str(source) not in read]
         if not unread:
             break
-        for place in unread:
-            wish, source = spec.services[place], plan.services[place].source
-            chosen = next(offer for offer in requests[place].offers if offer.file == source.file)
-            local = inspect_model(source, spec.weights, offer=chosen, projector=projector_of(wish, chosen))
-            read[str(source)] = local
-            exact = replace(chosen, header=local.model)
-            swapped = tuple(exact if offer is chosen else offer for offer in requests[place].offers)
+        for place, source in unread:
+            offer = next(one for one in requests[place].offers if (one.repo, one.file) == (source.repo, source.file))
+            projector = projector_of(spec.services[place], offer)
+            read[str(source)] = inspect_model(source, spec.weights, offer=offer, projector=projector)
+            exact = replace(offer, header=read[str(source)].model)
+            swapped = tuple(exact if one is offer else one for one in requests[place].offers)
             requests[place] = requests[place]._replace(offers=swapped)
     for place in open_places:
         service = plan.services[place]
@@ -85,10 +85,10 @@ def settle(spec: RigSpec, models: Models, hardware: Hardware) -> Settled:
     return Settled(found, plan)
 
 
-def _is_file(service: ServicePlan, read: Mapping[str, LocalModel]) -> bool:
-    """Whether the plan chose a file whose header nobody has read."""
-    is_gguf = service.engine == "llamacpp" and service.source is not None and service.source.file is not None
-    return is_gguf and str(service.source) not in read
+def _file_of(service: ServicePlan) -> ModelSource | None:
+    """The GGUF file that a plan chose."""
+    source = service.source
+    return source if service.engine == "llamacpp" and source and source.file else None
 
 
 def _no_collisions(models: Models) -> None:

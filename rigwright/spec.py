@@ -36,7 +36,10 @@ class RigSpec(Strict):
         files: dict[str, object] = {}
         for service in self.services:
             model = service.model
-            if files.setdefault(model.file_name, model) != model:
+            if not model.is_chosen or not model.file_name:
+                continue
+            # A name of the catalogue, or a whole repository, has no file name yet.
+            if model.file_name and files.setdefault(model.file_name, model) != model:
                 raise ValueError(f"two different models are called {model.file_name}; rename one")
         return self
 

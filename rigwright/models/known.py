@@ -119,7 +119,7 @@ class Offer:
     @property
     def has_model(self) -> bool:
         """True when the dimensions are known; a file whose header could not be read has none."""
-        return self.header is not None or self.known is not None
+        return self.header is not None or (self.known is not None and self.file_bytes > 0)
 
     @property
     def weights_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from rigwright.plan.choice import Choice
@@ -16,26 +16,23 @@ RULE = "more than two users at a time are served together by vLLM, one or two by
 
 def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tuple[Alternative, ...]:
     """What else was possible, the best of each kind, then what was refused or did not fit."""
-    rest = sorted(found.candidates, key=lambda one: -one.score.total)
-    others = _first_of_each(rest, _where, {_where(chosen.choice)})
-    files = [one for one in rest if _where(one.choice) == _where(chosen.choice)]
-    quants = _first_of_each(files, lambda choice: choice.offer.quant, {chosen.choice.offer.quant})
-    mixed = [one for pair in zip_longest(others, quants) for one in pair if one]
+    mine, quant = _where(chosen.choice), chosen.choice.offer.quant
+    places: dict[object, Candidate] = {mine: chosen}
+    quants: dict[object, Candidate] = {quant: chosen}
+    for one in sorted(found.candidates, key=lambda way: -way.score.total) if count else ():
+        where = _where(one.choice)
+        places.setdefault(where, one)
+        if where == mine:
+            quants.setdefault(one.choice.offer.quant, one)
+    mixed = [one for pair in zip_longest(list(places.values())[1:], list(quants.values())[1:]) for one in pair if one]
     told = tuple(_alternative(one, chosen) for one in mixed[:count])
     return (*told, *_lost(found, count - len(told), chosen))
 
 
-def _first_of_each(ways: Iterable[Candidate], kind: Callable[[Choice], object], seen: set[object]) -> list[Candidate]:
-    found = []
-    for one in ways:
-        if kind(one.choice) not in seen:
-            seen.add(kind(one.choice))
-            found.append(one)
-    return found
-
-
-def _where(choice: Choice) -> tuple[str, str, bool]:
-    return choice.engine, str(choice.layout), choice.is_whole
+def _where(choice: Choice) -> tuple[str, str, int, int, int, bool]:
+    layout = choice.layout
+    shape = layout.tensor_parallel, layout.pipeline_parallel, layout.replicas
+    return choice.engine, layout.kind, *shape, choice.is_whole
 
 
 def _alternative(one: Candidate, chosen: Candidate) -> Alternative:

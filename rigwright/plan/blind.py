@@ -15,6 +15,8 @@ from rigwright.plan.ways import Candidate
 from rigwright.plan.wish import ServiceWish
 
 _CONTEXT_TOKENS = 8192
+# A quarter of the GPU for what is no weights, where nothing is reckoned.
+_WEIGHTS_SHARE = 0.75
 
 
 def is_blind(offers: Sequence[Offer], overrides: Overrides, allowed: Sequence[Device], wish: ServiceWish) -> bool:
@@ -24,9 +26,12 @@ def is_blind(offers: Sequence[Offer], overrides: Overrides, allowed: Sequence[De
     return bool(offers) and (not offers[0].has_model or bool(allowed and overrides.is_free))
 
 
-def blind_candidate(wish: ServiceWish, offer: Offer, allowed: Sequence[Device], overrides: Overrides) -> Candidate:
+def blind_candidate(
+    wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device], overrides: Overrides
+) -> Candidate:
     """The roomiest GPU as a whole, with llama-server's own --fit where nothing else places the model."""
     device = max(allowed, key=lambda one: (one.offered_bytes, -one.ordinal), default=None)
+    offer = _finest(offers, device.offered_bytes if device else 0)
     why = (
         "the inventory's own flags place the model"
         if offer.has_model
@@ -47,3 +52,13 @@ def blind_candidate(wish: ServiceWish, offer: Offer, allowed: Sequence[Device], 
         reasons=(Reason(choice="memory not checked", because=why),),
     )
     return Candidate(choice, Score(0, 0, 0, 0), {device.ordinal: device.offered_bytes} if device else {}, 0)
+
+
+def _finest(offers: Sequence[Offer], gpu_bytes: int) -> Offer:
+    """The finest file that a GPU is sure to hold, else the smallest."""
+    files = sorted((one for one in offers if one.format == "gguf"), key=lambda one: one.file_bytes) or list(offers)
+    return max((one for one in files if one.file_bytes <= _WEIGHTS_SHARE * gpu_bytes), key=_size, default=files[0])
+
+
+def _size(offer: Offer) -> int:
+    return offer.file_bytes

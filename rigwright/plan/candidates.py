@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from rigwright.models.offers import Offer
 from rigwright.plan.candidates_llamacpp import with_layers
 from rigwright.plan.candidates_vllm import with_tensors
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines.llamacpp_capabilities import pinned_capabilities
+from rigwright.plan.engines.vllm_overrides import known_flags
 from rigwright.plan.memory import estimate_memory
 from rigwright.plan.service import ENGINES
 from rigwright.plan.ways import Candidate, Ground, Possibilities
-from rigwright.plan.wish import ServiceWish
+from rigwright.plan.wish import Engine, ServiceWish
 
 # "Avoid going below Q2": what loses more shows in every answer.
 _MOST_LOSS_PERCENT = 10.0
@@ -37,7 +39,7 @@ def _search(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possi
     found = Possibilities()
     files = _undominated([one for one in offers if one.format == "gguf"])
     repositories = [one for one in offers if one.format != "gguf"]
-    engines = (wish.engine,) if wish.engine != "auto" else ("llamacpp", "vllm")
+    engines = _engines(wish, ground)
     for engine in engines:
         mine, wrong = (repositories, files) if engine == "vllm" else (files, repositories)
         if engine != "vllm" and mine:
@@ -47,6 +49,21 @@ def _search(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possi
         if wish.engine != "auto" and not mine:
             found.refused |= {f"{ENGINES[engine]}, -, {one.quant}": _WRONG_FORMAT[one.format] for one in wrong}
     return found
+
+
+def _engines(wish: ServiceWish, ground: Ground) -> tuple[Engine, ...]:
+    """The engines to look at: the user's own flags tell which one is meant."""
+    if wish.engine != "auto":
+        return (wish.engine,)
+    if not wish.flags:
+        return ("llamacpp", "vllm")
+    flags = known_flags(ground.version("vllm"))
+    spoken: dict[Engine, Container[str]] = {
+        "llamacpp": pinned_capabilities().options,
+        "vllm": flags.names if flags else (),
+    }
+    fitting = tuple(engine for engine, names in spoken.items() if all(flag in names for flag in wish.flags))
+    return fitting or ("llamacpp",)
 
 
 def _undominated(files: Sequence[Offer]) -> list[Offer]:

@@ -98,7 +98,7 @@ class _Attempts:
             load,
             found,
         )
-        self.placement = overrides.placement(offer.model)
+        self.overrides = overrides
         self.context = overrides.context
         self.misses: list[Miss] = []
         longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
@@ -116,7 +116,7 @@ class _Attempts:
     def partly_on(self, site: Site) -> None:
         """Adds what works with a part in RAM, where something can be moved there."""
         # Apple's GPU works in RAM. Ollama decides for itself.
-        if self.placement or self.engine == "ollama" or any(one.pace.backend == "metal" for one in site.devices):
+        if self._forced(site) or self.engine == "ollama" or any(one.pace.backend == "metal" for one in site.devices):
             return
         self._once(site, self._partly_within)
 
@@ -135,15 +135,18 @@ class _Attempts:
     def _moved(self, one: Candidate, site: Site) -> Candidate:
         """The same on equal GPUs in another place."""
         sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
-        choice = replace(one.choice, layout=site.layout, replicas=site.replicas)
-        return one._replace(choice=choice, gpu_bytes=sizes)
+        return one._replace(gpu_bytes=sizes, site=site)
+
+    def _forced(self, site: Site) -> Placement | None:
+        """The placement that the inventory's own flags name."""
+        return self.overrides.placement(self.offer.model, devices=len(site.devices)) if site.devices else None
 
     def _room(self, site: Site, share: float) -> Room:
         return Room(tuple(int(device.offered_bytes * share) for device in site.devices), self.ground.ram_bytes)
 
     def _whole_within(self, site: Site, share: float) -> list[Candidate]:
         """With the most context that takes no more than a share of each GPU."""
-        room, forced = self._room(site, share), self.placement if site.devices else None
+        room, forced = self._room(site, share), self._forced(site)
         if found := self._whole(room, forced):
             return [self._layered(site, *found)]
         if share == 1:
@@ -154,7 +157,8 @@ class _Attempts:
         """For what does not fit whole, or not with the context that is worth having."""
         model, room = self.offer.model, self._room(site, share)
         batch = _OFFLOAD_UBATCH_TOKENS if model.is_mixture and self.load.ubatch_tokens == 512 else 0
-        wanted = [tokens for tokens in self.steps if tokens in _OFFLOAD_TOKENS or tokens == self.steps[0]]
+        worth = _OFFLOAD_TOKENS[1::2] if self.ground.is_shared else _OFFLOAD_TOKENS
+        wanted = [tokens for tokens in self.steps if tokens in worth or tokens == self.steps[0]]
         asked = [
             self.load._replace(context_tokens=one, ubatch_tokens=batch or self.load.ubatch_tokens) for one in wanted
         ]
@@ -211,7 +215,7 @@ class _Attempts:
             reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {told}")
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
-        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self.placement else ram)
+        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram)
 
     def _speed(
         self, site: Site, load: Load, placement: Placement, model: Model, depth_tokens: int | None = None

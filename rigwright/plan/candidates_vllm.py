@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rigwright.models.offers import Offer
+from rigwright.models.values import Model
 from rigwright.plan.candidates_llamacpp import USUAL_DEPTH_TOKENS
 from rigwright.plan.choice import Choice
-from rigwright.plan.known_bad import known_bad, tensor_parallel_obstacle
+from rigwright.plan.engines.vllm_flags import cache_type_of
+from rigwright.plan.engines.vllm_parallel import tensor_parallel_obstacle
+from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import Site, sites_of_tensors
 from rigwright.plan.memory import Load
-from rigwright.plan.memory_vllm import VllmLoad, estimate_vllm
+from rigwright.plan.memory_vllm import VllmEstimate, VllmLoad, estimate_vllm
 from rigwright.plan.placement import contexts
 from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
 from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, situation
 from rigwright.plan.wish import ServiceWish
+from rigwright.units import GIB
 
 # vLLM's own default; what is left holds its graphs and what others allocate.
 _UTILIZATION = 0.92
+# vLLM's own defaults for a server. Source: 0.33.0, EngineArgs.get_batch_defaults.
+_LARGE_BYTES, _BATCHED_TOKENS, _BATCHED_TOKENS_LARGE = 70 * GIB, 2048, 8192
+
+# Weights of 4 bit are unpacked to 16 before each product: free while memory is what waits, up to batches of 16 to 32.
+# Source: the Marlin paper (arXiv 2408.11743), figure 1; the share beyond is a guess.
+_UNPACKED, _UNPACKING_USERS, _UNPACKING_SHARE = ("INT4", "AWQ", "GPTQ", "W4A16"), 16, 0.6
 
 
 def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibilities) -> None:
@@ -51,22 +63,22 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
     steps = [wish.context] if wish.context else contexts(model, longest=longest)
     share = min(device.offered_bytes / device.vram_bytes for device in devices)
     sizes = [device.vram_bytes for device in devices]
+    cache = cache_type_of(wish.cache_type, [device.pace.compute_capability for device in devices])
     base = VllmLoad(
         max_model_len=steps[-1],
         tensor_parallel=site.layout.tensor_parallel,
         pipeline_parallel=site.layout.pipeline_parallel,
-        kv_bytes=2,
+        kv_bytes=cache.element_bytes,
+        kv_scale_bytes=cache.scale_bytes,
         speculative_tokens=wish.draft,
+        max_batched_tokens=_BATCHED_TOKENS if min(sizes) < _LARGE_BYTES else _BATCHED_TOKENS_LARGE,
         utilization=int(min(_UTILIZATION, share) * 100) / 100,
         version=ground.version("vllm"),
     )
-    for tokens in steps:
-        load = base._replace(max_model_len=tokens)
-        estimate = estimate_vllm(model, load, sizes)
-        if estimate.capacity is None or estimate.capacity.concurrency < 1:
-            continue
-        speed = _tensor_speed(wish, offer, ground, site, tokens)
-        asked = Load(context_tokens=tokens, slots=max(1, -(-wish.users // site.layout.replicas)))
+    if found_one := _longest(model, base, steps, sizes):
+        load, estimate = found_one
+        speed = _tensor_speed(wish, offer, ground, site, load.max_model_len)
+        asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // site.layout.replicas)))
         choice = Choice(
             wish, offer, "vllm", site.layout, site.replicas, asked, None, estimate.memory, speed, load, estimate
         )
@@ -77,6 +89,24 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
     offers_bytes = min(device.offered_bytes for device in devices)
     found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, max(1, needs - offers_bytes)))
     return None
+
+
+def _longest(
+    model: Model, base: VllmLoad, steps: Sequence[int], sizes: Sequence[int]
+) -> tuple[VllmLoad, VllmEstimate] | None:
+    """The longest context of which one request at least fits into the cache."""
+    low, high, best = 0, len(steps) - 1, None
+    while low <= high:
+        middle = (low + high) // 2 if best else high
+        load = base._replace(max_model_len=steps[middle])
+        estimate = estimate_vllm(model, load, sizes)
+        if estimate.capacity is not None and estimate.capacity.concurrency >= 1:
+            best, high = (load, estimate), middle - 1
+        elif best is None:
+            return None
+        else:
+            low = middle + 1
+    return best
 
 
 def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, context_tokens: int) -> Speed:
@@ -97,4 +127,7 @@ def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, c
         for link in dict.fromkeys(site.links_gbytes_per_second)
     }
     each = [copies[link] for link in site.links_gbytes_per_second]
-    return each[0].model_copy(update={"aggregate": sum(one.aggregate or one.expected for one in each)})
+    together = sum(one.aggregate or one.expected for one in each)
+    if wish.users > _UNPACKING_USERS * len(each) and any(word in offer.quant.upper() for word in _UNPACKED):
+        together *= _UNPACKING_SHARE
+    return each[0].model_copy(update={"aggregate": together})

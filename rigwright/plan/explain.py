@@ -72,7 +72,9 @@ def _next_better(choice: Choice, found: Possibilities) -> str:
     near = max(finer, key=lambda one: one.loss_percent or 0.0)
     same = [
         one for one in found.candidates
-        if one.choice.offer is near and one.choice.engine == choice.engine and one.choice.replicas == choice.replicas
+        if one.choice.offer is near
+        and one.choice.engine == choice.engine
+        and str(one.choice.layout) == str(choice.layout)
     ]  # fmt: skip
     if not same:
         return f"; {near.quant} does not fit there"

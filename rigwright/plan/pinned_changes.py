@@ -43,10 +43,10 @@ def hardware_changes(locked: PinnedHardware, hardware: Hardware) -> Iterator[str
         yield from _gpu_changes(mine[key], theirs[key])
     if list(mine) == list(theirs) and locked.links != now.links:
         yield f"links: locked {_links(locked.links)}, now {_links(now.links)}"
-    if abs(locked.ram_gib - now.ram_gib) > max(1, _RAM_SHARE * locked.ram_gib):
+    if locked.ram_gib and now.ram_gib and abs(locked.ram_gib - now.ram_gib) > max(1, _RAM_SHARE * locked.ram_gib):
         yield f"RAM: locked {locked.ram_gib} GiB, now {now.ram_gib} GiB"
-    if locked.cores != now.cores:
-        yield f"CPU cores: locked {locked.cores or 'unknown'}, now {now.cores or 'unknown'}"
+    if locked.cores and now.cores and locked.cores != now.cores:
+        yield f"CPU cores: locked {locked.cores}, now {now.cores}"
 
 
 def _key(gpu: PinnedGpu) -> str:

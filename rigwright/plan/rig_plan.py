@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rigwright.catalogue import load as catalogue
 from rigwright.errors import DoesNotFit, WrongSpec
-from rigwright.hardware.values import Hardware
+from rigwright.hardware.values import Hardware, Link
 from rigwright.models.offers import Offer
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.blind import blind_candidate, is_blind
@@ -83,15 +83,16 @@ def plan_rig(
     services = []
     left = ground.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
     for request, candidate, ways in zip(requests, chosen, found, strict=True):
+        candidate = candidate.settled()
         choice = reckoned(candidate)
         if choice.engine == "llamacpp":
             choice = _with_prompt_cache(choice, left)
             left -= choice.cache_mib * MIB
         told = alternatives(candidate, ways, count=alternatives_count)
         because = reasons(candidate, ways) + _warnings(candidate, ground)
-        services.append(_service(request, choice, hardware, known).model_copy(
-            update={"alternatives": told, "reasons": because + _service_notes(choice)}
-        ))  # fmt: skip
+        plan = _service(request, choice, hardware, known)
+        because += _service_notes(choice) + plan.reasons
+        services.append(plan.model_copy(update={"alternatives": told, "reasons": because}))
     return RigPlan(
         services=tuple(services),
         gpus=budgets(hardware, usable, services),
@@ -145,7 +146,7 @@ def _ways(hardware: Hardware, request: Request, ground: Ground, usable: tuple[De
         ground = ground._replace(topology=Topology.of(hardware, mine))
     overrides = Overrides.of(wish)
     if is_blind(request.offers, overrides, mine, wish):
-        return Possibilities([blind_candidate(wish, request.offers[0], mine, overrides)])
+        return Possibilities([blind_candidate(wish, request.offers, mine, overrides)])
     offers = [offer for offer in request.offers if not wish.quants or offer.quant in wish.quants]
     fitting = [offer for offer in offers if not contradiction(wish, offer, overrides)]
     if offers and not fitting:
@@ -187,7 +188,7 @@ def _service(request: Request, choice: Choice, hardware: Hardware, capabilities:
     )
     around = Surroundings(hardware.cpu, weights, request.api_key_path, projector)
     version = dict(engine_versions()).get(choice.engine, "")
-    rendered = _rendered(choice, around, capabilities, version)
+    rendered = _rendered(choice, around, capabilities, version, hardware.links)
     environments = rendered.environments or ((),)
     replicas = tuple(
         Replica(gpus=tuple(device.ref for device in group), port=wish.port + place, environment=environment)
@@ -217,9 +218,11 @@ def _service(request: Request, choice: Choice, hardware: Hardware, capabilities:
     )
 
 
-def _rendered(choice: Choice, around: Surroundings, capabilities: Capabilities, version: str) -> Rendered:
+def _rendered(
+    choice: Choice, around: Surroundings, capabilities: Capabilities, version: str, links: Sequence[Link]
+) -> Rendered:
     if choice.engine == "vllm":
-        return vllm.render(choice, around, version)
+        return vllm.render(choice, around, version, links=links)
     if choice.engine == "ollama":
         return ollama.render(choice, around)
     return llamacpp.render(choice, around, capabilities)

@@ -39,9 +39,17 @@ def _fits(candidate: Candidate, budget: Budget) -> bool:
     )
 
 
-def _order(candidate: Candidate) -> tuple[float, int, int]:
-    """Better ones first; of equal ones that on fewer GPUs, then that which takes less."""
-    return -round(candidate.score.total, 6), len(candidate.gpu_bytes), sum(candidate.gpu_bytes.values())
+def _order(candidate: Candidate) -> tuple[float, int, int, int, int]:
+    """Better ones first; of equal ones that on fewer GPUs, without a display, which takes less, on the smaller GPU."""
+    replicas = candidate.site.replicas if candidate.site else candidate.choice.replicas
+    devices = [device for group in replicas for device in group]
+    return (
+        -round(candidate.score.total, 6),
+        len(devices),
+        sum(1 for device in devices if device.gpu.has_display),
+        sum(candidate.gpu_bytes.values()),
+        sum(device.vram_bytes for device in devices),
+    )
 
 
 def _worthwhile(ways: Sequence[Candidate]) -> list[Candidate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -19,12 +19,22 @@ from rigwright.plan.wish import ServiceWish
 
 
 class Candidate(NamedTuple):
-    """A choice with its worth and what it takes: bytes of each GPU by ordinal, and of RAM."""
+    """A choice with its worth and what it takes: bytes of each GPU by ordinal, and of RAM.
+
+    Where equal GPUs are reckoned once, `site` is where this one runs and `choice` names the first such place.
+    """
 
     choice: Choice
     score: Score
     gpu_bytes: dict[int, int]
     ram_bytes: int
+    site: Site | None = None
+
+    def settled(self) -> Candidate:
+        """The same with its own place in its choice."""
+        if self.site is None:
+            return self
+        return self._replace(choice=replace(self.choice, layout=self.site.layout, replicas=self.site.replicas))
 
 
 class Miss(NamedTuple):
@@ -87,6 +97,7 @@ def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, en
         is_fully_linked=site.is_fully_linked,
         gpu_count=len(every),
         compute_capabilities=tuple(sorted({device.pace.compute_capability or "" for device in every} - {""})),
+        vendors=tuple(sorted({device.gpu.vendor or "NVIDIA" for device in every})),
         driver_version=ground.driver_version,
         slots=load.slots,
         is_mixture=offer.model.is_mixture,

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware.live import LOCAL
+from rigwright.lock_cli import check_options, keep, lock_options
 from rigwright.plan.measured import Measurement
 from rigwright.plan.rig_plan import Request
 from rigwright.preview import inventory as rigs_of
@@ -43,6 +44,7 @@ SAME = ""
 @click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
 @click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Measurements, which beat estimates.")
 @click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+@lock_options
 def plan(
     inventory: str | None,
     capture: Path | None,
@@ -55,6 +57,9 @@ def plan(
     ram: str | None,
     results: Path | None,
     limit: tuple[str, ...],
+    write: bool,
+    replan: bool,
+    lock: Path | None,
 ) -> None:
     """Show what each rig in INVENTORY would serve, on which GPUs, with which flags, how fast, and what that takes.
 
@@ -64,6 +69,11 @@ def plan(
     check_place(inventory, capture, limit)
     if spec is None and (capture is not None or inventory == LOCAL):
         raise click.UsageError("a machine without an inventory needs --spec FILE: what it shall serve")
+    is_single = capture is not None or inventory == LOCAL
+    others = {"--capture": capture, "--spec": spec, "@local": is_single, "--with-gpu": more, "--gpu-model": gpu}
+    others |= {"--ram": ram, "--results": results}
+    is_kept = write or replan
+    check_options(is_kept=is_kept, lock=lock, other=next((name for name, given in others.items() if given), None))
     ram_bytes = size_of(ram, "--ram")
     for name in (*more, *filter(None, (gpu,))):
         gpu_model(name)  # a typing error before rigs are asked
@@ -77,7 +87,6 @@ def plan(
     }
     wanted = {name: requests[SAME if spec else name] for name in rigs}
     planned = plan_all(rigs, wanted, measurements=measurements, alternatives=alternatives)
-    is_single = capture is not None or inventory == LOCAL
     with answering():
         if as_json:
             _print_json(planned, is_single=is_single)
@@ -85,7 +94,10 @@ def plan(
             _print(planned, why=why)
     for name, error in (*planned.errors.items(), *((name, f"not read: {why}") for name, why in found.missing.items())):
         click.echo(f"{name}: {error}", err=True)
-    sys.exit(1 if planned.errors or found.missing else 0)
+    status = 1 if planned.errors or found.missing else 0
+    if is_kept and inventory:
+        status |= keep(inventory, wishes, found.rigs, lock=lock, is_renewed=replan)
+    sys.exit(status)
 
 
 def check_place(inventory: str | None, capture: Path | None, limit: tuple[str, ...]) -> None:

@@ -57,7 +57,7 @@ def _present(rows: Sequence[_Row]) -> set[str]:
 
 def _sum_words(row: _Row) -> str:
     used = sum(share.size_bytes for share in row.shares)
-    return f"{used / GIB:.1f} of {format_bytes(row.total_bytes)}"
+    return f"{used / GIB:.1f} of {format_bytes(row.total_bytes)}" if row.total_bytes else "size not known"
 
 
 def _details(row: _Row, colours: Colours, *, is_alone: bool) -> list[Text]:

@@ -10,25 +10,23 @@ import click
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.live import LOCAL
-from rigwright.plan.recommend import Ranked
+from rigwright.plan.recommend import PURPOSES, Purpose, Ranked
 from rigwright.plan.recommend import recommend as ranked_for
 from rigwright.preview.cli import check_place, size_of
 from rigwright.preview.gpus import gpu_model, what_if
 from rigwright.preview.inventory import read_rigs
-from rigwright.preview.quantities import QUANTITY
+from rigwright.preview.quantities import number
 from rigwright.preview.recommend_report import report
 from rigwright.preview.recommend_table import show
 from rigwright.terminal import answering, console
-
-_PURPOSES = ("general", "coding", "agents", "long-context", "quality", "cheap")
 
 
 @click.command()
 @click.argument("inventory", required=False)
 @click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="A recorded machine instead.")
-@click.option("--for", "purpose", type=click.Choice(_PURPOSES), default="general", show_default=True, help="What for.")
+@click.option("--for", "purpose", type=click.Choice(PURPOSES), default="general", show_default=True, help="What for.")
 @click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="Users at the same time.")
-@click.option("--context", type=QUANTITY, help="Tokens of context that each needs; by default what fits well.")
+@click.option("--context", type=number, help="Tokens of context that each needs; by default what fits well.")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many are shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/recommend.schema.json; rigs by name.")
 @click.option("--with-gpu", "more", multiple=True, metavar="NAME", help="What if this GPU were there too?")
@@ -38,7 +36,7 @@ _PURPOSES = ("general", "coding", "agents", "long-context", "quality", "cheap")
 def recommend(
     inventory: str | None,
     capture: Path | None,
-    purpose: str,
+    purpose: Purpose,
     users: int,
     context: int | None,
     top: int,

@@ -60,13 +60,13 @@ def _table(fitting: Sequence[Recommendation], width: int) -> Table:
         ("good at", [clean(one.because) for one in fitting]),
     ]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if width < 100 else 2, 0, 0))
-    for title, cells in columns:
+    shown = [(title, cells) for title, cells in columns if any(cells)]
+    for title, _ in shown:
         most = max(14, width * 24 // 100) if title in ("model", "how") else None
-        if any(cells):
-            is_number = title in ("", "context", "tok/s")
-            table.add_column(title, no_wrap=is_number, justify=numbers_of(title), max_width=most, overflow="fold")
-    for cells in zip(*(cells for _, cells in columns if any(cells)), strict=True):
-        table.add_row(*map(Text, cells))
+        is_number = title in ("", "context", "tok/s")
+        table.add_column(title, no_wrap=is_number, justify=numbers_of(title), max_width=most, overflow="fold")
+    for row in zip(*(cells for _, cells in shown), strict=True):
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rigwright.preview.quantities import QUANTITY, RATE
+from rigwright.preview.quantities import number, rate
 from rigwright.terminal import answering
 
 if TYPE_CHECKING:
@@ -21,13 +21,11 @@ _SEVERAL = click.IntRange(1, 1024)
 @click.argument("model")
 @click.option("--engine", type=click.Choice(["llamacpp", "ik_llamacpp", "vllm"]), default="llamacpp", show_default=True)
 @click.option("--quant", help="How the weights are quantised: Q4_K_M.")
-@click.option("--file-bytes", type=QUANTITY, help="The size of the file, where only the dimensions are known.")
-@click.option(
-    "--context", type=QUANTITY, help="Tokens of all slots together; by default what the model is trained for."
-)
+@click.option("--file-bytes", type=number, help="The size of the file, where only the dimensions are known.")
+@click.option("--context", type=number, help="Tokens of all slots together; by default what the model is trained for.")
 @click.option("--cache-type-k", default="f16", show_default=True, help="The type of the keys in the KV cache.")
 @click.option("--cache-type-v", default="f16", show_default=True, help="The type of the values.")
-@click.option("--ubatch", type=QUANTITY, default=512, show_default=True, help="Tokens that are computed at once.")
+@click.option("--ubatch", type=number, default=512, show_default=True, help="Tokens that are computed at once.")
 @click.option("--slots", type=_SEVERAL, help="Requests served at once; by default one.")
 @click.option("--unified-kv/--no-unified-kv", default=None, help="Whether slots share one pool of cells.")
 @click.option("--flash-attn/--no-flash-attn", default=True, help="Flash attention.")
@@ -36,15 +34,15 @@ _SEVERAL = click.IntRange(1, 1024)
 @click.option("--draft-depth", type=click.IntRange(0, 64), default=0, help="Tokens drafted ahead.")
 @click.option("--swa-full", is_flag=True, help="Keep the whole cache of windowed layers.")
 @click.option("--tp", type=_SEVERAL, default=1, show_default=True, help="vLLM: GPUs that share each layer.")
-@click.option("--kv-bytes", type=RATE, default=2.0, help="vLLM: bytes of an element.")
+@click.option("--kv-bytes", type=rate, default=2.0, help="vLLM: bytes of an element.")
 @click.option("--kv-scale-bytes", type=click.IntRange(0, 64), default=0, help="vLLM: bytes of a head's scale.")
-@click.option("--kv-budget-bytes", type=QUANTITY, help="vLLM: what each GPU has for the KV cache.")
-@click.option("--max-model-len", type=QUANTITY, help="vLLM: tokens of the longest request.")
+@click.option("--kv-budget-bytes", type=number, help="vLLM: what each GPU has for the KV cache.")
+@click.option("--max-model-len", type=number, help="vLLM: tokens of the longest request.")
 @click.option("--engine-version", default="0.33.0", show_default=True, help="vLLM: its release.")
 @click.option("--speed", is_flag=True, help="Also how fast it writes; needs --gpu.")
 @click.option("--gpu", "gpu_name", metavar="NAME", help="The model of the GPUs: RTX 3090.")
-@click.option("--gpu-bandwidth", type=RATE, metavar="GBPS", help="Its GB/s, if unknown.")
-@click.option("--depth", type=QUANTITY, help="Tokens that are cached already; by default --context where it is given.")
+@click.option("--gpu-bandwidth", type=rate, metavar="GBPS", help="Its GB/s, if unknown.")
+@click.option("--depth", type=number, help="Tokens that are cached already; by default --context where it is given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/size.schema.json.")
 def size(model: str, **options: Any) -> None:
     """Say what MODEL takes in memory, part by part, and with --speed how fast it writes.

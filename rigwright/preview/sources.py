@@ -55,7 +55,7 @@ def gguf_offer(file_name: str, model: Model | None) -> Offer:
     row = quants().get(quant)
     return Offer(
         known,
-        known.name if known else model.name or stem,
+        f"{known.name} {quant}" if known else model.name or stem,
         quant,
         "gguf",
         file_bytes=model.file_bytes,
@@ -94,7 +94,7 @@ def _repository(source: ModelSource, hub: str) -> Offer:
     quant = listed.quant if listed else _method(config)
     return Offer(
         known,
-        known.name if known else model.name,
+        f"{known.name} {quant}" if known else model.name,
         quant,
         "safetensors",
         file_bytes=size or model.file_bytes,

@@ -13,18 +13,21 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rigwright.errors import RigwrightError
 from rigwright.spec import RigSpec, parse_spec
 
 
 @dataclass(frozen=True)
 class Target:
-    """One rig of an inventory: how to reach it, and what it shall serve."""
+    """One rig of an inventory: how to reach it, what it shall serve, and what a lock file says of it."""
 
     name: str
     groups: tuple[str, ...]
     data: dict[str, Any]
     spec: RigSpec
+    locked: dict[str, Any] | None = None
 
 
 def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Target]:
@@ -34,9 +37,28 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
         RigwrightError: pyinfra cannot read it, a rig's data is wrong, or nothing is left.
     """
     return [
-        Target(row["name"], tuple(row["groups"]), row["data"], parse_spec(row["name"], row["data"].get("rig")))
+        Target(
+            row["name"],
+            tuple(row["groups"]),
+            row["data"],
+            parse_spec(row["name"], row["data"].get("rig")),
+            _locked(inventory, row["name"], row["data"].get("rig_lock")),
+        )
         for row in read_rows(inventory, limit=limit)
     ]
+
+
+def _locked(inventory: str, rig: str, named: str | None) -> dict[str, Any] | None:
+    """The rig's entry in the lock file that its data names, or in the one beside the inventory."""
+    path = Path(named).expanduser() if named else Path(inventory).with_suffix(".lock.yml")
+    if not path.is_file():
+        return None
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+        found: dict[str, Any] | None = data["rigs"].get(rig)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
+        raise RigwrightError(f"{path}: is no lock file; restore it from git, or write it anew") from None
+    return found
 
 
 def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, Any]]:

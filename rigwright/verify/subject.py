@@ -19,6 +19,7 @@ class RigUnderTest:
     def __init__(self, target: Target) -> None:
         self.name = target.name
         self.spec = target.spec
+        self.locked = target.locked
         self._target = target
 
     @cached_property
@@ -64,9 +65,18 @@ class ServiceUnderTest:
     @property
     def planned(self) -> list[str]:
         """The arguments of the plan, as the process shall show them."""
-        credentials = f"/run/credentials/{self.wish.unit}"
         words = [word for flag in self.plan["flags"] for word in (flag["name"], flag["value"]) if word is not None]
+        return self.filled_in(words)
+
+    def filled_in(self, words: list[str]) -> list[str]:
+        """The words of a command line as the process shows them."""
+        credentials = f"/run/credentials/{self.wish.unit}"
         return [word.replace("${CREDENTIALS_DIRECTORY}", credentials) for word in words]
+
+    @property
+    def locked(self) -> dict[str, Any] | None:
+        """What the lock file says of the rig, as plain data; None where it says nothing."""
+        return self.rig.locked
 
     def flag(self, name: str) -> str:
         """The value of a flag of the running process."""

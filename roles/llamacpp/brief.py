@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import stat
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -26,7 +26,7 @@ from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.hardware.facts import SECTIONS
 from rigwright.roles.llamacpp.facts import llamacpp_probe
-from rigwright.roles.llamacpp.lock import lock_of
+from rigwright.roles.llamacpp.lock import inventory_name, lock_of
 from rigwright.roles.weights.facts import weights_probe
 from rigwright.roles.weights.local import LocalModel, inspect_model, projector_of, weights_path
 from rigwright.spec import RigSpec, parse_spec
@@ -53,6 +53,7 @@ class Brief:
     lock: LockedRig | None = None
     lock_file: str = ""
     changes: tuple[str, ...] = ()
+    inventory: str = "INVENTORY"
     memory: dict[Hardware, dict[str, ServicePlan]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -151,7 +152,8 @@ def _check(state: State) -> dict[str, Brief]:
                 locks[path] = read_lock(path)
             rigs = locks[path].rigs if path else {}
             data = host.data.get("rig")
-            briefs[host.name] = make_brief(host.name, data, lock=rigs.get(host.name), lock_file=str(path or ""))
+            brief = make_brief(host.name, data, lock=rigs.get(host.name), lock_file=str(path or ""))
+            briefs[host.name] = replace(brief, inventory=inventory_name() or brief.inventory)
         except RigwrightError as error:
             wrong.append(error.message)
     if wrong:

@@ -27,19 +27,19 @@ def lock_of(host: Host) -> Path | None:
         if not path.is_file():
             raise WrongSpec(f"{host.name}: rig_lock: {path} does not exist; write it with `rigwright plan --write`")
         return path
-    inventory = _inventory()
-    path = lock_path(inventory) if inventory else None
-    return path if path and path.exists() else None
+    inventory = inventory_name()
+    beside = lock_path(inventory) if inventory else None
+    return beside if beside and beside.exists() else None
 
 
-def _inventory() -> str | None:
+def inventory_name() -> str | None:
     """The inventory that pyinfra was started with; None where it was not started from its command line.
 
     pyinfra 3.10 tells deploys nothing of it, so its own parser reads the command line once more.
     """
     if not getattr(pyinfra, "is_cli", False):
         return None
-    from pyinfra_cli.cli import cli
+    from pyinfra_cli.cli import cli  # type: ignore[import-untyped]  # it comes without types
 
     context = cli.make_context("pyinfra", sys.argv[1:], resilient_parsing=True)
     found: str | None = context.params.get("inventory")

@@ -53,7 +53,7 @@ def check_lock(brief: Brief, rig: Rig) -> None:
         return
     changes = [*hardware_changes(brief.lock.hardware, rig.hardware), *brief.changes]
     if changes:
-        renew = f"rigwright plan INVENTORY --replan --limit {brief.rig}"
+        renew = f"rigwright plan {brief.inventory} --replan --limit {brief.rig}"
         first = f"{brief.lock_file} no longer matches; nothing was touched. To take the new state: {renew}"
         raise DoesNotFit("\n".join([first, *changes]))
 

@@ -27,13 +27,32 @@ def test_process_has_the_planned_flags(served: ServiceUnderTest) -> None:
 def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:
     """The recorded plan is one for the inventory as it is now."""
     wish = served.wish
+    assert served.plan["engine"] == "llamacpp" and wish.engine in ("auto", "llamacpp")
     assert served.flag("--port") == str(wish.port)
     assert served.flag("--host") == wish.host
-    assert served.flag("--model").endswith("/" + wish.model.file_name)
-    assert "--parallel" in wish.flags or served.plan["slots"] == (wish.slots or min(wish.users, 8))
+    # A name of the catalogue leaves the file to the plan.
+    assert not wish.model.is_chosen or served.flag("--model").endswith("/" + wish.model.file_name)
+    assert wish.slots is None or "--parallel" in wish.flags or served.plan["slots"] == wish.slots
     # llama.cpp rounds a context up to whole blocks of 256 tokens.
     planned_by_us = wish.context is not None and "--ctx-size" not in wish.flags
     assert not planned_by_us or -(-(wish.context or 0) // 256) * 256 == served.plan["context_tokens"]
+
+
+def test_runs_what_is_locked(served: ServiceUnderTest) -> None:
+    """A rig with an entry in the lock file runs its flags, on its GPUs, with the files that it names."""
+    if served.locked is None:
+        return
+    pinned = served.locked["services"][served.wish.name]
+    words = [word for words in pinned["flags"] for word in words.split(" ", 1)]
+    assert served.argv == served.filled_in(words)
+    environment = served.host.check_output(f"tr '\\0' '\\n' </proc/{served.pid}/environ").splitlines()
+    expected = {f"{key}={value}" for key, value in pinned["replicas"][0]["environment"].items()}
+    assert expected <= set(environment)
+    directory = served.flag("--model").rpartition("/")[0]
+    for file in pinned["model"]["files"]:
+        name = file["name"].rpartition("/")[2]
+        stamp = served.host.file(f"{directory}/.{name}.rigwright").content_string.split()
+        assert file.get("sha256") in (None, stamp[0])
 
 
 def test_process_runs_the_current_release(served: ServiceUnderTest) -> None:
@@ -51,6 +70,12 @@ def test_release_is_the_wanted_source(served: ServiceUnderTest) -> None:
     assert status == 200
     assert identity[:9] in json.loads(props)["build_info"]
     wanted = served.rig.spec.llamacpp
+    if served.locked:
+        build = served.locked["build"]
+        archive = build.get("archive")
+        wanted = wanted.model_validate(
+            {"git": build["git"], "ref": build["ref"]} | ({"archive": archive} if archive else {})
+        )
     if wanted.archive:
         assert identity == hashlib.sha256(f"{wanted.archive.sha256}/{wanted.archive.subdirectory}".encode()).hexdigest()
     elif re.fullmatch("[0-9a-f]{40}", wanted.ref):
@@ -133,11 +158,12 @@ def test_metrics_are_served(served: ServiceUnderTest) -> None:
     assert counted and int(counted[1]) > 0
 
 
-def test_gpu_is_used_when_planned(served: ServiceUnderTest) -> None:
-    """A plan for GPUs has the process on each of them: llama.cpp falls back to the CPU and still reports health."""
-    planned = {gpu["uuid"] for gpu in served.plan["replicas"][0]["gpus"]}
-    if not planned:
+def test_gpus_are_used_when_planned(served: ServiceUnderTest) -> None:
+    """A plan for GPUs has the process on them: llama.cpp falls back to the CPU and still reports health."""
+    gpus = served.plan["replicas"][0]["gpus"]
+    if not gpus:
         assert served.plan["device"] == "CPU"
         return
-    rows = served.host.check_output("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader")
-    assert {f"{served.pid}, {uuid}" for uuid in planned} <= set(rows.splitlines())
+    rows = served.host.check_output("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader").splitlines()
+    for gpu in gpus:
+        assert f"{served.pid}, {gpu['uuid']}" in rows

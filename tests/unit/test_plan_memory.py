@@ -34,10 +34,6 @@ from rigwright.plan.memory_compute import BEFORE_OUTPUT_LIMIT
 MIB = 1024**2
 Q8 = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}
 MODELS = json.loads((Path(__file__).parent / "data/models.json").read_text())
-DELTA_NET = {
-    "arch": "qwen35moe", "hidden": 2048, "heads": 16, "kv_heads": 2, "head_dim": 256, "n_lin": 3, "n_full": 1,
-    "lin_k_heads": 16, "lin_v_heads": 32, "experts": 32, "experts_used": 8, "moe_ff": 512, "shared_ff": 512,
-}  # fmt: skip
 
 
 def model_of(*, kv_heads: tuple[int, ...], tensors: tuple[Tensor, ...] = (), **fields: Any) -> Model:
@@ -96,47 +92,14 @@ def test_35b_takes_what_llama_server_prints(
     assert sum(compute_bytes(model_35b, load, Placement(0))) / MIB == pytest.approx(compute_mib, rel=0.06)
 
 
-@pytest.mark.parametrize(
-    ("shape", "compute_mib"),
-    [
-        ({"hidden": 4096, "ff": 14336}, 120.01),
-        ({"hidden": 2048, "ff": 8192, "heads": 16, "kv_heads": 4}, 68.01),
-        ({"hidden": 4096, "ff": 4096}, 44.01),
-        (DELTA_NET, 76.02),
-        (DELTA_NET | {"experts_used": 2}, 64.21),
-        (DELTA_NET | {"experts_used": 16}, 132.02),
-        (DELTA_NET | {"experts_used": 16, "moe_ff": 1024}, 116.14),
-        (DELTA_NET | {"experts_used": 2, "lin_v_heads": 64}, 88.3),
-        (DELTA_NET | {"experts_used": 2, "lin_v_heads": 64, "hidden": 4096}, 100.3),
-        (DELTA_NET | {"experts_used": 2, "lin_v_heads": 16, "heads": 64}, 144.02),
-    ],
-)
-def test_compute_follows_the_shape(shape: dict[str, Any], compute_mib: float) -> None:
-    """What `llama-server -lv 4 -c 4096` of the pinned release printed for four layers of these shapes, on a CPU."""
-    plain = {"layers": 4, "heads": 32, "kv_heads": 8, "vocab": 265, "arch": "llama"}
-    model = model_from_parameters("m", plain | shape)
-    computed = sum(compute_bytes(model, Load(4096), Placement(0))) / MIB
-    assert compute_mib * 0.99 < computed < compute_mib * 1.37
-
-
-@pytest.mark.parametrize(
-    ("name", "compute_mib"),
-    [("Qwen3.5-27B", 1360), ("Qwen3.5-9B", 1336), ("Qwen3.5-4B", 1330), ("Qwen3.5-2B", 796), ("Gemma-4-31B", 2392)],
-)
-def test_compute_on_cuda_is_what_was_measured(name: str, compute_mib: int) -> None:
-    """A q8_0 cache of 262,144 tokens on one GPU: masks, one layer unpacked to f16, and the layer's own tensors."""
-    model = model_from_parameters(name, MODELS[name])
-    computed = compute_bytes(model, Load(262144, **Q8), Placement(model.main_layers))
-    assert sum(computed) / MIB == pytest.approx(compute_mib, rel=0.02 if "Gemma" in name else 0.001)
-
-
 @pytest.mark.parametrize(("context", "slots", "reported_mib"), [(32768, 1, 38), (32768, 4, 38), (131072, 1, 134)])
 def test_compute_grows_with_the_context_of_a_slot(
     tiny_dense: Path, context: int, slots: int, reported_mib: int
 ) -> None:
     """Where the mask dominates, compute is within a tenth of llama-fit-params' figure, and slots do not matter."""
-    computed = sum(compute_bytes(read_model(tiny_dense), Load(context, slots), Placement(0))) / MIB
-    assert computed == pytest.approx(reported_mib, rel=0.15)
+    model = read_model(tiny_dense)
+    computed = sum(compute_bytes(model, Load(context, slots), Placement(0), BEFORE_OUTPUT_LIMIT)) / MIB
+    assert computed == pytest.approx(reported_mib, rel=0.1)
 
 
 def test_weights_are_counted_once(model_35b: Model) -> None:

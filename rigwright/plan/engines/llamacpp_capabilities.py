@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import NamedTuple
 
-from rigwright import catalogue
+from rigwright.catalogue import load
 
 Pair = tuple[str, str]
 
@@ -100,7 +100,7 @@ def read_capabilities(text: str, release: str, *, kv_pairs: frozenset[Pair] | No
 @cache
 def pinned_capabilities() -> Capabilities:
     """Those of the release that this version of rigwright pins."""
-    recorded = catalogue.load("llamacpp_flags")
+    recorded = load("llamacpp_flags")
     return read_capabilities(str(recorded["help"]), str(recorded["ref"])[:7])
 
 

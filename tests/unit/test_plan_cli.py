@@ -1,0 +1,315 @@
+"""`rigwright plan` and `rigwright recommend` as they are typed: one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+
+from rigwright.cli import main
+from rigwright.errors import UnreadableModel, WrongSpec
+from rigwright.hardware.capture import folder_files, read_folder
+from rigwright.hardware.live import Collected
+from rigwright.models.offers import find_model
+from rigwright.plan.wish import ModelSource
+from rigwright.preview.gpus import gpu_model, what_if
+from rigwright.preview.more_schemas import recommend_schema
+from rigwright.preview.schema import plan_schema
+from rigwright.preview.sources import gguf_offer, offers_for
+from rigwright.preview.spec_file import read_spec
+from rigwright.schemas import schema_text
+from rigwright.units import GIB
+
+ROOT = Path(__file__).parents[2]
+CAPTURES = ROOT / "tests" / "captures"
+PAIR = CAPTURES / "2x3090-nvlink-x299-lxc"
+WISH = "services:\n  - name: chat\n    model: qwen3.5-35b-a3b:Q4_K_M\n    context: 32768\n"
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Types a command in an empty folder with one good spec, `ok.yml`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "ok.yml").write_text(WISH)
+    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+
+
+def planned(run: Run, *words: object) -> dict[str, object]:
+    result = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--json", *words)
+    assert result.exit_code == 0, result.output
+    told: dict[str, object] = json.loads(result.stdout)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "name an inventory, @local, or --capture DIR"),
+        (("@local", "--capture", PAIR), "name an inventory, @local, or --capture DIR"),
+        (("@local",), "needs --spec FILE"),
+        (("--capture", PAIR), "needs --spec FILE"),
+        (("@local", "--limit", "x", "--spec", "ok.yml"), "--limit chooses rigs of an inventory"),
+        (("--capture", "nosuch", "--spec", "ok.yml"), "nosuch: no such folder"),
+        (("--capture", PAIR, "--spec", "ok.yml", "--ram", "-5"), "--ram: '-5' is no size"),
+        (("--capture", PAIR, "--spec", "ok.yml", "--ram", "0"), "--ram: 0 is nothing"),
+        (("--capture", PAIR, "--spec", "ok.yml", "--alternatives", "-1"), "--alternatives"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(run, words, says):
+    """Exit code 2, and why."""
+    result = run("plan", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "bad.yml: cannot be read: No such file or directory"),
+        ("", "bad.yml: is empty"),
+        ("# nothing\n", "bad.yml: is empty"),
+        ("- a\n", "bad.yml: holds a list"),
+        ("services: [\n", "bad.yml:2: "),
+        ("a: 1\n\tb: 2\n", "bad.yml:2: "),
+        (
+            "services:\n  - name: a\n    model: ./m.gguf\n    contxt: 5\n",
+            "bad.yml:4: rig.services.0.contxt: unknown key",
+        ),
+        ("rig:\n  services: []\n  wieghts: {}\n", "bad.yml:3: rig.wieghts: unknown key; did you mean weights?"),
+        ("rig:\n  services: []\nhosts: []\n", "bad.yml: hosts: unknown key beside rig"),
+        ("services:\n - {name: a, model: nosuch-9b}\n", "rig.services.0.model: no model is called nosuch-9b"),
+        ("services:\n - {name: a, model: ./m.gguf}\n", "rig.services.0.model: m.gguf: does not exist"),
+        ("services:\n - {name: a, model: qwen3-8b:Q9_X}\n", "qwen3-8b:Q9_X"),
+    ],
+)
+def test_wrong_spec_is_one_line_with_its_place(run, tmp_path, text, says):
+    """File, line where there is one, what is wrong, what to do; exit code 1."""
+    if text is not None:
+        (tmp_path / "bad.yml").write_text(text)
+    result = run("plan", "--capture", PAIR, "--spec", "bad.yml")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert says in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_binary_spec_is_one_line(tmp_path):
+    """A file that is no text."""
+    (tmp_path / "x.yml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(WrongSpec, match=r"x\.yml: is no text"):
+        read_spec(tmp_path / "x.yml")
+
+
+def test_all_that_is_wrong_is_said_at_once(run, tmp_path):
+    """Nobody mends one line to meet the next."""
+    (tmp_path / "bad.yml").write_text(
+        "services:\n - {name: a, model: nosuch}\n - {name: b, port: 1, model: ./m.gguf}\n"
+    )
+    result = run("plan", "--capture", PAIR, "--spec", "bad.yml")
+    assert [".0.model" in result.stderr, ".1.model" in result.stderr] == [True, True]
+
+
+def test_plan_of_a_recording_keeps_the_contract(run):
+    """One object, which the published schema describes, with what the spec asked for."""
+    told = planned(run)
+    jsonschema.Draft202012Validator(plan_schema()).validate(told)
+    (chat,) = told["services"]
+    assert (told["rig"], chat["model"], chat["quant"], chat["context_tokens"]) == (
+        PAIR.name, "Qwen3.5-35B-A3B", "Q4_K_M", 32768,
+    )  # fmt: skip
+    assert all(flag["because"] for flag in chat["flags"])
+    for gpu in told["gpus"]:
+        assert gpu["used_bytes"] == sum(use["bytes"] for use in gpu["uses"]) <= gpu["offered_bytes"]
+
+
+def test_spec_may_stand_under_rig(run, tmp_path):
+    """The data of an inventory, pasted as it is."""
+    bare = planned(run)
+    (tmp_path / "ok.yml").write_text("rig:\n" + "".join(f"  {line}\n" for line in WISH.splitlines()))
+    assert planned(run) == bare
+
+
+def test_page_and_reasons_are_shown(run):
+    """Without --json a person reads it, with --why the flags too."""
+    result = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--why")
+    assert result.exit_code == 0, result.output
+    assert "Qwen3.5-35B-A3B Q4_K_M" in result.stdout and "--ctx-size 32768" in result.stdout
+
+
+def test_what_if_another_gpu_were_there(run):
+    """--with-gpu adds one, --ram replaces what was recorded, and both are said."""
+    told = planned(run, "--with-gpu", "rtx 4090", "--ram", "128G")
+    assert [gpu["name"] for gpu in told["gpus"]][2:] == ["NVIDIA GeForce RTX 4090"]
+    assert told["ram"]["bytes"] == 128 * GIB
+    said = [note["choice"] for note in told["notes"]]
+    assert said[:2] == ["what if: one NVIDIA GeForce RTX 4090 more", "RAM 128 GiB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("3090", "NVIDIA GeForce RTX 3090"),
+        ("rtx 5060 ti 16gb", "NVIDIA GeForce RTX 5060 Ti 16GB"),
+        ("A100-SXM4-80GB", "NVIDIA A100-SXM4-80GB"),
+    ],
+)
+def test_gpus_are_found_as_people_write_them(name, found):
+    """Without maker and series, in any case."""
+    assert gpu_model(name).name == found
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("RTX 9090", "did you mean NVIDIA GeForce RTX"),
+        ("A100", "may be NVIDIA A100"),
+        ("", "is not in the catalogue"),
+        ("banana", "is not in the catalogue"),
+    ],
+)
+def test_unknown_gpu_names_what_is_near(run, name, says):
+    """Nothing is guessed; near names are proposed, and no rig is asked before."""
+    result = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--with-gpu", name)
+    assert result.exit_code == 1 and says in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_recording_without_names_takes_the_recorders_word(tmp_path):
+    """meta.json names the GPUs where no output does; --gpu-model goes before it; where outputs name them, neither."""
+    matrix = CAPTURES / "4x-lmdeploy-pix-pairs"
+    nameless = read_folder(matrix)
+    (tmp_path / "meta.json").write_text(json.dumps({"gpus": ["NVIDIA GeForce RTX 3090"] * 4}))
+    told, notes = what_if(nameless, recording=tmp_path)
+    assert {(gpu.name, gpu.vram_bytes is None) for gpu in told.gpus} == {("NVIDIA GeForce RTX 3090", False)}
+    assert "meta.json" in notes[0].because
+    told, _ = what_if(nameless, gpu="A100-SXM4-80GB", recording=tmp_path)
+    assert {gpu.name for gpu in told.gpus} == {"NVIDIA A100-SXM4-80GB"}
+    named = read_folder(PAIR)
+    assert what_if(named, gpu="A100-SXM4-80GB")[0] == named
+
+
+@pytest.mark.parametrize("text", ["[]", "nope", '{"gpus": 5}', '{"gpus": ["RTX 3090"]}', '{"gpus": [1, 2, 3, 4]}'])
+def test_odd_meta_is_no_trouble(tmp_path, text):
+    """What the recorder's file holds is not trusted to be anything; one name for several GPUs is that of all."""
+    nameless = read_folder(CAPTURES / "4x-lmdeploy-pix-pairs")
+    (tmp_path / "meta.json").write_text(text)
+    told = what_if(nameless, recording=tmp_path)[0]
+    assert ({gpu.name for gpu in told.gpus} == {"NVIDIA GeForce RTX 3090"}) == ("RTX 3090" in text)
+
+
+def test_rig_without_a_plan_is_one_line(run, tmp_path):
+    """Exit code 1; with --json alone there is nothing on stdout."""
+    (tmp_path / "ok.yml").write_text("services:\n - {name: a, model: qwen3-235b-a22b, context: 40960}\n")
+    result = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--json", "--ram", "16G")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"{PAIR.name}: services.a: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_rigs_of_an_inventory_are_told_by_name(run, monkeypatch, tmp_path):
+    """A rig without a plan has its error among them; one that did not answer is said on stderr."""
+    files = folder_files(PAIR)
+    found = Collected({"good": files, "small": folder_files(CAPTURES / "error-no-devices")}, {"dead": "no answer"})
+    monkeypatch.setattr("rigwright.preview.inventory.collect", lambda *_, **__: found)
+    (tmp_path / "ok.yml").write_text(
+        "services:\n - {name: a, model: 'qwen3.5-35b-a3b:Q4_K_M', gpu: 0, context: 8192}\n"
+    )
+    result = run("plan", "rigs.py", "--spec", "ok.yml", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, list(told)) == (1, ["good", "small"])
+    assert list(told["small"]) == ["error"] and "there is no usable GPU 0" in told["small"]["error"]
+    assert result.stderr.splitlines()[-1] == "dead: not read: no answer"
+
+
+def test_wishes_of_an_inventory_are_its_own(run, monkeypatch):
+    """Each rig is planned with its own data; mistakes of all rigs come together, before any is asked."""
+    rows = [
+        {"name": "one", "groups": [], "data": {"rig": {"services": [{"name": "a", "model": "qwen3-8b"}]}}},
+        {"name": "two", "groups": [], "data": {"rig": {"services": [{"name": "b", "model": "qwen3-8b", "contxt": 1}]}}},
+        {"name": "three", "groups": [], "data": {}},
+    ]
+    monkeypatch.setattr("rigwright.preview.inventory.read_rows", lambda *_, **__: rows)
+    result = run("plan", "rigs.py")
+    assert result.exit_code == 1
+    assert "two: rig.services.0.contxt" in result.stderr and "three: rig: missing" in result.stderr
+    del rows[1:]
+    monkeypatch.setattr(
+        "rigwright.preview.inventory.collect", lambda *_, **__: Collected({"one": folder_files(PAIR)}, {})
+    )
+    assert json.loads(run("plan", "rigs.py", "--json").stdout)["one"]["services"][0]["service"] == "a"
+
+
+def test_local_file_is_its_own_offer(tiny_dense):
+    """A GGUF file tells its dimensions itself, and its name its quant."""
+    (offer,) = offers_for(ModelSource(path=str(tiny_dense)))
+    assert (offer.format, offer.file_bytes) == ("gguf", tiny_dense.stat().st_size)
+    assert offer.header is not None and offer.model.layers == offer.header.layers
+
+
+def test_file_out_of_reach_is_what_the_catalogue_says():
+    """A name that the catalogue lists stands in for the header; any other leaves its memory open."""
+    listed = gguf_offer("Qwen3.5-35B-A3B-Q4_K_M.gguf", None)
+    assert (listed.name, listed.quant) == ("Qwen3.5-35B-A3B Q4_K_M", "Q4_K_M") and listed.file_bytes > 20e9
+    assert "could not be read from here" in listed.notes
+    unknown = gguf_offer("my-own-merge.Q5_K_M.gguf", None)
+    assert (unknown.known, unknown.quant, unknown.file_bytes) == (None, "Q5_K_M", 0)
+
+
+def test_repository_out_of_reach_is_refused(monkeypatch):
+    """Without config.json and without a row in the catalogue nothing can be reckoned."""
+    monkeypatch.setattr("rigwright.preview.sources.json_at", lambda *_, **__: None)
+    with pytest.raises(UnreadableModel, match=r"config\.json cannot be read from here"):
+        offers_for(ModelSource(repo="nobody/nothing"))
+
+
+def test_auto_leaves_the_model_to_the_plan():
+    """No file is looked at."""
+    assert offers_for(ModelSource(name="auto")) == ()
+
+
+@pytest.fixture
+def few_models(monkeypatch):
+    """A small, a middling and a huge model are enough of the catalogue."""
+    few = tuple(find_model(key) for key in ("qwen3-8b", "qwen3.5-35b-a3b", "qwen3-235b-a22b"))
+    monkeypatch.setattr("rigwright.plan.recommend.known_models", lambda: few)
+
+
+def test_ranking_is_shown_with_its_spec_line(run, few_models):
+    """A person reads the first rows, and the line that asks for the best."""
+    page = run("recommend", "--capture", PAIR, "--top", "1", "--ram", "16G").stdout
+    assert "the best first" in page and "and 1 more: --top 2" in page
+    assert "what does not fit" in page and "Qwen3-235B-A22B" in page and "GiB short" in page
+    assert "services: [{name: chat, model: 'qwen3" in page
+
+
+def test_recommendations_are_ranked_and_keep_the_contract(run, few_models):
+    """The best first, each with the words that an inventory needs to get it."""
+    result = run("recommend", "--capture", PAIR, "--for", "coding", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    jsonschema.Draft202012Validator(recommend_schema()).validate(told)
+    scores = [one["score"] for one in told["recommendations"]]
+    assert scores == sorted(scores, reverse=True)
+    first = told["recommendations"][0]
+    assert first["spec"] == f"{first['key']}:{first['quant']}"
+    assert all(other["why"] for other in told["not_recommended"])
+
+
+def test_recommend_refuses_what_it_does_not_know(run):
+    """A purpose and a GPU that nobody has heard of."""
+    assert run("recommend", "--capture", PAIR, "--for", "fame").exit_code == 2
+    assert run("recommend", "--capture", PAIR, "--with-gpu", "RTX 9090").exit_code == 1
+    assert run("recommend").exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "schema"), [("plan", plan_schema), ("recommend", recommend_schema)])
+def test_published_schemas_are_current(request, name, schema):
+    """docs/*.schema.json are generated; `make golden` writes them."""
+    page = ROOT / "docs" / f"{name}.schema.json"
+    jsonschema.Draft202012Validator.check_schema(schema())
+    if request.config.getoption("--renew-golden"):
+        page.write_text(schema_text(schema()))
+    assert page.read_text() == schema_text(schema())

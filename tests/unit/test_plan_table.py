@@ -1,0 +1,243 @@
+"""A plan as a person reads it: what is on the page, that it is true, and that it needs neither colour nor width."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from rigwright.hardware.values import Cpu, Gpu, Hardware
+from rigwright.plan.memory_values import MemoryEstimate, MemoryPart
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import (
+    Alternative,
+    Cost,
+    Flag,
+    GpuBudget,
+    GpuRef,
+    Layout,
+    Replica,
+    RigPlan,
+    ServicePlan,
+)
+from rigwright.plan.speed import Speed
+from rigwright.preview.bars import Colours, Share, bar, shares
+from rigwright.preview.report import report
+from rigwright.preview.schema import DEFINITIONS, PLAN, plan_schema
+from rigwright.preview.table import show
+from rigwright.preview.why import explain
+from rigwright.preview.words import on, short
+from rigwright.units import GIB
+
+GPUS = tuple(GpuRef(index=index, uuid=f"GPU-{index}", name="NVIDIA GeForce RTX 3090") for index in range(4))
+CHECK = jsonschema.Draft202012Validator(plan_schema())
+
+
+def memory(*rows: tuple[str, int | None, float]) -> MemoryEstimate:
+    parts = [MemoryPart(name=name, device=device, size_bytes=int(size * GIB)) for name, device, size in rows]
+    return MemoryEstimate(parts=tuple(parts))
+
+
+def flag(name: str, value: str | None, because: str, source: str | None = None) -> Flag:
+    return Flag(name=name, value=value, reason=Reason(choice=name, because=because, source=source))
+
+
+FLAGS = (
+    flag("--model", "/var/lib/rigwright/weights/m.gguf", "where the weights lie on the rig"),
+    flag("--port", "8080", "set always"),
+    flag("--ctx-size", "65536", "32768 tokens × 2"),
+    flag("--temp", "0.7", "the inventory says so instead of --temp 1.0"),
+    flag("--top-k", "20", "thinking mode", "the model card"),
+    flag("--brand-new", None, "nobody has filed it yet"),
+)
+SPEED = Speed(low=84.2, expected=112.3, high=140.4, aggregate=190.0, confidence="medium", because="1.9 GB per token")
+PARTS = (("weights", 0, 12.0), ("KV cache", 0, 3.0), ("compute buffers", 0, 1.0), ("weights", None, 0.5))
+
+
+def service(name: str = "chat", **changes: Any) -> ServicePlan:
+    plain: dict[str, Any] = {
+        "service": name, "engine": "llamacpp", "engine_version": "b7117", "model": "Qwen3.5-35B-A3B",
+        "quant": "Q4_K_M", "source": None, "file_bytes": 21757641056, "layout": Layout(kind="single"),
+        "replicas": (Replica(gpus=(GPUS[0],), port=8080),), "device": "GPU 0", "context_tokens": 32768, "slots": 2,
+        "flags": FLAGS, "memory": memory(*PARTS), "speed": SPEED,
+        "reasons": (Reason(choice="llama.cpp", because="one user at a time"),),
+        "alternatives": (Alternative(engine="vLLM", layout="TP=2", quant="AWQ-INT4", why_not="2 GiB short"),),
+    }  # fmt: skip
+    return ServicePlan(**(plain | changes))
+
+
+def rig_plan(*services: ServicePlan, gpus: int = 1, **changes: Any) -> RigPlan:
+    budgets = []
+    for gpu in GPUS[:gpus]:
+        uses = tuple(
+            (one.service, part.name, part.size_bytes)
+            for one in services
+            for copy in one.replicas
+            for place, used in enumerate(copy.gpus)
+            for part in (one.memory.parts if one.memory else ())
+            if used == gpu and part.device == place
+        )
+        budgets.append(GpuBudget(gpu=gpu, vram_bytes=24 * GIB, offered_bytes=23 * GIB, uses=uses))
+    plain: dict[str, Any] = {
+        "services": services,
+        "gpus": tuple(budgets),
+        "ram_bytes": 64 * GIB,
+        "offered_ram_bytes": 60 * GIB,
+        "cost": Cost(download_bytes=21757641056, disk_bytes=25_000_000_000, builds=("llama.cpp",), reboot="once"),
+    }
+    return RigPlan(**(plain | changes))
+
+
+RIG = Hardware(
+    cpu=Cpu("AMD Ryzen 9 5950X 16-Core Processor", 16, 32),
+    ram_bytes=64 * GIB,
+    gpu_count=1,
+    gpus=(Gpu(index=0, name="NVIDIA GeForce RTX 3090"),),
+)
+
+
+def text_of(plan: RigPlan, *, width: int = 100, why: bool = False, encoding: str = "utf-8") -> str:
+    """The page without colour, as a terminal of that width shows it."""
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding, errors="replace"), width=width, color_system=None)
+    explain(console, plan) if why else show(console, "homelab", RIG, plan)
+    console.file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_page_answers_what_is_asked_first():
+    """Model, quant, engine, place, context, speed with its range, port, memory, cost: all without a further option."""
+    page = text_of(rig_plan(service()))
+    for said in (
+        "homelab", "RTX 3090", "Qwen3.5-35B-A3B Q4_K_M", "llama.cpp b7117", "GPU 0 (RTX 3090)",
+        "32,768 tokens × 2 slots", "112 tokens/s (84–140, medium confidence)", "all users 190", "port 8080",
+        "16.0 of 24.0 GiB", "weights 12.0, KV cache 3.0, compute 1.0 GiB", "21.8 GB of weights", "reboot: once",
+        "2 GiB short",
+    ):  # fmt: skip
+        assert said in page, said
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_page_keeps_to_the_width(width):
+    """No line is longer than the terminal is wide, however narrow."""
+    pages = text_of(rig_plan(service(), gpus=4), width=width), text_of(rig_plan(service()), width=width, why=True)
+    assert max(len(line) for page in pages for line in page.splitlines()) <= width
+
+
+def test_bar_is_to_scale():
+    """A bar of 24 columns for 24 GiB has one column for each GiB, in the order of a plan."""
+    uses = [("chat", "weights", 12 * GIB), ("chat", "KV cache", 3 * GIB), ("chat", "compute buffers", GIB)]
+    found = bar(
+        shares(uses), total_bytes=24 * GIB, offered_bytes=23 * GIB, width=24, colours=Colours(["chat"], is_ascii=False)
+    )
+    assert found.plain == "█" * 12 + "▓" * 3 + "░" + "·" * 7 + "╳"
+
+
+def test_bar_parts_two_services():
+    """Whose memory it is can be seen without colour."""
+    found = [Share("chat", "weights", 10), Share("embed", "weights", 10)]
+    colours = Colours(["chat", "embed"], is_ascii=True)
+    assert bar(found, total_bytes=40, offered_bytes=40, width=40, colours=colours).plain == "W" * 10 + "│" + "W" * 9 + (
+        "." * 20
+    )
+
+
+def test_bar_that_overflows_has_its_width_all_the_same():
+    """What is too much for a card does not break the page."""
+    colours = Colours(["chat"], is_ascii=True)
+    found = bar([Share("chat", "weights", 60)], total_bytes=40, offered_bytes=40, width=20, colours=colours)
+    assert found.plain == "W" * 20
+
+
+def test_ascii_terminal_gets_letters():
+    """Where blocks cannot be printed, the legend and the bars use letters."""
+    page = text_of(rig_plan(service()), encoding="ascii")
+    assert "WWWWKKK" in page.replace("?", "") or re.search(r"W+K+", page)
+    assert "W weights" in page and "?" not in next(line for line in page.splitlines() if line.startswith("GPU 0"))
+
+
+def test_gpus_that_look_alike_share_a_line():
+    """Eight equal cards are one line, not eight."""
+    parts = [("weights", place, 6.0) for place in range(4)]
+    one = service(
+        layout=Layout(kind="tensor", tensor_parallel=4, link="NV4"),
+        replicas=(Replica(gpus=GPUS, port=8080),),
+        memory=memory(*parts),
+    )
+    page = text_of(rig_plan(one, gpus=4))
+    assert "GPUs 0–3 each RTX 3090" in page and page.count("6.0 of 24.0 GiB") == 1
+    assert on(one) == "GPUs 0+1+2+3 (RTX 3090), TP=4 joined by NV4"
+
+
+def test_idle_gpu_says_why():
+    """A card that is not used is on the page, with the reason."""
+    idle = GpuBudget(gpu=GPUS[1], vram_bytes=0, offered_bytes=0, unused_because="it no longer answers")
+    plan = rig_plan(service())
+    page = text_of(plan.model_copy(update={"gpus": (*plan.gpus, idle)}))
+    assert "unused: it no longer answers" in page and "size not known" in page
+
+
+def test_names_cannot_steer_the_terminal():
+    """What a file calls itself is text, not markup and not an escape sequence."""
+    page = text_of(rig_plan(service(model="[red]x\x1b[2J", quant="Q4_K_M")))
+    assert "[red]x" in page and "\x1b" not in page
+
+
+def test_why_has_every_flag_under_its_subject():
+    """All flags with value and reason; the inventory's own are marked, and what nobody filed is not lost."""
+    page = text_of(rig_plan(service()), why=True)
+    order = [page.index(title) for title in ("context and memory", "thinking and sampling", "API", "other")]
+    assert order == sorted(order)
+    for said in ("--ctx-size 65536", "32768 tokens × 2", "* --temp 0.7", "[the model card]", "--brand-new"):
+        assert said in page, said
+    assert "* --top-k" not in page
+
+
+def test_why_shows_environment_and_modelfile():
+    """The variables of each copy, those that all share once; Ollama's text."""
+    copies = tuple(
+        Replica(gpus=(GPUS[n],), port=8080 + n, environment=(("ORDER", "PCI"), ("DEVICES", str(n)))) for n in (0, 1)
+    )
+    page = text_of(rig_plan(service(replicas=copies, modelfile="FROM /m.gguf\n")), why=True)
+    assert page.count("ORDER=PCI") == 1 and "DEVICES=1" in page and "copy on port 8081" in page
+    assert "FROM /m.gguf" in page
+
+
+@pytest.mark.parametrize(("rate", "text"), [(112.34, "112"), (8.44, "8.4"), (9.97, "10"), (2417, "2,417")])
+def test_rates_are_short(rate, text):
+    """Nobody reads three decimals."""
+    assert short(rate) == text
+
+
+def test_report_keeps_its_contract():
+    """Every field of the schema is there, and nothing breaks it."""
+    told = report(
+        "homelab", rig_plan(service(), service("cpu", memory=None, speed=None, replicas=(Replica(gpus=(), port=1),)))
+    )
+    CHECK.validate(json.loads(json.dumps(told, allow_nan=False)))
+    assert list(told) == list(PLAN)
+    one = told["services"][0]
+    parts = {"service": one, "layout": one["layout"], "replica": one["replicas"][0], "speed": one["speed"]}
+    parts |= {"flag": one["flags"][0], "alternative": one["alternatives"][0], "gpu": told["gpus"][0]}
+    assert {name: list(part) for name, part in parts.items()} == {name: list(DEFINITIONS[name]) for name in parts}
+
+
+def test_report_adds_up():
+    """What a GPU holds is the sum of its parts, and so is RAM, for all copies."""
+    copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
+    told = report("homelab", rig_plan(service(replicas=copies), gpus=2))
+    assert [gpu["used_bytes"] for gpu in told["gpus"]] == [16 * GIB, 16 * GIB]
+    assert told["services"][0]["memory"]["gpus"][0]["total_bytes"] == 16 * GIB
+    assert told["ram"]["used_bytes"] == GIB
+
+
+def test_report_gives_each_copy_its_port():
+    """The arguments of a copy are those with which it can start beside the others."""
+    copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
+    told = report("homelab", rig_plan(service(replicas=copies)))["services"][0]["replicas"]
+    assert [copy["argv"][copy["argv"].index("--port") + 1] for copy in told] == ["8080", "8081"]
