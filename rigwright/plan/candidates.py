@@ -12,6 +12,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp_capabilities import pinned_capabilities
 from rigwright.plan.engines.vllm_overrides import known_flags
 from rigwright.plan.memory import estimate_memory
+from rigwright.plan.memory_vllm import estimate_vllm
 from rigwright.plan.service import ENGINES
 from rigwright.plan.ways import Candidate, Ground, Possibilities
 from rigwright.plan.wish import Engine, ServiceWish
@@ -68,7 +69,7 @@ def _engines(wish: ServiceWish, ground: Ground) -> tuple[Engine, ...]:
 
 def _undominated(files: Sequence[Offer]) -> list[Offer]:
     """Without files that are larger than another that loses no more."""
-    kept = []
+    kept: list[Offer] = []
     for one in sorted(files, key=lambda offer: (offer.file_bytes, offer.loss_percent or 0.0)):
         best = min((other.loss_percent for other in kept if other.loss_percent is not None), default=None)
         if one.loss_percent is None or best is None or one.loss_percent < best:
@@ -79,6 +80,9 @@ def _undominated(files: Sequence[Offer]) -> list[Offer]:
 def reckoned(candidate: Candidate) -> Choice:
     """The choice with its memory by part: what the search itself does not need."""
     choice = candidate.choice
-    if choice.memory is not None or choice.placement is None:
+    if choice.vllm_load is not None:
+        estimate = estimate_vllm(choice.offer.model, choice.vllm_load, [one.vram_bytes for one in choice.devices])
+        return replace(choice, memory=estimate.memory, vllm=estimate)
+    if choice.placement is None:
         return choice
     return replace(choice, memory=estimate_memory(choice.offer.model, choice.load, choice.placement))

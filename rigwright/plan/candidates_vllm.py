@@ -13,7 +13,7 @@ from rigwright.plan.engines.vllm_parallel import tensor_parallel_obstacle
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import Site, sites_of_tensors
 from rigwright.plan.memory import Load
-from rigwright.plan.memory_vllm import VllmEstimate, VllmLoad, estimate_vllm
+from rigwright.plan.memory_vllm import VllmLoad, capacity_of
 from rigwright.plan.placement import contexts
 from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
 from rigwright.plan.speed import Speed, decode_speed
@@ -75,33 +75,28 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
         utilization=int(min(_UTILIZATION, share) * 100) / 100,
         version=ground.version("vllm"),
     )
-    if found_one := _longest(model, base, steps, sizes):
-        load, estimate = found_one
+    if load := _longest(model, base, steps, sizes):
         speed = _tensor_speed(wish, offer, ground, site, load.max_model_len)
         asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // site.layout.replicas)))
-        choice = Choice(
-            wish, offer, "vllm", site.layout, site.replicas, asked, None, estimate.memory, speed, load, estimate
-        )
+        choice = Choice(wish, offer, "vllm", site.layout, site.replicas, asked, None, None, speed, load)
         taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
-        ram = estimate.memory.ram_bytes * site.layout.replicas
-        return Candidate(choice, score(choice, cache_loss_percent=0.0), taken, ram)
+        return Candidate(choice, score(choice, cache_loss_percent=0.0), taken, 0)
     needs = offer.file_bytes // len(devices)
     offers_bytes = min(device.offered_bytes for device in devices)
     found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, max(1, needs - offers_bytes)))
     return None
 
 
-def _longest(
-    model: Model, base: VllmLoad, steps: Sequence[int], sizes: Sequence[int]
-) -> tuple[VllmLoad, VllmEstimate] | None:
+def _longest(model: Model, base: VllmLoad, steps: Sequence[int], sizes: Sequence[int]) -> VllmLoad | None:
     """The longest context of which one request at least fits into the cache."""
-    low, high, best = 0, len(steps) - 1, None
+    low, high = 0, len(steps) - 1
+    best: VllmLoad | None = None
     while low <= high:
         middle = (low + high) // 2 if best else high
         load = base._replace(max_model_len=steps[middle])
-        estimate = estimate_vllm(model, load, sizes)
-        if estimate.capacity is not None and estimate.capacity.concurrency >= 1:
-            best, high = (load, estimate), middle - 1
+        capacity = capacity_of(model, load, sizes)
+        if capacity is not None and capacity.concurrency >= 1:
+            best, high = load, middle - 1
         elif best is None:
             return None
         else:

@@ -14,6 +14,8 @@ from rigwright.units import GIB, MIB
 # What a driver, a desktop and a browser take; 200 MiB too much has thrown Windows users from 70 to 10 tokens/s.
 _DISPLAY_BYTES = 768 * MIB
 _LEAST_RESERVE_BYTES = 512 * MIB
+# A process on an RTX PRO 6000 took 749 MiB besides its buffers, where 300 are usual.
+_LARGE_CONTEXT_BYTES = 450 * MIB
 # A driver reports less than the box says: 24576 MiB are 24564 on an RTX 3090 Ti, 22731 on an A10G with ECC.
 _ASSUMED_SHARE = 0.96
 # What macOS lets the GPU have of the memory of both: recommendedMaxWorkingSetSize, two thirds up to 36 GiB, then three
@@ -101,9 +103,11 @@ def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Pace:
 
 
 def reserve_bytes(gpu: Gpu, vram_bytes: int) -> int:
-    """What stays free of a GPU: 512 MiB or 2 %, and more beside a display."""
+    """What stays free of a GPU: 512 MiB or 2 %, and more beside a display and on large Blackwell cards."""
     display = _DISPLAY_BYTES if gpu.has_display else 0
-    return min(vram_bytes, max(_LEAST_RESERVE_BYTES, vram_bytes // 50) + display)
+    is_large_blackwell = (gpu.compute_capability or "").startswith("12") and vram_bytes > 40 * GIB
+    context = _LARGE_CONTEXT_BYTES if is_large_blackwell else 0
+    return min(vram_bytes, max(_LEAST_RESERVE_BYTES, vram_bytes // 50) + display + context)
 
 
 def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rigwright.hardware.links import NVLINK_RANK, link_gbytes_per_second, rank
 from rigwright.hardware.values import Hardware, Link
 from rigwright.plan.devices import Device
-from rigwright.plan.service import Layout
+from rigwright.plan.service import Layout, LayoutKind
 
 Group = tuple[Device, ...]
 # GB/s one way where a recording has the class of a link but not its lanes: four lanes of PCIe 4.0 through a host, eight
@@ -150,14 +150,14 @@ def sites_of_tensors(topology: Topology) -> Iterator[Site]:
             yield _site(topology, "pipeline", (same,), 1, stages=len(same))
 
 
-def _replicated(topology: Topology, kind: str, groups: Sequence[Group], tensor: int) -> Iterator[Site]:
+def _replicated(topology: Topology, kind: LayoutKind, groups: Sequence[Group], tensor: int) -> Iterator[Site]:
     for group in groups:
         yield _site(topology, kind, (group,), tensor)
     for count in range(2, len(groups) + 1):
         yield _site(topology, kind, tuple(groups[:count]), tensor)
 
 
-def _site(topology: Topology, kind: str, replicas: tuple[Group, ...], tensor: int, *, stages: int = 1) -> Site:
+def _site(topology: Topology, kind: LayoutKind, replicas: tuple[Group, ...], tensor: int, *, stages: int = 1) -> Site:
     worst = [
         min((topology.worst(group[start : start + tensor]) for start in range(0, len(group), tensor)), key=_by_rank)
         for group in replicas

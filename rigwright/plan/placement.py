@@ -38,18 +38,26 @@ def place(model: Model, load: Load, room: Room, *, is_whole: bool = False) -> Pl
         return found
     if is_whole or sum(room.gpu_bytes) + room.ram_bytes < model.weights_bytes:
         return None
-    if model.is_mixture and (found := _fewest(layers, lambda moved: _spread(model, load, room, layers, moved))):
-        return found
+    ram = room.ram_bytes
+    if model.is_mixture:
+        needs = fast_bytes(model, load, Placement(layers, layers))[1]
+        if found := _fewest(layers, lambda moved: _spread(model, load, room, layers, moved), is_roomy=needs <= ram):
+            return found
     experts = layers if model.is_mixture else 0
-    return _fewest(
-        layers - len(room.gpu_bytes), lambda kept_back: _spread(model, load, room, layers - kept_back, experts)
-    )
+    most = layers - len(room.gpu_bytes)
+    needs = fast_bytes(model, load, Placement(layers - most, experts))[1]
+    return _fewest(most, lambda back: _spread(model, load, room, layers - back, experts), is_roomy=needs <= ram)
 
 
-def _fewest(most: int, attempt: Callable[[int], Placement | None]) -> Placement | None:
-    """The result for the smallest number from 1 to `most` - 1, or `most`, that works; what works goes on working."""
+def _fewest(most: int, attempt: Callable[[int], Placement | None], *, is_roomy: bool) -> Placement | None:
+    """The result for the smallest number from 1 to `most` that works; what works goes on working.
+
+    `is_roomy`: RAM holds what `most` asks of it, so that only the GPUs can be too small.
+    """
     low, high = 1, most
     best = attempt(high) if most else None
+    if best is None and is_roomy:
+        return None
     if best is None:
         # The last step asks most of RAM, an earlier one may do: look at each.
         return next((found for number in range(1, most) if (found := attempt(number))), None)

@@ -15,7 +15,7 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Alternative, Cost, RigPlan, ServicePlan
 from rigwright.preview.bars import Colours
 from rigwright.preview.memory_table import memory
-from rigwright.preview.words import ENGINES, numbers_of, on, short, tokens, version
+from rigwright.preview.words import ENGINES, numbers_of, on, served, short, tokens, without_commits
 
 _CONFIDENCE_STYLES = {"measured": "bold green", "high": "green", "medium": "yellow", "low": "red"}
 
@@ -75,7 +75,7 @@ def _title(service: ServicePlan, width: int, colours: Colours) -> Text:
     left = Text.assemble(
         (service.service, f"bold {colours.of(service.service)}"),
         " ── ",
-        (f"{clean(service.model)} {service.quant}", "bold"),
+        (clean(served(service)), "bold"),
         " ",
     )
     ports = sorted({replica.port for replica in service.replicas})
@@ -94,14 +94,17 @@ def _rows(rows: Iterable[tuple[str, Text]]) -> Table:
 
 
 def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
-    yield "engine", Text(f"{ENGINES[service.engine]} {version(service)}")
+    yield "engine", Text(f"{ENGINES[service.engine]} {without_commits(service.engine_version)}")
     yield "runs on", Text(on(service))
     slots = "1 slot" if service.slots == 1 else f"{service.slots} slots"
     context = f"{tokens(service.context_tokens)} tokens × {slots}"
     yield "context", Text(context + (" for each copy" if len(service.replicas) > 1 else ""))
     yield "expected", _speed(service)
+    if service.memory is None:
+        yield "memory", Text("not reckoned, so that nothing says it fits", "yellow")
+    source = without_commits(clean(str(service.source or "")))
     if service.file_bytes:
-        yield "file", Text(_gigabytes(service.file_bytes) + (f"  {service.source}" if service.source else ""))
+        yield "file", Text(_gigabytes(service.file_bytes) + (f"  {source}" if source else ""))
 
 
 def _speed(service: ServicePlan) -> Text:

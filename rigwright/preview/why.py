@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from rigwright.hardware.wording import clean
 from rigwright.plan.service import Flag, RigPlan, ServicePlan
+from rigwright.preview.words import short
 
 # What a flag is about, by its name. What is nowhere here is "other".
 _GROUPS = {
@@ -52,6 +54,12 @@ _OTHER = "other"
 OVERRIDDEN = "the inventory says so"
 
 
+class _Row(NamedTuple):
+    choice: Text
+    because: str
+    source: str | None = None
+
+
 def explain(console: Console, plan: RigPlan) -> None:
     """Print every choice of a plan with its reason."""
     for service in plan.services:
@@ -74,12 +82,15 @@ def _is_overridden(flag: Flag) -> bool:
 
 
 def _choices(service: ServicePlan, width: int) -> Group:
-    """Two columns; a choice that is too long for the first stands above its reason."""
+    """Two columns; a choice that is too long for the first stands above its reason. A source is named once in a row."""
     left = 34 if width >= 100 else 26
     lines: list[RenderableType] = []
     for title, rows in _sections(service):
         lines += [Text(), Text(title, "bold underline")]
-        for choice, because in rows:
+        said = ""
+        for choice, reason, source in rows:
+            because = _because(reason, source if source != said else None)
+            said = source or said
             is_long = len(choice.plain) > left
             lines += [choice] if is_long else []
             row = Table.grid(padding=(0, 2, 0, 0))
@@ -90,17 +101,14 @@ def _choices(service: ServicePlan, width: int) -> Group:
     return Group(*lines[1:])
 
 
-def _sections(service: ServicePlan) -> Iterator[tuple[str, list[tuple[Text, Text]]]]:
+def _sections(service: ServicePlan) -> Iterator[tuple[str, list[_Row]]]:
     """Title and rows: the large choices, the flags by subject, speed, the environment."""
-    chosen = [(Text(clean(one.choice)), _because(one.because, one.source)) for one in service.reasons]
-    if chosen:
+    if chosen := [_Row(Text(clean(one.choice)), one.because, one.source) for one in service.reasons]:
         yield "engine, model, place", chosen
     for title in (*_GROUPS, _OTHER):
-        rows = [(_flag(flag), _because(flag.reason.because, flag.reason.source)) for flag in _of(service.flags, title)]
-        if title == "speed" and service.speed:
-            rows.append(
-                (Text(f"{service.speed.expected:.0f} tokens/s"), _because(service.speed.because, service.speed.source))
-            )
+        rows = [_Row(_flag(flag), flag.reason.because, flag.reason.source) for flag in _of(service.flags, title)]
+        if title == "speed" and (speed := service.speed):
+            rows.append(_Row(Text(f"{short(speed.expected)} tokens/s"), speed.because, speed.source))
         if rows:
             yield title, rows
     if environment := list(_environment(service)):
@@ -121,7 +129,7 @@ def _because(because: str, source: str | None) -> Text:
     return Text.assemble(clean(because), (f"  [{clean(source)}]", "dim") if source else "")
 
 
-def _environment(service: ServicePlan) -> Iterator[tuple[Text, Text]]:
+def _environment(service: ServicePlan) -> Iterator[_Row]:
     """The variables of each copy; what all of them share is said once."""
     copies = [replica.environment for replica in service.replicas]
     for number, environment in enumerate(copies):
@@ -130,4 +138,4 @@ def _environment(service: ServicePlan) -> Iterator[tuple[Text, Text]]:
             if number and is_shared:
                 continue
             whose = "" if is_shared else f"copy on port {service.replicas[number].port}"
-            yield Text.assemble((name, "cyan"), f"={clean(value)}"), Text(whose, "dim")
+            yield _Row(Text.assemble((name, "cyan"), f"={clean(value)}"), whose)

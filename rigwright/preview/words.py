@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Literal
 
 from rigwright.hardware.values import Gpu
@@ -9,6 +11,7 @@ from rigwright.hardware.wording import short_name
 from rigwright.plan.service import ENGINES as PLANNED
 from rigwright.plan.service import GpuRef, Layout, ServicePlan
 
+_COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 ENGINES = {**PLANNED, "ik_llamacpp": "ik_llama.cpp"}
 
 
@@ -27,11 +30,21 @@ def numbers_of(title: str) -> Literal["left", "right"]:
     return "right" if title in ("context", "tok/s", "memory", "score") else "left"
 
 
-def version(service: ServicePlan) -> str:
-    """A release by its name, a commit by its first nine digits."""
-    text = service.engine_version
-    is_commit = len(text) == 40 and all(letter in "0123456789abcdef" for letter in text)
-    return text[:9] if is_commit else text
+def without_commits(text: str) -> str:
+    """A commit is told by its first nine digits."""
+    return _COMMIT.sub(lambda found: found[0][:9], text)
+
+
+def served(service: ServicePlan) -> str:
+    """Model and quant, as far as they are known."""
+    return service.model if service.quant == "unknown" else f"{service.model} {service.quant}"
+
+
+def indexes(gpus: Sequence[GpuRef]) -> str:
+    """`0+2`, and `0–7` for a longer run."""
+    known = [gpu.index for gpu in gpus if gpu.index is not None]
+    is_run = len(known) == len(gpus) > 3 and known == list(range(known[0], known[0] + len(known)))
+    return f"{known[0]}–{known[-1]}" if is_run else "+".join(number(gpu) for gpu in gpus)
 
 
 def gpu_name(gpu: GpuRef) -> str:
@@ -50,7 +63,7 @@ def on(service: ServicePlan) -> str:
     if not groups:
         return "the CPU alone"
     names = " and ".join(dict.fromkeys(gpu_name(gpu) for group in groups for gpu in group))
-    numbers = " and ".join("+".join(number(gpu) for gpu in group) for group in groups)
+    numbers = " and ".join(indexes(group) for group in groups)
     plural = "s" if sum(map(len, groups)) > 1 else ""
     where = f"GPU{plural} {numbers} ({names})"
     return where if service.layout.kind == "single" and len(groups) == 1 else f"{where}, {layout_words(service.layout)}"

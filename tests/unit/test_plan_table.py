@@ -171,7 +171,7 @@ def test_gpus_that_look_alike_share_a_line():
     )
     page = text_of(rig_plan(one, gpus=4))
     assert "GPUs 0–3 each RTX 3090" in page and page.count("6.0 of 24.0 GiB") == 1
-    assert on(one) == "GPUs 0+1+2+3 (RTX 3090), TP=4 joined by NV4"
+    assert on(one) == "GPUs 0–3 (RTX 3090), TP=4 joined by NV4"
 
 
 def test_idle_gpu_says_why():
