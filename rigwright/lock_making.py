@@ -9,11 +9,11 @@ from rigwright import catalogue
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.kept import file_url
+from rigwright.models.offers import offers, split_quant
 from rigwright.models.parts import part_names
 from rigwright.plan.pinned import LockedRig, PinnedFile, PinnedService, pin_hardware, pin_service
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ModelSource, ServiceWish
-from rigwright.preview.sources import offers_for
 from rigwright.roles.llamacpp.settings import Archive, LlamacppSettings
 from rigwright.roles.weights.hub import hub_facts
 from rigwright.roles.weights.local import LocalModel, inspect_model, projector_of
@@ -154,7 +154,8 @@ def locked_model(wish: ServiceWish, pinned: PinnedService, spec: RigSpec) -> Loc
     source, files = locked_source(wish, pinned), pinned.model.files
     parts = part_names(source.file_name)
     beside = [file.name for file in files[1:] if PurePosixPath(file.name).name not in parts]
-    listed = offers_for(wish.model) if wish.model.name and wish.model.name != "auto" else ()
+    known = split_quant(source.file_name)[0] if wish.model.name else None
+    listed = offers(known) if known else ()
     offer = next((one for one in listed if (one.repo, one.file) == (source.repo, source.file)), None)
     sums = {PurePosixPath(file.name).name: file.sha256 for file in files if file.sha256}
     return inspect_model(

@@ -24,7 +24,8 @@ from rigwright.schemas import (
     reference,
 )
 
-_INDEX, _INDEXES = COUNT, {"type": "array", "items": COUNT}
+_INDEX = COUNT
+_INDEXES: Shape = {"type": "array", "items": COUNT}
 _GROUPS: Shape = {"type": "array", "items": _INDEXES}
 _GROUPS_OR_NULL: Shape = {"type": ["array", "null"], "items": _INDEXES}
 

@@ -69,6 +69,7 @@ class KnownModel:
     good_at: str = ""
     note: str = ""
     superseded: tuple[Superseded, ...] = ()
+    sampling_source: str = ""
 
     @property
     def native_context_tokens(self) -> int:

@@ -36,6 +36,7 @@ def _known(row: Mapping[str, Any], sampling: Mapping[str, Sampling]) -> KnownMod
         aliases=tuple(row["aliases"]),
         parameters=row["parameters"],
         sampling=sampling,
+        sampling_source=catalogue.load("models")["sampling"][row["sampling"]]["source"],
         thinking=row["thinking"],
         reasoning_parser=row["reasoning_parser"],
         tool_call_parser=row["tool_call_parser"],

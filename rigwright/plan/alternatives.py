@@ -43,8 +43,14 @@ def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
         quant=choice.offer.quant,
         context_tokens=choice.load.context_tokens,
         tokens_per_second=round(choice.speed.expected, 1) if choice.speed else None,
-        why_not=difference(choice, chosen.choice) or "no better, and it takes more of the rig",
+        why_not=difference(choice, chosen.choice) or _why_not(one, chosen),
     )
+
+
+def _why_not(one: Candidate, chosen: Candidate) -> str:
+    if one.score.total > chosen.score.total:
+        return "better for this service alone, but another needs that GPU"
+    return "no better, and it takes more of the rig"
 
 
 def _layout(choice: Choice) -> str:

@@ -10,15 +10,34 @@ from rich.text import Text
 # Kinds of use in the order in which they lie in a bar, with the names that estimates give to their parts.
 _KINDS = {
     "weights": ("weights", "projector"),
-    "KV cache": ("KV cache", "SWA cache", "KV pool", "prompt cache"),
+    "KV cache": ("KV cache", "SWA cache", "KV pool"),
+    "prompt cache": ("prompt cache",),
     "state": ("recurrent state", "context checkpoints"),
     "compute": ("compute buffers", "CUDA context", "drafting"),
     "margin": ("margin for compute",),
 }
 KINDS = tuple(_KINDS)
 FREE, RESERVED = "free", "reserved"
-_SHADES = {"weights": "█", "KV cache": "▓", "state": "▒", "compute": "░", "margin": "╱", FREE: "·", RESERVED: "╳"}
-_LETTERS = {"weights": "W", "KV cache": "K", "state": "S", "compute": "C", "margin": "M", FREE: ".", RESERVED: "x"}
+_SHADES = {
+    "weights": "█",
+    "KV cache": "▓",
+    "prompt cache": "▞",
+    "state": "▒",
+    "compute": "░",
+    "margin": "╱",
+    FREE: "·",
+    RESERVED: "╳",
+}
+_LETTERS = {
+    "weights": "W",
+    "KV cache": "K",
+    "prompt cache": "P",
+    "state": "S",
+    "compute": "C",
+    "margin": "M",
+    FREE: ".",
+    RESERVED: "x",
+}
 # One colour for each service.
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 

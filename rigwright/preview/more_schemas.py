@@ -67,7 +67,7 @@ def size_schema() -> Shape:
         },
     }
     description = "What `rigwright size --json` prints. All sizes are whole bytes."
-    optional = (*_VLLM_ONLY, "total_margin_bytes", "decode_tokens_per_second")
+    optional = (*_VLLM_ONLY, "decode_tokens_per_second")
     return document("rigwright size", description, fields=SIZE, definitions=definitions, optional=optional)
 
 

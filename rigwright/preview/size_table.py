@@ -50,7 +50,7 @@ def _table(told: Mapping[str, Any]) -> Table:
         if count := _sum(told[key]):
             table.add_row(name, format_bytes(count), "" if told["exact"].get(key) else "estimated")
     where = "on the GPUs" if len(told["per_gpu"]) > 1 else "on the GPU" if told["per_gpu"] else "in RAM"
-    margin = _sum(told["compute_margin_bytes"])
+    margin = told["total_margin_bytes"]
     more = f"and up to {format_bytes(margin)} more while it computes" if margin else ""
     table.add_row(Text(where, "bold"), Text(format_bytes(told["total_bytes"]), "bold"), more)
     if told["per_gpu"] and told["host_bytes"]:
@@ -86,9 +86,8 @@ def _answers(
 ) -> Iterator[Text]:
     """Does it fit, how many tokens does vLLM's pool hold, how fast is it."""
     if vram_bytes and told["per_gpu"]:
-        margin = told["compute_margin_bytes"]
-        margins = [margin] * len(told["per_gpu"]) if isinstance(margin, int) else margin
-        need = max(one["total_bytes"] + more for one, more in zip(told["per_gpu"], margins, strict=False))
+        margin = told["total_margin_bytes"] // len(told["per_gpu"])
+        need = max(one["total_bytes"] for one in told["per_gpu"]) + margin
         words = f"{clean(str(gpu_name))} with {format_bytes(vram_bytes)}"
         free = vram_bytes - need
         yield (

@@ -49,10 +49,10 @@ def summary(console: Console, plans: Mapping[str, RigPlan], wrong: Iterable[str]
     for title in ("rig", "services", "download", "interrupts"):
         table.add_column(title, overflow="fold")
     for name, plan in plans.items():
-        served = ", ".join(service.service for service in plan.services)
+        names = ", ".join(service.service for service in plan.services)
         stops = [word for word, why in (("reboot", plan.cost.reboot), ("downtime", plan.cost.downtime)) if why]
         download = _gigabytes(plan.cost.download_bytes) if plan.cost.download_bytes else "nothing"
-        table.add_row(Text(clean(name), "bold"), Text(served), Text(download), Text(", ".join(stops) or "nothing"))
+        table.add_row(Text(clean(name), "bold"), Text(names), Text(download), Text(", ".join(stops) or "nothing"))
     for name in wrong:
         table.add_row(Text(clean(name), "bold"), Text("no plan", "red"), Text("–"), Text("–"))
     console.print(table)

@@ -47,7 +47,8 @@ _GROUPS = {
     "API": (
         "--host", "--port", "--alias", "--served-model-name", "--api-key-file", "--api-key", "--jinja",
         "--chat-template", "--metrics", "--no-webui", "--no-ui", "--webui", "--enable-auto-tool-choice",
-        "--tool-call-parser", "--timeout", "--slots", "--no-slots",
+        "--tool-call-parser", "--shutdown-timeout", "--disable-access-log-for-endpoints", "--timeout",
+        "--slots", "--no-slots",
     ),
 }  # fmt: skip
 _OTHER = "other"
@@ -73,7 +74,9 @@ def explain(console: Console, plan: RigPlan) -> None:
 
 
 def group_of(flag: str) -> str:
-    """What a flag is about."""
+    """What a flag is about; a word that is none names the model."""
+    if not flag.startswith("-"):
+        return "model"
     return next((title for title, names in _GROUPS.items() if flag in names), _OTHER)
 
 

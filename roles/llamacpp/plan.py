@@ -35,6 +35,8 @@ def settled(brief: Brief, rig: Rig) -> Brief:
     Raises:
         RigwrightError: the rig cannot serve what is wished.
     """
+    if brief.lock:
+        plan_rig(brief, rig)  # refuses what has no file here: another engine serves it
     if not brief.is_open:
         return brief
     found = settle(brief.spec, brief.models, rig.hardware)
@@ -64,9 +66,28 @@ def new_choices(brief: Brief, rig: Rig) -> list[str]:
         return []
     try:
         fresh = _fresh(brief, rig.hardware)
+        files = _chosen_anew(brief, rig.hardware)
     except RigwrightError as error:
         return [f"planned anew it would be refused: {error.message}"]
-    return [line for name, plan in fresh.items() for line in _otherwise(brief, brief.lock, name, plan)]
+    lines = [line for name, plan in fresh.items() for line in _otherwise(brief, brief.lock, name, plan)]
+    return [*files, *lines]
+
+
+def _chosen_anew(brief: Brief, hardware: Hardware) -> list[str]:
+    """Names of the catalogue that would come to other files. `auto` plans every model there is: too dear to ask."""
+    wishes = brief.wished.services if brief.wished else ()
+    if not brief.wished or all(wish.model.name in (None, "auto") for wish in wishes):
+        return []
+    named = {wish.name for wish in wishes if wish.model.name not in (None, "auto")}
+    known = {name: local for name, local in brief.models.items() if name not in named}
+    plan = plan_requests(hardware, requests_of(brief.wished, known), capabilities=capabilities_of(brief.spec.llamacpp))
+    sources = {service.service: service.source for service in plan.services if service.service in named}
+    locked = {name: brief.models[name].source for name in named}
+    return [
+        f"services.{name}.model: locked {locked[name].file}, now {source.file if source else 'another engine'}"
+        for name, source in sources.items()
+        if source is None or (source.repo, source.file) != (locked[name].repo, locked[name].file)
+    ]
 
 
 def _plan(brief: Brief, hardware: Hardware) -> dict[str, ServicePlan]:

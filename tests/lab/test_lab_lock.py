@@ -169,5 +169,10 @@ def test_name_of_the_catalogue_is_settled_in_one_reading(shop, locked, hub):
     pinned = read_lock(shop.directory / "inventory.lock.yml").rigs[locked].services["demo"].model
     assert (pinned.repo, pinned.revision, pinned.files[0].name) == (FOLDER, COMMIT, FILE)
     assert pinned.files[0].sha256
+    process = serving(shop, locked).splitlines()[0]
+    kept = shop.deploy(rig, locked)
+    assert "plan otherwise" not in kept.output
+    # The record on the rig now names the commit; what runs is the same.
+    assert kept.changed == {"Serve demo"} and serving(shop, locked).splitlines()[0] == process
     assert shop.deploy(rig, locked).changed == set()
     assert shop.rigwright("verify", str(shop.directory / "inventory.py")).code == 0

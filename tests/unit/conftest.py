@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -217,10 +218,12 @@ def _card(
 ) -> Gpu:
     known = models.find(name)
     assert known and known.vram_bytes, name
-    link = PcieLink(gen_max=known.pcie_gen, width_current=lanes.get(index, known.pcie_lanes), width_max=known.pcie_lanes)
+    link = PcieLink(
+        gen_max=known.pcie_gen, width_current=lanes.get(index, known.pcie_lanes), width_max=known.pcie_lanes
+    )
     return Gpu(
         index=index,
-        uuid=f"GPU-{index:08x}-0000-0000-0000-000000000000",
+        uuid=f"GPU-{uuid.uuid5(uuid.NAMESPACE_OID, str(index))}",
         pci_address=f"0000:{index + 1:02x}:00.0",
         vendor=vendor,
         name=known.name,

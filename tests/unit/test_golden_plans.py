@@ -6,18 +6,18 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from rich.console import Console
 
 from rigwright.hardware import Hardware
-from rigwright.preview.report import report
-from rigwright.preview.sources import requests_of
-from rigwright.preview.table import show
 from rigwright.plan.rig_plan import plan_rig
 from rigwright.plan.service import RigPlan
+from rigwright.preview.planning import requests_of
+from rigwright.preview.report import report
+from rigwright.preview.table import show
+from rigwright.preview.why import explain
 from rigwright.spec import parse_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden/plans"
@@ -30,22 +30,20 @@ def case(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def planned(path: Path, machine: Callable[..., Hardware]) -> tuple[dict[str, Any], RigPlan]:
-    data = yaml.safe_load(path.read_text())
-    requests = requests_of(parse_spec("rig", data["spec"]))
-    return data, plan_rig(machine(**data["machine"]), requests, is_preview=True)
-
-
-def as_text(name: str, plan: RigPlan) -> str:
-    console = Console(file=io.StringIO(), width=120, color_system=None, force_terminal=False)
-    show(console, name, plan, is_detailed=True)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]  # a StringIO
+def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:
+    text = io.StringIO()
+    console = Console(file=text, width=120, color_system=None, force_terminal=False)
+    show(console, name, hardware, plan)
+    explain(console, plan)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def test_plan_is_the_approved_one(case: Path, machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
     """The plan that was read and approved: as a person sees it, and as JSON."""
-    _, plan = planned(case, machine)
-    made = {".txt": as_text(case.stem, plan), ".json": json.dumps(report(case.stem, plan), indent=1) + "\n"}
+    data = yaml.safe_load(case.read_text())
+    hardware, wishes = machine(**data["machine"]), requests_of({"rig": parse_spec("rig", data["spec"])})
+    plan = plan_rig(hardware, wishes["rig"], is_preview=True, alternatives_count=6)
+    made = {".txt": as_text(case.stem, hardware, plan), ".json": json.dumps(report(case.stem, plan), indent=1) + "\n"}
     for suffix, text in made.items():
         file = case.with_suffix(suffix)
         if pytestconfig.getoption("--renew-golden"):

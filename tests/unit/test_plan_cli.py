@@ -150,6 +150,17 @@ def test_what_if_another_gpu_were_there(run):
     assert said[:2] == ["what if: one NVIDIA GeForce RTX 4090 more", "RAM 128 GiB"]
 
 
+def test_results_that_cannot_be_read_are_named_and_left_out(run, tmp_path):
+    """A folder of measurements with a broken one gives the plan all the same; a missing folder is a mistake."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "broken.json").write_text("{")
+    result = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--results", "results", "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["services"]
+    assert "broken.json: no JSON" in result.stderr and len(result.stderr.splitlines()) == 1
+    missing = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--results", "nosuch")
+    assert (missing.exit_code, missing.stdout) == (1, "") and "nosuch: no such folder" in missing.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [

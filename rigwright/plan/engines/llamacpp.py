@@ -13,7 +13,7 @@ from rigwright.plan.engines.llamacpp_overrides import apply_overrides
 from rigwright.plan.engines.llamacpp_sampling import mode_notes
 from rigwright.plan.engines.llamacpp_spelling import check_flags, spelled
 from rigwright.plan.engines.rendered import Environment, Rendered, Surroundings
-from rigwright.plan.engines.vllm_environment import has_own_uuids, visible_devices
+from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.reasons import Reason
 
 # The variable with which each kind of driver hides GPUs from a process.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rigwright.errors import WrongSpec
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines import vllm_sampling as modes
+from rigwright.plan.engines import modes
 from rigwright.plan.reasons import Reason
 
 _FLAGS = (
@@ -47,7 +47,7 @@ def sampling_of(choice: Choice) -> Iterator[tuple[str, str, str, str | None]]:
         return
     because = f"recommended for {known.name}, mode {modes.mode_of(choice.wish, known)}; what a request sends wins"
     for flag, name in _FLAGS:
-        yield flag, str(getattr(sampling, name)), because, known.source
+        yield flag, str(getattr(sampling, name)), because, known.sampling_source
 
 
 def mode_notes(choice: Choice) -> tuple[Reason, ...]:

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 
 from rigwright.errors import WrongSpec
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines.modes import mode_of, sampling_of, thinking_of
 from rigwright.plan.engines.rendered import Surroundings
-from rigwright.plan.engines.vllm_sampling import mode_of, sampling_of, thinking_of
 from rigwright.plan.reasons import Reason
 
 # Source: the JSON tags of api.Options and api.Runner, Ollama at fb3076099, without those that are deprecated.

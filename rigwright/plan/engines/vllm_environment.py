@@ -6,7 +6,6 @@ CUDA_VISIBLE_DEVICES: GPUs of one tensor-parallel group must stand side by side.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -14,30 +13,12 @@ from rigwright.hardware.values import Link
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.rendered import Environment, Surroundings
+from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.engines.vllm_flags import is_linked
 from rigwright.plan.known_bad import Situation, known_bad
 from rigwright.plan.reasons import Reason
 
-_UUID = re.compile(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _P2P = "https://github.com/vllm-project/vllm/issues/8087"
-
-
-def has_own_uuids(devices: Sequence[Device]) -> bool:
-    """True when each GPU can be named by a UUID of its own; recordings often mask them."""
-    uuids = [device.gpu.uuid or "" for device in devices]
-    return bool(uuids) and len(set(uuids)) == len(uuids) and all(map(_is_real, uuids))
-
-
-def _is_real(uuid: str) -> bool:
-    """A masked one repeats a digit or two: `GPU-00000000-0000-…`."""
-    return bool(_UUID.fullmatch(uuid)) and len(set(uuid[4:])) > 4
-
-
-def visible_devices(devices: Sequence[Device], *, by_uuid: bool) -> str:
-    """The value of CUDA_VISIBLE_DEVICES, in the order of the ranks."""
-    if by_uuid:
-        return ",".join(device.gpu.uuid or "" for device in devices)
-    return ",".join(str(device.ordinal if device.gpu.index is None else device.gpu.index) for device in devices)
 
 
 def environments(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from rigwright.errors import WrongSpec
 from rigwright.hardware.links import NVLINK_RANK, rank
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines.modes import sampling_of, thinking_of
 from rigwright.plan.engines.rendered import Surroundings
-from rigwright.plan.engines.vllm_sampling import sampling_of, thinking_of
 from rigwright.plan.known_bad import version_of
 from rigwright.plan.memory_vllm import VllmLoad
 from rigwright.plan.reasons import Reason

@@ -1,4 +1,4 @@
-"""From a wish and a rig to the flags of llama-server."""
+"""From wishes and a rig to a plan: whole rigs, one service or several."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from rigwright.errors import DoesNotFit, WrongSpec
 from rigwright.hardware import Hardware
 from rigwright.models import Model, read_model
-from rigwright.plan.engines.llamacpp import Request, plan_service, plan_services
-from rigwright.plan.service import ServicePlan
+from rigwright.models.offers import Offer
+from rigwright.plan.rig_plan import Request, plan_rig
+from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB, parse_bytes
 
@@ -27,8 +28,27 @@ def wish(**keys: Any) -> ServiceWish:
     return ServiceWish(**{"name": "chat", "model": "./m.gguf", **keys})
 
 
+def request(one: ServiceWish, model: Model | None, api_key_path: str | None = None) -> Request:
+    """A wish with the one file that it names."""
+    size = model.file_bytes if model else 0
+    offer = Offer(None, model.name if model else "m", "", "gguf", size, header=model, path="/w/m.gguf")
+    return Request(one, (offer,), api_key_path)
+
+
+def plans(hardware: Hardware, *requests: Request) -> tuple[ServicePlan, ...]:
+    return plan_rig(hardware, requests).services
+
+
+def whole(hardware: Hardware, model: Model | None, **keys: Any) -> RigPlan:
+    return plan_rig(hardware, [request(wish(**keys), model)])
+
+
 def plan(hardware: Hardware, model: Model | None, **keys: Any) -> ServicePlan:
-    return plan_service(hardware, wish(**keys), model=model, weights_path="/w/m.gguf")
+    return whole(hardware, model, **keys).services[0]
+
+
+def uuids(result: ServicePlan) -> list[str | None]:
+    return [gpu.uuid for gpu in result.gpus]
 
 
 def flag(result: ServicePlan, name: str) -> str | None:
@@ -82,18 +102,18 @@ def test_context_is_that_of_a_slot(rig: Rig, hybrid: Model) -> None:
     assert (result.context_tokens, result.slots) == (4096, 2)
 
 
-def test_gpu_plan_sees_one_gpu_by_uuid(rig: Rig, model_35b: Model) -> None:
+def test_gpu_plan_sees_one_gpu(rig: Rig, model_35b: Model) -> None:
     """A model that fits goes to one GPU whole; the process sees no other."""
     result = plan(rig(24), model_35b)
-    assert (result.device, result.gpu_uuid) == ("GPU 0 (RTX)", "GPU-0")
-    assert result.environment == (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", "GPU-0"))
+    assert (result.device, uuids(result)) == ("GPU 0 (RTX)", ["GPU-0"])
+    assert result.environment == (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), ("CUDA_VISIBLE_DEVICES", "0"))
     assert [flag(result, name) for name in ("--device", "--n-gpu-layers", "--fit")] == ["CUDA0", "all", "off"]
     assert "--n-cpu-moe" not in names(result)
 
 
 def test_auto_takes_the_first_gpu_that_holds_it_whole(rig: Rig, model_35b: Model) -> None:
     """A 16 GiB card cannot hold 20 GiB of weights, the 24 GiB card after it can."""
-    assert plan(rig(16, 24, 48), model_35b).gpu_uuid == "GPU-1"
+    assert uuids(plan(rig(16, 24, 48), model_35b)) == ["GPU-1"]
 
 
 def test_mixture_leaves_the_fewest_experts_in_ram(rig: Rig, model_35b: Model) -> None:
@@ -111,7 +131,7 @@ def test_dense_model_puts_the_layers_that_fit_on_the_gpu(rig: Rig, dense: Model)
     big = replace(dense, tensors=tuple(one._replace(size_bytes=one.size_bytes * 1000) for one in dense.tensors))
     # 4 layers of 0.78 GiB and two ends of 0.08; 0.3 GiB of CUDA context and 0.16 of compute leave room for two
     result = plan(rig(2.75), big, context=4096)
-    assert (flag(result, "--n-gpu-layers"), result.gpu_uuid) == ("3", "GPU-0")
+    assert (flag(result, "--n-gpu-layers"), uuids(result)) == ("3", ["GPU-0"])
 
 
 def test_auto_falls_back_to_the_cpu(rig: Rig, model_35b: Model) -> None:
@@ -122,15 +142,15 @@ def test_auto_falls_back_to_the_cpu(rig: Rig, model_35b: Model) -> None:
 
 def test_silent_gpu_is_called_out(rig: Rig, hybrid: Model) -> None:
     """Without a driver the plan is for the CPU, and says loudly which GPU lies idle."""
-    result = plan(rig(24, has_driver=False), hybrid)
-    assert result.device == "CPU"
-    assert "A GPU IS NOT USED" in str(result.reasons[0]) and "0000:01:00.0" in str(result.reasons[0])
+    result = whole(rig(24, has_driver=False), hybrid)
+    assert result.services[0].device == "CPU"
+    assert "A GPU IS NOT USED" in str(result.notes[0]) and "0000:01:00.0" in str(result.notes[0])
 
 
 def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
     """Who asks for the CPU gets it without a warning."""
-    result = plan(rig(24, has_driver=False), hybrid, gpu="none")
-    assert [str(reason) for reason in result.reasons] == ["CPU: the inventory says gpu: none"]
+    result = whole(rig(24, has_driver=False), hybrid, gpu="none")
+    assert result.notes == () and "CPU: the inventory says gpu: none" in map(str, result.services[0].reasons)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +189,7 @@ def test_unread_header_leaves_placement_to_the_server(rig: Rig) -> None:
     result = plan(rig(24), None)
     assert (flag(result, "--ctx-size"), flag(result, "--fit"), result.memory) == ("8192", "on", None)
     assert not {"--n-gpu-layers", "--n-cpu-moe"} & names(result)
-    assert "header of the model could not be read" in str(result.reasons[-1])
+    assert any("header of the model could not be read" in reason.because for reason in result.reasons)
 
 
 def test_no_fit_names_need_offer_and_a_remedy(rig: Rig, model_35b: Model) -> None:
@@ -177,8 +197,8 @@ def test_no_fit_names_need_offer_and_a_remedy(rig: Rig, model_35b: Model) -> Non
     with pytest.raises(DoesNotFit) as error:
         plan(rig(ram=26), model_35b, context=262144)
     assert error.value.message == (
-        "services.chat: Qwen3.5-35B-A3B needs 27.9 GiB at 262144 tokens × 1 slot, this rig offers 23.7 GiB of RAM; "
-        "lower context to 98304"
+        "services.chat: Qwen3.5-35B-A3B needs 25.4 GiB at 262144 tokens × 1 slot, this rig offers 23.7 GiB of RAM, "
+        "1.7 GiB short; lower context to 131072"
     )
 
 
@@ -246,7 +266,6 @@ def test_fit_and_placement_exclude_each_other(rig: Rig, model_35b: Model) -> Non
     ("change", "keys", "message"),
     [
         ({}, {"context": 65536}, "context 65536 is more than the 32768 tokens that tiny-qwen35moe was trained for"),
-        ({"split_count": 3}, {}, "comes in 3 parts, and only one is named; join them with llama-gguf-split"),
         ({"key_length": 80}, {"cache_type": "q8_0"}, "cache type q8_0 needs heads in blocks of 32"),
         ({}, {"flags": {"--ctx-size": "big"}}, "--ctx-size is 'big'; give a whole number"),
     ],
@@ -262,26 +281,24 @@ def test_wish_that_contradicts_its_model_is_refused(
 
 def test_api_key_is_a_file(rig: Rig, hybrid: Model) -> None:
     """Keys reach llama-server as a file, never as an argument."""
-    result = plan_service(
-        rig(), wish(host="0.0.0.0", api_key_file="keys"), model=hybrid, weights_path="/w", api_key_path="/etc/k"
-    )
+    (result,) = plans(rig(), request(wish(host="0.0.0.0", api_key_file="keys"), hybrid, "/etc/k"))
     assert flag(result, "--api-key-file") == "/etc/k" and "--api-key" not in names(result)
 
 
 def test_services_share_a_rig(rig: Rig, model_35b: Model, hybrid: Model) -> None:
     """A second large service takes the second GPU, and a third finds no room."""
     hardware = rig(24, 24, ram=20)
-    requests = [Request(wish(name=name), model_35b, "/w") for name in ("one", "two", "three")]
-    assert [one.gpu_uuid for one in plan_services(hardware, requests[:2])] == ["GPU-0", "GPU-1"]
+    requests = [request(wish(name=name, port=port), model_35b) for name, port in (("one", 1), ("two", 2), ("three", 3))]
+    assert sorted(uuid for one in plans(hardware, *requests[:2]) for uuid in uuids(one)) == ["GPU-0", "GPU-1"]
     with pytest.raises(DoesNotFit, match=r"^services\.three: "):
-        plan_services(hardware, requests)
+        plans(hardware, *requests)
 
 
 def test_prompt_caches_make_room_for_later_services(rig: Rig, model_35b: Model) -> None:
     """The first service's cache takes only what the second does not need."""
     hardware = rig(48, ram=26)
     wishes = wish(name="one"), wish(name="two", gpu="none", context=4096)
-    first, second = plan_services(hardware, [Request(one, model_35b, "/w") for one in wishes])
+    first, second = plans(hardware, *[request(one, model_35b) for one in wishes])
     assert int(flag(first, "--cache-ram") or 0) < 1024
     assert second.memory and first.memory
     assert first.memory.ram_bytes + second.memory.ram_bytes <= hardware.ram_bytes
@@ -289,10 +306,8 @@ def test_prompt_caches_make_room_for_later_services(rig: Rig, model_35b: Model) 
 
 def test_unknown_service_keeps_its_gpu_to_itself(rig: Rig, hybrid: Model) -> None:
     """A service that could not be reckoned leaves nothing of its GPU to the next."""
-    first, second = plan_services(
-        rig(24), [Request(wish(name="one"), None, "/w"), Request(wish(name="two"), hybrid, "/w")]
-    )
-    assert (first.gpu_uuid, second.gpu_uuid) == ("GPU-0", None)
+    first, second = plans(rig(24), request(wish(name="one"), None), request(wish(name="two", port=2), hybrid))
+    assert (uuids(first), uuids(second)) == (["GPU-0"], [])
 
 
 def test_plan_survives_json(rig: Rig, model_35b: Model) -> None:
@@ -319,20 +334,13 @@ def test_every_flag_has_a_reason(rig: Rig, model_35b: Model) -> None:
 def test_plan_never_promises_more_than_the_rig_has(
     rig: Rig, model_35b: Model, vram: list[int], ram: int, context: int | None, slots: int, cache_type: str
 ) -> None:
-    """A plan fits the GPU it names and the RAM beside it, or there is none."""
+    """A plan fits each GPU that it names and the RAM beside them, or there is none."""
     hardware = rig(*vram, ram=ram)
     try:
         result = plan(hardware, model_35b, context=context, slots=slots, cache_type=cache_type)
     except DoesNotFit:
         return
-    memory = result.memory
-    room = next((gpu.vram_bytes or 0 for gpu in hardware.gpus if gpu.uuid == result.gpu_uuid), 0)
-    assert memory and memory.gpu_bytes <= room and memory.ram_bytes <= hardware.ram_bytes
-
-
-def test_every_flag_exists(rig: Rig, model_35b: Model, dense: Model) -> None:
-    """The pinned llama-server knows each flag that a plan can hold."""
-    known = (Path(__file__).parent / "data/llama-server-flags.txt").read_text().split("\n")
-    big = replace(dense, tensors=tuple(one._replace(size_bytes=one.size_bytes * 1000) for one in dense.tensors))
-    plans = [plan(rig(12), model_35b, cache_type="q8_0"), plan(rig(2.75), big), plan(rig(24), None), plan(rig(), None)]
-    assert {name for one in plans for name in names(one)} - set(known) == set()
+    sizes, memory = {gpu.uuid: gpu.vram_bytes or 0 for gpu in hardware.gpus}, result.memory
+    assert memory and memory.ram_bytes <= hardware.ram_bytes
+    for device, uuid in enumerate(uuids(result)):
+        assert memory.on(device) <= sizes[uuid]
