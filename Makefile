@@ -5,7 +5,7 @@ HOST_PACKAGES := systemd-container mmdebstrap nftables iproute2 openssh-client d
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
 export PYINFRA_PROGRESS ?= off
 
-.PHONY: demo test test-fast check golden fuzz bench-converge host clean
+.PHONY: demo test test-fast check golden accuracy check-vllm fuzz bench-converge host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -32,6 +32,12 @@ check: .venv/ready  ## style and types
 golden: .venv/ready  ## renew the recorded plans and units, then read the diff
 	pytest tests/unit --renew-golden
 
+accuracy: .venv/ready  ## docs/accuracy.md: estimates against published logs
+	$(BIN)/python tests/bench/accuracy.py
+
+check-vllm: .venv/ready  ## the golden plans through vLLM's own parser: a 9 GB environment of its own in .venv-vllm
+	tests/engines/check_vllm.sh $(PYTHON)
+
 fuzz: .venv/ready  ## 100,000 damaged recordings of machines, about four minutes
 	$(BIN)/python tests/fuzz/mutate.py --count 100000
 
@@ -50,4 +56,4 @@ host:  ## what a lab needs from the distribution
 
 clean:  ## the lab goes, and what was built
 	-[ ! -x $(BIN)/rigwright ] || rigwright lab down
-	rm -rf .venv build dist models .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm build dist models .pytest_cache .mypy_cache .ruff_cache .hypothesis

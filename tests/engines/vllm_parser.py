@@ -1,6 +1,6 @@
 """Checks vLLM command lines with vLLM's own parser, on a machine without a GPU.
 
-Needs an environment with vLLM itself (9 GB): `VLLM_PYTHON=/path/to/venv/bin/python make check-vllm`. What the parser
+`make check-vllm` makes the environment that it needs, with vLLM itself (9 GB). What the parser
 alone lets pass is checked here too: abbreviated flags, and reasoning parsers that do not exist. Source: vLLM 0.33.0,
 where VLLM_TARGET_DEVICE=cpu makes the CUDA wheel parse without a GPU.
 

@@ -137,16 +137,15 @@ def test_lock_is_written_deployed_held_and_renewed(shop, locked):
 
 
 def test_rig_that_lost_a_gpu_is_refused(shop, locked):
-    """The lock says three GPUs, the rig has two: it is named, and nothing is touched."""
-    file = shop.directory / "inventory.lock.yml"
-    text = file.read_text()
-    entry = read_lock(file).rigs[locked]
+    """The lock that the data names says three GPUs, the rig has two: it is named, and nothing is touched."""
+    entry = read_lock(shop.directory / "inventory.lock.yml").rigs[locked]
     third = entry.hardware.gpus[1].model_copy(update={"index": 2, "uuid": "GPU-0c0ffee0-0000-0000-0000-000000000000"})
     hardware = entry.hardware.model_copy(update={"gpus": (*entry.hardware.gpus, third)})
-    file.write_text(render_lock(Lock(rigs={locked: entry.model_copy(update={"hardware": hardware})}), "inventory.py"))
+    other = shop.directory / "other.yml"
+    other.write_text(render_lock(Lock(rigs={locked: entry.model_copy(update={"hardware": hardware})}), "inventory.py"))
     before = serving(shop, locked)
-    refused = shop.deploy(spec(shop, context=1024), locked)
-    file.write_text(text)
+    arguments = ("-y", "--data", f"rig_lock={other}")
+    refused = shop.deploy(spec(shop, context=1024), locked, arguments=arguments)
     assert refused.code == 1
     lost = "GPU 2 (NVIDIA GeForce RTX 3090, GPU-0c0ffee0-0000-0000-0000-000000000000) is locked, and is not there"
     assert any(lost in line for line in refused.lines), refused.output

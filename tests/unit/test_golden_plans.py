@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,12 +23,29 @@ from rigwright.spec import parse_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden/plans"
 CASES = sorted(GOLDEN.glob("*.yml"))
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, PICTURE = DOCS / "golden-plans.md", DOCS / "plan.svg"
+HEAD = """# Plans, against published advice
+
+Each row is a machine, what five widely read articles advise for it, what `rigwright plan` makes of it, and how the two
+compare. The link shows the whole plan with every flag and its reason. The plans are tests: a change of any of them has
+to be read and approved (`make golden`).
+
+| machine | advice | plan | verdict |
+| --- | --- | --- | --- |
+"""
 
 
 @pytest.fixture(params=CASES, ids=[path.stem for path in CASES])
 def case(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path
+
+
+def planned(path: Path, machine: Callable[..., Hardware], *, alternatives: int) -> tuple[Hardware, RigPlan]:
+    data = yaml.safe_load(path.read_text())
+    hardware, wishes = machine(**data["machine"]), requests_of({"rig": parse_spec("rig", data["spec"])})
+    return hardware, plan_rig(hardware, wishes["rig"], is_preview=True, alternatives_count=alternatives)
 
 
 def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:
@@ -40,15 +58,47 @@ def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:
 
 def test_plan_is_the_approved_one(case: Path, machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
     """The plan that was read and approved: as a person sees it, and as JSON."""
-    data = yaml.safe_load(case.read_text())
-    hardware, wishes = machine(**data["machine"]), requests_of({"rig": parse_spec("rig", data["spec"])})
-    plan = plan_rig(hardware, wishes["rig"], is_preview=True, alternatives_count=6)
+    hardware, plan = planned(case, machine, alternatives=6)
     made = {".txt": as_text(case.stem, hardware, plan), ".json": json.dumps(report(case.stem, plan), indent=1) + "\n"}
     for suffix, text in made.items():
         file = case.with_suffix(suffix)
         if pytestconfig.getoption("--renew-golden"):
             file.write_text(text)
         assert file.read_text() == text
+
+
+def test_page_tells_all_plans(pytestconfig: pytest.Config) -> None:
+    """docs/golden-plans.md has a row for each: the machine, the published advice, the plan, and what to think of it."""
+    page = HEAD + "".join(_row(path) for path in CASES)
+    if pytestconfig.getoption("--renew-golden"):
+        PAGE.write_text(page)
+    assert PAGE.read_text() == page
+
+
+def _row(path: Path) -> str:
+    data, plan = yaml.safe_load(path.read_text()), json.loads(path.with_suffix(".json").read_text())
+    served = "<br>".join(_served(service) for service in plan["services"])
+    link = f"[{path.stem}](../tests/golden/plans/{path.stem}.txt)"
+    cells = (link, data["advice"], served, data["verdict"])
+    return f"| {' | '.join(cell.strip().replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _served(service: dict[str, Any]) -> str:
+    rate = service["speed"]["aggregate" if service["slots"] > 1 else "expected"]
+    groups = " and ".join("+".join(map(str, replica["gpus"])) for replica in service["replicas"])
+    where = f"{service['layout']['text']}, GPU {groups}" if groups else "CPU"
+    return f"{service['model']} {service['quant']}, {service['engine']}, {where}, {service['context_tokens']:,} tokens, {rate:.0f} tokens/s"  # fmt: skip
+
+
+def test_readme_picture_is_a_real_plan(machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
+    """docs/plan.svg is what `rigwright plan` prints for one of these machines."""
+    hardware, plan = planned(GOLDEN / "4x3090-crossed-pairs.yml", machine, alternatives=3)
+    console = Console(file=io.StringIO(), width=100, record=True, force_terminal=True, color_system="truecolor")
+    show(console, "rig1", hardware, plan)
+    picture = console.export_svg(title="rigwright plan inventories/rig.py", unique_id="plan")
+    if pytestconfig.getoption("--renew-golden"):
+        PICTURE.write_text(picture)
+    assert PICTURE.read_text() == picture
 
 
 def test_plan_has_a_verdict(case: Path) -> None:

@@ -107,7 +107,7 @@ def test_known_bad_refuses_what_does_not_run(situation: Situation, expected: str
             AMPERE_PAIR._replace(tensor_parallel=4, is_fully_linked=False),
             "vllm-wide-tensor-parallel-without-nvlink",
         ),
-        (LLAMACPP._replace(quant="UD-Q4_K_XL", revision="main"), "first-upload-of-ud-q4-k-xl"),
+        (LLAMACPP._replace(quant="UD-Q4_K_XL", revision=None), "first-upload-of-ud-q4-k-xl"),
         (Situation("ollama", architecture="qwen35moe", format="gguf", slots=4), "ollama-one-request-of-qwen35"),
         (Situation("ollama", format="gguf", is_mixture=True, is_offloaded=True), "ollama-mixture-beside-ram"),
     ],
