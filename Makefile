@@ -22,7 +22,7 @@ test: .venv/ready host  ## everything, on real virtual rigs
 	pytest
 
 test-fast: .venv/ready  ## no rigs, seconds
-	pytest -m "not lab and not packaging and not patience"
+	pytest -n auto -m "not lab and not packaging and not patience"
 
 check: .venv/ready  ## style and types
 	ruff check .

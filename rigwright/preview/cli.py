@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware.live import LOCAL
-from rigwright.lock_cli import check_options, keep, lock_options
+from rigwright.lock.options import check_options, keep, lock_options
 from rigwright.plan.measured import Measurement
 from rigwright.plan.rig_plan import Request
 from rigwright.preview import inventory as rigs_of

@@ -15,7 +15,7 @@ free_bytes() {
   while [ ! -e "$at" ]; do at=$(dirname -- "$at"); done
   df -PB1 -- "$at" | awk 'END { print $4 }'
 }
-human() { awk -v n="$1" 'BEGIN { printf n >= 1073741824 ? "%.1f GiB" : "%.0f MiB", n / (n >= 1073741824 ? 1073741824 : 1048576) }'; }
+human() { awk -v n="$1" 'BEGIN { g = 1073741824; if (n + 0 >= g) printf "%.1f GiB", n / g; else printf "%.0f MiB", n / 1048576 }'; }
 # write FILE MODE: standard input becomes FILE in one step, never readable wider than MODE.
 write() {
   umask 077

@@ -14,8 +14,8 @@ from pyinfra.api.state import State
 
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware import Hardware
-from rigwright.lock import Lock, read_lock
-from rigwright.lock_making import changed_file, locked_build, locked_model, serves_a_file, settings_of
+from rigwright.lock.entry import changed_file, locked_build, locked_model, serves_a_file, settings_of
+from rigwright.lock.file import Lock, read_lock
 from rigwright.plan.pinned import LockedRig, PinnedService
 from rigwright.plan.pinned_changes import wish_changes
 from rigwright.plan.service import ServicePlan

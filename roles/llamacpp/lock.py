@@ -9,7 +9,7 @@ import pyinfra
 from pyinfra.api.host import Host
 
 from rigwright.errors import WrongSpec
-from rigwright.lock import lock_path
+from rigwright.lock.file import lock_path
 
 
 def lock_of(host: Host) -> Path | None:

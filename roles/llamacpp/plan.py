@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rigwright.errors import DoesNotFit, RigwrightError
 from rigwright.hardware import Hardware
-from rigwright.lock_making import locked_source
+from rigwright.lock.entry import locked_source
 from rigwright.plan.devices import devices
 from rigwright.plan.pinned import LockedRig, pin_service, plan_of
 from rigwright.plan.pinned_changes import hardware_changes, service_changes

@@ -147,17 +147,25 @@ def test_drop_in_of_the_user_is_respected(workshop, serving):
 
 def test_engine_that_exits_at_start_gives_way_to_what_ran_before(workshop, serving):
     """Its last log lines are shown, and the earlier unit serves again."""
-    outcome = workshop.deploy(workshop.spec(flags={"--rope-scaling": "nonsense"}), serving)
-    refused(outcome, "--rope-scaling")
+    outcome = workshop.deploy(workshop.spec(flags={"--lora": "/none.gguf"}), serving)
+    refused(outcome, "/none.gguf")
     refused(outcome, "the previous release is back and serving")
     assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving))).code == 0
     assert workshop.deploy(workshop.spec(), serving).changed == set()
 
 
+@pytest.mark.parametrize("flags", [{"--rope-scaling": "nonsense"}, {"--no-such-flag": 1}])
+def test_flag_that_the_engine_would_refuse(workshop, serving, unharmed, flags):
+    """What the pinned release does not know is named before anything is changed."""
+    outcome = workshop.deploy(workshop.spec(flags=flags), serving)
+    refused(outcome, next(iter(flags)))
+    assert "Serve demo" not in outcome.output
+
+
 def test_new_service_that_exits_at_start_is_taken_away_again(workshop, serving, unharmed):
     """Nothing ran before, so nothing is left behind."""
     rig = workshop.spec()
-    rig["services"].append({**rig["services"][0], "name": "bad", "port": 8085, "flags": {"--no-such-flag": 1}})
+    rig["services"].append({**rig["services"][0], "name": "bad", "port": 8085, "flags": {"--lora": "/none.gguf"}})
     refused(workshop.deploy(rig, serving), "nothing ran before, the unit was taken away again")
     assert workshop.on(serving, "systemctl is-failed rigwright-bad.service", check=False) != "failed"
 
@@ -165,7 +173,8 @@ def test_new_service_that_exits_at_start_is_taken_away_again(workshop, serving, 
 def test_context_that_cannot_fit(workshop, serving, unharmed):
     """The planner refuses with numbers and a way out, before anything is changed."""
     ram = int(workshop.on(serving, "awk '/MemTotal/ { print $2 }' /proc/meminfo")) * 1024
-    wide = workshop.spec(context=32768, slots=256)["services"][0]  # 8 GiB of KV cache and state, and more
+    # 8 GiB of KV cache and state, and more.
+    wide = workshop.spec(context=32768, slots=256, cache_type="f16")["services"][0]
     services = [{**wide, "name": f"wide{n}", "port": 9000 + n} for n in range(ram // 2**33 + 2)]
     outcome = workshop.deploy(workshop.spec(services=services), serving)
     line = refused(outcome, "services.wide")[0]
@@ -186,7 +195,7 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
     """A recorded GPU is planned for, and the missing compiler is named before anything is changed."""
     name = workshop.boot("gpu", from_snapshot=trixie.snapshot, hardware=recorded)
     try:
-        outcome = workshop.deploy(workshop.spec(context=1024), name)
+        outcome = workshop.deploy(workshop.spec(context=1024, gpu=0), name)
         refused(outcome, "GPUs answer, but nvcc is not installed; install the CUDA toolkit")
         assert "NVIDIA H100" in outcome.output
         before = workshop.on(name, "systemctl show -P MainPID rigwright-demo")

@@ -159,7 +159,7 @@ def test_switch_that_was_cut_by_a_reboot_keeps_what_was_proven(workshop, serving
         f"mkdir -p {state}; readlink /opt/rigwright/services/demo/current >{state}/running;"
         f" cp -p {file} {state}/running.service; cp -p /etc/rigwright/demo.json {state}/running.json",
     )
-    bad = workshop.spec(flags={"--rope-scaling": "nonsense"})
+    bad = workshop.spec(flags={"--lora": "/none.gguf"})
     first = workshop.deploy(bad, serving)
     assert "the previous release is back and serving" in first.output
     assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving))).code == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rigwright.lab.tiny_model import write_tiny_model
-from rigwright.lock import Lock, read_lock, render_lock
+from rigwright.lock.file import Lock, read_lock, render_lock
 
 pytestmark = pytest.mark.lab
 

@@ -11,7 +11,7 @@ import pytest
 from rigwright.errors import DoesNotFit, WrongSpec
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.lab.tiny_model import write_tiny_model
-from rigwright.lock_making import lock_rig
+from rigwright.lock.entry import lock_rig
 from rigwright.plan.wish import ModelSource
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.brief import make_brief

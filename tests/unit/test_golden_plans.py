@@ -87,7 +87,8 @@ def _served(service: dict[str, Any]) -> str:
     rate = service["speed"]["aggregate" if service["slots"] > 1 else "expected"]
     groups = " and ".join("+".join(map(str, replica["gpus"])) for replica in service["replicas"])
     where = f"{service['layout']['text']}, GPU {groups}" if groups else "CPU"
-    return f"{service['model']} {service['quant']}, {service['engine']}, {where}, {service['context_tokens']:,} tokens, {rate:.0f} tokens/s"  # fmt: skip
+    what = f"{service['model']} {service['quant']}, {service['engine']}"
+    return f"{what}, {where}, {service['context_tokens']:,} tokens, {rate:.0f} tokens/s"
 
 
 def test_readme_picture_is_a_real_plan(machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware import Hardware, Link
-from rigwright.lock import Lock, Written, check_lock, lock_path, read_lock, render_lock, write_lock
-from rigwright.lock_making import lock_rig, locked_model, locked_source
+from rigwright.lock.entry import lock_rig, locked_model, locked_source
+from rigwright.lock.file import Lock, Written, check_lock, lock_path, read_lock, render_lock, write_lock
 from rigwright.plan.pinned import LockedRig, pin_service, plan_of
 from rigwright.plan.pinned_changes import service_changes
 from rigwright.preview.cli import plan

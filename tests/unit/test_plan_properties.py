@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,11 @@ from hypothesis import strategies as st
 
 from rigwright.errors import DoesNotFit, RigwrightError
 from rigwright.hardware import Cpu, Gpu, Hardware, Link
+from rigwright.hardware.capture import read_folder
+from rigwright.hardware.models import find
 from rigwright.models.offers import model_of, offers
 from rigwright.plan.candidates import possibilities
+from rigwright.plan.devices import named
 from rigwright.plan.ranking import goal_of
 from rigwright.plan.rig_plan import Request, ground_of, plan_rig
 from rigwright.plan.search import Budget, choose
@@ -23,6 +28,7 @@ from rigwright.plan.service import RigPlan
 from rigwright.plan.wish import ServiceWish
 
 GIB = 1024**3
+CAPTURES = Path(__file__).parents[1] / "captures"
 MODELS = ("qwen3.5-9b", "qwen3.5-27b", "qwen3.5-35b-a3b", "gpt-oss-20b", "llama-3.3-70b", "gemma-3-27b")
 LINKS = ("SYS", "PHB", "PIX", "NV4")
 QUICK = settings(max_examples=30, deadline=None)
@@ -31,14 +37,31 @@ QUICK = settings(max_examples=30, deadline=None)
 def card(index: int, gib: float, state: str = "ok") -> Gpu:
     # No catalogue knows this card, so that its size changes nothing but its size.
     vram = int(gib * GIB)
-    return Gpu(index, f"GPU-{index}", vendor="NVIDIA", name="Some Card", vram_bytes=vram, compute_capability="8.6", state=state, mig=False)  # type: ignore[arg-type]  # fmt: skip  # a literal
+    return Gpu(
+        index,
+        f"GPU-{index}",
+        vendor="NVIDIA",
+        name="Some Card",
+        vram_bytes=vram,
+        compute_capability="8.6",
+        state=state,
+        mig=False,
+    )  # type: ignore[arg-type]  # a literal
 
 
 def machine(sizes: Sequence[float], links: str = "PHB", ram: int = 128, lost: Sequence[int] = ()) -> Hardware:
     gpus = tuple(card(index, size, "lost" if index in lost else "ok") for index, size in enumerate(sizes))
     pairs = [(a, b) for a in range(len(sizes)) for b in range(a + 1, len(sizes))]
     found = tuple(Link(a, b, links if (a, b) in ((0, 1), (2, 3)) else "PHB") for a, b in pairs)
-    return Hardware(cpu=Cpu("cpu", 16, 32), ram_bytes=ram * GIB, vendor="NVIDIA", gpu_count=len(gpus), gpus=gpus, links=found, driver_version="580.95.05")  # fmt: skip
+    return Hardware(
+        cpu=Cpu("cpu", 16, 32),
+        ram_bytes=ram * GIB,
+        vendor="NVIDIA",
+        gpu_count=len(gpus),
+        gpus=gpus,
+        links=found,
+        driver_version="580.95.05",
+    )
 
 
 def request(name: str = "chat", *, model: str, **keys: Any) -> Request:
@@ -105,7 +128,11 @@ def test_plan_never_exceeds_a_device(
 
 
 @QUICK
-@given(keys=wishes, sizes=st.lists(st.sampled_from([8.0, 12.0, 16.0, 24.0, 32.0]), min_size=2, max_size=4, unique=True), data=st.data())  # fmt: skip
+@given(
+    keys=wishes,
+    sizes=st.lists(st.sampled_from([8.0, 12.0, 16.0, 24.0, 32.0]), min_size=2, max_size=4, unique=True),
+    data=st.data(),
+)
 def test_permuted_gpus_permute_the_plan(keys: dict[str, Any], sizes: list[float], data: st.DataObject) -> None:
     """The order in which GPUs are numbered changes their numbers in the plan and nothing else."""
     order = data.draw(st.permutations(range(len(sizes))))
@@ -153,7 +180,11 @@ def test_lost_gpu_is_in_no_plan(keys: dict[str, Any], sizes: list[float], lost: 
 
 
 @QUICK
-@given(model=st.sampled_from(["llama-3.3-70b", "qwen3.5-122b-a10b"]), size=st.sampled_from([0, 4, 8]), users=st.sampled_from([1, 8]))  # fmt: skip
+@given(
+    model=st.sampled_from(["llama-3.3-70b", "qwen3.5-122b-a10b"]),
+    size=st.sampled_from([0, 4, 8]),
+    users=st.sampled_from([1, 8]),
+)
 def test_what_does_not_fit_names_the_nearest_miss(model: str, size: float, users: int) -> None:
     """The error names a file, what it needs, what is offered, and by how many bytes that is short."""
     hardware = replace(machine([size] if size else []), ram_bytes=8 * GIB)
@@ -166,7 +197,11 @@ def test_what_does_not_fit_names_the_nearest_miss(model: str, size: float, users
 def test_eight_gpus_three_services_all_quants_in_200_ms() -> None:
     """Searching all layouts and quants for three services on eight GPUs is instant."""
     hardware = machine([24] * 8, "NV4", ram=256)
-    asked = [request("a", model="qwen3.5-35b-a3b", users=8), request("b", model="qwen3.5-27b", port=9000), request("c", model="qwen3.5-122b-a10b", port=9100)]  # fmt: skip
+    asked = [
+        request("a", model="qwen3.5-35b-a3b", users=8),
+        request("b", model="qwen3.5-27b", port=9000),
+        request("c", model="qwen3.5-122b-a10b", port=9100),
+    ]
     plan = plan_rig(hardware, asked)
     best = min(_seconds(hardware, asked) for _ in range(5))
     assert [service.service for service in plan.services] == ["a", "b", "c"]
@@ -194,3 +229,18 @@ def test_services_get_gpus_of_their_own() -> None:
     """Two services on two equal GPUs do not share one."""
     plan = plan_rig(machine([24, 24]), [request("a", model="qwen3.5-9b"), request("b", model="qwen3.5-9b", port=9000)])
     assert _unused(plan) == []
+
+
+@pytest.mark.patience
+def test_fifty_recorded_rigs_in_five_seconds() -> None:
+    """Reading and planning fifty recorded machines takes less than five seconds."""
+    folders = sorted(path.parent for path in CAPTURES.glob("*/meta.json"))[:50]
+    known = find("NVIDIA GeForce RTX 3090")
+    assert known and len(folders) == 50
+    start, planned = time.perf_counter(), 0
+    for folder in folders:
+        hardware = named(read_folder(folder), dict.fromkeys(range(16), known))
+        with suppress(DoesNotFit):
+            plan_rig(hardware, [request(model="qwen3.5-35b-a3b", users=4)], is_preview=True)
+            planned += 1
+    assert planned > 40 and time.perf_counter() - start < 5

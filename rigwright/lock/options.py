@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from rigwright.hardware.values import Hardware
-from rigwright.lock import write_lock
+from rigwright.lock.file import write_lock
 from rigwright.spec import RigSpec
 
 Command = TypeVar("Command", bound=Callable[..., Any])

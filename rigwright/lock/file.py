@@ -1,4 +1,4 @@
-"""The lock file: one YAML file beside the inventory that pins what was planned, read back, compared and renewed."""
+"""One YAML file beside the inventory: read back, compared, and written only where nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from pydantic import ValidationError
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
-from rigwright.lock_making import lock_rig, settings_of
+from rigwright.lock.entry import lock_rig, settings_of
 from rigwright.plan.pinned import LockedRig, digest
 from rigwright.plan.pinned_changes import hardware_changes, service_changes, wish_changes
 from rigwright.plan.wish import Strict
 from rigwright.spec import RigSpec
-
-__all__ = ["Lock", "LockedRig", "Written", "check_lock", "lock_path", "read_lock", "render_lock", "write_lock"]
 
 VERSION = 1
 _HEAD = """\
