@@ -8,11 +8,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from rigwright.errors import WrongSpec
+from rigwright.errors import DoesNotFit, WrongSpec
 from rigwright.plan.wish import ServiceWish, Strict
 from rigwright.roles.base.settings import BaseSettings
 from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.weights.settings import WeightsSettings
+
+# Filled in by systemd when the service starts: the key itself lies in no file that the service's user could list.
+KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
 
 
 class RigSpec(Strict):
@@ -42,6 +45,19 @@ class RigSpec(Strict):
             if model.file_name and files.setdefault(model.file_name, model) != model:
                 raise ValueError(f"two different models are called {model.file_name}; rename one")
         return self
+
+
+def for_build(wish: ServiceWish, settings: LlamacppSettings) -> ServiceWish:
+    """A wish as a build of llama.cpp can serve it: one for the CPU serves from the CPU.
+
+    Raises:
+        DoesNotFit: the wish names GPUs that the build cannot use.
+    """
+    if settings.backend != "cpu" or wish.gpu == "none" or wish.engine not in ("auto", "llamacpp"):
+        return wish
+    if wish.gpu != "auto":
+        raise DoesNotFit(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
+    return wish.model_copy(update={"gpu": "none"})
 
 
 def parse_spec(rig: str, data: object) -> RigSpec:

@@ -53,14 +53,19 @@ _WITHOUT_CACHE = (
 _INDEXED = ("deepseek32", "glm-dsa", "hy_v4", "minimax-m3", "dots3note", "glm5-next", "qwen4exp", "deepseek4")
 _WITH_STATE = (*_RECURRENT, *_STATE_WITHOUT_HEADS, *_NEMOTRON, *_STATE_INTERVALS, "falcon-h1")
 # The rest of what llama.cpp 0c1e570 knows: each layer sees the whole context.
-_PLAIN = frozenset("""
-apertus arcee arctic baichuan bailingmoe bailingmoe2 bitnet bloom chameleon chatglm codeshell cogvlm command-r dbrx deci
-deepseek deepseek2 deepseek2-ocr dots1 ernie4_5 ernie4_5-moe exaone falcon gemma glm4 glm4moe gpt2 gptj gptneox granite
-granitemoe graniteswitch grok grovemoe hrm_text hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais jais2 llama
-llama-embed maincoder minicpm minicpm3 minimax-m2 mistral3 mistral4 mpt nanbeige nemotron olmo olmoe openelm orion
-paddleocr pangu-embedded phi2 phi3 phimoe plamo plm pockettts qwen qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3tts qwen3vl
-qwen3vlmoe refact seed_oss smollm3 stablelm starcoder starcoder2 talkie xverse
-""".split())
+# fmt: off
+_PLAIN = frozenset((
+    "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",
+    "codeshell", "cogvlm", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek2-ocr", "dots1", "ernie4_5",
+    "ernie4_5-moe", "exaone", "falcon", "gemma", "glm4", "glm4moe", "gpt2", "gptj", "gptneox", "granite",
+    "granitemoe", "graniteswitch", "grok", "grovemoe", "hrm_text", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl",
+    "hy_v3", "internlm2", "jais", "jais2", "llama", "llama-embed", "maincoder", "minicpm", "minicpm3", "minimax-m2",
+    "mistral3", "mistral4", "mpt", "nanbeige", "nemotron", "olmo", "olmoe", "openelm", "orion", "paddleocr",
+    "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plm", "pockettts", "qwen", "qwen2", "qwen2moe", "qwen2vl",
+    "qwen3", "qwen3moe", "qwen3tts", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smollm3", "stablelm",
+    "starcoder", "starcoder2", "talkie", "xverse",
+))
+# fmt: on
 _KNOWN = _PLAIN | {*_WINDOWS, *_WITHOUT_CACHE, *_INDEXED, *_WITH_STATE}
 # Gemma 3n borrows the caches of layers 18 and 19 from the twentieth on.
 _GEMMA3N_OWN_CACHES = 20
@@ -88,10 +93,9 @@ def caches_of(keys: Keys, *, layers: int, nextn: int, embedding: int, heads: tup
     """
     kv_heads = keys.per_layer("attention.head_count_kv", layers, default=heads)
     head = embedding // max(1, *heads)
-    lengths = [keys.number(f"attention.{one}_length", head) for one in ("key", "value")]
-    windowed = [
-        keys.number(f"attention.{one}_length_swa", length) for one, length in zip(("key", "value"), lengths, strict=True)
-    ]
+    key, value = (keys.number(f"attention.{one}_length", head) for one in ("key", "value"))
+    lengths = [key, value]
+    windowed = [keys.number("attention.key_length_swa", key), keys.number("attention.value_length_swa", value)]
     window, swa_layers = _windows(keys, layers - nextn, kv_heads)
     recurrent = _recurrent_layers(keys, layers - nextn, kv_heads)
     if _keeps_no_values(keys):
@@ -104,8 +108,10 @@ def caches_of(keys: Keys, *, layers: int, nextn: int, embedding: int, heads: tup
         keys.assumptions.append(note)
     return Caches(
         _own(keys, kv_heads, recurrent),
-        *lengths,
-        *windowed,
+        lengths[0],
+        lengths[1],
+        windowed[0],
+        windowed[1],
         window,
         swa_layers,
         recurrent,

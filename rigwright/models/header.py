@@ -99,7 +99,8 @@ def _with_tensors(cursor: _Cursor, metadata: Mapping[str, Any], count: int, alig
         end = offset + tensor.size_bytes
         expected = _pad(end, alignment)
         tensors.append(tensor)
-    return Header(metadata, tuple(tensors), _pad(cursor.position, alignment) + end)
+    start = _pad(cursor.position, alignment) if tensors else cursor.position  # a part may hold the keys alone
+    return Header(metadata, tuple(tensors), start + end)
 
 
 def _pad(position: int, alignment: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from rigwright.errors import UnreadableModel
-from rigwright.models.remote import read_kept_model
+from rigwright.models.remote import TooSlow, keep, read_kept_model, reader, without_secrets
 from rigwright.models.values import Model
 
 _TIMEOUT_SECONDS = 10
@@ -49,22 +50,19 @@ def json_at(url: str, *, revision: str = "") -> Mapping[str, Any] | None:
         UnreadableModel: there is no such file, or it holds no JSON object.
     """
     kept = _kept("configurations", url)
-    known = kept.read_bytes() if kept.is_file() else b""
+    known = _read(kept)
     if not (known and _COMMIT.fullmatch(revision)):
         if fetched := _fetched(url):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            scratch = kept.with_suffix(f".{os.getpid()}")
-            scratch.write_bytes(fetched)
-            scratch.replace(kept)
+            keep(kept, fetched)
         known = fetched or known
     if not known:
         return None
     try:
         found = json.loads(known)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UnreadableModel(f"{url}: is no JSON object; check the repository")
+        raise UnreadableModel(f"{without_secrets(url)}: is no JSON object; check the repository")
     return found
 
 
@@ -74,12 +72,19 @@ def size_at(url: str) -> int | None:
         with urlopen(Request(url, headers={"Range": "bytes=0-0"}), timeout=_TIMEOUT_SECONDS) as response:
             text = (response.headers.get("Content-Range") or "").rpartition("/")[2]
             return int(text or response.headers.get("Content-Length") or 0) or None
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return None
 
 
 def _kept(folder: str, url: str) -> Path:
     return cache_directory() / folder / hashlib.sha256(url.encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _fetched(url: str) -> bytes:
@@ -90,11 +95,13 @@ def _fetched(url: str) -> bytes:
     """
     try:
         with urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-            data: bytes = response.read(_LARGEST_BYTES + 1)
+            data = reader(response)(_LARGEST_BYTES + 1)
             return data if len(data) <= _LARGEST_BYTES else b""
     except HTTPError as error:
         if error.code in (404, 410):
-            raise UnreadableModel(f"{url}: there is no such file ({error.code}); check the repository") from None
+            raise UnreadableModel(
+                f"{without_secrets(url)}: there is no such file ({error.code}); check the repository"
+            ) from None
         return b""
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError, TooSlow):
         return b""

@@ -25,6 +25,7 @@ _WINDOW_PERIODS = {"gemma3": 6, "gemma4": 6, "gpt-oss": 2}
 # Source: llama_tensor_get_type of llama.cpp 0c1e570 (src/llama-quant.cpp).
 _EDGE_TYPES = ((12, "f16", "f16"), (7.5, "q8_0", "q8_0"), (6.2, "q6_k", "q6_k"), (5.1, "q5_k", "q6_k"),
                (4, "q4_k", "q6_k"), (3, "q3_k", "q6_k"), (0, "q2_k", "q5_k"))  # fmt: skip
+_UNIFORM = 0.02
 # A mixture keeps some tensors at a better type: Q4_K_M 4.85 bits against 4.5. Source: llama-quantize --help.
 _MIXTURE = {"S": 1.03, "M": 1.08, "L": 1.12, "XL": 1.1}
 
@@ -52,7 +53,7 @@ def model_from_parameters(
         name=name,
         architecture=shape.architecture,
         file_bytes=file_bytes or sum(tensor.size_bytes for tensor in tensors),
-        context_train=keys.number("native_ctx", 32768, low=1),
+        context_train=keys.assumed("native_ctx", 32768),
         layers=shape.layers,
         nextn_layers=shape.nextn_layers,
         embedding=shape.hidden,
@@ -119,6 +120,8 @@ class _Keys:
 def _shape(keys: _Keys) -> Shape:
     layers = keys.number("layers", low=1, high=_MAX_LAYERS)
     hidden, heads = keys.number("hidden", low=1), keys.number("heads", low=1)
+    if heads > hidden and keys.values.get("head_dim") is None:
+        raise UnreadableModel(f"{keys.where}: its {heads} heads are more than its hidden {hidden}; mend one of them")
     head_dim, kv_heads = keys.number("head_dim", hidden // heads, low=1), keys.number("kv_heads", heads, low=1)
     nextn = _nextn_layers(keys, layers)
     is_counted = keys.architecture in _COUNTS_NEXTN
@@ -200,13 +203,15 @@ def _ssm(shape: Shape) -> Ssm | None:
 
 
 def bits_per_weight(quant: str, *, where: str) -> float:
-    """The mean bits per weight of a file quantised so: `Q4_K_M` has 4.85.
+    """The mean bits per weight of a file quantised so: `Q4_K_M` has 4.85, `5.52bpw` what it says.
 
     Raises:
         UnreadableModel: no such quant.
     """
     if known := {name.lower(): row.bits for name, row in quants().items()}.get(quant.lower()):
         return known
+    if stated := re.search(r"(\d+(?:\.\d+)?) ?bpw", quant, re.IGNORECASE):
+        return float(stated[1])
     plain = quant.upper().removeprefix("UD-").removeprefix("UD_")
     match = re.fullmatch(r"(.+?)(?:_(XL|S|M|L))?", plain)
     kind = TYPES_BY_NAME.get(plain.lower()) or TYPES_BY_NAME.get((match[1] if match else plain).lower())
@@ -230,7 +235,8 @@ def sized(table: Iterable[Row], *, where: str, file_bytes: int | None, bits: flo
         raise UnreadableModel(
             f"{where}: {wanted} bytes are {mean:.2g} bits for each of {total} weights; check the size"
         )
-    fixed = {name: kind for name, shape in kept if (kind := _fixed_type(name, shape, mean))}
+    is_tied = all(name != "output.weight" for name, _ in kept)
+    fixed = {name: kind for name, shape in kept if (kind := _fixed_type(name, shape, mean, is_tied=is_tied))}
     rest = sum(math.prod(shape) for name, shape in kept if name not in fixed)
     left = wanted - sum(_size(shape, fixed[name]) for name, shape in kept if name in fixed)
     if left < rest // 16 or not rest:  # an odd mixture: all alike
@@ -252,10 +258,14 @@ def _size(shape: tuple[int, ...], kind: TensorType) -> int:
     return math.prod(shape) * kind.block_bytes // kind.block_elements
 
 
-def _fixed_type(name: str, shape: tuple[int, ...], mean: float) -> TensorType | None:
+def _fixed_type(name: str, shape: tuple[int, ...], mean: float, *, is_tied: bool) -> TensorType | None:
+    """The type of a tensor that does not follow the mean; a tied embedding has that of an output."""
     if len(shape) == 1 or name.endswith((*F32_MATRICES, ".bias")):
         return TYPES_BY_NAME["f32"]
+    is_uniform = abs(mean - 4.5) < _UNIFORM  # Q4_0 throughout, as files for models trained for it are
     embedding, output = next((first, second) for least, first, second in _EDGE_TYPES if mean >= least)
     if name == "output.weight" and shape[0] % 256 == 0:
         return TYPES_BY_NAME[output]
-    return TYPES_BY_NAME[embedding] if name == "token_embd.weight" and shape[0] % 256 == 0 else None
+    if name == "token_embd.weight" and shape[0] % 256 == 0:
+        return TYPES_BY_NAME[output if is_tied and not is_uniform else embedding]
+    return None

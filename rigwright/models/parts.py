@@ -19,7 +19,7 @@ def part_names(name: str) -> tuple[str, ...]:
     """The names of all parts of a split model, `name` being one of them; the name alone when it is no part."""
     match = _PART.fullmatch(name)
     count = int(match["count"]) if match else 1
-    if match is None or not 1 < count <= _MAX_PARTS:
+    if match is None or not 1 < count <= _MAX_PARTS or not 1 <= int(match["number"]) <= count:
         return (name,)
     return tuple(f"{match['stem']}{number:05}-of-{match['count']}{match['end']}" for number in range(1, count + 1))
 
@@ -36,16 +36,26 @@ def joined(names: tuple[str, ...], read: Callable[[str], Header]) -> Header:
     Raises:
         Corrupt: a part belongs elsewhere, or tensors are missing.
     """
-    headers = [read(name) for name in names]
+    headers = [_part(names, 0, read)]
+    headers += [_part(names, number, read) for number in range(1, len(names))]
     first = headers[0].metadata
-    count = split_count(first)
-    if count != len(names):
-        raise Corrupt(f"it says that it is one of {count} files, its name says {len(names)}")
-    for number, header in enumerate(headers):
-        if header.metadata.get("split.no", number) != number:
-            raise Corrupt(f"{names[number]} says that it is part {header.metadata['split.no']}, not {number}")
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
-    wanted = first.get("split.tensors.count", len(tensors))
+    wanted = first.get("split.tensors.count", len(tensors)) if len(names) > 1 else len(tensors)
     if wanted != len(tensors):
-        raise Corrupt(f"its parts hold {len(tensors)} tensors, its first one says {wanted}")
+        raise Corrupt(f"its parts hold {len(tensors)} tensors, its first one says {wanted!r:.40}")
+    if len({tensor.name for tensor in tensors}) < len(tensors):
+        raise Corrupt("a tensor appears twice in it; its parts are of different models")
     return Header(first, tensors, sum(header.end_bytes for header in headers))
+
+
+def _part(names: tuple[str, ...], number: int, read: Callable[[str], Header]) -> Header:
+    """One part, which says of itself that it is that one of so many."""
+    header = read(names[number])
+    count = split_count(header.metadata)
+    if count != len(names):
+        where = f"{names[number]} says that it" if number else "it says that it"
+        raise Corrupt(f"{where} is one of {count} files, its name says {len(names)}")
+    told = header.metadata.get("split.no", number)
+    if count > 1 and told != number:
+        raise Corrupt(f"{names[number]} says that it is part {told!r:.40}, not {number}")
+    return header

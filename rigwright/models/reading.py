@@ -38,7 +38,7 @@ def model_of(names: tuple[str, ...], read: Callable[[str], Header], *, where: st
         UnreadableModel: it is no language model, or the parts do not belong together.
     """
     try:
-        return model_from_header(joined(names, read) if len(names) > 1 else read(names[0]))
+        return model_from_header(joined(names, read))
     except Corrupt as error:
         raise _unreadable(where, error) from None
 

@@ -6,6 +6,7 @@ import http.client
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from urllib.error import HTTPError
@@ -23,7 +24,7 @@ _DEADLINE_SECONDS = 60
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class _TooSlow(Exception):
+class TooSlow(Exception):
     """The server answers, but a header would take minutes."""
 
 
@@ -54,12 +55,12 @@ def _model(url: str, read: Callable[[str], Header]) -> Model:
     addresses = {part: urlunsplit(parts._replace(path=f"{folder}/{part}")) for part in part_names(name)}
     if len(addresses) == 1:
         addresses = {name: url}
-    return model_of(tuple(addresses), lambda part: read(addresses[part]), where=_without_secrets(url))
+    return model_of(tuple(addresses), lambda part: read(addresses[part]), where=without_secrets(url))
 
 
 def _remote_header(url: str, headers: Mapping[str, str] = _NO_HEADERS, *, seen: bytearray | None = None) -> Header:
     """The header at an address; `seen` takes up the bytes that were read."""
-    where = _without_secrets(url)
+    where = without_secrets(url)
     if urlsplit(url).scheme not in ("http", "https"):
         raise UnreadableModel(f"{where}: is no http(s) address; write https://host/model.gguf")
     request = Request(url, headers={"Range": f"bytes=0-{WINDOWS_BYTES[-1] - 1}"})
@@ -67,12 +68,12 @@ def _remote_header(url: str, headers: Mapping[str, str] = _NO_HEADERS, *, seen: 
         request.add_unredirected_header(name, value)
     try:
         with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return header_from_stream(_reader(response, seen), where=where, size_bytes=_size_bytes(response))
+            return header_from_stream(reader(response, seen), where=where, size_bytes=_size_bytes(response))
     except HTTPError as error:
         if error.code in (404, 410):
             raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
         raise _OutOfReach from None
-    except (OSError, http.client.HTTPException, ValueError, _TooSlow):
+    except (OSError, http.client.HTTPException, ValueError, TooSlow):
         raise _OutOfReach from None
 
 
@@ -97,31 +98,45 @@ def _kept_path(url: str, part: str, kept: Path) -> Path:
 
 
 def _kept_header(url: str, kept: Path, *, is_pinned: bool) -> Header:
-    known = kept.read_bytes() if kept.is_file() else b""
-    if not (known and is_pinned):
-        seen = bytearray()
-        try:
-            header = _remote_header(url, seen=seen)
-        except _OutOfReach:
-            if not known:
-                raise
-        else:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            scratch = kept.with_suffix(f".{os.getpid()}")
-            scratch.write_bytes(seen)
-            scratch.replace(kept)
-            return header
-    return header_from_stream(BytesIO(known).read, where=_without_secrets(url), size_bytes=None)
+    if is_pinned and (known := _known_header(kept)):
+        return known
+    seen = bytearray()
+    try:
+        header = _remote_header(url, seen=seen)
+    except _OutOfReach:
+        if known := _known_header(kept):
+            return known
+        raise
+    keep(kept, bytes(seen))
+    return header
 
 
-def _reader(response: http.client.HTTPResponse, seen: bytearray | None) -> Callable[[int], bytes]:
+def _known_header(kept: Path) -> Header | None:
+    """The header that is kept; None without one, or when it is damaged."""
+    try:
+        return header_from_stream(BytesIO(kept.read_bytes()).read, where=str(kept), size_bytes=None)
+    except (OSError, UnreadableModel):
+        return None
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Writes what was read for the next time; a cache that cannot be written costs no more than that."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(f".{os.getpid()}")
+        scratch.write_bytes(data)
+        scratch.replace(path)
+
+
+def reader(response: http.client.HTTPResponse, seen: bytearray | None = None) -> Callable[[int], bytes]:
+    """Reads on from an answer, for a minute at most; `seen` takes up the bytes."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
 
     def read(wanted: int) -> bytes:
         chunks = []
         while wanted > 0 and (chunk := response.read1(min(wanted, 2**20))):
             if time.monotonic() > deadline:
-                raise _TooSlow
+                raise TooSlow
             chunks.append(chunk)
             wanted -= len(chunk)
         data = b"".join(chunks)
@@ -141,7 +156,7 @@ def _size_bytes(response: http.client.HTTPResponse) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
     """The address without user, password, query: what a message may show."""
     try:
         parts = urlsplit(url)

@@ -9,7 +9,6 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.ranking import goal_of
 from rigwright.plan.service import ENGINES, Alternative
 from rigwright.plan.ways import Candidate, Miss, Possibilities, cache_loss_percent
-from rigwright.units import format_bytes
 
 RULE = "more than two users at a time are served together by vLLM, one or two by llama.cpp"
 
@@ -105,7 +104,7 @@ def _lost(found: Possibilities, count: int, chosen: Candidate) -> Iterator[Alter
             layout=str(miss.site.layout),
             quant=miss.offer.quant,
             context_tokens=miss.load.context_tokens,
-            why_not=f"{format_bytes(miss.short_bytes)} short",
+            why_not=miss.short,
         )
 
 
@@ -116,6 +115,6 @@ def _layered(chosen: Candidate) -> str:
 def _nearest(misses: Iterable[Miss]) -> list[Miss]:
     """The nearest miss of each file and layout."""
     best: dict[tuple[str, str], Miss] = {}
-    for miss in sorted(misses, key=lambda one: one.short_bytes):
+    for miss in sorted(misses, key=lambda one: one.total_short_bytes):
         best.setdefault((miss.offer.quant, str(miss.site.layout)), miss)
     return list(best.values())

@@ -148,6 +148,9 @@ class _Attempts:
         """With the most context that takes no more than a share of each GPU."""
         room, forced = self._room(site, share), self._forced(site)
         if found := self._whole(room, forced):
+            if forced and (why := _impossible(site, self.offer.model, *found)):
+                self.found.refused[f"{ENGINES[self.engine]}, {site.layout}, {self.offer.quant}"] = why
+                return []
             return [self._layered(site, *found)]
         if share == 1:
             self.misses.append(self._missed(site, room, forced))
@@ -196,8 +199,14 @@ class _Attempts:
         whole = forced or Placement(model.main_layers if site.devices else 0, 0, even if len(even) > 1 else ())
         gpus, ram = fast_bytes(model, last, whole)
         needs, offers = (sum(gpus), sum(room.gpu_bytes)) if gpus else (ram, room.ram_bytes)
-        short = max(needs - offers, room.short_bytes(model, last, whole))
-        return Miss(self.offer, site, last, needs, offers, short)
+        if needs > offers:
+            return Miss(self.offer, site, last, needs, offers, needs - offers)
+        # Together there is room: it is one GPU that is too small for its share of the layers, or RAM.
+        pairs = [*zip(gpus, room.gpu_bytes, strict=True)] if gpus else []
+        fullest = max(pairs, key=lambda pair: pair[0] - pair[1], default=(0, 0))
+        if fullest[0] > fullest[1]:
+            return Miss(self.offer, site, last, *fullest, fullest[0] - fullest[1], is_each=True)
+        return Miss(self.offer, CPU, last, ram, room.ram_bytes, max(0, ram - room.ram_bytes))
 
     def _layered(self, site: Site, load: Load, placement: Placement) -> Candidate:
         model = self.offer.model
@@ -251,3 +260,14 @@ class _Attempts:
             return self._speed(site, load, placement, other.model, other.depth_tokens)
 
         return measured_speed(self.ground.measurements, setup, reckon, reckoned=speed)
+
+
+def _impossible(site: Site, model: Model, load: Load, placement: Placement) -> str | None:
+    """Why a placement of the user's own cannot load: it asks more of a GPU than that has."""
+    for device, size in zip(site.devices, fast_bytes(model, load, placement)[0], strict=True):
+        if size > device.vram_bytes:
+            return (
+                f"the placement in flags needs {format_bytes(size)} on {device.label}, which has "
+                f"{format_bytes(device.vram_bytes)}; leave more in RAM, or drop those flags"
+            )
+    return None

@@ -8,12 +8,13 @@ from rigwright.models.offers import Offer
 from rigwright.models.values import Model
 from rigwright.plan.candidates_llamacpp import USUAL_DEPTH_TOKENS
 from rigwright.plan.choice import Choice
+from rigwright.plan.devices import Device
 from rigwright.plan.engines.vllm_flags import cache_type_of
 from rigwright.plan.engines.vllm_parallel import tensor_parallel_obstacle
-from rigwright.plan.known_bad import known_bad
+from rigwright.plan.known_bad import known_bad, version_of
 from rigwright.plan.layouts import Site, sites_of_tensors
 from rigwright.plan.memory import Load
-from rigwright.plan.memory_vllm import VllmLoad, capacity_of
+from rigwright.plan.memory_vllm import VllmLoad, capacity_of, estimate_vllm, kv_capacity
 from rigwright.plan.placement import contexts
 from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
 from rigwright.plan.speed import Speed, decode_speed
@@ -29,15 +30,25 @@ _LARGE_BYTES, _BATCHED_TOKENS, _BATCHED_TOKENS_LARGE = 70 * GIB, 2048, 8192
 # Weights of 4 bit are unpacked to 16 before each product: free while memory is what waits, up to batches of 16 to 32.
 # Source: the Marlin paper (arXiv 2408.11743), figure 1; the share beyond is a guess.
 _UNPACKED, _UNPACKING_USERS, _UNPACKING_SHARE = ("INT4", "AWQ", "GPTQ", "W4A16"), 16, 0.6
+# Cards without products in these types unpack them too. Source: the support matrix of vLLM's quantization docs.
+_UNPACKED_BEFORE = {"FP8": (8, 9), "NVFP4": (10, 0)}
+# The Tesla V100 and the Quadro GV100.
+_LARGEST_BEFORE_TURING_BYTES = 32 * GIB
+# A cache large enough that blocks, which are whole, do not count.
+_PROBE_BYTES = 1 << 50
 
 
 def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibilities) -> None:
+    """All ways to serve a repository of safetensors."""
     if wish.gpu == "none":
-        found.refused["vLLM"] = "it needs a GPU, and the inventory says gpu: none"
+        found.refused["vLLM"] = "it needs a GPU, and the inventory says gpu: none; serve with llama.cpp"
         return
     usable = 0
     for site in sites_of_tensors(ground.topology):
         usable += 1
+        # A copy more than there are users serves nobody, unless throughput as such is the wish.
+        if site.layout.replicas > wish.users and wish.goal != "throughput":
+            continue
         name = f"vLLM, {site.layout}, {offer.quant}"
         obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
         trouble = obstacle or _trouble(wish, offer, ground, site)
@@ -46,15 +57,22 @@ def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibi
         elif candidate := _tensored(wish, offer, ground, site, found):
             found.candidates.append(candidate)
     if not usable:
-        found.refused["vLLM"] = "it needs a GPU, and none of this rig answers"
+        found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
 
 
 def _trouble(wish: ServiceWish, offer: Offer, ground: Ground, site: Site) -> str | None:
     """What is known to go wrong with a layout: the first that refuses it."""
     if other := next((device for device in site.devices if device.pace.backend != "cuda"), None):
-        return f"this version installs vLLM for CUDA alone, and {other.label} is from {other.gpu.vendor}"
+        return f"this version installs vLLM for CUDA alone, and {other.label} is from {other.gpu.vendor}; serve with llama.cpp"
+    if wish.engine == "auto" and (other := next(filter(_may_be_old, site.devices), None)):
+        return f"it needs compute capability 7.5, and that of {other.label} is not known; set engine to vllm to try"
     now = situation(wish, offer, ground, site, engine="vllm", load=Load(wish.context or 0))
     return next((str(trouble) for trouble in known_bad(now) if trouble.effect == "refuse"), None)
+
+
+def _may_be_old(device: Device) -> bool:
+    """True for an unknown card of a size that there was before Turing."""
+    return not device.pace.compute_capability and device.vram_bytes <= _LARGEST_BEFORE_TURING_BYTES
 
 
 def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found: Possibilities) -> Candidate | None:
@@ -81,10 +99,19 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
         choice = Choice(wish, offer, "vllm", site.layout, site.replicas, asked, None, None, speed, load)
         taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
         return Candidate(choice, score(choice, cache_loss_percent=0.0), taken, 0)
-    needs = offer.file_bytes // len(devices)
-    offers_bytes = min(device.offered_bytes for device in devices)
-    found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, max(1, needs - offers_bytes)))
+    needs, offers_bytes = _least(model, base, sizes)
+    found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, needs - offers_bytes, is_each=True))
     return None
+
+
+def _least(model: Model, load: VllmLoad, sizes: Sequence[int]) -> tuple[int, int]:
+    """What the fullest GPU needs for one request of that context, and what vLLM may take of it."""
+    one = -int(-_PROBE_BYTES // kv_capacity(model, load, _PROBE_BYTES).concurrency)
+    parts = [part for part in estimate_vllm(model, load, sizes).memory.parts if part.name != "KV cache"]
+    needs = [one + sum(part.size_bytes for part in parts if part.device == rank) for rank in range(len(sizes))]
+    fullest = max(range(len(sizes)), key=lambda rank: needs[rank] - sizes[rank] * load.utilization)
+    offers = int(sizes[fullest] * load.utilization)
+    return max(needs[fullest], offers + 1), offers
 
 
 def _longest(model: Model, base: VllmLoad, steps: Sequence[int], sizes: Sequence[int]) -> VllmLoad | None:
@@ -123,6 +150,15 @@ def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, c
     }
     each = [copies[link] for link in site.links_gbytes_per_second]
     together = sum(one.aggregate or one.expected for one in each)
-    if wish.users > _UNPACKING_USERS * len(each) and any(word in offer.quant.upper() for word in _UNPACKED):
+    if wish.users > _UNPACKING_USERS * len(each) and _unpacks(offer.quant.upper(), site):
         together *= _UNPACKING_SHARE
     return each[0].model_copy(update={"aggregate": together})
+
+
+def _unpacks(quant: str, site: Site) -> bool:
+    """True where weights become 16 bit before each product."""
+    capability = version_of(site.devices[0].pace.compute_capability)
+    before = next((bound for name, bound in _UNPACKED_BEFORE.items() if name in quant), None)
+    if before:
+        return capability is not None and capability < before
+    return any(word in quant for word in _UNPACKED)

@@ -124,6 +124,12 @@ def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...
     )
 
 
+def unsized(hardware: Hardware) -> tuple[str, ...]:
+    """The GPUs that answer but whose memory and model were not recorded."""
+    found = (one for one in hardware.gpus if one.state == "ok" and not one.mig and not one.vram_bytes and not one.name)
+    return tuple(gpu_label(gpu) for gpu in found if not models.find(None, gpu.pci_id))
+
+
 def with_gpu(hardware: Hardware, model: models.GpuModel) -> Hardware:
     """What if one GPU more were there? It has no links, and a driver answers for it."""
     index = max((gpu.index for gpu in hardware.gpus if gpu.index is not None), default=-1) + 1
@@ -182,8 +188,11 @@ def why_unused(gpu: Gpu) -> str:
         return "it reports errors; look at `rigwright hardware`"
     if gpu.mig:
         return f"it is cut into MIG devices; `nvidia-smi -i {gpu.index} -mig 0` joins them"
+    if gpu.vendor == "Apple" and not gpu.vram_bytes:
+        return "its memory is the machine's, which was not recorded; name that with --ram SIZE"
     if gpu.vendor not in ("NVIDIA", None):
         return f"llama.cpp is built for CUDA or the CPU so far, and it is from {gpu.vendor}"
     if gpu.state == "ok":
-        return "its memory was not recorded; name its model, or record the machine with `rigwright hardware --record`"
+        name = "" if gpu.name else "name its model with --gpu-model NAME, or "
+        return f"its memory was not recorded; {name}record the machine with `rigwright hardware --record`"
     return "no driver answers for it; install the NVIDIA driver, then deploy again"

@@ -25,6 +25,10 @@ def _engine(choice: Choice, found: Possibilities) -> Reason | None:
     if wish.engine != "auto":
         return Reason(choice=name, because="the inventory asks for it")
     users = f"{wish.users} user{'s' if wish.users > 1 else ''} at a time"
+    if choice.engine == "vllm" and wish.users < MANY_USERS:
+        many = f"{choice.layout} is more than twice as fast as the best that llama.cpp does"
+        only = any(one.choice.engine != "vllm" for one in found.candidates)
+        return Reason(choice=name, because=f"{users}; {many if only else 'llama.cpp cannot serve it here'}")
     if choice.engine == "vllm":
         return Reason(choice=name, because=f"{users}; {RULE}")
     if wish.users >= MANY_USERS:
@@ -40,8 +44,10 @@ def _has_vllm_miss(found: Possibilities) -> bool:
 
 
 def _why_short(found: Possibilities) -> str:
-    miss = min((one for one in found.misses if one.offer.format == "safetensors"), key=lambda one: one.short_bytes)
-    return f"{miss.offer.quant} is {format_bytes(miss.short_bytes)} short on {miss.site.layout}"
+    miss = min(
+        (one for one in found.misses if one.offer.format == "safetensors"), key=lambda one: one.total_short_bytes
+    )
+    return f"{miss.offer.quant} on {miss.site.layout} is {miss.short}"
 
 
 def _quant(choice: Choice, found: Possibilities) -> Reason | None:

@@ -138,8 +138,8 @@ def sites_of_tensors(topology: Topology) -> Iterator[Site]:
         yield from _replicated(topology, "single", singles, 1)
         yield from _replicated(topology, "tensor", pairs, 2)
         yield from _replicated(topology, "tensor", quads, 4)
-        if len(same) >= 8:
-            yield _site(topology, "tensor", (same[:8],), 8)
+        octets = tuple(same[start : start + 8] for start in range(0, len(same) - 7, 8))
+        yield from _replicated(topology, "tensor", octets, 8)
         if len(pairs) >= 2:
             yield _site(topology, "pipeline", (_joined(pairs[:2]),), 2, stages=2)
             if len(pairs) >= 4:

@@ -141,10 +141,11 @@ def drafting_compute_bytes(model: Model, load: Load) -> int:
 
 
 def _logits_stage_bytes(model: Model, load: Load, build: Build, *, has_gpu: bool) -> int:
-    """Logits, and two (a CPU: three) copies of the hidden state."""
+    """Logits, and copies of the hidden state: on a GPU two after a mixture, else one; on a CPU three."""
     ubatch = load.ubatch_tokens
+    hidden = (2 if model.is_mixture else 1) if has_gpu else 3
     outputs = ubatch if build.has_all_logits else min(ubatch, load.slots * (1 + load.draft_tokens))
-    return 4 * (outputs * model.vocab + (2 if has_gpu else 3) * ubatch * model.embedding)
+    return 4 * (outputs * model.vocab + hidden * ubatch * model.embedding)
 
 
 def _layer_stage_bytes(model: Model, load: Load, site: Site, build: Build) -> int:

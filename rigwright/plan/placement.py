@@ -82,7 +82,10 @@ def _spread(model: Model, load: Load, room: Room, gpu_layers: int, cpu_expert_la
         return None
     split = _shares(gpu_layers, room.gpu_bytes)
     best: tuple[int, Placement] | None = None
-    for _ in range(gpu_layers):
+    seen: set[tuple[int, ...]] = set()
+    # Layers that go back to where they came from would go round for ever.
+    while tuple(split) not in seen:
+        seen.add(tuple(split))
         placement = Placement(gpu_layers, cpu_expert_layers, tuple(split))
         needs, ram = fast_bytes(model, load, placement)
         # Moving layers from one GPU to another changes neither sum.

@@ -44,9 +44,11 @@ WEIGHTS: dict[Goal, Weights] = {
     "quality": Weights(1.0, 0.05, 1.0, 0.0, enough_tokens_per_second=30),
     "context": Weights(1.0, 2.0, 0.10, 0.05, enough_tokens_per_second=60, most_context=2**21),
 }
-# vLLM batches what llama.cpp serves in slots: its own speed figures do not show it under load. For one or two users
-# llama.cpp holds more context in the same memory and starts in seconds.
+# vLLM batches what llama.cpp serves in slots: its own speed figures do not show it under load.
 _BATCHING = 1.0
+# For one or two users llama.cpp holds more context in the same memory and starts in seconds: vLLM must be twice as
+# fast.
+_SLOW_START = math.log(2)
 # `low` of an ordinary estimate, in parts of `expected`.
 _USUAL_LOW = 0.75
 # What nobody has measured is worth less than what is known.
@@ -77,7 +79,7 @@ def score(choice: Choice, *, cache_loss_percent: float) -> Score:
     weights = WEIGHTS[goal_of(choice.wish)]
     loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
     many = choice.wish.users >= MANY_USERS
-    engine = {"vllm": _BATCHING if many else -_BATCHING}.get(choice.engine, 0.0)
+    engine = {"vllm": _BATCHING if many else -_SLOW_START}.get(choice.engine, 0.0)
     return Score(
         speed=_speed_term(choice.speed, choice.wish, weights),
         context=_context_term(choice.load.context_tokens, weights),

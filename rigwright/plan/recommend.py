@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 from rigwright.errors import DoesNotFit, RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.offers import KnownModel, known_models, offers
+from rigwright.models.offers import KnownModel, Offer, known_models, offers
+from rigwright.plan.devices import devices
 from rigwright.plan.ranking import score_of_plan
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import ServicePlan
@@ -75,13 +77,15 @@ def recommend(
     context: int | None = None,
     is_preview: bool = True,
     base: ServiceWish | None = None,
+    part: float = 1.0,
 ) -> Ranked:
-    """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold."""
+    """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold, `part` what it may have."""
     fitting, others = [], []
     for known in known_models():
         wish = _wish(known, purpose, users=users, context=context, base=base)
+        asked = [Request(wish, _files(known, base))]
         try:
-            rig = plan_rig(hardware, [Request(wish, offers(known))], is_preview=is_preview, alternatives_count=0)
+            rig = plan_rig(hardware, asked, is_preview=is_preview, alternatives_count=0, part=part)
         except (DoesNotFit, WrongSpec) as error:
             others.append(NotRecommended(model=known.name, key=known.key, why=_plain(error)))
             continue
@@ -131,26 +135,49 @@ def _plain(error: RigwrightError) -> str:
     return error.message.removeprefix("services.model: ")
 
 
-def chosen_for(hardware: Hardware, wish: ServiceWish, *, is_preview: bool) -> KnownModel:
-    """The model that `model: auto` comes to.
+def _files(known: KnownModel, wish: ServiceWish | None) -> tuple[Offer, ...]:
+    """The files of a model, or those of the quant that `auto:Q8_0` names."""
+    quant = wish.model.quant if wish else None
+    return tuple(one for one in offers(known) if not quant or one.quant.lower() == quant.lower())
+
+
+def chosen_for(hardware: Hardware, wish: ServiceWish, *, is_preview: bool, services: int = 1) -> KnownModel:
+    """The model that `model: auto` comes to; one of several services is chosen for its part of the rig.
 
     Raises:
         DoesNotFit: no model of the catalogue fits.
     """
-    ranked = recommend(hardware, _PURPOSES.get(wish.goal, "general"), is_preview=is_preview, base=wish)
+    mine, part = _part(hardware, wish, services, is_preview=is_preview)
+    ranked = recommend(mine, _PURPOSES.get(wish.goal, "general"), is_preview=is_preview, base=wish, part=part)
     if not ranked.fitting:
-        raise DoesNotFit(f"services.{wish.name}: no model of the catalogue fits this rig; use one with more memory")
+        causes = {other.why.removeprefix(f"services.{wish.name}: ") for other in ranked.others}
+        why = "no model of the catalogue fits this rig; use one with more memory"
+        raise DoesNotFit(f"services.{wish.name}: {causes.pop() if len(causes) == 1 else why}")
     return next(known for known in known_models() if known.key == ranked.fitting[0].key)
+
+
+def _part(hardware: Hardware, wish: ServiceWish, services: int, *, is_preview: bool) -> tuple[Hardware, float]:
+    """What one of several services may count on: as many GPUs as each can have, or its part of one and of RAM."""
+    usable = [device.gpu for device in devices(hardware, is_preview=is_preview)]
+    if services == 1 or wish.gpu not in ("auto", "none"):
+        return hardware, 1.0
+    if len(usable) < services:
+        return hardware, max(1, len(usable)) / services
+    mine = usable[: len(usable) // services]
+    indexes = {gpu.index for gpu in mine}
+    links = tuple(link for link in hardware.links if {link.first, link.second} <= indexes)
+    return replace(hardware, gpus=tuple(mine), gpu_count=len(mine), links=links), 1.0
 
 
 def settle_auto(hardware: Hardware, requests: Sequence[Request], *, is_preview: bool) -> list[Request]:
     """The requests with a model of the catalogue in place of each `auto`."""
-    settled = []
+    settled: list[Request] = []
     for request in requests:
         if request.wish.model.name != "auto":
             settled.append(request)
             continue
-        known = chosen_for(hardware, request.wish, is_preview=is_preview)
+        known = chosen_for(hardware, request.wish, is_preview=is_preview, services=len(requests))
         source = ModelSource(name=known.key, quant=request.wish.model.quant)
-        settled.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=offers(known)))
+        files = _files(known, request.wish)
+        settled.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=files))
     return settled

@@ -5,28 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rigwright.errors import DoesNotFit, WrongSpec
-from rigwright.models.offers import Offer
+from rigwright.hardware.values import Hardware
+from rigwright.models.offers import Offer, offers
 from rigwright.models.values import Model
 from rigwright.plan.candidates import possibilities
-from rigwright.plan.placement import Room, contexts, place
+from rigwright.plan.devices import unsized
+from rigwright.plan.placement import contexts
+from rigwright.plan.search import Budget, choose
 from rigwright.plan.ways import Ground, Miss, Possibilities
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 
-def does_not_fit(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> DoesNotFit:
+def does_not_fit(
+    wish: ServiceWish, files: Sequence[Offer], ground: Ground, found: Possibilities, *, hardware: Hardware
+) -> DoesNotFit:
     """The error for a wish that nothing on this rig serves."""
-    where = f"services.{wish.name}"
+    where, also = f"services.{wish.name}", _unknown(wish, hardware)
     if not found.misses:
         why = next(iter(found.refused.values()), "nothing in the catalogue can be served by this rig")
-        return DoesNotFit(f"{where}: {why}")
-    miss = min(found.misses, key=lambda one: (one.short_bytes, one.offer.file_bytes))
+        return DoesNotFit(f"{where}: {why}{also}")
+    miss = min(found.misses, key=lambda one: (_short_bytes(one, wish, ground), one.offer.file_bytes))
     slots = f"{miss.load.slots} slot{'s' if miss.load.slots > 1 else ''}"
     context = wish.context or miss.load.context_tokens
     name = f"{miss.offer.known.name} {miss.offer.quant}" if miss.offer.known else miss.offer.name
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
-    remedies = " or ".join(_remedies(wish, offers, ground, miss))
-    return DoesNotFit(f"{where}: {needs}, {_offer(miss, ground)}, {format_bytes(miss.short_bytes)} short; {remedies}")
+    mine = [one for one in files if not wish.quants or one.quant in wish.quants]
+    remedies = " or ".join(_remedies(wish, mine, ground, miss))
+    return DoesNotFit(f"{where}: {needs}{_offer(miss, wish, ground)}; {remedies}{also}")
 
 
 def no_room_beside(wish: ServiceWish, others: Sequence[ServiceWish]) -> DoesNotFit:
@@ -38,26 +44,50 @@ def no_room_beside(wish: ServiceWish, others: Sequence[ServiceWish]) -> DoesNotF
     )
 
 
-def _offer(miss: Miss, ground: Ground) -> str:
-    ram = f"RAM {format_bytes(ground.ram_bytes)}"
+def _unknown(wish: ServiceWish, hardware: Hardware) -> str:
+    """What would change the answer: nobody recorded the memory of the GPUs, or of the machine."""
+    told = []
+    if wish.gpu != "none" and (gpus := unsized(hardware)):
+        told.append(f"the memory of {', '.join(gpus)} was not recorded: name the model with --gpu-model NAME")
+    if not hardware.ram_bytes:
+        told.append("RAM was not recorded and counts as 16 GiB: name it with --ram SIZE")
+    return "".join(f"; {one}" for one in told)
+
+
+def _can_spill(miss: Miss, wish: ServiceWish) -> bool:
+    """True where RAM may hold what a GPU does not."""
+    is_metal = any(device.pace.backend == "metal" for device in miss.site.devices)
+    return bool(miss.site.devices) and miss.offer.format == "gguf" and wish.engine != "ollama" and not is_metal
+
+
+def _short_bytes(miss: Miss, wish: ServiceWish, ground: Ground) -> int:
+    """What is missing, with RAM where that helps; at least what a GPU alone lacks where RAM would do."""
+    spilled = miss.total_short_bytes - ground.ram_bytes if _can_spill(miss, wish) and not miss.is_each else 0
+    return spilled if spilled > 0 else miss.total_short_bytes
+
+
+def _offer(miss: Miss, wish: ServiceWish, ground: Ground) -> str:
+    """What there is, and by how much it is too little."""
     devices = miss.site.devices
     if not devices:
-        return f"this rig offers {format_bytes(ground.ram_bytes)} of RAM"
-    if len(devices) == 1:
-        return f"{devices[0].label} offers {format_bytes(miss.offers_bytes)}, {ram}"
-    return f"{len(devices)} GPUs offer {format_bytes(miss.offers_bytes)}, {ram}"
+        return f", this rig offers {format_bytes(ground.ram_bytes)} of RAM, {miss.short}"
+    count = len(devices)
+    label = devices[0].label if count == 1 else f"{count} GPUs"
+    if miss.is_each and count > 1:
+        return f" on each of {label}, each offers {format_bytes(miss.offers_bytes)}, {miss.short}"
+    offers_ = f", {label} offer{'s' if count == 1 else ''} {format_bytes(miss.offers_bytes)}"
+    if not _can_spill(miss, wish) or miss.is_each:
+        return f"{offers_}, {miss.short}"
+    ram = f" and RAM {format_bytes(ground.ram_bytes)}"
+    return f"{offers_}{ram}, {format_bytes(_short_bytes(miss, wish, ground))} short"
 
 
-def _remedies(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, miss: Miss) -> list[str]:
+def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: Miss) -> list[str]:
     """Changes after which the wish fits, the smallest loss first."""
     model = miss.offer.model
 
-    def helps(**change: object) -> bool:
-        try:
-            changed = wish.model_copy(update=change)
-            return bool(possibilities(changed, offers, ground).candidates)
-        except WrongSpec:
-            return False
+    def helps(tried: Sequence[Offer] = files, **change: object) -> bool:
+        return bool(_found(wish.model_copy(update=change), tried, ground))
 
     found: list[str] = []
     if wish.cache_type not in ("auto", "q8_0", "q4_0") and helps(cache_type="q8_0"):
@@ -72,18 +102,41 @@ def _remedies(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, miss: 
         return found
     if slots > 1 and (tokens := next((step for step in _shorter(model, asked) if helps(slots=1, context=step)), None)):
         return [f"lower slots to 1 and context to {tokens}"]
-    if wish.quants or wish.model.quant:
-        return ["allow a smaller quant, or choose a smaller model"]
-    return [_smaller_file(model, miss, ground)]
+    if wish.engine != "auto" and helps(engine="auto"):
+        return ["set engine to auto"]
+    every = offers(miss.offer.known) if miss.offer.known and wish.model.name else ()
+    if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, ground)):
+        return [f"allow {quant}" if wish.quants else f"ask for {quant}"]
+    return [_smaller_file(miss, wish, ground)]
 
 
-def _smaller_file(model: Model, miss: Miss, ground: Ground) -> str:
-    gpus = tuple(device.offered_bytes for device in miss.site.devices)
-    least = miss.load._replace(context_tokens=contexts(model, longest=2**21)[-1], slots=1)
-    if place(model, least, Room(gpus, ground.ram_bytes)):
-        return "ask for less context"
-    room = sum(gpus) + ground.ram_bytes - (miss.needs_bytes - min(model.weights_bytes, miss.needs_bytes))
-    return f"choose a smaller file, of at most {format_bytes(room)}" if room > 0 else "use a rig with more memory"
+def _found(wish: ServiceWish, files: Sequence[Offer], ground: Ground) -> Possibilities | None:
+    """What a changed wish could have; None where that is nothing."""
+    try:
+        found = possibilities(wish, files, ground)
+    except WrongSpec:
+        return None
+    return found if found.candidates else None
+
+
+def _best_quant(wish: ServiceWish, files: Sequence[Offer], ground: Ground) -> str | None:
+    """The quant that a plan would choose among all of the catalogue."""
+    found = _found(wish.model_copy(update={"quants": ()}), files, ground)
+    room = Budget({one.ordinal: one.offered_bytes for one in ground.topology.devices}, ground.ram_bytes)
+    chosen = choose([found.candidates], room) if found else None
+    return chosen[0].choice.offer.quant if chosen else None
+
+
+def _smaller_file(miss: Miss, wish: ServiceWish, ground: Ground) -> str:
+    copies = len(miss.site.devices) if miss.is_each else 1
+    weights = min(miss.offer.model.weights_bytes, miss.needs_bytes * copies)
+    room = weights - miss.short_bytes * copies
+    if _can_spill(miss, wish) and not miss.is_each:
+        room = weights - _short_bytes(miss, wish, ground)
+    if room <= 0:
+        return "use a rig with more memory"
+    kind = "smaller files" if miss.offer.format == "safetensors" else "a smaller file"
+    return f"choose {kind}, of at most {format_bytes(room)}"
 
 
 def _shorter(model: Model, tokens: int) -> list[int]:

@@ -56,6 +56,7 @@ def plan_rig(
     measurements: Sequence[Measurement] = (),
     alternatives_count: int = 3,
     capabilities: Capabilities | None = None,
+    part: float = 1.0,
 ) -> RigPlan:
     """Plans all services of one rig together.
 
@@ -64,6 +65,7 @@ def plan_rig(
         measurements: What this rig or the same card really reached; it beats the formula.
         alternatives_count: How many other ways each service tells of.
         capabilities: The flags that the built llama-server knows; by default those of the pinned release.
+        part: How much of each GPU and of RAM the plan may use; the rest is for others.
 
     Raises:
         DoesNotFit: a service does not fit, alone or beside the others.
@@ -73,12 +75,12 @@ def plan_rig(
         from rigwright.plan.recommend import settle_auto  # it plans each model of the catalogue with this function
 
         requests = settle_auto(hardware, requests, is_preview=is_preview)
-    ground, usable = ground_of(hardware, len(requests), is_preview=is_preview, measurements=measurements)
+    ground, usable = ground_of(hardware, len(requests), is_preview=is_preview, measurements=measurements, part=part)
     budget = Budget({device.ordinal: device.offered_bytes for device in usable}, ground.ram_bytes)
     found = [_ways(hardware, request, ground, usable) for request in requests]
     chosen = choose([each.candidates for each in found], budget)
     if chosen is None:
-        raise _refused(requests, found, ground, budget)
+        raise _refused(requests, found, ground, budget, hardware)
     known = capabilities or pinned_capabilities()
     services = []
     left = ground.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
@@ -104,16 +106,23 @@ def plan_rig(
 
 
 def ground_of(
-    hardware: Hardware, services: int, *, is_preview: bool, measurements: Sequence[Measurement] = ()
+    hardware: Hardware,
+    services: int,
+    *,
+    is_preview: bool,
+    measurements: Sequence[Measurement] = (),
+    part: float = 1.0,
 ) -> tuple[Ground, tuple[Device, ...]]:
     """What a search on this rig stands on, and the devices that may serve."""
     usable = devices(hardware, is_preview=is_preview)
+    if part < 1:
+        usable = tuple(replace(device, offered_bytes=int(device.offered_bytes * part)) for device in usable)
     total, offered = ram_of(hardware)
     # Apple's GPU takes its memory from RAM: what it may have is not there twice.
     unified = sum(device.offered_bytes for device in usable if device.pace.backend == "metal")
     ground = Ground(
         topology=Topology.of(hardware, usable),
-        ram_bytes=max(0, min(offered, total - unified)),
+        ram_bytes=int(max(0, min(offered, total - unified)) * part),
         host=host_of(hardware),
         driver_version=hardware.driver_version,
         measurements=tuple(measurements),
@@ -152,15 +161,28 @@ def _ways(hardware: Hardware, request: Request, ground: Ground, usable: tuple[De
     if offers and not fitting:
         raise WrongSpec(f"services.{wish.name}: {contradiction(wish, offers[0], overrides)}")
     if not fitting:
-        raise WrongSpec(f"services.{wish.name}: none of the quants {', '.join(wish.quants)} is in the catalogue")
+        raise WrongSpec(
+            f"services.{wish.name}: none of the quants {', '.join(wish.quants)} is in the catalogue; "
+            f"{_quants(request.offers)}"
+        )
     return possibilities(wish, fitting, ground)
 
 
-def _refused(requests: Sequence[Request], found: Sequence[Possibilities], ground: Ground, budget: Budget) -> DoesNotFit:
+def _quants(files: Sequence[Offer]) -> str:
+    return f"write quants of {', '.join(dict.fromkeys(one.quant for one in files))}, or none"
+
+
+def _refused(
+    requests: Sequence[Request],
+    found: Sequence[Possibilities],
+    ground: Ground,
+    budget: Budget,
+    hardware: Hardware,
+) -> DoesNotFit:
     """The first service that fits nowhere, alone or beside those before it."""
     for place, (request, ways) in enumerate(zip(requests, found, strict=True)):
         if choose([ways.candidates], budget) is None:
-            return does_not_fit(request.wish, request.offers, ground, ways)
+            return does_not_fit(request.wish, request.offers, ground, ways, hardware=hardware)
         if choose([each.candidates for each in found[: place + 1]], budget) is None:
             return no_room_beside(request.wish, [other.wish for other in requests[:place]])
     return no_room_beside(requests[-1].wish, [other.wish for other in requests[:-1]])

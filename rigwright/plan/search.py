@@ -9,8 +9,10 @@ from rigwright.plan.ways import Candidate
 
 # Two services on one GPU wait for each other: each counts as if it ran at seven tenths of its speed.
 _SHARED_GPU = 0.35
-# How many ways per set of GPUs are kept for rigs with several services: the best, then those that take less.
-_KEPT = 6
+# Of the ways on one set of GPUs, for rigs with several services: the best, then those that take a tenth less each; all
+# that take less at all where that finds nothing.
+_KEPT, _STEP = 10, 0.9
+_KEPT_ALL = 40
 # A bound on the search. Eight GPUs and three services need some thousand steps; what is found by then is good.
 _MOST_STEPS = 20_000
 
@@ -30,7 +32,8 @@ def choose(ways: Sequence[Sequence[Candidate]], budget: Budget) -> tuple[Candida
     if len(ways) == 1:
         fitting = [one for one in ways[0] if _fits(one, budget)]
         return (min(fitting, key=_order),) if fitting else None
-    return _Search([_worthwhile(each) for each in ways], budget).best()
+    thinned = _Search([_worthwhile(each, kept=_KEPT, step=_STEP) for each in ways], budget).best()
+    return thinned or _Search([_worthwhile(each, kept=_KEPT_ALL, step=1.0) for each in ways], budget).best()
 
 
 def _fits(candidate: Candidate, budget: Budget) -> bool:
@@ -52,18 +55,19 @@ def _order(candidate: Candidate) -> tuple[float, int, int, int, int]:
     )
 
 
-def _worthwhile(ways: Sequence[Candidate]) -> list[Candidate]:
-    """For each set of GPUs the ways that no other beats in worth and in what they take."""
+def _worthwhile(ways: Sequence[Candidate], *, kept: int, step: float) -> list[Candidate]:
+    """For each set of GPUs the ways that no other beats in worth and, by a step, in what they take."""
     by_place: dict[frozenset[int], list[Candidate]] = {}
     for one in sorted(ways, key=_order):
-        kept = by_place.setdefault(frozenset(one.gpu_bytes), [])
-        if len(kept) < _KEPT and not any(_takes_no_more(other, one) for other in kept):
-            kept.append(one)
-    return sorted((one for kept in by_place.values() for one in kept), key=_order)
+        better = by_place.setdefault(frozenset(one.gpu_bytes), [])
+        if len(better) < kept and not any(_takes_no_more(other, one, step) for other in better):
+            better.append(one)
+    return sorted((one for better in by_place.values() for one in better), key=_order)
 
 
-def _takes_no_more(one: Candidate, other: Candidate) -> bool:
-    return one.ram_bytes <= other.ram_bytes and sum(one.gpu_bytes.values()) <= sum(other.gpu_bytes.values())
+def _takes_no_more(one: Candidate, other: Candidate, step: float) -> bool:
+    gpus, others = sum(one.gpu_bytes.values()), sum(other.gpu_bytes.values())
+    return one.ram_bytes * step <= other.ram_bytes and gpus * step <= others
 
 
 class _Search:

@@ -16,6 +16,7 @@ from rigwright.plan.memory import Load
 from rigwright.plan.ranking import Score
 from rigwright.plan.speed import Host
 from rigwright.plan.wish import ServiceWish
+from rigwright.units import format_bytes
 
 
 class Candidate(NamedTuple):
@@ -38,7 +39,7 @@ class Candidate(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """A way that does not fit, and by how many bytes."""
+    """A way that does not fit, and by how many bytes; with `is_each` all numbers are those of one GPU, the fullest."""
 
     offer: Offer
     site: Site
@@ -46,6 +47,18 @@ class Miss(NamedTuple):
     needs_bytes: int
     offers_bytes: int
     short_bytes: int
+    is_each: bool = False
+
+    @property
+    def short(self) -> str:
+        """`3.2 GiB short on each GPU`."""
+        each = " on each GPU" if self.is_each and len(self.site.devices) > 1 else ""
+        return f"{format_bytes(self.short_bytes)} short{each}"
+
+    @property
+    def total_short_bytes(self) -> int:
+        """What is missing on all GPUs together: to compare misses."""
+        return self.short_bytes * (len(self.site.devices) if self.is_each else 1)
 
 
 @dataclass

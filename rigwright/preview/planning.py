@@ -12,12 +12,8 @@ from rigwright.plan.measured import Measurement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan
-from rigwright.plan.wish import ServiceWish
 from rigwright.preview.sources import offers_for
-from rigwright.spec import RigSpec
-
-# Filled in by systemd when the service starts, as a deploy writes it.
-KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
+from rigwright.spec import KEY_CREDENTIAL, RigSpec, for_build
 
 
 @dataclass
@@ -57,18 +53,11 @@ def requests_of(
                 wrong.append(f"{origin or rig}: rig.services.{index}.model: {error.message.removeprefix('model: ')}")
                 continue
             credential = KEY_CREDENTIAL if wish.api_key_file else None
-            found.append(Request(_for_build(wish, spec), seen[key], credential, spec.weights.directory))
+            found.append(Request(for_build(wish, spec.llamacpp), seen[key], credential, spec.weights.directory))
         requests[rig] = tuple(found)
     if wrong:
         raise WrongSpec("\n".join(dict.fromkeys(wrong)))
     return requests
-
-
-def _for_build(wish: ServiceWish, spec: RigSpec) -> ServiceWish:
-    """A llama.cpp that is built for the CPU serves from the CPU."""
-    if spec.llamacpp.backend != "cpu" or wish.gpu != "auto" or wish.engine not in ("auto", "llamacpp"):
-        return wish
-    return wish.model_copy(update={"gpu": "none"})
 
 
 def plan_all(

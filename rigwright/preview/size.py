@@ -176,7 +176,7 @@ def _vllm(model: Model, load: VllmLoad, budget: int | None, vram: Sequence[int])
         "total_margin_bytes": margin,
         "host_bytes": 0,
         "kv_tokens": capacity.tokens if capacity else None,
-        "max_concurrency": round(capacity.concurrency, 4) if capacity else None,
+        "max_concurrency": round(capacity.concurrency, 6) if capacity else None,
         "block_tokens": capacity.block_tokens if capacity else None,
     }
     known = bool(budget)

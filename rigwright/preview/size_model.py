@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def _from_json(path: Path, *, quant: str | None, file_bytes: int | None) -> Size
 
 def _is_config(data: Mapping[str, Any]) -> bool:
     """Hugging Face's own form."""
-    return "num_hidden_layers" in data or isinstance(data.get("text_config"), Mapping)
+    return "model_type" in data or "num_hidden_layers" in data or isinstance(data.get("text_config"), Mapping)
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:
@@ -108,13 +109,13 @@ def _from_file(text: str, *, quant: str | None, file_bytes: int | None) -> Sized
     from pydantic import ValidationError
 
     from rigwright.plan.wish import ModelSource
-    from rigwright.preview.sources import offers_for
+    from rigwright.preview.sources import HUB, offers_for
 
     try:
         source = ModelSource.model_validate(text if "://" in text or text.startswith("hf:") else {"path": text})
     except ValidationError as error:
         raise WrongSpec(f"{text}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    (offer,) = offers_for(source)
+    (offer,) = offers_for(source, hub=os.environ.get("HF_ENDPOINT") or HUB)  # what huggingface_hub heeds too
     if offer.header is None and (offer.known is None or not offer.file_bytes):
         raise UnreadableModel(f"{text}: its header cannot be read from here; download the file, and name its path")
     return Sized(offer.model, offer.quant)

@@ -18,6 +18,7 @@ from rigwright.plan.wish import ModelSource
 
 HUB = "https://huggingface.co"
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
+_ELSEWHERE = "try again with a connection, or name a model of the catalogue where the hub wants a token"
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -86,12 +87,13 @@ def _repository(source: ModelSource, hub: str) -> Offer:
     if config is None:
         if listed:
             return replace(listed, notes="config.json could not be read from here: its dimensions are the catalogue's")
-        raise UnreadableModel(f"{source}: config.json cannot be read from here; try again with a connection")
+        raise UnreadableModel(f"{source}: config.json cannot be read from here; {_ELSEWHERE}")
     from rigwright.models.config import model_from_config  # a file of one kind needs no reader of the other
+    from rigwright.models.config_parameters import text_part
 
     size = _weights_bytes(source, hub) or (listed.file_bytes if listed else None)
     model = model_from_config(repo.partition("/")[2], config, weights_bytes=size)
-    quant = listed.quant if listed else _method(config)
+    quant = listed.quant if listed else _method(text_part(config))
     return Offer(
         known,
         f"{known.name} {quant}" if known else model.name,
@@ -112,8 +114,9 @@ def _weights_bytes(source: ModelSource, hub: str) -> int | None:
         index = json_at(file_url(hub, repo, revision=revision, file=_INDEX), revision=revision) or {}
     except UnreadableModel:
         return size_at(file_url(hub, repo, revision=revision, file=_WHOLE))
-    size = (index.get("metadata") or {}).get("total_size")
-    return size if isinstance(size, int) and size > 0 else None
+    from rigwright.models.config import index_bytes
+
+    return index_bytes(index)
 
 
 def _method(config: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ class Brief:
     lock_file: str = ""
     changes: tuple[str, ...] = ()
     inventory: str = "INVENTORY"
-    memory: dict[Hardware, dict[str, ServicePlan]] = field(default_factory=dict, compare=False, repr=False)
+    plans: dict[Hardware, dict[str, ServicePlan]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_open(self) -> bool:

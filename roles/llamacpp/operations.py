@@ -14,6 +14,7 @@ from rigwright.roles.base.operations import BUILDER, STATE_DIRECTORY, Commands, 
 from rigwright.roles.hardware.facts import cuda_version
 from rigwright.roles.llamacpp.archive import source_tree
 from rigwright.roles.llamacpp.brief import Brief
+from rigwright.roles.llamacpp.dry_run import dry_run
 from rigwright.roles.llamacpp.facts import (
     base_url,
     nvcc_path,
@@ -179,7 +180,9 @@ def switch(rig: Rig, wish: ServiceWish, unit: str, release: str, plan: str) -> S
     return Script(
         script(
             "llamacpp",
+            "reckon.sh",
             "switch.sh",
+            **dry_run(ServicePlan.model_validate_json(plan), rig.hardware),
             NAME=wish.name,
             UNIT=wish.unit,
             UNIT_TEXT=unit,

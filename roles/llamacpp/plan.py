@@ -24,9 +24,9 @@ def plan_rig(brief: Brief, rig: Rig) -> dict[str, ServicePlan]:
         RigwrightError: the rig cannot serve what is wished.
     """
     hardware = replace(rig.hardware, disks=(), problems=())
-    if hardware not in brief.memory:
-        brief.memory[hardware] = _plan(brief, hardware)
-    return brief.memory[hardware]
+    if hardware not in brief.plans:
+        brief.plans[hardware] = _plan(brief, hardware)
+    return brief.plans[hardware]
 
 
 def settled(brief: Brief, rig: Rig) -> Brief:
@@ -42,7 +42,7 @@ def settled(brief: Brief, rig: Rig) -> Brief:
     found = settle(brief.spec, brief.models, rig.hardware)
     _check_engines({plan.service: plan for plan in found.plan.services}, brief)
     services = tuple(with_source(wish, found.models.get(wish.name)) for wish in brief.spec.services)
-    return replace(brief, spec=brief.spec.model_copy(update={"services": services}), models=found.models, memory={})
+    return replace(brief, spec=brief.spec.model_copy(update={"services": services}), models=found.models, plans={})
 
 
 def check_lock(brief: Brief, rig: Rig) -> None:

@@ -43,6 +43,13 @@ if [ -z "$size" ] || [ "$(have)" -lt "$size" ]; then
       ;;
   esac
 fi
+lock
+# The script of a dropped connection waits for the same download, and may have been quicker.
+if [ ! -e "$PART" ] && read -r known_sum known_size known_time known_origin 2>/dev/null <"$STAMP" &&
+  [ "$known_size $known_time" = "$(stat -c '%s %Y' -- "$DEST" 2>/dev/null)" ] &&
+  [ "${SHA256:-$ORIGIN}" = "$([ -n "$SHA256" ] && echo "$known_sum" || echo "$known_origin")" ]; then
+  exit 0
+fi
 [ -z "$size" ] || [ "$(have)" = "$size" ] || fail "$DEST: $(have) of $size bytes arrived; run again, it continues there"
 accept "$PART"
 chown root:root "$PART"

@@ -171,14 +171,14 @@ def test_new_service_that_exits_at_start_is_taken_away_again(workshop, serving, 
 
 
 def test_context_that_cannot_fit(workshop, serving, unharmed):
-    """The planner refuses with numbers and a way out, before anything is changed."""
+    """Each alone would fit: the planner names what it would lie beside, and a way out, before anything is changed."""
     ram = int(workshop.on(serving, "awk '/MemTotal/ { print $2 }' /proc/meminfo")) * 1024
     # 8 GiB of KV cache and state, and more.
     wide = workshop.spec(context=32768, slots=256, cache_type="f16")["services"][0]
     services = [{**wide, "name": f"wide{n}", "port": 9000 + n} for n in range(ram // 2**33 + 2)]
     outcome = workshop.deploy(workshop.spec(services=services), serving)
     line = refused(outcome, "services.wide")[0]
-    assert "GiB" in line and ";" in line
+    assert "it fits this rig alone, but not beside wide0" in line and ";" in line
     assert "Serve wide0" not in outcome.output
 
 

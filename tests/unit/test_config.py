@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rigwright.errors import UnreadableModel
 from rigwright.models import Model
 from rigwright.models.config import fetch_config, model_from_config, read_config
+from rigwright.models.offers import find_model
+from rigwright.models.parameters import model_from_parameters
+from rigwright.plan.memory_vllm import VllmLoad, kv_capacity
 
 # What the checkpoint of Qwen3.5-35B-A3B says (transformers, configuration_qwen3_5_moe.py).
 TEXT = {
@@ -100,3 +105,107 @@ def test_wrong_configurations_are_named(data: bytes | None, message: str) -> Non
     with pytest.raises(UnreadableModel) as error:
         fetch_config("org/m", lambda name: data if name == "config.json" else None)
     assert error.value.message.startswith(message) and "\n" not in error.value.message
+
+
+CONFIGS = Path(__file__).parent / "data" / "configs"
+
+
+def real(name: str, **more: Any) -> Model:
+    return model_from_config(name, {**json.loads((CONFIGS / f"{name}.json").read_text()), **more})
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("qwen3.5-27b", "qwen3.5-27b"),
+        ("gpt-oss-20b", "gpt-oss-20b"),
+        ("gemma-4-31b", "gemma-4-31b"),
+        ("glm-4.5-air", "glm-4.5-air"),
+        ("mistral-small-24b", "mistral-small-3.2-24b"),
+    ],
+)
+def test_real_configuration_gives_the_dimensions_of_the_catalogue(name: str, key: str) -> None:
+    """What a repository says of a model is what the catalogue, from other sources, says of it."""
+    known = find_model(key)
+    assert known
+    ours, theirs = real(name), model_from_parameters(name, known.parameters)
+    for field in (
+        "architecture", "layers", "nextn_layers", "embedding", "feed_forward", "heads", "kv_heads", "key_length",
+        "swa_key_length", "sliding_window", "swa_layers", "recurrent_layers", "ssm", "experts", "experts_used",
+        "expert_feed_forward", "shared_feed_forward", "vocab", "context_train", "parameters", "assumptions",
+    ):  # fmt: skip
+        assert getattr(ours, field) == getattr(theirs, field), field
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("deepseek-v3", 671),
+        ("gemma-3-12b", 11.77),  # without 0.42 B that see
+        ("command-r", 35),
+        ("phi-4-mini", 3.84),
+        ("olmoe", 6.92),
+    ],
+)
+def test_real_configuration_gives_the_published_size(name: str, billions: float) -> None:
+    """So many weights as the model card says: tied embeddings and widths of experts are understood."""
+    assert real(name).parameters / 1e9 == pytest.approx(billions, rel=0.005)
+
+
+def test_latent_attention_keeps_one_vector() -> None:
+    """DeepSeek-V3 keeps 512 + 64 elements per token and layer on each rank: 70,272 bytes in 16 bits."""
+    model = real("deepseek-v3")
+    assert (set(model.kv_heads), model.key_length, model.value_length) == ({1}, 576, 0)
+    for ranks in (1, 8):
+        load = VllmLoad(max_model_len=4096, tensor_parallel=ranks)
+        assert kv_capacity(model, load, 61 * 576 * 2 * 16 * 100).tokens == 1600
+    assert "latent" in model.assumptions[0]
+    assert real("deepseek-v3", index_head_dim=128).key_length == 704  # DeepSeek-V3.2's indexer
+
+
+def test_silent_keys_are_those_of_the_class() -> None:
+    """Gemma 3 leaves out what is like its class's default: 256 wide heads, 262,208 tokens, a context of 131,072."""
+    model = real("gemma-3-12b")
+    assert (model.key_length, set(model.kv_heads), model.vocab, model.context_train) == (256, {8}, 262208, 131072)
+    assert [layer for layer in range(48) if layer not in model.swa_layers] == list(range(5, 48, 6))
+
+
+def test_layers_of_three_kinds_are_told_apart() -> None:
+    """Nemotron-H: 23 layers with a state of 64 x 64 x 128, 6 with a KV cache, 23 with neither; and it is said."""
+    model = real("nemotron-3.5-lightning")
+    assert model.ssm == (4, 64 * 64, 128, 8)
+    assert (len(model.recurrent_layers), len(model.full_layers), len(model.assumptions)) == (23, 6, 2)
+    pattern = real("nemotron-3.5-lightning", layers_block_type=None, hybrid_override_pattern="M*E" + "-" * 49)
+    assert (pattern.recurrent_layers, pattern.full_layers) == ((0,), (1,))
+
+
+def test_unknown_model_type_is_said() -> None:
+    """A model that nobody here knows is counted as plain attention, and the reader is told."""
+    (note,) = model_from_config("m", {**LLAMA, "model_type": "llama9"}).assumptions
+    assert note == "the model type llama9 is not known: counted as if each layer saw the whole context"
+
+
+def test_mamba_without_dimensions_is_counted_in_full() -> None:
+    """Layers whose state is not described count as attention: too much, never too little."""
+    model = model_from_config("j", {**LLAMA, "model_type": "jamba", "attn_layer_period": 8, "attn_layer_offset": 4})
+    assert (len(model.full_layers), model.recurrent_layers, len(model.assumptions)) == (32, (), 1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_configuration_survives_any_value(data: st.DataObject) -> None:
+    """Whatever a key holds, there is a model or one line."""
+    config = json.loads((CONFIGS / f"{data.draw(st.sampled_from(sorted(ODD_NAMES)))}.json").read_text())
+    inner = config.get("text_config", config)
+    for name in data.draw(
+        st.lists(st.sampled_from([*inner, "layer_types", "kv_lora_rank", "text_config"]), max_size=3)
+    ):
+        inner[name] = data.draw(st.sampled_from(ODD_VALUES))
+    try:
+        model_from_config("it", config)
+    except UnreadableModel as error:
+        assert error.message.isprintable()
+
+
+ODD_NAMES = {path.stem for path in CONFIGS.glob("*.json")}
+ODD_VALUES = [None, 0, -1, 1, 2**63, 1e308, float("nan"), "x\n\x1b[31m", [], [1], {}, True, ["mamba"] * 600, "M*" * 300]

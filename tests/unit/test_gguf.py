@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from rigwright.errors import UnreadableModel
 from rigwright.models import Model, read_kept_model, read_model, read_remote_model
+from rigwright.models.parts import part_names
 from rigwright.models.reading import model_from_stream
 
 Encode = Callable[..., bytes]
@@ -131,11 +132,6 @@ def test_reader_knows_layers_with_a_window(gguf_header: Encode) -> None:
     assert read_bytes(gguf_header(keys, [])).swa_layers == (0, 1, 2, 3, 4, 6)
     keys["gemma3.attention.sliding_window_pattern"] = [True, True, False, True, False, False, False]
     assert read_bytes(gguf_header(keys, [])).swa_layers == (0, 1, 3)
-
-
-def test_reader_leaves_borrowed_caches_out(gguf_header: Encode) -> None:
-    """The last layers of a model with shared KV keep no cache of their own."""
-    assert read_bytes(gguf_header({**DENSE, "llama.attention.shared_kv_layers": 1}, [])).kv_heads == (2, 0)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -360,3 +356,66 @@ def test_kept_header_answers_when_the_address_does_not(tmp_path, tiny_hybrid):
     assert read_kept_model(url, kept, is_pinned=True) == fresh
     assert read_kept_model(url, kept, is_pinned=False) == fresh
     assert read_kept_model(url, tmp_path / "none", is_pinned=False) is None
+
+
+def test_renamed_part_is_no_whole_model(tmp_path: Path, gguf_header: Encode) -> None:
+    """The first part under another name holds a third of the model, and is not taken for it."""
+    (first, *_) = split_files(tmp_path, gguf_header)
+    with pytest.raises(UnreadableModel, match="it says that it is one of 3 files, its name says 1; "):
+        read_model(first.rename(tmp_path / "m.gguf"))
+
+
+def test_first_part_may_hold_the_keys_alone(tmp_path: Path, gguf_header: Encode) -> None:
+    """llama-gguf-split --no-tensor-first-split leaves the first part without tensors, and without padding."""
+    paths = split_files(tmp_path, gguf_header, tensors=2)
+    keys = {"split.no": 0, "split.count": 3, "split.tensors.count": 2}
+    paths[0].write_bytes(gguf_header(keys | DENSE, []).rstrip(b"\0") + bytes(4))
+    assert [tensor.name for tensor in read_model(paths[1]).tensors] == ["blk.0.ffn_up.weight", "blk.1.ffn_up.weight"]
+
+
+def test_parts_do_not_repeat_tensors(tmp_path: Path, gguf_header: Encode) -> None:
+    """Parts that fit in number but hold the same tensor are of different models."""
+    paths = split_files(tmp_path, gguf_header)
+    paths[2].write_bytes(paths[2].read_bytes().replace(b"blk.1.", b"blk.0."))
+    with pytest.raises(UnreadableModel, match="a tensor appears twice in it; its parts are of different models"):
+        read_model(paths[0])
+
+
+@pytest.mark.parametrize("odd", ["x\n\x1b[31m", [1, 2], 7])
+def test_odd_part_number_stays_on_one_line(tmp_path: Path, gguf_header: Encode, odd: object) -> None:
+    """What a part says of itself may be anything; a message shows it on one line."""
+    paths = split_files(tmp_path, gguf_header)
+    row = ("blk.0.ffn_up.weight", (64, 32), "Q8_0")
+    data = gguf_header({"split.no": odd, "split.count": 3, "split.tensors.count": 3}, [row])
+    paths[1].write_bytes(data + bytes(64 * 34))
+    with pytest.raises(UnreadableModel) as error:
+        read_model(paths[0])
+    assert "m-00002-of-00003.gguf says that it is part" in error.value.message and error.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["m-00004-of-00003.gguf", "m-00000-of-00003.gguf", "m-00001-of-99999.gguf"])
+def test_name_of_no_part_is_a_plain_name(name: str) -> None:
+    """A number beyond the count, or a count beyond all reason, makes no parts."""
+    assert part_names(name) == (name,)
+
+
+def test_damaged_kept_header_is_read_anew(tmp_path: Path, tiny_dense: Path) -> None:
+    """What is kept of a pinned file and was cut short by a full disk is fetched again."""
+    files = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=str(tiny_dense.parent))
+    )
+    threading.Thread(target=files.serve_forever, daemon=True).start()
+    (tmp_path / "kept").write_bytes(b"GGUF")
+    url = f"http://127.0.0.1:{files.server_port}/{tiny_dense.name}"
+    assert read_kept_model(url, tmp_path / "kept", is_pinned=True) == read_model(tiny_dense)
+    files.shutdown()
+    files.server_close()
+    assert read_kept_model(url, tmp_path / "kept", is_pinned=True) == read_model(tiny_dense)
+
+
+def test_cache_that_cannot_be_written_costs_nothing(server: Server, tmp_path: Path, tiny_dense: Path) -> None:
+    """A file where the folder of the cache should be does not stop a reading."""
+    server.data = tiny_dense.read_bytes()
+    server.size = len(server.data)
+    (tmp_path / "file").write_bytes(b"")
+    assert read_kept_model(address(server), tmp_path / "file" / "kept", is_pinned=False) == read_model(tiny_dense)

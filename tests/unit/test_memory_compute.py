@@ -10,6 +10,7 @@ import pytest
 
 from rigwright.models.parameters import model_from_parameters
 from rigwright.plan.memory import Load, Placement, compute_bytes
+from rigwright.plan.memory_compute import BEFORE_OUTPUT_LIMIT
 
 MIB = 1024**2
 Q8 = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}
@@ -100,6 +101,16 @@ def test_compute_holds_on_cuda(row: tuple[str, int, int, int, str, float]) -> No
     model = model_from_parameters(name, (MODELS | SMALL)[name])
     load = Load(context // slots, slots, kind, kind, ubatch, is_unified=slots > 1)
     assert sum(compute_bytes(model, load, Placement(model.main_layers))) / MIB == pytest.approx(mib, rel=0.125)
+
+
+@pytest.mark.parametrize(
+    ("name", "mib"), [("Qwen3.6-27B", 495.0), ("Mistral-Small-24B", 266.0), ("Qwen3.6-35B-A3B", 493.0)]
+)
+def test_logits_of_a_whole_ubatch(name: str, mib: float) -> None:
+    """What releases before June 2026 printed for short contexts: a mixture keeps the hidden state twice."""
+    model = model_from_parameters(name, MODELS[name])
+    (computed,) = compute_bytes(model, Load(4096), Placement(model.main_layers), BEFORE_OUTPUT_LIMIT)
+    assert computed / MIB == mib
 
 
 @pytest.mark.parametrize(("context", "ubatch", "mib"), [(32768, 512, 256.04), (131072, 2048, 2560.16)])

@@ -62,7 +62,18 @@ def test_unknown_architecture_is_sized_and_said() -> None:
     assert model_from_parameters("m", entry).assumptions == (
         "arch is not given: taken for a llama",
         "ff is not given: taken for 1024",
+        "native_ctx is not given: taken for 32768",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "file_mib", "host_mib"),
+    [("Llama-3.2-3B", 1918.36, 308.24), ("Gemma-4-12B", 6637.63, 787.50), ("Gemma-4-12B", 6390.0, 540.0)],
+)
+def test_tied_embedding_has_the_type_of_an_output(name: str, file_mib: float, host_mib: float) -> None:
+    """Two files of Q4_K_M, and one of Q4_0 throughout: what llama.cpp printed for the copy in RAM."""
+    model = model_from_parameters("m", MODELS[name], file_bytes=int(file_mib * 1024**2))
+    assert model.input_bytes / 1024**2 == pytest.approx(host_mib, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -92,5 +103,6 @@ def test_quants_have_their_bits() -> None:
     """Q8_0 is 34 bytes for 32 weights; Q4_K_M of Llama 3.1 8B is 4.58 GiB, 4.9 bits."""
     assert bits_per_weight("Q8_0", where="m") == pytest.approx(8.5, rel=0.01)
     assert bits_per_weight("Q4_K_M", where="m") == pytest.approx(4.87, rel=0.03)
+    assert bits_per_weight("mixed 5.69bpw", where="m") == 5.69
     with pytest.raises(UnreadableModel, match="'Q9_Z' is not known"):
         bits_per_weight("Q9_Z", where="m")

@@ -122,7 +122,9 @@ def _why_cache(choice: Choice, kind: str) -> str:
 
 
 def _work(choice: Choice, around: Surroundings) -> Iterator[Flag]:
-    yield _threads(choice, around.cpu.physical_cores or 1)
+    # Unset where the cores are not known: llama-server counts them itself.
+    if around.cpu.physical_cores:
+        yield _threads(choice, around.cpu.physical_cores)
     ubatch = choice.load.ubatch_tokens
     if ubatch != _USUAL_UBATCH_TOKENS:
         because, source = "a prompt is read in batches of this size", None

@@ -1,0 +1,139 @@
+"""Whole repositories of a hub: what their small files say, and what is said when they say nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rigwright.cli import main
+from rigwright.errors import UnreadableModel
+from rigwright.models.kept import json_at
+from rigwright.models.offers import Offer
+from rigwright.plan.wish import ModelSource
+from rigwright.preview.sources import offers_for
+
+CONFIG = (Path(__file__).parent / "data" / "configs" / "mistral-small-24b.json").read_text()
+INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+COMMIT = "c" * 40
+Files = dict[str, str | int]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Files], str]]:
+    """Starts a hub with the files of org/m: a text, the size of a large one, or a status of 400 and more as `-401`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(files: Files) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.removeprefix("/org/m/resolve/main/").removeprefix(f"/org/m/resolve/{COMMIT}/")
+                found = files.get(name.removeprefix("/content/"), -404)
+                if isinstance(found, int) and found > 0 and "/content/" not in self.path:
+                    self.answer(302, b"", {"Location": f"/content/{name}", "X-Linked-Size": str(found)})
+                elif isinstance(found, int) and found > 0:
+                    self.answer(206, b"x", {"Content-Range": f"bytes 0-0/{found}"})
+                elif isinstance(found, int):
+                    self.answer(-found, b"<html>")
+                else:
+                    self.answer(200, found.encode())
+
+            def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def offer(hub: str, text: str = "hf:org/m") -> Offer:
+    (found,) = offers_for(ModelSource.model_validate(text), hub=hub)
+    return found
+
+
+# 23,572,403,200 weights without those that see, two bytes each.
+RECKONED = 47_145_216_000
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "is_exact"),
+    [
+        ({INDEX: json.dumps({"metadata": {"total_size": 48022792192}})}, 48022792192, True),
+        ({INDEX: json.dumps({"metadata": {"total_size": 48022792192.0}})}, 48022792192, True),
+        ({WHOLE: 48022796856}, 48022796856, True),  # one file, behind a redirect
+        ({}, RECKONED, False),
+        ({INDEX: json.dumps({"weight_map": {}})}, RECKONED, False),
+        ({INDEX: json.dumps({"metadata": ["odd"]})}, RECKONED, False),
+        ({INDEX: json.dumps({"metadata": {"total_size": -1}})}, RECKONED, False),
+    ],
+)
+def test_size_is_that_of_the_index_or_of_the_only_file(
+    hub: Callable[[Files], str], files: Files, size: int, is_exact: bool
+) -> None:
+    """The weights are as large as the index says, or the only file; else reckoned, which the model says."""
+    found = offer(hub({"config.json": CONFIG, **files}))
+    assert (found.file_bytes, found.quant, found.format) == (size, "BF16", "safetensors")
+    assert found.header is not None and found.header.is_sum_exact == is_exact
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (-404, "/org/m/resolve/main/config.json: there is no such file (404); check the repository"),
+        (-401, "hf:org/m@main: config.json cannot be read from here; try again with a connection, or name a model of"),
+        (-403, "where the hub wants a token"),
+        (-503, "config.json cannot be read from here"),
+        ("<html>log in</html>", "config.json: is no JSON object; check the repository"),
+        ("[" * 100_000, "config.json: is no JSON object"),
+        ("[]", "config.json: is no JSON object"),
+        ("{}", "m: has no layers; add it, or name a model of the catalogue"),
+    ],
+)
+def test_repository_that_says_nothing_is_one_line(hub: Callable[[Files], str], config: str | int, message: str) -> None:
+    """A repository that is gone, gated, or no model at all is one line each."""
+    with pytest.raises(UnreadableModel) as error:
+        offer(hub({"config.json": config}))
+    assert message in error.value.message and error.value.message.isprintable()
+
+
+def test_pinned_repository_is_not_asked_twice(hub: Callable[[Files], str]) -> None:
+    """What a commit holds never changes: after the first look the hub may be gone."""
+    files: Files = {"config.json": CONFIG, INDEX: json.dumps({"metadata": {"total_size": 48022792192}})}
+    address = hub(files)
+    first = offer(address, f"hf:org/m@{COMMIT}")
+    files.clear()
+    assert offer(address, f"hf:org/m@{COMMIT}") == first
+
+
+def test_size_reads_a_repository_of_another_hub(hub: Callable[[Files], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rigwright size hf:org/m` asks the hub that HF_ENDPOINT names, as huggingface_hub does."""
+    monkeypatch.setenv("HF_ENDPOINT", hub({"config.json": CONFIG, WHOLE: 48022796856}))
+    told = json.loads(CliRunner().invoke(main, ["size", "hf:org/m", "--engine", "vllm", "--json"]).output)
+    assert "48022796856" in json.dumps(told) or told["model"]
+
+
+def test_secrets_of_a_mirror_stay_out_of_messages(hub: Callable[[Files], str]) -> None:
+    """An address with a password or a query is shown without."""
+    url = hub({}).replace("http://", "http://user:secret@") + "/x?token=secret"
+    assert json_at(url) is None  # urllib takes no password
+    with pytest.raises(UnreadableModel) as error:
+        json_at(hub({}) + "/x?token=secret")
+    assert "secret" not in error.value.message
