@@ -210,14 +210,15 @@ def _add_indexer(keys: Keys, lengths: list[int], kv_heads: tuple[int, ...]) -> N
     lengths[0] += -(-length // least)
     if lengths[1] and keys.architecture != "qwen4exp":  # where values are kept, the indexer's are too
         lengths[1] += -(-length // least)
-    keys.assumptions.append("the indexer's cache is counted as a part of the KV cache, for each layer with one")
+    note = "the indexer's cache is counted as a part of the KV cache; the buffers that it computes in are not counted"
+    keys.assumptions.append(note)
 
 
 def _compress(keys: Keys, lengths: list[int], layers: int) -> tuple[int, tuple[int, ...]]:
     """DeepSeek-V4: a window in each layer, and all else compressed 4 or 128 times in most."""
     ratios = keys.per_layer("attention.compress_ratios", layers, default=(4,) * layers)
     lengths[0] = -(-lengths[0] // 2)
-    keys.assumptions.append("compressed layers are counted at half the size: too much from 2,048 tokens on")
+    keys.assumptions.append("compressed layers are counted at half the size: too much from 4,096 tokens on")
     return keys.number("attention.sliding_window", 0), tuple(layer for layer, one in enumerate(ratios) if not one)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from rigwright.plan.choice import Choice
-from rigwright.plan.ranking import goal_of
+from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.service import ENGINES, Alternative
 from rigwright.plan.ways import Candidate, Miss, Possibilities, cache_loss_percent
 
@@ -49,7 +49,12 @@ def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
 def _why_not(one: Candidate, chosen: Candidate) -> str:
     if one.score.total > chosen.score.total:
         return "better for this service alone, but another needs that GPU"
-    return "no better, and it takes more of the rig"
+    rates = [_rate(way.choice) for way in (one, chosen)]
+    if rates[0] < rates[1]:
+        return f"{rates[0]:.1f} instead of {rates[1]:.1f} tokens/s, for nothing that counts more"
+    if sum(one.gpu_bytes.values()) > sum(chosen.gpu_bytes.values()):
+        return "no better, and it takes more of the rig"
+    return "no better by what this goal counts"
 
 
 def _layout(choice: Choice) -> str:
@@ -71,10 +76,11 @@ def difference(one: Choice, chosen: Choice) -> str:
         told.append(
             (1 + 0.1 * (losses[0] - losses[1]), f"{losses[0]:.1f} % perplexity lost instead of {losses[1]:.1f} %")
         )
-    if one.engine != chosen.engine and chosen.wish.engine == "auto":
+    is_rule = (chosen.engine == "vllm") == (chosen.wish.users >= MANY_USERS)
+    if one.engine != chosen.engine and chosen.wish.engine == "auto" and is_rule:
         told.append((1.01, RULE))
     used = [sum(len(group) for group in choice.replicas) for choice in (one, chosen)]
-    if not told and used[0] > used[1]:
+    if not told and used[0] > used[1] and mine <= theirs:
         told.append((1.0, f"{used[0]} GPUs for what {used[1]} do"))
     return ", ".join(text for _, text in sorted(told, key=lambda row: -row[0]))
 

@@ -10,9 +10,11 @@ from rigwright.plan.candidates_llamacpp import with_layers
 from rigwright.plan.candidates_vllm import with_tensors
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp_capabilities import pinned_capabilities
+from rigwright.plan.engines.llamacpp_overrides import Overrides
 from rigwright.plan.engines.vllm_overrides import known_flags
 from rigwright.plan.memory import estimate_memory
 from rigwright.plan.memory_vllm import estimate_vllm
+from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ENGINES
 from rigwright.plan.ways import Candidate, Ground, Possibilities
 from rigwright.plan.wish import Engine, ServiceWish
@@ -27,6 +29,25 @@ _WRONG_FORMAT = {
 
 def possibilities(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possibilities:
     """All ways to serve `wish` with one of `offers`; what loses too much only where nothing else works."""
+    found = _any_quant(wish, offers, ground)
+    slots = Overrides.of(wish).slots
+    # Slots that nobody asked for: rather requests that wait for each other than no service.
+    if found.candidates or wish.slots or "--parallel" in wish.flags or slots < 2:
+        return found
+    for fewer in (slots // 2, 1):
+        less = _any_quant(wish.model_copy(update={"slots": fewer}), offers, ground)
+        if less.candidates:
+            told = Reason(choice=f"{fewer} slots", because=f"{slots} do not fit; more requests at once wait their turn")
+            return replace(less, candidates=[_told(one, told) for one in less.candidates])
+    return found
+
+
+def _told(candidate: Candidate, reason: Reason) -> Candidate:
+    choice = candidate.choice
+    return candidate._replace(choice=replace(choice, reasons=(*choice.reasons, reason)))
+
+
+def _any_quant(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possibilities:
     found = _search(wish, [one for one in offers if not _is_poor(one)], ground)
     poor = [one for one in offers if _is_poor(one)]
     return _search(wish, offers, ground) if poor and not found.candidates else found

@@ -110,7 +110,8 @@ class _Attempts:
         """Adds what works whole on a site; True when that has all the context that could be asked for."""
         made = self._once(site, self._whole_within)
         tokens = max((one.choice.load.context_tokens for one in made), default=0)
-        self.has_enough |= bool(site.devices) and tokens >= min(ENOUGH_TOKENS, self.steps[0])
+        enough = self.steps[0] if goal_of(self.wish) == "context" else min(ENOUGH_TOKENS, self.steps[0])
+        self.has_enough |= bool(site.devices) and tokens >= enough
         return tokens == self.steps[0]
 
     def partly_on(self, site: Site) -> None:
@@ -148,9 +149,6 @@ class _Attempts:
         """With the most context that takes no more than a share of each GPU."""
         room, forced = self._room(site, share), self._forced(site)
         if found := self._whole(room, forced):
-            if forced and (why := _impossible(site, self.offer.model, *found)):
-                self.found.refused[f"{ENGINES[self.engine]}, {site.layout}, {self.offer.quant}"] = why
-                return []
             return [self._layered(site, *found)]
         if share == 1:
             self.misses.append(self._missed(site, room, forced))
@@ -260,14 +258,3 @@ class _Attempts:
             return self._speed(site, load, placement, other.model, other.depth_tokens)
 
         return measured_speed(self.ground.measurements, setup, reckon, reckoned=speed)
-
-
-def _impossible(site: Site, model: Model, load: Load, placement: Placement) -> str | None:
-    """Why a placement of the user's own cannot load: it asks more of a GPU than that has."""
-    for device, size in zip(site.devices, fast_bytes(model, load, placement)[0], strict=True):
-        if size > device.vram_bytes:
-            return (
-                f"the placement in flags needs {format_bytes(size)} on {device.label}, which has "
-                f"{format_bytes(device.vram_bytes)}; leave more in RAM, or drop those flags"
-            )
-    return None

@@ -63,7 +63,8 @@ def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibi
 def _trouble(wish: ServiceWish, offer: Offer, ground: Ground, site: Site) -> str | None:
     """What is known to go wrong with a layout: the first that refuses it."""
     if other := next((device for device in site.devices if device.pace.backend != "cuda"), None):
-        return f"this version installs vLLM for CUDA alone, and {other.label} is from {other.gpu.vendor}; serve with llama.cpp"
+        where = f"{other.label} is from {other.gpu.vendor}"
+        return f"this version installs vLLM for CUDA alone, and {where}; serve with llama.cpp"
     if wish.engine == "auto" and (other := next(filter(_may_be_old, site.devices), None)):
         return f"it needs compute capability 7.5, and that of {other.label} is not known; set engine to vllm to try"
     now = situation(wish, offer, ground, site, engine="vllm", load=Load(wish.context or 0))

@@ -94,7 +94,7 @@ def _place(choice: Choice, found: Possibilities) -> Reason:
         has_gpus = any(one.choice.devices for one in found.candidates) or any(
             miss.site.devices for miss in found.misses
         )
-        because = "no GPU holds a part worth moving" if has_gpus else "no GPU of this rig answers"
+        because = "no GPU holds a part worth moving" if has_gpus else "this rig has no GPU that can serve"
         because = "the inventory says gpu: none" if wish.gpu == "none" else because
         return Reason(choice="CPU", because=because)
     label = place_label(choice)
@@ -109,15 +109,37 @@ def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
         "single": "it holds the whole model"
         if choice.is_whole
         else "no GPU holds it whole, and this one serves it best",
-        "layers": f"one GPU does not hold it; whole layers on {count} pass {'little' if link else 'next to nothing'} "
-        "between them, so that slow slots do not matter",
+        "layers": f"{_why_not_one(choice, found)}; whole layers on {count} pass "
+        f"{'little' if link else 'next to nothing'} between them, so that slow slots do not matter",
         "tensor": f"each layer on {count} GPUs at once, joined by {link or 'links that nobody recorded'}",
         "pipeline": f"{count} GPUs in stages; only activations cross from one stage to the next",
     }
     because = words[kind]
+    if (free := _free_gpus(choice, found)) and choice.wish.users >= MANY_USERS and choice.engine != "vllm":
+        because += (
+            f"; {free} more would take copies: llama.cpp runs one for each service, so name the model in more of them"
+        )
     if choice.layout.replicas > 1:
         because += f"; {choice.layout.replicas} copies side by side serve more users than one over all GPUs"
     return because
+
+
+def _why_not_one(choice: Choice, found: Possibilities) -> str:
+    """What a single GPU would lack."""
+    alone = [
+        one.choice.load.context_tokens
+        for one in found.candidates
+        if one.choice.offer is choice.offer and one.choice.layout.kind == "single" and one.choice.is_whole
+    ]
+    if not alone:
+        return "one GPU does not hold it"
+    return f"one GPU holds it with {max(alone)} tokens of context alone"
+
+
+def _free_gpus(choice: Choice, found: Possibilities) -> int:
+    """How many other GPUs could serve the same."""
+    mine = {device.ordinal for group in choice.replicas for device in group}
+    return len({ordinal for one in found.candidates for ordinal in one.gpu_bytes} - mine) if mine else 0
 
 
 def place_label(choice: Choice) -> str:
@@ -139,5 +161,6 @@ def _cache(choice: Choice) -> Reason | None:
     if choice.engine == "vllm" or kind == "f16" or choice.wish.cache_type != "auto":
         return None
     loss = cache_loss_percent(kind)
-    because = f"half the memory of f16 buys more than the {loss:.1f} % that it costs"
+    memory = {"q8_0": "half", "q4_0": "a quarter of"}.get(kind, "less of")
+    because = f"{memory} the memory of f16 buys more than the {loss:.1f} % that it costs"
     return Reason(choice=f"KV cache {kind}", because=because)

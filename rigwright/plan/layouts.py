@@ -119,13 +119,16 @@ def sites_of_layers(topology: Topology) -> Iterator[Site]:
         yield Site(Layout(kind="single"), ((device,),))
     seen: set[frozenset[int]] = set()
     roomiest = sorted(devices, key=lambda one: (-one.offered_bytes, devices.index(one)))
-    rising = [tuple(sorted(roomiest[:size], key=devices.index)) for size in range(2, len(devices) + 1)]
+    # Unequal cards the roomiest first, whatever their numbers: the plan does not depend on how they are numbered.
+    rising = [tuple(roomiest[:size]) for size in range(2, len(devices) + 1)]
     for group in (*topology.pairs, *topology.quads, *rising):
         members = frozenset(device.ordinal for device in group)
         if len({device.pace.backend for device in group}) == 1 and members not in seen:
             seen.add(members)
             kind, speed = topology.worst(group)
-            yield Site(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (group,), (speed,))
+            # The last holds the output too: which it is must not depend on how unequal cards are numbered.
+            ordered = tuple(sorted(group, key=lambda one: -one.kind[1]))
+            yield Site(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (ordered,), (speed,))
 
 
 def sites_of_tensors(topology: Topology) -> Iterator[Site]:

@@ -49,6 +49,9 @@ _BATCHING = 1.0
 # For one or two users llama.cpp holds more context in the same memory and starts in seconds: vLLM must be twice as
 # fast.
 _SLOW_START = math.log(2)
+# A CPU has a system to run, and what is reckoned of its RAM is the roughest of all: with a GPU at hand it must be four
+# times as fast, as only the tiniest models are said to be.
+_CPU_IS_BUSY = math.log(4)
 # `low` of an ordinary estimate, in parts of `expected`.
 _USUAL_LOW = 0.75
 # What nobody has measured is worth less than what is known.
@@ -80,11 +83,12 @@ def score(choice: Choice, *, cache_loss_percent: float) -> Score:
     loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
     many = choice.wish.users >= MANY_USERS
     engine = {"vllm": _BATCHING if many else -_SLOW_START}.get(choice.engine, 0.0)
+    place = 0.0 if choice.devices else -_CPU_IS_BUSY
     return Score(
         speed=_speed_term(choice.speed, choice.wish, weights),
         context=_context_term(choice.load.context_tokens, weights),
         quality=_quality_term(max(0.0, loss) + cache_loss_percent, weights),
-        engine=engine if choice.wish.engine == "auto" else 0.0,
+        engine=(engine if choice.wish.engine == "auto" else 0.0) + place,
     )
 
 

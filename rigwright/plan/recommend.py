@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -150,9 +151,11 @@ def chosen_for(hardware: Hardware, wish: ServiceWish, *, is_preview: bool, servi
     mine, part = _part(hardware, wish, services, is_preview=is_preview)
     ranked = recommend(mine, _PURPOSES.get(wish.goal, "general"), is_preview=is_preview, base=wish, part=part)
     if not ranked.fitting:
-        causes = {other.why.removeprefix(f"services.{wish.name}: ") for other in ranked.others}
+        causes = Counter(other.why.removeprefix(f"services.{wish.name}: ") for other in ranked.others)
         why = "no model of the catalogue fits this rig; use one with more memory"
-        raise DoesNotFit(f"services.{wish.name}: {causes.pop() if len(causes) == 1 else why}")
+        if not any(" short" in cause for cause in causes):
+            why = causes.most_common(1)[0][0]
+        raise DoesNotFit(f"services.{wish.name}: {why}")
     return next(known for known in known_models() if known.key == ranked.fitting[0].key)
 
 
@@ -172,11 +175,15 @@ def _part(hardware: Hardware, wish: ServiceWish, services: int, *, is_preview: b
 def settle_auto(hardware: Hardware, requests: Sequence[Request], *, is_preview: bool) -> list[Request]:
     """The requests with a model of the catalogue in place of each `auto`."""
     settled: list[Request] = []
+    chosen: dict[str, KnownModel] = {}
     for request in requests:
         if request.wish.model.name != "auto":
             settled.append(request)
             continue
-        known = chosen_for(hardware, request.wish, is_preview=is_preview, services=len(requests))
+        same = request.wish.model_dump_json(exclude={"name", "port", "alias"})
+        if same not in chosen:
+            chosen[same] = chosen_for(hardware, request.wish, is_preview=is_preview, services=len(requests))
+        known = chosen[same]
         source = ModelSource(name=known.key, quant=request.wish.model.quant)
         files = _files(known, request.wish)
         settled.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=files))

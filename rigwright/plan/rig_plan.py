@@ -261,9 +261,13 @@ def _source(wish: ServiceWish, offer: Offer) -> ModelSource | None:
 
 
 def _service_notes(choice: Choice) -> tuple[Reason, ...]:
-    if choice.engine != "llamacpp" or not choice.offer.has_model or choice.offer.model.has_chat_template:
+    if not choice.offer.has_model:
         return ()
-    return (Reason(choice="chat template chatml", because=f"{choice.offer.name} brings none of its own"),)
+    model = choice.offer.model
+    told = [Reason(choice="assumed of this model", because=one) for one in model.assumptions]
+    if choice.engine == "llamacpp" and not model.has_chat_template:
+        told.append(Reason(choice="chat template chatml", because=f"{choice.offer.name} brings none of its own"))
+    return tuple(told)
 
 
 __all__ = ["Candidate", "Request", "engine_versions", "plan_rig"]

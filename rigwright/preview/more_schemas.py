@@ -32,7 +32,7 @@ SIZE: Fields = {
     "model": (TEXT, "the model that was sized"),
     "quant": (TEXT_OR_NULL, "how its weights are quantised; null where only dimensions are known"),
     "engine": (one_of("llamacpp", "ik_llamacpp", "vllm"), "what would serve it"),
-    "weights_bytes": (COUNT, "the weights, on the GPUs and in RAM"),
+    "weights_bytes": (COUNT, "the weights, each once; the copy of a tied embedding counts in host_bytes"),
     "kv_bytes": (COUNT, "the KV cache of layers that see the whole context"),
     "kv_swa_bytes": (COUNT, "the KV cache of layers that see a window"),
     "recurrent_bytes": (COUNT, "the state of recurrent layers"),

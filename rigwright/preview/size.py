@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rigwright.errors import WrongSpec
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
-from rigwright.plan.memory import estimate_memory, padded
+from rigwright.plan.memory import estimate_memory, loaded_bytes, padded
 from rigwright.plan.memory_caches import drafting_cache_bytes, has_nextn_rows
 from rigwright.plan.memory_compute import (
     CUDA_CONTEXT_BYTES,
@@ -131,7 +131,7 @@ def _llamacpp(model: Model, load: Load, placement: Placement, compute: Range) ->
     if drafting:
         memory = memory.with_part("drafting", devices[-1] if devices else None, drafting)
     sizes = {
-        "weights_bytes": memory.named("weights"),
+        "weights_bytes": loaded_bytes(model, load),
         "kv_bytes": memory.named("KV cache"),
         "kv_swa_bytes": memory.named("SWA cache"),
         "recurrent_bytes": memory.named("recurrent state"),
@@ -143,7 +143,7 @@ def _llamacpp(model: Model, load: Load, placement: Placement, compute: Range) ->
         "total_margin_bytes": compute.margin * max(1, len(devices)) + CUDA_CONTEXT_MARGIN_BYTES * len(devices),
         "host_bytes": memory.ram_bytes,
     }
-    is_moved = (model.is_tied and bool(devices)) or (bool(model.nextn_layers) and not load.draft_tokens)
+    is_moved = bool(model.nextn_layers) and not load.draft_tokens
     exact = {
         "weights_bytes": not model.is_estimated or (model.is_sum_exact and not is_moved),
         "kv_bytes": not has_nextn_rows(model),

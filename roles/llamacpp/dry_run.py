@@ -10,9 +10,9 @@ from rigwright.units import MIB
 
 # What decides about memory; llama-fit-params refuses what concerns the server alone.
 _ASKED = frozenset((
-    "--model", "--ctx-size", "--parallel", "--kv-unified", "--flash-attn", "--cache-type-k", "--cache-type-v", "--device",
-    "--n-gpu-layers", "--n-cpu-moe", "--split-mode", "--tensor-split", "--batch-size", "--ubatch-size", "--load-mode",
-    "--override-tensor", "--swa-full", "--rope-scaling", "--rope-scale",
+    "--model", "--ctx-size", "--parallel", "--kv-unified", "--flash-attn", "--cache-type-k", "--cache-type-v",
+    "--device", "--n-gpu-layers", "--n-cpu-moe", "--split-mode", "--tensor-split", "--batch-size", "--ubatch-size",
+    "--load-mode", "--override-tensor", "--swa-full", "--rope-scaling", "--rope-scale",
 ))  # fmt: skip
 
 

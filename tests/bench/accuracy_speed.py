@@ -22,7 +22,8 @@ Tokens per second of one request, llama.cpp, all layers on GPUs, against {count}
 The constants (`rigwright/catalogue/speed.yml`) were fitted to most of them, so this table is a fit. For what to expect
 elsewhere, take this: of 81 other public measurements that nobody had looked at before, 65 % lay in the range, and the
 median error was 14 %. Constants for M1, MI50, V100, Strix Halo and several cards were then chosen by them; now it is
-80 % and 10 %. Rows marked "stood aside" were never fitted.
+80 % and 10 %. They are not listed here, since they were found as excerpts without addresses.
+Rows marked "stood aside" were never fitted.
 
 | cards | measurements | in the range | median error | largest |
 |---|---|---|---|---|

@@ -43,13 +43,12 @@ def test_caches_are_what_the_log_says(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", having("model_mib"), ids=ids(having("model_mib")))
 def test_weights_are_the_file(case: dict[str, Any]) -> None:
-    """All places together hold the file, and a tied embedding once more."""
+    """All places together hold the file; of a tied embedding RAM keeps a copy, which counts beside the weights."""
     loaded = sum(case["observed"]["model_mib"].values())
-    found = sized(case)["weights_bytes"] / MIB
+    found = sized(case)
+    assert found["weights_bytes"] / MIB == pytest.approx(loaded, rel=WITHIN)
     if accuracy.MODELS[case["model"]]["tie_embeddings"]:
-        assert loaded < found < loaded * 1.12
-    else:
-        assert found == pytest.approx(loaded, rel=WITHIN)
+        assert found["host_bytes"] / MIB > 0.05 * loaded
 
 
 @pytest.mark.parametrize("case", having("compute_mib"), ids=ids(having("compute_mib")))

@@ -127,7 +127,7 @@ def test_size_reads_a_repository_of_another_hub(hub: Callable[[Files], str], mon
     """`rigwright size hf:org/m` asks the hub that HF_ENDPOINT names, as huggingface_hub does."""
     monkeypatch.setenv("HF_ENDPOINT", hub({"config.json": CONFIG, WHOLE: 48022796856}))
     told = json.loads(CliRunner().invoke(main, ["size", "hf:org/m", "--engine", "vllm", "--json"]).output)
-    assert "48022796856" in json.dumps(told) or told["model"]
+    assert (told["weights_bytes"], told["exact"]["weights_bytes"]) == (48022796856, True)
 
 
 def test_secrets_of_a_mirror_stay_out_of_messages(hub: Callable[[Files], str]) -> None:
