@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from rigwright.errors import DoesNotFit, WrongSpec
+from rigwright.errors import WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import Offer
 from rigwright.plan.engines.llamacpp_capabilities import Capabilities, kv_pairs_of, pinned_capabilities
 from rigwright.plan.recommend import settle_auto
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.wish import ModelSource
 from rigwright.preview.sources import gguf_offer, offers_for
 from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.weights.local import LocalModel, inspect_model, projector_of, weights_path
-from rigwright.spec import RigSpec
+from rigwright.spec import KEY_CREDENTIAL, RigSpec, for_build
 
-# Filled in by systemd when the service starts: the key itself lies in no file that the service's user could list.
-KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
 Models = Mapping[str, LocalModel]
 
 
@@ -39,7 +37,7 @@ def requests_of(spec: RigSpec, models: Models) -> list[Request]:
     """
     return [
         Request(
-            _for_backend(wish, spec.llamacpp),
+            for_build(wish, spec.llamacpp),
             (offer_at(models[wish.name], spec),)
             if wish.name in models
             else offers_for(wish.model, hub=spec.weights.hugging_face),
@@ -109,12 +107,3 @@ def offer_at(local: LocalModel, spec: RigSpec) -> Offer:
     if local.offer:
         return replace(local.offer, header=local.model, path=path)
     return replace(gguf_offer(local.source.file_name, local.model), path=path)
-
-
-def _for_backend(wish: ServiceWish, settings: LlamacppSettings) -> ServiceWish:
-    """A build for the CPU serves from the CPU."""
-    if settings.backend != "cpu" or wish.gpu == "none" or wish.engine not in ("auto", "llamacpp"):
-        return wish
-    if wish.gpu != "auto":
-        raise DoesNotFit(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
-    return wish.model_copy(update={"gpu": "none"})

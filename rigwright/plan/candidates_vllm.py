@@ -51,24 +51,25 @@ def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibi
             continue
         name = f"vLLM, {site.layout}, {offer.quant}"
         obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
-        trouble = obstacle or _trouble(wish, offer, ground, site)
-        if trouble:
-            found.refused.setdefault(name, trouble)
-        elif candidate := _tensored(wish, offer, ground, site, found):
+        now = situation(wish, offer, ground, site, engine="vllm", load=Load(wish.context or 0))
+        troubles = known_bad(now)
+        refusal = next((str(trouble) for trouble in troubles if trouble.effect == "refuse"), None)
+        if refusal := obstacle or _unsuitable(wish, site) or refusal:
+            found.refused.setdefault(name, refusal)
+        elif candidate := _tensored(wish, offer, ground, site, found, troubles=len(troubles)):
             found.candidates.append(candidate)
     if not usable:
         found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
 
 
-def _trouble(wish: ServiceWish, offer: Offer, ground: Ground, site: Site) -> str | None:
-    """What is known to go wrong with a layout: the first that refuses it."""
+def _unsuitable(wish: ServiceWish, site: Site) -> str | None:
+    """Why vLLM cannot, or had better not, be put on these GPUs."""
     if other := next((device for device in site.devices if device.pace.backend != "cuda"), None):
         where = f"{other.label} is from {other.gpu.vendor}"
         return f"this version installs vLLM for CUDA alone, and {where}; serve with llama.cpp"
     if wish.engine == "auto" and (other := next(filter(_may_be_old, site.devices), None)):
         return f"it needs compute capability 7.5, and that of {other.label} is not known; set engine to vllm to try"
-    now = situation(wish, offer, ground, site, engine="vllm", load=Load(wish.context or 0))
-    return next((str(trouble) for trouble in known_bad(now) if trouble.effect == "refuse"), None)
+    return None
 
 
 def _may_be_old(device: Device) -> bool:
@@ -76,7 +77,9 @@ def _may_be_old(device: Device) -> bool:
     return not device.pace.compute_capability and device.vram_bytes <= _LARGEST_BEFORE_TURING_BYTES
 
 
-def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found: Possibilities) -> Candidate | None:
+def _tensored(
+    wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found: Possibilities, *, troubles: int
+) -> Candidate | None:
     model, devices = offer.model, site.devices
     longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
     steps = [wish.context] if wish.context else contexts(model, longest=longest)
@@ -99,7 +102,7 @@ def _tensored(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, found
         asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // site.layout.replicas)))
         choice = Choice(wish, offer, "vllm", site.layout, site.replicas, asked, None, None, speed, load)
         taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
-        return Candidate(choice, score(choice, cache_loss_percent=0.0), taken, 0)
+        return Candidate(choice, score(choice, cache_loss_percent=0.0, troubles=troubles), taken, 0)
     needs, offers_bytes = _least(model, base, sizes)
     found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, needs - offers_bytes, is_each=True))
     return None

@@ -52,6 +52,8 @@ _SLOW_START = math.log(2)
 # A CPU has a system to run, and what is reckoned of its RAM is the roughest of all: with a GPU at hand it must be four
 # times as fast, as only the tiniest models are said to be.
 _CPU_IS_BUSY = math.log(4)
+# What others found to work at a price: rather a way that is a fifth slower.
+_TROUBLE = 0.2
 # `low` of an ordinary estimate, in parts of `expected`.
 _USUAL_LOW = 0.75
 # What nobody has measured is worth less than what is known.
@@ -77,8 +79,8 @@ def goal_of(wish: ServiceWish) -> Goal:
     return wish.goal or ("throughput" if wish.users >= MANY_USERS else "latency")
 
 
-def score(choice: Choice, *, cache_loss_percent: float) -> Score:
-    """What `choice` is worth to its own wish."""
+def score(choice: Choice, *, cache_loss_percent: float, troubles: int = 0) -> Score:
+    """What `choice` is worth to its own wish; `troubles` is how many are known of it that cost something."""
     weights = WEIGHTS[goal_of(choice.wish)]
     loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
     many = choice.wish.users >= MANY_USERS
@@ -88,7 +90,7 @@ def score(choice: Choice, *, cache_loss_percent: float) -> Score:
         speed=_speed_term(choice.speed, choice.wish, weights),
         context=_context_term(choice.load.context_tokens, weights),
         quality=_quality_term(max(0.0, loss) + cache_loss_percent, weights),
-        engine=(engine if choice.wish.engine == "auto" else 0.0) + place,
+        engine=(engine if choice.wish.engine == "auto" else 0.0) + place - _TROUBLE * troubles,
     )
 
 

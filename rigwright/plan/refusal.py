@@ -12,7 +12,7 @@ from rigwright.plan.candidates import possibilities
 from rigwright.plan.devices import unsized
 from rigwright.plan.placement import contexts
 from rigwright.plan.search import Budget, choose
-from rigwright.plan.ways import Ground, Miss, Possibilities
+from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -35,13 +35,25 @@ def does_not_fit(
     return DoesNotFit(f"{where}: {needs}{_offer(miss, wish, ground)}; {remedies}{also}")
 
 
-def no_room_beside(wish: ServiceWish, others: Sequence[ServiceWish]) -> DoesNotFit:
-    """The error for a service that would fit alone, but not beside those before it."""
+def no_room_beside(
+    wish: ServiceWish, ways: Possibilities, others: Sequence[ServiceWish], taken: Sequence[Candidate], budget: Budget
+) -> DoesNotFit:
+    """The error for a service that would fit alone, but not beside those before it, which take `taken`."""
+    least = min(ways.candidates, key=lambda one: (sum(one.gpu_bytes.values()) + one.ram_bytes, one.ram_bytes))
+    ram = budget.ram_bytes - sum(one.ram_bytes for one in taken)
+    free = [size - sum(one.gpu_bytes.get(ordinal, 0) for one in taken) for ordinal, size in budget.gpu_bytes.items()]
     names = ", ".join(other.name for other in others)
+    needs = _amounts(sum(least.gpu_bytes.values()), least.ram_bytes)
+    left = _amounts(max(free, default=0), ram)
     return DoesNotFit(
-        f"services.{wish.name}: it fits this rig alone, but not beside {names}; lower the context of one, "
-        f"allow a smaller quant, or take one to another rig"
+        f"services.{wish.name}: it fits this rig alone, but not beside {names}: it takes {needs} at least, they leave "
+        f"{left}; lower the context of one, allow a smaller quant, or take one to another rig"
     )
+
+
+def _amounts(gpu_bytes: int, ram_bytes: int) -> str:
+    on_gpu = f"{format_bytes(gpu_bytes)} on a GPU and " if gpu_bytes > 0 else ""
+    return f"{on_gpu}{format_bytes(max(0, ram_bytes))} of RAM"
 
 
 def _unknown(wish: ServiceWish, hardware: Hardware) -> str:

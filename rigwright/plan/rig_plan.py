@@ -184,8 +184,9 @@ def _refused(
         if choose([ways.candidates], budget) is None:
             return does_not_fit(request.wish, request.offers, ground, ways, hardware=hardware)
         if choose([each.candidates for each in found[: place + 1]], budget) is None:
-            return no_room_beside(request.wish, [other.wish for other in requests[:place]])
-    return no_room_beside(requests[-1].wish, [other.wish for other in requests[:-1]])
+            break
+    taken = choose([each.candidates for each in found[:place]], budget) or ()
+    return no_room_beside(requests[place].wish, found[place], [one.wish for one in requests[:place]], taken, budget)
 
 
 def _with_prompt_cache(choice: Choice, free_bytes: int) -> Choice:

@@ -87,7 +87,8 @@ def _packing(model: Model) -> float:
     if not parameters:
         return 1.0
     row, bits = settings()["low_bits"], 8 * sum(tensor.size_bytes for tensor in body) / parameters
-    return 1 / min(1.0, max(row["least"], 1 - (row["full_at"] - bits) * row["slope"]))
+    full = float(1 - (row["full_at"] - bits) * row["slope"])
+    return 1 / min(1.0, max(float(row["least"]), full))
 
 
 def _active_parameters(model: Model, share: float) -> float:
