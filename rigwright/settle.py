@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rigwright.errors import WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import Offer
-from rigwright.plan.engines.llamacpp_capabilities import Capabilities, kv_pairs_of, pinned_capabilities
+from rigwright.plan.engines.llamacpp.capabilities import Capabilities, kv_pairs_of, pinned_capabilities
 from rigwright.plan.recommend import settle_auto
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan

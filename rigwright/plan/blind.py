@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rigwright.models.offers import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.llamacpp_overrides import Overrides
+from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Layout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rigwright.models.offers import Offer
 from rigwright.plan.devices import Device
 from rigwright.plan.memory import Load, MemoryEstimate, Placement
-from rigwright.plan.memory_vllm import VllmEstimate, VllmLoad
+from rigwright.plan.memory.vllm import VllmEstimate, VllmLoad
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Layout
 from rigwright.plan.speed import Speed

@@ -7,7 +7,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.offers import Offer
 from rigwright.plan.devices import Device, gpu_label, why_unused
-from rigwright.plan.engines.llamacpp_overrides import Overrides
+from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.wish import ServiceWish
 
 

@@ -19,18 +19,18 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
 from rigwright.plan.devices import Device, devices, host_of, ram_of
 from rigwright.plan.engines import llamacpp, ollama, vllm
-from rigwright.plan.engines.llamacpp_capabilities import Capabilities, pinned_capabilities
-from rigwright.plan.engines.llamacpp_overrides import Overrides
+from rigwright.plan.engines.llamacpp.capabilities import Capabilities, pinned_capabilities
+from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.explain import place_label, reasons
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import Site, Topology
 from rigwright.plan.limits import allowed, contradiction
-from rigwright.plan.measured import Measurement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.service import Replica, RigPlan, ServicePlan
+from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.ways import Candidate, Ground, Possibilities, situation
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.units import MIB

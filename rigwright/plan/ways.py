@@ -11,10 +11,10 @@ from rigwright.models.offers import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.known_bad import Situation
 from rigwright.plan.layouts import Site, Topology
-from rigwright.plan.measured import Measurement
 from rigwright.plan.memory import Load
 from rigwright.plan.ranking import Score
 from rigwright.plan.speed import Host
+from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 

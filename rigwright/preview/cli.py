@@ -12,8 +12,8 @@ from rich.console import Console
 from rigwright.errors import WrongSpec
 from rigwright.hardware.live import LOCAL
 from rigwright.lock.options import check_options, keep, lock_options
-from rigwright.plan.measured import Measurement
 from rigwright.plan.rig_plan import Request
+from rigwright.plan.speed.measured import Measurement
 from rigwright.preview import inventory as rigs_of
 from rigwright.preview.gpus import gpu_model, what_if
 from rigwright.preview.planning import Planned, plan_all, requests_of

@@ -15,7 +15,7 @@ from rigwright.hardware.models import GpuModel
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import named, with_gpu
 from rigwright.plan.reasons import Reason
-from rigwright.plan.speed_names import gpu_names, known_models
+from rigwright.plan.speed.names import gpu_names, known_models
 from rigwright.units import GIB, format_bytes
 
 _BRANDS = re.compile(r"\b(?:nvidia|amd|apple|geforce|quadro|tesla|radeon|instinct) ")

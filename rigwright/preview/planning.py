@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import Offer
-from rigwright.plan.measured import Measurement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan
+from rigwright.plan.speed.measured import Measurement
 from rigwright.preview.sources import offers_for
 from rigwright.spec import KEY_CREDENTIAL, RigSpec, for_build
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from rigwright.plan.measured import Measurement
+from rigwright.plan.speed.measured import Measurement
 
 _MOST_BYTES = 64 * 1024**2
 _ALL_LAYERS = 99

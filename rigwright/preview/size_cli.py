@@ -98,7 +98,7 @@ def _vram_bytes(name: str | None) -> int | None:
     """What the box of such a card says; None where its name leaves that open."""
     if not name:
         return None
-    from rigwright.plan.speed_names import known_models
+    from rigwright.plan.speed.names import known_models
 
     found = {row.vram_bytes for row in known_models(name) if row.vram_bytes}
     return found.pop() if len(found) == 1 else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from rigwright.plan.engines.llamacpp_capabilities import (
+from rigwright.plan.engines.llamacpp.capabilities import (
     Capabilities,
     kv_pairs_of,
     pinned_capabilities,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rigwright.models.parameters import model_from_parameters
 from rigwright.plan.speed import decode_speed, pace_of
-from rigwright.plan.speed_kinds import kind_of
+from rigwright.plan.speed.kinds import kind_of
 
 DATA = Path(__file__).parents[1] / "unit" / "data"
 GIB = 1024**3

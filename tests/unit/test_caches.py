@@ -16,8 +16,8 @@ import pytest
 
 from rigwright.models import Model
 from rigwright.models.reading import model_from_stream
-from rigwright.plan.memory_caches import kv_cache_bytes, recurrent_bytes, swa_cache_bytes
-from rigwright.plan.memory_values import Load
+from rigwright.plan.memory.caches import kv_cache_bytes, recurrent_bytes, swa_cache_bytes
+from rigwright.plan.memory.values import Load
 from rigwright.units import MIB
 
 Encode = Callable[..., bytes]

@@ -36,7 +36,15 @@ to be read and approved (`make golden`).
 """
 
 
-@pytest.fixture(params=CASES, ids=[path.stem for path in CASES])
+def _is_slow(path: Path) -> bool:
+    """A model that the plan chooses means a plan for each of the catalogue."""
+    return "model: auto" in path.read_text()
+
+
+@pytest.fixture(
+    params=[pytest.param(path, marks=pytest.mark.patience if _is_slow(path) else ()) for path in CASES],
+    ids=[path.stem for path in CASES],
+)
 def case(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path

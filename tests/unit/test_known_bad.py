@@ -9,7 +9,7 @@ import pytest
 
 from rigwright.catalogue import load
 from rigwright.models.offers import Offer, find_model, find_offer, offers
-from rigwright.plan.engines.vllm_parallel import tensor_parallel_obstacle
+from rigwright.plan.engines.vllm.parallel import tensor_parallel_obstacle
 from rigwright.plan.known_bad import Situation, is_within, known_bad
 
 AMPERE_PAIR = Situation(

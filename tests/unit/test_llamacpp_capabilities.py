@@ -8,14 +8,14 @@ import pytest
 
 from rigwright import catalogue
 from rigwright.errors import WrongSpec
-from rigwright.plan.engines.llamacpp_capabilities import (
+from rigwright.plan.engines.llamacpp.capabilities import (
     USUAL_KV_PAIRS,
     Capabilities,
     kv_pairs_of,
     pinned_capabilities,
     read_capabilities,
 )
-from rigwright.plan.engines.llamacpp_spelling import check_flags, spelled
+from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.roles.base.facts import read_rig

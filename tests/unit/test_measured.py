@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rigwright.models.parameters import model_from_parameters
-from rigwright.plan.measured import Measurement, Setup, family, find, measured_speed
 from rigwright.plan.speed import Speed, decode_speed, pace_of
+from rigwright.plan.speed.measured import Measurement, Setup, family, find, measured_speed
 from rigwright.preview.results import read_results
 
 GIB = 1024**3

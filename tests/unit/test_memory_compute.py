@@ -10,7 +10,7 @@ import pytest
 
 from rigwright.models.parameters import model_from_parameters
 from rigwright.plan.memory import Load, Placement, compute_bytes
-from rigwright.plan.memory_compute import BEFORE_OUTPUT_LIMIT
+from rigwright.plan.memory.compute import BEFORE_OUTPUT_LIMIT
 
 MIB = 1024**2
 Q8 = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}

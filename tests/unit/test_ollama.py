@@ -13,7 +13,7 @@ from rigwright.models.offers import find_offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
 from rigwright.plan.engines import ollama
-from rigwright.plan.engines.ollama_modelfile import PARAMETERS
+from rigwright.plan.engines.ollama.modelfile import PARAMETERS
 from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.memory import Load, Placement
 from rigwright.plan.service import Layout

@@ -28,8 +28,8 @@ from rigwright.plan.memory import (
     recurrent_bytes,
     swa_cache_bytes,
 )
-from rigwright.plan.memory_caches import drafting_cache_bytes
-from rigwright.plan.memory_compute import BEFORE_OUTPUT_LIMIT
+from rigwright.plan.memory.caches import drafting_cache_bytes
+from rigwright.plan.memory.compute import BEFORE_OUTPUT_LIMIT
 
 MIB = 1024**2
 Q8 = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}

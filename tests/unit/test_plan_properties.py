@@ -27,6 +27,9 @@ from rigwright.plan.search import Budget, choose
 from rigwright.plan.service import RigPlan
 from rigwright.plan.wish import ServiceWish
 
+# Hundreds of plans.
+pytestmark = pytest.mark.patience
+
 GIB = 1024**3
 CAPTURES = Path(__file__).parents[1] / "captures"
 MODELS = ("qwen3.5-9b", "qwen3.5-27b", "qwen3.5-35b-a3b", "gpt-oss-20b", "llama-3.3-70b", "gemma-3-27b")
@@ -231,7 +234,6 @@ def test_services_get_gpus_of_their_own() -> None:
     assert _unused(plan) == []
 
 
-@pytest.mark.patience
 def test_fifty_recorded_rigs_in_five_seconds() -> None:
     """Reading and planning fifty recorded machines takes less than five seconds."""
     folders = sorted(path.parent for path in CAPTURES.glob("*/meta.json"))[:50]

@@ -459,6 +459,7 @@ def test_unknown_cores_leave_threads_to_the_server(rig: Rig, hybrid: Model) -> N
     assert "--threads" not in names(plan(hardware, hybrid))
 
 
+@pytest.mark.patience
 def test_two_automatic_models_fit_beside_each_other(machine: Rig) -> None:
     """Each is chosen for its part of the rig, not for all of it."""
     asked = [wish(model="auto"), wish(name="other", model="auto", port=9000)]

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from rigwright.hardware.values import Cpu, Gpu, Hardware
-from rigwright.plan.memory_values import MemoryEstimate, MemoryPart
+from rigwright.plan.memory.values import MemoryEstimate, MemoryPart
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import (
     Alternative,

@@ -14,7 +14,7 @@ from rigwright.models.known import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
 from rigwright.plan.engines.llamacpp import render
-from rigwright.plan.engines.llamacpp_capabilities import pinned_capabilities
+from rigwright.plan.engines.llamacpp.capabilities import pinned_capabilities
 from rigwright.plan.engines.rendered import Surroundings
 from rigwright.plan.memory import Load
 from rigwright.plan.service import Layout, Replica, ServicePlan

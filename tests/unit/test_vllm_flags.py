@@ -16,10 +16,10 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
 from rigwright.plan.engines import vllm
 from rigwright.plan.engines.rendered import Rendered, Surroundings
-from rigwright.plan.engines.vllm_flags import cache_type_of
-from rigwright.plan.engines.vllm_overrides import known_flags
+from rigwright.plan.engines.vllm.flags import cache_type_of
+from rigwright.plan.engines.vllm.overrides import known_flags
 from rigwright.plan.memory import Load
-from rigwright.plan.memory_vllm import VllmLoad, estimate_vllm
+from rigwright.plan.memory.vllm import VllmLoad, estimate_vllm
 from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB

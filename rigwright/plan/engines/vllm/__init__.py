@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from rigwright.hardware.values import Link
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.rendered import Rendered, Surroundings
-from rigwright.plan.engines.vllm_environment import environments, is_tensor_linked
-from rigwright.plan.engines.vllm_flags import flags_of, remarks
-from rigwright.plan.engines.vllm_overrides import apply_overrides
+from rigwright.plan.engines.vllm.environment import environments, is_tensor_linked
+from rigwright.plan.engines.vllm.flags import flags_of, remarks
+from rigwright.plan.engines.vllm.overrides import apply_overrides
 
 
 def render(choice: Choice, around: Surroundings, version: str, *, links: Sequence[Link] = ()) -> Rendered:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from rigwright.errors import WrongSpec
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
-from rigwright.plan.engines.llamacpp_capabilities import Capabilities
-from rigwright.plan.engines.llamacpp_spelling import text_of
+from rigwright.plan.engines.llamacpp.capabilities import Capabilities
+from rigwright.plan.engines.llamacpp.spelling import text_of
 from rigwright.plan.memory import Load, Placement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag

@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
 from rigwright.plan.memory import Placement
-from rigwright.plan.speed_batch import aggregate_speed, prefill_speed
-from rigwright.plan.speed_kinds import Host, Pace, settings
-from rigwright.plan.speed_names import pace_of
-from rigwright.plan.speed_reads import reads_of
-from rigwright.plan.speed_stages import Seconds, Work, stages
+from rigwright.plan.speed.batch import aggregate_speed, prefill_speed
+from rigwright.plan.speed.kinds import Host, Pace, settings
+from rigwright.plan.speed.names import pace_of
+from rigwright.plan.speed.reads import reads_of
+from rigwright.plan.speed.stages import Seconds, Work, stages
 from rigwright.plan.wish import Strict
 
 __all__ = ["Confidence", "Host", "Pace", "Speed", "decode_speed", "pace_of"]

@@ -9,16 +9,16 @@ from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.offers import Offer
 from rigwright.models.values import Model
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines.llamacpp_overrides import Overrides
+from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import CPU, Site, sites_of_layers
-from rigwright.plan.measured import Setup, measured_speed
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.placement import Room, contexts, place
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ENGINES
 from rigwright.plan.speed import Speed, decode_speed
+from rigwright.plan.speed.measured import Setup, measured_speed
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes

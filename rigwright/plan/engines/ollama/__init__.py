@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rigwright.errors import WrongSpec
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.ollama_modelfile import modelfile_of
+from rigwright.plan.engines.ollama.modelfile import modelfile_of
 from rigwright.plan.engines.rendered import Environment, Rendered, Surroundings
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.known_bad import Situation, known_bad

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rigwright.errors import WrongSpec
-from rigwright.plan.engines.llamacpp_capabilities import Capabilities
+from rigwright.plan.engines.llamacpp.capabilities import Capabilities
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 

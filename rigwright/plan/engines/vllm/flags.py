@@ -16,7 +16,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.engines.modes import sampling_of, thinking_of
 from rigwright.plan.engines.rendered import Surroundings
 from rigwright.plan.known_bad import version_of
-from rigwright.plan.memory_vllm import VllmLoad
+from rigwright.plan.memory.vllm import VllmLoad
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 

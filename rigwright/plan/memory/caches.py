@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
-from rigwright.plan.memory_values import Load
+from rigwright.plan.memory.values import Load
 
 _CELL_PADDING = 256
 # Releases up to the middle of 2026 kept KV rows for the nextn layer of this architecture without loading it: 47 rows

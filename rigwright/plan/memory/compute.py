@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rigwright.models.values import Model
-from rigwright.plan.memory_caches import cells
-from rigwright.plan.memory_values import Load, Placement
+from rigwright.plan.memory.caches import cells
+from rigwright.plan.memory.values import Load, Placement
 from rigwright.units import MIB
 
 # A process on a GPU before its first buffer: 248 to 330 MiB seen on Ampere to Blackwell, 104 on a second GPU.

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from rigwright.models.values import Model
-from rigwright.plan.memory_caches import (
+from rigwright.plan.memory.caches import (
     cells,
     checkpoint_bytes,
     drafting_cache_bytes,
@@ -16,7 +16,7 @@ from rigwright.plan.memory_caches import (
     row_bytes,
     state_bytes,
 )
-from rigwright.plan.memory_compute import (
+from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_BYTES,
     drafting_compute_bytes,
     host_bytes,
@@ -24,7 +24,7 @@ from rigwright.plan.memory_compute import (
     site_of,
     stage_bytes,
 )
-from rigwright.plan.memory_values import Load, Placement
+from rigwright.plan.memory.values import Load, Placement
 
 
 class _Sums(NamedTuple):

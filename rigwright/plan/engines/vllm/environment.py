@@ -14,7 +14,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.rendered import Environment, Surroundings
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
-from rigwright.plan.engines.vllm_flags import is_linked
+from rigwright.plan.engines.vllm.flags import is_linked
 from rigwright.plan.known_bad import Situation, known_bad
 from rigwright.plan.reasons import Reason
 

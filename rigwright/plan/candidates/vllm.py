@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from rigwright.models.offers import Offer
 from rigwright.models.values import Model
-from rigwright.plan.candidates_llamacpp import USUAL_DEPTH_TOKENS
+from rigwright.plan.candidates.llamacpp import USUAL_DEPTH_TOKENS
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.vllm_flags import cache_type_of
-from rigwright.plan.engines.vllm_parallel import tensor_parallel_obstacle
+from rigwright.plan.engines.vllm.flags import cache_type_of
+from rigwright.plan.engines.vllm.parallel import tensor_parallel_obstacle
 from rigwright.plan.known_bad import known_bad, version_of
 from rigwright.plan.layouts import Site, sites_of_tensors
 from rigwright.plan.memory import Load
-from rigwright.plan.memory_vllm import VllmLoad, capacity_of, estimate_vllm, kv_capacity
+from rigwright.plan.memory.vllm import VllmLoad, capacity_of, estimate_vllm, kv_capacity
 from rigwright.plan.placement import contexts
 from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
 from rigwright.plan.speed import Speed, decode_speed

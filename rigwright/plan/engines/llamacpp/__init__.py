@@ -7,11 +7,11 @@ from rigwright.models.known import Offer
 from rigwright.models.offers import find_superseded
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.llamacpp_capabilities import Capabilities
-from rigwright.plan.engines.llamacpp_flags import flags_of
-from rigwright.plan.engines.llamacpp_overrides import apply_overrides
-from rigwright.plan.engines.llamacpp_sampling import mode_notes
-from rigwright.plan.engines.llamacpp_spelling import check_flags, spelled
+from rigwright.plan.engines.llamacpp.capabilities import Capabilities
+from rigwright.plan.engines.llamacpp.flags import flags_of
+from rigwright.plan.engines.llamacpp.overrides import apply_overrides
+from rigwright.plan.engines.llamacpp.sampling import mode_notes
+from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
 from rigwright.plan.engines.rendered import Environment, Rendered, Surroundings
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.reasons import Reason

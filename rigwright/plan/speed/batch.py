@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rigwright.models.values import Model
-from rigwright.plan.speed_kinds import Host, settings
-from rigwright.plan.speed_reads import reads_of
-from rigwright.plan.speed_stages import Seconds
+from rigwright.plan.speed.kinds import Host, settings
+from rigwright.plan.speed.reads import reads_of
+from rigwright.plan.speed.stages import Seconds
 
 # A prompt is computed in steps of so many tokens; each step copies anew what lies in RAM. llama.cpp's --ubatch-size.
 _STEP_TOKENS = 512

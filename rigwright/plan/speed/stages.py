@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rigwright.plan.memory import Placement
-from rigwright.plan.speed_kinds import Host, Kind, Pace, all_reduce_seconds, kind_of, launches, settings
-from rigwright.plan.speed_reads import Reads
+from rigwright.plan.speed.kinds import Host, Kind, Pace, all_reduce_seconds, kind_of, launches, settings
+from rigwright.plan.speed.reads import Reads
 
 _CPU = Pace(60.0, None, None, "cpu")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines.llamacpp_overrides import Overrides
-from rigwright.plan.engines.llamacpp_placement import placement_flags
-from rigwright.plan.engines.llamacpp_sampling import reasoning_of, sampling_of
+from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.llamacpp.placement import placement_flags
+from rigwright.plan.engines.llamacpp.sampling import reasoning_of, sampling_of
 from rigwright.plan.engines.rendered import Surroundings
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from rigwright.models.values import Model
-from rigwright.plan.memory_values import MemoryEstimate, MemoryPart
+from rigwright.plan.memory.values import MemoryEstimate, MemoryPart
 from rigwright.units import MIB
 
 _BLOCK_TOKENS = 16

@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 from rigwright.models.values import Model
-from rigwright.plan.speed_kinds import launches, settings
+from rigwright.plan.speed.kinds import launches, settings
 
 
 class Reads(NamedTuple):

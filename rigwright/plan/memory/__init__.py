@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 
 from rigwright.models.values import Model
-from rigwright.plan.memory_caches import (
+from rigwright.plan.memory.caches import (
     checkpoint_bytes,
     drafting_cache_bytes,
     has_nextn_rows,
@@ -17,15 +17,15 @@ from rigwright.plan.memory_caches import (
     recurrent_bytes,
     swa_cache_bytes,
 )
-from rigwright.plan.memory_compute import (
+from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_BYTES,
     compute_bytes,
     drafting_compute_bytes,
     host_bytes,
     margin_bytes,
 )
-from rigwright.plan.memory_fast import fast_bytes
-from rigwright.plan.memory_values import Load, MemoryEstimate, MemoryPart, Placement
+from rigwright.plan.memory.fast import fast_bytes
+from rigwright.plan.memory.values import Load, MemoryEstimate, MemoryPart, Placement
 
 __all__ = [
     "CUDA_CONTEXT_BYTES",

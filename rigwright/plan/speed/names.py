@@ -11,7 +11,7 @@ from typing import Any
 from rigwright.catalogue import load
 from rigwright.errors import WrongSpec
 from rigwright.hardware import models
-from rigwright.plan.speed_kinds import Pace, settings
+from rigwright.plan.speed.kinds import Pace, settings
 
 # An Apple chip that nobody has named: the slowest.
 _APPLE_GBYTES_PER_SECOND = 68.0

@@ -6,14 +6,14 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from rigwright.models.offers import Offer
-from rigwright.plan.candidates_llamacpp import with_layers
-from rigwright.plan.candidates_vllm import with_tensors
+from rigwright.plan.candidates.llamacpp import with_layers
+from rigwright.plan.candidates.vllm import with_tensors
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines.llamacpp_capabilities import pinned_capabilities
-from rigwright.plan.engines.llamacpp_overrides import Overrides
-from rigwright.plan.engines.vllm_overrides import known_flags
+from rigwright.plan.engines.llamacpp.capabilities import pinned_capabilities
+from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.vllm.overrides import known_flags
 from rigwright.plan.memory import estimate_memory
-from rigwright.plan.memory_vllm import estimate_vllm
+from rigwright.plan.memory.vllm import estimate_vllm
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ENGINES
 from rigwright.plan.ways import Candidate, Ground, Possibilities
