@@ -15,7 +15,8 @@ rigs = (
             "services": [
                 {
                     "name": "chat",
-                    # A file here, an https:// address, or a file of a Hugging Face repository at a revision.
+                    # A file here, an https:// address, or a file of a Hugging Face repository at a revision; or a model
+                    # of the catalogue, "qwen3.5-35b-a3b" or "auto": then the plan chooses the file for this rig.
                     "model": "hf:unsloth/Qwen3-8B-GGUF@main:Qwen3-8B-Q4_K_M.gguf",
                     "port": 8080,
                     "context": 32768,
