@@ -212,9 +212,10 @@ def test_eight_gpus_three_services_all_quants_in_200_ms() -> None:
 
 
 def _seconds(hardware: Hardware, asked: list[Request]) -> float:
-    start = time.perf_counter()
+    # Of this process alone: what else the machine does shall not decide.
+    start = time.process_time()
     plan_rig(hardware, asked)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_goal_follows_the_users() -> None:
