@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rigwright.errors import DoesNotFit, WrongSpec
-from rigwright.hardware import Hardware
+from rigwright.hardware import Gpu, Hardware, Link
 from rigwright.models import Model, read_model
 from rigwright.models.offers import Offer, model_of, offers
 from rigwright.plan.devices import devices
@@ -486,3 +486,25 @@ def test_slots_that_nobody_asked_for_are_fewer_where_they_must_be(machine: Rig) 
     assert served.slots < 8
     assert any("wait their turn" in reason.because for reason in served.reasons)
     assert "lower slots to" in refusal(mac, wish(model="qwen3.5-35b-a3b", users=8, slots=8))
+
+
+def test_copies_are_told_by_their_slowest_link() -> None:
+    """Two copies of which one has NVLinks and the other has not are joined by the worse of both, whichever comes first."""
+    gpus = tuple(
+        Gpu(index=i, uuid=f"GPU-{i}", vendor="NVIDIA", name="NVIDIA GeForce RTX 3090", vram_bytes=24 * GIB, state="ok")
+        for i in range(4)
+    )
+    pairs = [(a, b) for a in range(4) for b in range(a + 1, 4)]
+    links = tuple(Link(*pair, "NV4" if pair == (2, 3) else "PHB") for pair in pairs)
+    hardware = Hardware(vendor="NVIDIA", gpu_count=4, gpus=gpus, links=links)
+    found = [site for site in sites_of_tensors(Topology.of(hardware, devices(hardware))) if site.layout.replicas == 2]
+    (copies,) = [site for site in found if site.layout.tensor_parallel == 2]
+    assert (copies.layout.link, copies.is_fully_linked) == ("PHB", False)
+
+
+def test_file_on_the_controller_costs_no_download(rig: Rig, hybrid: Model) -> None:
+    """A file is sent or fetched: only what the rig fetches is a download, both take disk."""
+    size = hybrid.file_bytes
+    costs = [whole(rig(), hybrid, model=model).cost for model in ("./m.gguf", "https://host/m.gguf")]
+    assert [cost.download_bytes for cost in costs] == [0, size]
+    assert min(cost.disk_bytes for cost in costs) > size
