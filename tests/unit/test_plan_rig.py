@@ -489,7 +489,7 @@ def test_slots_that_nobody_asked_for_are_fewer_where_they_must_be(machine: Rig) 
 
 
 def test_copies_are_told_by_their_slowest_link() -> None:
-    """Two copies of which one has NVLinks and the other has not are joined by the worse of both, whichever comes first."""
+    """Two copies, one with NVLinks and one without, are told by the worse of both, whichever comes first."""
     gpus = tuple(
         Gpu(index=i, uuid=f"GPU-{i}", vendor="NVIDIA", name="NVIDIA GeForce RTX 3090", vram_bytes=24 * GIB, state="ok")
         for i in range(4)
@@ -505,6 +505,7 @@ def test_copies_are_told_by_their_slowest_link() -> None:
 def test_file_on_the_controller_costs_no_download(rig: Rig, hybrid: Model) -> None:
     """A file is sent or fetched: only what the rig fetches is a download, both take disk."""
     size = hybrid.file_bytes
-    costs = [whole(rig(), hybrid, model=model).cost for model in ("./m.gguf", "https://host/m.gguf")]
+    wishes = [ServiceWish(name="chat", model=model) for model in ("./m.gguf", "https://host/m.gguf")]
+    costs = [plan_rig(rig(), [request(one, hybrid)]).cost for one in wishes]
     assert [cost.download_bytes for cost in costs] == [0, size]
     assert min(cost.disk_bytes for cost in costs) > size
