@@ -267,4 +267,4 @@ def wrong_figures() -> list[tuple[str, str, str]]:
 
 
 if __name__ == "__main__":
-    print(markdown())  # noqa: T201
+    print(markdown())  # noqa: T201  a script

@@ -99,4 +99,4 @@ def _miss(row: Result) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown())  # noqa: T201
+    print(markdown())  # noqa: T201  a script

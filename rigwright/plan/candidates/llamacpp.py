@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.offers import Offer
@@ -29,7 +30,7 @@ USUAL_DEPTH_TOKENS = 4096
 _OFFLOAD_TOKENS = (131072, 65536, 32768, 16384, 4096)
 # Experts stream from RAM once per batch of a prompt: 458 tokens/s at 512, 706 at 1024, 707 at 2048 on one machine.
 _OFFLOAD_UBATCH_TOKENS = 1024
-# With a placement of the user's own that seems not to fit: his word wins, and the plan warns.
+# With a placement of the user's own that seems not to fit: the user's word wins, and the plan warns.
 _FORCED_TOKENS = 8192
 # Where services share a rig, each may also make do with less of a GPU.
 _SHARES = (1.0, 0.75, 0.5, 0.25)
@@ -77,34 +78,27 @@ def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Lo
             yield load._replace(cache_type_k=kind, cache_type_v=kind)
 
 
+@dataclass
 class _Attempts:
     """One file with one kind of load, tried on one site after the other; equal GPUs are reckoned once."""
 
-    def __init__(
-        self,
-        wish: ServiceWish,
-        offer: Offer,
-        ground: Ground,
-        engine: str,
-        load: Load,
-        overrides: Overrides,
-        found: Possibilities,
-    ) -> None:
-        self.wish, self.offer, self.ground, self.engine, self.load, self.found = (
-            wish,
-            offer,
-            ground,
-            engine,
-            load,
-            found,
-        )
-        self.overrides = overrides
-        self.context = overrides.context
-        self.misses: list[Miss] = []
-        longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
-        self.steps = [overrides.context] if overrides.context else contexts(offer.model, longest=longest)
-        self.has_enough = False
-        self.known: dict[object, list[Candidate]] = {}
+    wish: ServiceWish
+    offer: Offer
+    ground: Ground
+    engine: str
+    load: Load
+    overrides: Overrides
+    found: Possibilities
+    misses: list[Miss] = field(default_factory=list)
+    has_enough: bool = False
+    known: dict[object, list[Candidate]] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The contexts to try, the longest first."""
+        longest = 2**21 if goal_of(self.wish) == "context" else USUAL_TOKENS
+        named = self.overrides.context
+        return [named] if named else contexts(self.offer.model, longest=longest)
 
     def whole_on(self, site: Site) -> bool:
         """Adds what works whole on a site; True when that has all the context that could be asked for."""
@@ -178,7 +172,7 @@ class _Attempts:
                 low = middle + 1
         if best or not forced:
             return best
-        tokens = self.context or min(self.offer.model.context_train, _FORCED_TOKENS)
+        tokens = self.overrides.context or min(self.offer.model.context_train, _FORCED_TOKENS)
         return self.load._replace(context_tokens=tokens), forced
 
     def _fitting(self, tokens: int, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
