@@ -45,7 +45,7 @@ class Request(NamedTuple):
     wish: ServiceWish
     offers: tuple[Offer, ...]
     api_key_path: str | None = None
-    weights_directory: str = "/var/lib/rigwright/models"
+    weights_directory: str = "/var/lib/rigwright/weights"
 
 
 def plan_rig(
