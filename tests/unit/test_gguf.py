@@ -325,6 +325,7 @@ def test_parts_of_another_model_are_refused(tmp_path: Path, gguf_header: Encode)
         read_model(split_files(tmp_path, gguf_header, tensors=9)[0])
 
 
+@pytest.mark.patience
 def test_remote_parts_are_one_model(tmp_path: Path, gguf_header: Encode) -> None:
     """The parts at an address are read by range, beside the one that is named, and kept one by one."""
     paths = split_files(tmp_path, gguf_header)
@@ -342,6 +343,7 @@ def test_remote_parts_are_one_model(tmp_path: Path, gguf_header: Encode) -> None
     assert read_kept_model(url, kept, is_pinned=True) is not None
 
 
+@pytest.mark.patience
 def test_kept_header_answers_when_the_address_does_not(tmp_path, tiny_hybrid):
     """The same rig is planned the same way when the hub is out of reach; a pinned file is not even asked for."""
     (tmp_path / "m.gguf").write_bytes(tiny_hybrid.read_bytes())
@@ -399,6 +401,7 @@ def test_name_of_no_part_is_a_plain_name(name: str) -> None:
     assert part_names(name) == (name,)
 
 
+@pytest.mark.patience
 def test_damaged_kept_header_is_read_anew(tmp_path: Path, tiny_dense: Path) -> None:
     """What is kept of a pinned file and was cut short by a full disk is fetched again."""
     files = ThreadingHTTPServer(
