@@ -325,13 +325,12 @@ def test_parts_of_another_model_are_refused(tmp_path: Path, gguf_header: Encode)
         read_model(split_files(tmp_path, gguf_header, tensors=9)[0])
 
 
-@pytest.mark.patience
 def test_remote_parts_are_one_model(tmp_path: Path, gguf_header: Encode) -> None:
     """The parts at an address are read by range, beside the one that is named, and kept one by one."""
     paths = split_files(tmp_path, gguf_header)
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     files = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=files.serve_forever, daemon=True).start()
+    threading.Thread(target=files.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     url, kept = f"http://127.0.0.1:{files.server_port}/{paths[0].name}", tmp_path / "cache" / "head"
     assert read_remote_model(url) == read_model(paths[0])
     assert read_kept_model(url, kept, is_pinned=True) == read_model(paths[0])
@@ -343,13 +342,12 @@ def test_remote_parts_are_one_model(tmp_path: Path, gguf_header: Encode) -> None
     assert read_kept_model(url, kept, is_pinned=True) is not None
 
 
-@pytest.mark.patience
 def test_kept_header_answers_when_the_address_does_not(tmp_path, tiny_hybrid):
     """The same rig is planned the same way when the hub is out of reach; a pinned file is not even asked for."""
     (tmp_path / "m.gguf").write_bytes(tiny_hybrid.read_bytes())
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     url, kept = f"http://127.0.0.1:{server.server_port}/m.gguf", tmp_path / "cache" / "head"
     fresh = read_kept_model(url, kept, is_pinned=True)
     server.shutdown()
@@ -401,13 +399,12 @@ def test_name_of_no_part_is_a_plain_name(name: str) -> None:
     assert part_names(name) == (name,)
 
 
-@pytest.mark.patience
 def test_damaged_kept_header_is_read_anew(tmp_path: Path, tiny_dense: Path) -> None:
     """What is kept of a pinned file and was cut short by a full disk is fetched again."""
     files = ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(SimpleHTTPRequestHandler, directory=str(tiny_dense.parent))
     )
-    threading.Thread(target=files.serve_forever, daemon=True).start()
+    threading.Thread(target=files.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     (tmp_path / "kept").write_bytes(b"GGUF")
     url = f"http://127.0.0.1:{files.server_port}/{tiny_dense.name}"
     assert read_kept_model(url, tmp_path / "kept", is_pinned=True) == read_model(tiny_dense)
