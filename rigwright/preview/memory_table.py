@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from rigwright.plan.service import GpuBudget, RigPlan
@@ -15,6 +16,8 @@ from rigwright.units import GIB, format_bytes
 
 # GPUs whose uses differ by less stand in one line.
 _ALIKE_BYTES = GIB // 10
+# Less would read 0.00.
+_WORTH_A_WORD = GIB // 200
 
 
 class _Row(NamedTuple):
@@ -34,8 +37,8 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
     details = [_details(row, colours, is_alone=len(plan.services) == 1) for row in rows]
     legend = Text.assemble(colours.legend(_present(rows)), style="dim")
     longest = max(len(text.plain) for text in (legend, *(text for texts in details for text in texts)))
-    indent = " " * (title_width + 2 if title_width + 2 + longest <= width else 2)
-    lines = []
+    indent = title_width + 2 if title_width + 2 + longest <= width else 2
+    lines: list[RenderableType] = []
     for row, total, texts in zip(rows, sums, details, strict=True):
         stripe = bar(
             row.shares,
@@ -46,8 +49,8 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
         )
         head = Text(row.title.ljust(title_width), "bold")
         lines.append(Text.assemble(head, "  ", stripe, "  ", total.rjust(max(map(len, sums)))))
-        lines += [Text.assemble(indent, text) for text in texts]
-    return Group(*lines, Text.assemble(indent, legend), Text())
+        lines += [Padding(text, (0, 0, 0, indent)) for text in texts]
+    return Group(*lines, Padding(legend, (0, 0, 0, indent)), Text())
 
 
 def _present(rows: Sequence[_Row]) -> set[str]:
@@ -65,7 +68,7 @@ def _details(row: _Row, colours: Colours, *, is_alone: bool) -> list[Text]:
     lines = [Text(f"unused: {row.because}", "yellow")] if row.because else []
     for service in dict.fromkeys(share.service for share in row.shares):
         found = {share.kind: share.size_bytes for share in row.shares if share.service == service}
-        parts = ", ".join(f"{kind} {_gib(found[kind])}" for kind in KINDS if kind in found)
+        parts = ", ".join(f"{kind} {_gib(found[kind])}" for kind in KINDS if found.get(kind, 0) >= _WORTH_A_WORD)
         name = "" if is_alone else f"{service}: "
         lines.append(Text.assemble((name, colours.of(str(service))), (f"{parts} GiB", "dim")))
     return lines
