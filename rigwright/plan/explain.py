@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rigwright.plan.alternatives import RULE, difference
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
@@ -149,7 +151,14 @@ def place_label(choice: Choice) -> str:
     if len(choice.replicas) == 1 and len(choice.devices) == 1:
         return choice.devices[0].label
     groups = ["+".join(_number(device) for device in group) for group in choice.replicas]
-    return f"GPUs {' and '.join(groups)}"
+    return f"GPUs {spans(groups) if len(choice.devices) == 1 else ' and '.join(groups)}"
+
+
+def spans(numbers: Sequence[str]) -> str:
+    """`0–7` of eight numbers in a row, else `0, 2, 5`."""
+    row = [int(number) for number in numbers] if all(number.isdecimal() for number in numbers) else []
+    is_span = len(row) > 2 and row == list(range(row[0], row[0] + len(row)))
+    return f"{row[0]}–{row[-1]}" if is_span else ", ".join(numbers)
 
 
 def _number(device: Device) -> str:

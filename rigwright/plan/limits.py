@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rigwright.errors import DoesNotFit
 from rigwright.hardware.values import Hardware
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.offers import Offer
-from rigwright.plan.devices import Device, gpu_label, why_unused
+from rigwright.plan.devices import Device, gpu_label, unsized, why_unused
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.wish import ServiceWish
 
@@ -27,6 +29,22 @@ def allowed(hardware: Hardware, wish: ServiceWish, usable: tuple[Device, ...]) -
         named = next((gpu for gpu in hardware.gpus if gpu.index == missing[0]), hardware.gpus[0])
         raise DoesNotFit(f"{where}; {gpu_label(named)}: {why_unused(named)}")
     raise DoesNotFit(f"{where}, this rig has none; set gpu to none or auto")
+
+
+def check_sizes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: Sequence[Device]) -> None:
+    """A plan for the CPU of a machine full of GPUs that nobody named would mislead.
+
+    Raises:
+        DoesNotFit: the memory of no GPU is known, and a service may have one.
+    """
+    nameless = unsized(hardware)
+    wish = next((one for one in wishes if one.gpu == "auto"), None)
+    if wish and nameless and not usable:
+        which = f"{len(nameless)} GPUs" if len(nameless) > 1 else nameless[0]
+        raise DoesNotFit(
+            f"services.{wish.name}: nobody recorded the model or the memory of {which}; name it with --gpu-model NAME, "
+            f"record the machine with `rigwright hardware --record`, or set gpu to none for a plan without them"
+        )
 
 
 def contradiction(wish: ServiceWish, offer: Offer, overrides: Overrides) -> str | None:

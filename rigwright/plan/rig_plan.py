@@ -25,7 +25,7 @@ from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.explain import place_label, reasons
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import Site, Topology
-from rigwright.plan.limits import allowed, contradiction
+from rigwright.plan.limits import allowed, check_sizes, contradiction
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
@@ -76,6 +76,8 @@ def plan_rig(
 
         requests = settle_auto(hardware, requests, is_preview=is_preview)
     ground, usable = ground_of(hardware, len(requests), is_preview=is_preview, measurements=measurements, part=part)
+    if is_preview:
+        check_sizes(hardware, [request.wish for request in requests], usable)
     budget = Budget({device.ordinal: device.offered_bytes for device in usable}, ground.ram_bytes)
     found = [_ways(hardware, request, ground, usable) for request in requests]
     chosen = choose([each.candidates for each in found], budget)

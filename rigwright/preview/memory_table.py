@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from rigwright.plan.explain import spans
 from rigwright.plan.service import GpuBudget, RigPlan
 from rigwright.preview.bars import FREE, KINDS, RESERVED, Colours, Share, bar, shares
 from rigwright.preview.words import gpu_name, number
@@ -112,14 +113,10 @@ def _row(group: Sequence[GpuBudget]) -> _Row:
 
 
 def _numbers(group: Sequence[GpuBudget]) -> str:
-    """`GPU 0`, `GPUs 0–3 each`, `GPUs 0,2 each`."""
+    """`GPU 0`, `GPUs 0–3 each`, `GPUs 0, 2 each`."""
     if len(group) == 1:
         return f"GPU {number(group[0].gpu)}"
-    indexes = [budget.gpu.index for budget in group]
-    known = [index for index in indexes if index is not None]
-    is_run = len(known) == len(indexes) > 2 and known == list(range(known[0], known[0] + len(known)))
-    words = f"{known[0]}–{known[-1]}" if is_run else ",".join(number(budget.gpu) for budget in group)
-    return f"GPUs {words} each"
+    return f"GPUs {spans([number(budget.gpu) for budget in group])} each"
 
 
 def _are_alike(one: GpuBudget, other: GpuBudget) -> bool:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from rigwright.hardware.values import Hardware
 from rigwright.hardware.wording import clean, count_words, rig_words
+from rigwright.plan.explain import spans
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Alternative, Cost, RigPlan, ServicePlan
 from rigwright.preview.bars import Colours
@@ -79,7 +80,7 @@ def _title(service: ServicePlan, width: int, colours: Colours) -> Text:
         " ",
     )
     ports = sorted({replica.port for replica in service.replicas})
-    right = Text(f" port {', '.join(map(str, ports))}", "bold")
+    right = Text(f" port {spans([str(port) for port in ports])}", "bold")
     fill = max(2, min(width, 100) - len(left.plain) - len(right.plain))
     return Text.assemble(left, ("─" * fill, "dim"), right)
 

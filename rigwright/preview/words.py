@@ -8,6 +8,7 @@ from typing import Literal
 
 from rigwright.hardware.values import Gpu
 from rigwright.hardware.wording import short_name
+from rigwright.plan.explain import spans
 from rigwright.plan.service import ENGINES as PLANNED
 from rigwright.plan.service import GpuRef, Layout, ServicePlan
 
@@ -63,7 +64,8 @@ def on(service: ServicePlan) -> str:
     if not groups:
         return "the CPU alone"
     names = " and ".join(dict.fromkeys(gpu_name(gpu) for group in groups for gpu in group))
-    numbers = " and ".join(indexes(group) for group in groups)
+    each = [indexes(group) for group in groups]
+    numbers = spans(each) if max(map(len, groups)) == 1 else " and ".join(each)
     plural = "s" if sum(map(len, groups)) > 1 else ""
     where = f"GPU{plural} {numbers} ({names})"
     return where if service.layout.kind == "single" and len(groups) == 1 else f"{where}, {layout_words(service.layout)}"

@@ -407,8 +407,10 @@ def test_refusal_names_what_was_not_recorded(machine: Rig) -> None:
     silent = replace(
         known, ram_bytes=0, gpus=tuple(replace(gpu, name=None, pci_id=None, vram_bytes=None) for gpu in known.gpus)
     )
-    message = refusal(silent, wish(model="gpt-oss-120b"))
-    assert "--gpu-model NAME" in message and "--ram SIZE" in message
+    with pytest.raises(DoesNotFit) as error:
+        plan_rig(silent, [request(wish(), None)], is_preview=True)
+    assert "the memory of 2 GPUs; name it with --gpu-model NAME" in error.value.message
+    assert "--ram SIZE" in refusal(silent, wish(model="gpt-oss-120b", gpu="none"))
 
 
 @pytest.mark.parametrize(("vram_gib", "engine"), [(24, "llamacpp"), (96, "vllm")])

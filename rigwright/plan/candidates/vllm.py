@@ -137,6 +137,7 @@ def _longest(model: Model, base: VllmLoad, steps: Sequence[int], sizes: Sequence
 
 def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, context_tokens: int) -> Speed:
     """The speed of the first copy; together with the others they serve what each can."""
+    per_copy = max(1, -(-wish.users // site.layout.replicas))
     copies = {
         link: decode_speed(
             offer.model,
@@ -148,12 +149,14 @@ def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, c
             link_gbytes_per_second=link or None,
             host=ground.host,
             draft_tokens=wish.draft,
-            users=max(1, -(-wish.users // site.layout.replicas)),
+            users=per_copy,
         )
         for link in dict.fromkeys(site.links_gbytes_per_second)
     }
     each = [copies[link] for link in site.links_gbytes_per_second]
-    together = sum(one.aggregate or one.expected for one in each)
+    # Seven copies for eight users have seats for fourteen.
+    filled = wish.users / (per_copy * len(each)) if wish.users >= len(each) else 1.0
+    together = sum(one.aggregate or one.expected for one in each) * filled
     if wish.users > _UNPACKING_USERS * len(each) and _unpacks(offer.quant.upper(), site):
         together *= _UNPACKING_SHARE
     return each[0].model_copy(update={"aggregate": together})
