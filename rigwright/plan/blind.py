@@ -37,7 +37,9 @@ def blind_candidate(
         if offer.has_model
         else "the header of the model could not be read from here"
     )
-    load = overrides.load()._replace(context_tokens=overrides.context or wish.context or _CONTEXT_TOKENS)
+    load = overrides.load()._replace(
+        context_tokens=overrides.context or wish.context or wish.min_context or _CONTEXT_TOKENS
+    )
     choice = Choice(
         wish=wish,
         offer=offer,

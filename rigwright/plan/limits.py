@@ -50,7 +50,7 @@ def check_sizes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: Seque
 def contradiction(wish: ServiceWish, offer: Offer, overrides: Overrides) -> str | None:
     """What the engine would refuse, or quietly do otherwise, after a long load."""
     model = offer.model
-    context = overrides.context or wish.context
+    context = overrides.context or wish.context or wish.min_context
     if context and context > model.context_train and not overrides.is_stretched:
         return (
             f"context {context} is more than the {model.context_train} tokens that {model.name} was trained for; "

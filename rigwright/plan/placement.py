@@ -118,10 +118,11 @@ def _shares(layers: int, sizes: Sequence[int]) -> list[int]:
     return split
 
 
-def contexts(model: Model, *, longest: int) -> list[int]:
-    """The contexts to try, the longest first: none beyond what the model was trained for."""
-    trained = min(model.context_train, longest)
-    return sorted({trained, *(step for step in STEPS_TOKENS if step < trained)}, reverse=True)
+def contexts(model: Model, *, longest: int, least: int = 0) -> list[int]:
+    """The contexts to try, the longest first: none beyond what the model was trained for, none below what is asked."""
+    trained = max(min(model.context_train, longest), least)
+    steps = {trained, *(step for step in STEPS_TOKENS if least < step < trained), *((least,) if least else ())}
+    return sorted(steps, reverse=True)
 
 
 # What to try when the inventory names no context; 4,096 is the least that llama.cpp's own --fit accepts.

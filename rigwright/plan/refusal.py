@@ -98,23 +98,26 @@ def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: M
     """Changes after which the wish fits, the smallest loss first."""
     model = miss.offer.model
 
-    def helps(tried: Sequence[Offer] = files, **change: object) -> bool:
-        return bool(_found(wish.model_copy(update=change), tried, ground))
+    def helps(change: dict[str, object]) -> bool:
+        return bool(_found(wish.model_copy(update=change), files, ground))
 
     found: list[str] = []
-    if wish.cache_type not in ("auto", "q8_0", "q4_0") and helps(cache_type="q8_0"):
+    if wish.cache_type not in ("auto", "q8_0", "q4_0") and helps({"cache_type": "q8_0"}):
         found.append("set cache_type to q8_0")
     asked = wish.context or miss.load.context_tokens
-    if wish.context and (tokens := next((step for step in _shorter(model, asked) if helps(context=step)), None)):
-        found.append(f"lower context to {tokens}")
+    key = "min_context" if wish.min_context else "context"
+    if getattr(wish, key) and (tokens := next((step for step in _shorter(model, asked) if helps({key: step})), None)):
+        found.append(f"lower {key} to {tokens}")
     slots = miss.load.slots
-    if fewer := next((count for count in range(slots - 1, 0, -1) if helps(slots=count)), None):
+    if fewer := next((count for count in range(slots - 1, 0, -1) if helps({"slots": count})), None):
         found.append(f"lower slots to {fewer}")
     if found:
         return found
-    if slots > 1 and (tokens := next((step for step in _shorter(model, asked) if helps(slots=1, context=step)), None)):
-        return [f"lower slots to 1 and context to {tokens}"]
-    if wish.engine != "auto" and helps(engine="auto"):
+    if slots > 1 and (
+        tokens := next((step for step in _shorter(model, asked) if helps({"slots": 1, key: step})), None)
+    ):
+        return [f"lower slots to 1 and {key} to {tokens}"]
+    if wish.engine != "auto" and helps({"engine": "auto"}):
         return ["set engine to auto"]
     every = offers(miss.offer.known) if miss.offer.known and wish.model.name else ()
     if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, ground)):

@@ -139,6 +139,10 @@ class ServiceWish(Strict):
     context: Annotated[int, Field(ge=256)] | None = Field(
         None, description="Tokens of context for each slot; by default what the model was trained for, if it fits."
     )
+    min_context: Annotated[int, Field(ge=256)] | None = Field(
+        None,
+        description="Tokens of context that each slot must have at least; the plan takes more where that is worth it.",
+    )
     slots: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="Requests served at once, each with `context`; by default one for each user, at most 8."
     )
@@ -192,6 +196,12 @@ class ServiceWish(Strict):
         if text is not None and _CONTROL.search(text):
             raise ValueError(f"{text!r} holds a control character")
         return text
+
+    @model_validator(mode="after")
+    def _one_context(self) -> Self:
+        if self.context and self.min_context:
+            raise ValueError("context is exact and min_context the least; give one of them")
+        return self
 
     @model_validator(mode="after")
     def _key_when_open(self) -> Self:

@@ -511,3 +511,20 @@ def test_file_on_the_controller_costs_no_download(rig: Rig, hybrid: Model) -> No
     costs = [plan_rig(rig(), [request(one, hybrid)]).cost for one in wishes]
     assert [cost.download_bytes for cost in costs] == [0, size]
     assert min(cost.disk_bytes for cost in costs) > size
+
+
+def test_least_context_is_kept_and_exceeded_where_that_is_worth_it(rig: Rig, model_35b: Model) -> None:
+    """`min_context` rules out less, not more: 131,072 tokens fit 24 GiB, and on 12 GiB experts go to RAM."""
+    roomy, tight = (plan(rig(vram), model_35b, min_context=20000) for vram in (24, 12))
+    assert roomy.context_tokens == 131072 and "--n-cpu-moe" not in names(roomy)
+    assert tight.context_tokens >= 20000 and "--n-cpu-moe" in names(tight)
+
+
+def test_least_context_that_fits_nowhere_is_refused(rig: Rig, model_35b: Model) -> None:
+    """What is asked at least is what the refusal names, and lowering it helps."""
+    with pytest.raises(DoesNotFit, match=r"at 262144 tokens .*; lower min_context to (\d+)") as error:
+        plan(rig(ram=26), model_35b, min_context=262144)
+    tokens = int(error.value.message.rsplit(" ", 1)[1])
+    assert plan(rig(ram=26), model_35b, min_context=tokens).context_tokens >= tokens
+    with pytest.raises(WrongSpec, match="more than the 262144 tokens"):
+        plan(rig(24), model_35b, min_context=300000)

@@ -98,7 +98,7 @@ class _Attempts:
         """The contexts to try, the longest first."""
         longest = 2**21 if goal_of(self.wish) == "context" else USUAL_TOKENS
         named = self.overrides.context
-        return [named] if named else contexts(self.offer.model, longest=longest)
+        return [named] if named else contexts(self.offer.model, longest=longest, least=self.wish.min_context or 0)
 
     def whole_on(self, site: Site) -> bool:
         """Adds what works whole on a site; True when that has all the context that could be asked for."""
@@ -153,7 +153,8 @@ class _Attempts:
         model, room = self.offer.model, self._room(site, share)
         batch = _OFFLOAD_UBATCH_TOKENS if model.is_mixture and self.load.ubatch_tokens == 512 else 0
         worth = _OFFLOAD_TOKENS[1::2] if self.ground.is_shared else _OFFLOAD_TOKENS
-        wanted = [tokens for tokens in self.steps if tokens in worth or tokens == self.steps[0]]
+        ends = self.steps[0], self.steps[-1]
+        wanted = [tokens for tokens in self.steps if tokens in worth or tokens in ends]
         asked = [
             self.load._replace(context_tokens=one, ubatch_tokens=batch or self.load.ubatch_tokens) for one in wanted
         ]

@@ -82,7 +82,7 @@ def _tensored(
 ) -> Candidate | None:
     model, devices = offer.model, site.devices
     longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
-    steps = [wish.context] if wish.context else contexts(model, longest=longest)
+    steps = [wish.context] if wish.context else contexts(model, longest=longest, least=wish.min_context or 0)
     share = min(device.offered_bytes / device.vram_bytes for device in devices)
     sizes = [device.vram_bytes for device in devices]
     cache = cache_type_of(wish.cache_type, [device.pace.compute_capability for device in devices])
