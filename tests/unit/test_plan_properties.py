@@ -98,12 +98,15 @@ rigs = st.tuples(
 def test_more_vram_is_never_worse(
     keys: dict[str, Any], rig: tuple[list[float], str, int], place: int, more: int
 ) -> None:
-    """The same rig with a larger GPU serves the same wish at least as well, by what the wish itself counts."""
+    """The same rig with a larger GPU serves the same wish at least as well, by what the wish itself counts.
+
+    The slots are named: where they are not and do not fit, the plan asks for fewer, which is another wish.
+    """
     sizes, links, ram = rig
     if not sizes:
         return
     larger = [size + more * (index == place % len(sizes)) for index, size in enumerate(sizes)]
-    asked = request(**keys)
+    asked = request(**keys, slots=keys["users"])
     before, after = (worth(machine(each, links, ram), asked) for each in (sizes, larger))
     # Unequal cards are no tensor-parallel group any more: only what works without one can be compared.
     if before is not None and len(set(sizes)) == len(sizes):

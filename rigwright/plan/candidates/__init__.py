@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from math import log2
 
 from rigwright.models.offers import Offer
 from rigwright.plan.candidates.llamacpp import with_layers
@@ -21,6 +22,8 @@ from rigwright.plan.wish import Engine, ServiceWish
 
 # "Avoid going below Q2": what loses more shows in every answer.
 _MOST_LOSS_PERCENT = 10.0
+# Half the slots are worth a quarter of the speed.
+_HALF_THE_SLOTS = 0.3
 _WRONG_FORMAT = {
     "gguf": "vLLM serves safetensors; GGUF needs a plugin that is not kept up, so name a repository or use llamacpp",
     "safetensors": "llama.cpp and Ollama serve GGUF files; name one, or use vllm",
@@ -34,17 +37,20 @@ def possibilities(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) ->
     # Slots that nobody asked for: rather requests that wait for each other than no service.
     if found.candidates or wish.slots or "--parallel" in wish.flags or slots < 2:
         return found
-    for fewer in (slots // 2, 1):
+    for fewer in dict.fromkeys((slots // 2, 1)):
         less = _any_quant(wish.model_copy(update={"slots": fewer}), offers, ground)
-        if less.candidates:
-            told = Reason(choice=f"{fewer} slots", because=f"{slots} do not fit; more requests at once wait their turn")
-            return replace(less, candidates=[_told(one, told) for one in less.candidates])
+        told = Reason(choice=f"{fewer} slots", because=f"{slots} do not fit; more requests at once wait their turn")
+        found.candidates += [_fewer(one, told, halvings=log2(slots / fewer)) for one in less.candidates]
     return found
 
 
-def _told(candidate: Candidate, reason: Reason) -> Candidate:
-    choice = candidate.choice
-    return candidate._replace(choice=replace(choice, reasons=(*choice.reasons, reason)))
+def _fewer(candidate: Candidate, reason: Reason, *, halvings: float) -> Candidate:
+    """A way that serves fewer requests at once than there are users, which costs for each halving."""
+    choice, score = candidate.choice, candidate.score
+    return candidate._replace(
+        choice=replace(choice, reasons=(*choice.reasons, reason)),
+        score=score._replace(engine=score.engine - _HALF_THE_SLOTS * halvings),
+    )
 
 
 def _any_quant(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possibilities:
