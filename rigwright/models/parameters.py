@@ -6,15 +6,14 @@ norms and routers F32, embedding and output at the types usual for the file's me
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.ggml import TENSOR_TYPES, TYPES_BY_NAME, TensorType
 from rigwright.models.quants import quants
-from rigwright.models.shapes import F32_MATRICES, Row, Shape, rows
+from rigwright.models.shapes import Row, Shape, rows
 from rigwright.models.values import DELTA_NET, Model, Ssm, Tensor
 
 _MAX_LAYERS, _MAX_NUMBER = 512, 2**32
@@ -45,7 +44,7 @@ def model_from_parameters(
     """
     keys = _Keys(name, parameters)
     shape = _shape(keys)
-    table = list(rows(shape))
+    table = rows(shape)
     bits = None if file_bytes else bits_per_weight(quant or "F16", where=name)
     tensors = sized(table, where=name, file_bytes=file_bytes, bits=bits)
     is_window = set(shape.window_layers)
@@ -225,47 +224,42 @@ def _bits(kind: TensorType) -> float:
     return kind.block_bytes * 8 / kind.block_elements
 
 
-def sized(table: Iterable[Row], *, where: str, file_bytes: int | None, bits: float | None) -> tuple[Tensor, ...]:
+def sized(table: Sequence[Row], *, where: str, file_bytes: int | None, bits: float | None) -> tuple[Tensor, ...]:
     """The rows with types and bytes; their sum is `file_bytes`, or what `bits` per weight come to."""
-    kept = list(table)
-    total = sum(math.prod(shape) for _, shape in kept)
+    total = sum(row.parameters for row in table)
     wanted = file_bytes if file_bytes is not None else int(total * (bits or 16) / 8)
     mean = wanted * 8 / total
     if not 1 <= mean <= 36:
         raise UnreadableModel(
             f"{where}: {wanted} bytes are {mean:.2g} bits for each of {total} weights; check the size"
         )
-    is_tied = all(name != "output.weight" for name, _ in kept)
-    fixed = {name: kind for name, shape in kept if (kind := _fixed_type(name, shape, mean, is_tied=is_tied))}
-    rest = sum(math.prod(shape) for name, shape in kept if name not in fixed)
-    left = wanted - sum(_size(shape, fixed[name]) for name, shape in kept if name in fixed)
+    fixed = _fixed_types(table, mean)
+    sizes = [row.parameters * kind.block_bytes // kind.block_elements if kind else 0 for row, kind in fixed]
+    rest = sum(row.parameters for row, kind in fixed if not kind)
+    left = wanted - sum(sizes)
     if left < rest // 16 or not rest:  # an odd mixture: all alike
-        fixed, rest, left = {}, total, wanted
-    nearest = min(TENSOR_TYPES.values(), key=lambda kind: abs(_bits(kind) - left * 8 / rest))
+        fixed, rest, left = [(row, None) for row in table], total, wanted
+    nearest = min(TENSOR_TYPES.values(), key=lambda kind: abs(_bits(kind) - left * 8 / rest)).name
     tensors, seen, given = [], 0, 0
-    for name, shape in kept:
-        if kind := fixed.get(name):
-            tensors.append(Tensor(name, shape, kind.name, _size(shape, kind)))
+    for (row, kind), size in zip(fixed, sizes, strict=True):
+        if kind:
+            tensors.append(Tensor(row.name, row.shape, kind.name, size))
             continue
-        seen += math.prod(shape)
+        seen += row.parameters
         end = left * seen // rest
-        tensors.append(Tensor(name, shape, nearest.name, end - given))
+        tensors.append(Tensor(row.name, row.shape, nearest, end - given))
         given = end
     return tuple(tensors)
 
 
-def _size(shape: tuple[int, ...], kind: TensorType) -> int:
-    return math.prod(shape) * kind.block_bytes // kind.block_elements
-
-
-def _fixed_type(name: str, shape: tuple[int, ...], mean: float, *, is_tied: bool) -> TensorType | None:
-    """The type of a tensor that does not follow the mean; a tied embedding has that of an output."""
-    if len(shape) == 1 or name.endswith((*F32_MATRICES, ".bias")):
-        return TYPES_BY_NAME["f32"]
+def _fixed_types(table: Sequence[Row], mean: float) -> list[tuple[Row, TensorType | None]]:
+    """The type of each tensor that does not follow the mean; a tied embedding has that of an output."""
+    is_tied = all(row.name != "output.weight" for row in table)
     is_uniform = abs(mean - 4.5) < _UNIFORM  # Q4_0 throughout, as files for models trained for it are
     embedding, output = next((first, second) for least, first, second in _EDGE_TYPES if mean >= least)
-    if name == "output.weight" and shape[0] % 256 == 0:
-        return TYPES_BY_NAME[output]
-    if name == "token_embd.weight" and shape[0] % 256 == 0:
-        return TYPES_BY_NAME[output if is_tied and not is_uniform else embedding]
-    return None
+    edges = {
+        "output.weight": TYPES_BY_NAME[output],
+        "token_embd.weight": TYPES_BY_NAME[output if is_tied and not is_uniform else embedding],
+    }
+    f32 = TYPES_BY_NAME["f32"]
+    return [(row, f32 if row.is_always_f32 else None if row.shape[0] % 256 else edges.get(row.name)) for row in table]

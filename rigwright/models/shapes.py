@@ -6,12 +6,23 @@ Source: the load_arch_tensors functions of llama.cpp 0c1e570 (src/models/*.cpp).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
-Row = tuple[str, tuple[int, ...]]
+_Named = tuple[str, tuple[int, ...]]
 
-# What stays F32 in every GGUF file beside vectors: routers and convolutions.
-F32_MATRICES = ("ffn_gate_inp.weight", "ssm_conv1d.weight")
+# What stays F32 in every GGUF file beside vectors: routers, convolutions, and the biases of experts.
+_ALWAYS_F32 = ("ffn_gate_inp.weight", "ssm_conv1d.weight", ".bias")
+
+
+class Row(NamedTuple):
+    """A tensor without its type; `shape` names the fastest dimension first, `parameters` is how many weights it has."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    is_always_f32: bool
 
 
 class Shape(NamedTuple):
@@ -47,8 +58,15 @@ class Shape(NamedTuple):
         return self.value_heads > 0
 
 
-def rows(shape: Shape) -> Iterator[Row]:
-    """Each tensor's name and shape, the fastest dimension first."""
+@lru_cache(maxsize=64)
+def rows(shape: Shape) -> tuple[Row, ...]:
+    """Each tensor of a model: all quants of it have the same."""
+    return tuple(
+        Row(name, size, prod(size), len(size) == 1 or name.endswith(_ALWAYS_F32)) for name, size in _tensors(shape)
+    )
+
+
+def _tensors(shape: Shape) -> Iterator[_Named]:
     yield "token_embd.weight", (shape.hidden, shape.vocab)
     yield "output_norm.weight", (shape.hidden,)
     if not shape.is_tied:
@@ -62,7 +80,7 @@ def rows(shape: Shape) -> Iterator[Row]:
                 yield f"blk.{layer}.nextn.{name}", size
 
 
-def _layer(shape: Shape, layer: int) -> Iterator[Row]:
+def _layer(shape: Shape, layer: int) -> Iterator[_Named]:
     yield "attn_norm.weight", (shape.hidden,)
     yield "post_attention_norm.weight", (shape.hidden,)
     if layer in shape.recurrent_layers:
@@ -75,7 +93,7 @@ def _layer(shape: Shape, layer: int) -> Iterator[Row]:
         yield from _dense(shape)
 
 
-def _attention(shape: Shape, *, is_window: bool) -> Iterator[Row]:
+def _attention(shape: Shape, *, is_window: bool) -> Iterator[_Named]:
     dim = shape.head_dim if is_window else shape.full_head_dim
     kv = dim * (shape.kv_heads if is_window else shape.full_kv_heads)
     query = dim * shape.heads
@@ -92,7 +110,7 @@ def _attention(shape: Shape, *, is_window: bool) -> Iterator[Row]:
         yield from [("attn_output.bias", (shape.hidden,)), ("attn_sinks.weight", (shape.heads,))]
 
 
-def _delta_net(shape: Shape) -> Iterator[Row]:
+def _delta_net(shape: Shape) -> Iterator[_Named]:
     inner, keys = shape.value_heads * shape.value_dim, shape.key_heads * shape.key_dim
     yield "attn_qkv.weight", (shape.hidden, 2 * keys + inner)
     yield "attn_gate.weight", (shape.hidden, inner)
@@ -103,12 +121,12 @@ def _delta_net(shape: Shape) -> Iterator[Row]:
     yield "ssm_out.weight", (inner, shape.hidden)
 
 
-def _dense(shape: Shape) -> Iterator[Row]:
+def _dense(shape: Shape) -> Iterator[_Named]:
     yield "ffn_norm.weight", (shape.hidden,)
     yield from _gated(shape.hidden, shape.feed_forward, "")
 
 
-def _experts(shape: Shape) -> Iterator[Row]:
+def _experts(shape: Shape) -> Iterator[_Named]:
     hidden, width, count = shape.hidden, shape.expert_feed_forward, shape.experts
     yield "ffn_gate_inp.weight", (hidden, count)
     for name, size in _gated(hidden, width, "_exps"):
@@ -123,13 +141,13 @@ def _experts(shape: Shape) -> Iterator[Row]:
         yield "ffn_down_exps.bias", (hidden, count)
 
 
-def _gated(hidden: int, width: int, suffix: str) -> Iterator[Row]:
+def _gated(hidden: int, width: int, suffix: str) -> Iterator[_Named]:
     yield f"ffn_gate{suffix}.weight", (hidden, width)
     yield f"ffn_up{suffix}.weight", (hidden, width)
     yield f"ffn_down{suffix}.weight", (width, hidden)
 
 
-def _nextn(shape: Shape) -> Iterator[Row]:
+def _nextn(shape: Shape) -> Iterator[_Named]:
     yield "eh_proj.weight", (2 * shape.hidden, shape.hidden)
     yield from [(f"{one}.weight", (shape.hidden,)) for one in ("enorm", "hnorm", "shared_head_norm")]
     if shape.architecture.startswith("glm"):  # with an embedding and a head of its own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
@@ -26,13 +26,28 @@ class Tensor(NamedTuple):
     @property
     def layer(self) -> int | None:
         """The layer that the tensor belongs to; None for embeddings, output and their like."""
-        match = _LAYER.match(self.name)
-        return int(match[1]) if match else None
+        return _place(self.name)[0]
 
     @property
     def is_expert(self) -> bool:
         """True for the routed experts of a mixture, not for the shared one."""
-        return bool(_EXPERTS.search(self.name))
+        return _place(self.name)[1]
+
+
+# The files of one model have the same names, thousands of them.
+@lru_cache(maxsize=65536)
+def _place(name: str) -> tuple[int | None, bool]:
+    match = _LAYER.match(name)
+    return (int(match[1]) if match else None), bool(_EXPERTS.search(name))
+
+
+class LayerSums(NamedTuple):
+    """Bytes and weights of each layer, its routed experts apart."""
+
+    bytes: tuple[int, ...]
+    parameters: tuple[int, ...]
+    expert_bytes: tuple[int, ...]
+    expert_parameters: tuple[int, ...]
 
 
 class Ssm(NamedTuple):
@@ -125,15 +140,27 @@ class Model:
         """The bytes of all tensors."""
         return sum(tensor.size_bytes for tensor in self.tensors)
 
-    @cached_property
+    @property
     def layer_bytes(self) -> tuple[int, ...]:
         """The bytes of each layer without its experts."""
-        return self._sum_by_layer(experts=False)
+        return self.layer_sums.bytes
 
-    @cached_property
+    @property
     def expert_bytes(self) -> tuple[int, ...]:
         """The bytes of each layer's experts."""
-        return self._sum_by_layer(experts=True)
+        return self.layer_sums.expert_bytes
+
+    @cached_property
+    def layer_sums(self) -> LayerSums:
+        """The tensors of all layers, in one pass over the table."""
+        others, experts = ([[0] * self.layers, [0] * self.layers] for _ in range(2))
+        for tensor in self.tensors:
+            layer, is_expert = _place(tensor.name)
+            if layer is not None and layer < self.layers:
+                sizes, weights = experts if is_expert else others
+                sizes[layer] += tensor.size_bytes
+                weights[layer] += math.prod(tensor.shape)
+        return LayerSums(*(tuple(sums) for sums in (*others, *experts)))
 
     @cached_property
     def input_bytes(self) -> int:
@@ -151,10 +178,3 @@ class Model:
     def largest_expert_bytes(self) -> int:
         """The largest expert tensor: what a GPU stages when it computes with experts that live in RAM."""
         return max((tensor.size_bytes for tensor in self.tensors if tensor.is_expert), default=0)
-
-    def _sum_by_layer(self, *, experts: bool) -> tuple[int, ...]:
-        sums = [0] * self.layers
-        for tensor in self.tensors:
-            if (layer := tensor.layer) is not None and layer < self.layers and tensor.is_expert == experts:
-                sums[layer] += tensor.size_bytes
-        return tuple(sums)

@@ -18,7 +18,11 @@ def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tupl
     mine, quant = _where(chosen.choice), chosen.choice.offer.quant
     places: dict[object, Candidate] = {mine: chosen}
     quants: dict[object, Candidate] = {quant: chosen}
-    for one in sorted(found.candidates, key=lambda way: -way.score.total) if count else ():
+    # One choice may have many places: the first tells of them all.
+    firsts: dict[int, Candidate] = {}
+    for one in found.candidates if count else ():
+        firsts.setdefault(id(one.choice), one)
+    for one in sorted(firsts.values(), key=lambda way: -way.score.total):
         where = _where(one.choice)
         places.setdefault(where, one)
         if where == mine:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from rigwright.models.values import Model
@@ -40,13 +42,26 @@ def place(model: Model, load: Load, room: Room, *, is_whole: bool = False) -> Pl
         return None
     ram = room.ram_bytes
     if model.is_mixture:
-        needs = fast_bytes(model, load, Placement(layers, layers))[1]
-        if found := _fewest(layers, lambda moved: _spread(model, load, room, layers, moved), is_roomy=needs <= ram):
+        gpus, needs = fast_bytes(model, load, Placement(layers, layers))
+        if len(room.gpu_bytes) == 1:
+            found = _fewest_experts(model, room, gpus[0], needs)
+        else:
+            found = _fewest(layers, lambda moved: _spread(model, load, room, layers, moved), is_roomy=needs <= ram)
+        if found:
             return found
     experts = layers if model.is_mixture else 0
     most = layers - len(room.gpu_bytes)
     needs = fast_bytes(model, load, Placement(layers - most, experts))[1]
     return _fewest(most, lambda back: _spread(model, load, room, layers - back, experts), is_roomy=needs <= ram)
+
+
+def _fewest_experts(model: Model, room: Room, gpu_bytes: int, ram_bytes: int) -> Placement | None:
+    """On one GPU, which takes `gpu_bytes` with all experts in RAM: those of a layer are in one place or the other."""
+    sums, layers = [*accumulate(model.expert_bytes, initial=0)], model.main_layers
+    free = room.gpu_bytes[0] - gpu_bytes
+    moved = max(1, bisect_left(sums, sums[layers] - free, 0, layers))
+    fits = free >= 0 and ram_bytes - (sums[layers] - sums[moved]) <= room.ram_bytes
+    return Placement(layers, moved) if fits else None
 
 
 def _fewest(most: int, attempt: Callable[[int], Placement | None], *, is_roomy: bool) -> Placement | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from rigwright.plan.ways import Candidate
+from rigwright.plan.ways import Candidate, thinned
 
 # Two services on one GPU wait for each other: each counts as if it ran at seven tenths of its speed.
 _SHARED_GPU = 0.35
@@ -58,16 +58,9 @@ def _order(candidate: Candidate) -> tuple[float, int, int, int, int]:
 def _worthwhile(ways: Sequence[Candidate], *, kept: int, step: float) -> list[Candidate]:
     """For each set of GPUs the ways that no other beats in worth and, by a step, in what they take."""
     by_place: dict[frozenset[int], list[Candidate]] = {}
-    for one in sorted(ways, key=_order):
-        better = by_place.setdefault(frozenset(one.gpu_bytes), [])
-        if len(better) < kept and not any(_takes_no_more(other, one, step) for other in better):
-            better.append(one)
-    return sorted((one for better in by_place.values() for one in better), key=_order)
-
-
-def _takes_no_more(one: Candidate, other: Candidate, step: float) -> bool:
-    gpus, others = sum(one.gpu_bytes.values()), sum(other.gpu_bytes.values())
-    return one.ram_bytes * step <= other.ram_bytes and gpus * step <= others
+    for one in ways:
+        by_place.setdefault(frozenset(one.gpu_bytes), []).append(one)
+    return sorted((one for mine in by_place.values() for one in thinned(mine, step=step)[:kept]), key=_order)
 
 
 class _Search:

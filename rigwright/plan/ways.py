@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import NamedTuple
@@ -36,6 +37,18 @@ class Candidate(NamedTuple):
         if self.site is None:
             return self
         return self._replace(choice=replace(self.choice, layout=self.site.layout, replicas=self.site.replicas))
+
+
+def thinned(ways: Iterable[Candidate], *, step: float = 1.0) -> list[Candidate]:
+    """Ways on the same GPUs, the best first, without those that a better one beats, by a step, in what they take."""
+    rows = [(-round(one.score.total, 6), sum(one.gpu_bytes.values()), place, one) for place, one in enumerate(ways)]
+    kept: list[Candidate] = []
+    takes: list[tuple[float, float]] = []
+    for _, gpus, _, one in sorted(rows):
+        if not any(less <= gpus and ram <= one.ram_bytes for less, ram in takes):
+            kept.append(one)
+            takes.append((gpus * step, one.ram_bytes * step))
+    return kept
 
 
 class Miss(NamedTuple):

@@ -70,11 +70,11 @@ def _search(wish: ServiceWish, offers: Sequence[Offer], ground: Ground) -> Possi
     engines = _engines(wish, ground)
     for engine in engines:
         mine, wrong = (repositories, files) if engine == "vllm" else (files, repositories)
-        if engine != "vllm" and mine:
+        if mine and engine == "vllm":
+            with_tensors(wish, mine, ground, found)
+        elif mine:
             with_layers(wish, mine, ground, engine, found)
-        for offer in mine if engine == "vllm" else ():
-            with_tensors(wish, offer, ground, found)
-        if wish.engine != "auto" and not mine:
+        elif wish.engine != "auto":
             found.refused |= {f"{ENGINES[engine]}, -, {one.quant}": _WRONG_FORMAT[one.format] for one in wrong}
     return found
 

@@ -20,7 +20,7 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ENGINES
 from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.speed.measured import Setup, measured_speed
-from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation
+from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation, thinned
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -123,14 +123,14 @@ class _Attempts:
             made = [self._moved(one, site) for one in made]
         else:
             shares = _SHARES if self.ground.is_shared and len(cards) == 1 else _SHARES[:1]
-            made = self.known[key] = [one for share in shares for one in attempt(site, share)]
+            made = self.known[key] = thinned([one for share in shares for one in attempt(site, share)])
         self.found.candidates += made
         return made
 
     def _moved(self, one: Candidate, site: Site) -> Candidate:
         """The same on equal GPUs in another place."""
         sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
-        return one._replace(gpu_bytes=sizes, site=site)
+        return Candidate(one.choice, one.score, sizes, one.ram_bytes, site)
 
     def _forced(self, site: Site) -> Placement | None:
         """The placement that the inventory's own flags name."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
 
 from rigwright.models.offers import Offer
 from rigwright.models.values import Model
@@ -38,17 +40,17 @@ _LARGEST_BEFORE_TURING_BYTES = 32 * GIB
 _PROBE_BYTES = 1 << 50
 
 
-def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibilities) -> None:
-    """All ways to serve a repository of safetensors."""
+def with_tensors(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
+    """All ways to serve repositories of safetensors."""
     if wish.gpu == "none":
         found.refused["vLLM"] = "it needs a GPU, and the inventory says gpu: none; serve with llama.cpp"
         return
-    usable = 0
-    for site in sites_of_tensors(ground.topology):
-        usable += 1
-        # A copy more than there are users serves nobody, unless throughput as such is the wish.
-        if site.layout.replicas > wish.users and wish.goal != "throughput":
-            continue
+    sites = tuple(sites_of_tensors(ground.topology))
+    if not sites:
+        found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
+    # A copy more than there are users serves nobody, unless throughput as such is the wish.
+    wanted = [one for one in sites if one.layout.replicas <= wish.users or wish.goal == "throughput"]
+    for offer, site in product(offers, wanted):
         name = f"vLLM, {site.layout}, {offer.quant}"
         obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
         now = situation(wish, offer, ground, site, engine="vllm", load=Load(wish.context or 0))
@@ -58,8 +60,6 @@ def with_tensors(wish: ServiceWish, offer: Offer, ground: Ground, found: Possibi
             found.refused.setdefault(name, refusal)
         elif candidate := _tensored(wish, offer, ground, site, found, troubles=len(troubles)):
             found.candidates.append(candidate)
-    if not usable:
-        found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
 
 
 def _unsuitable(wish: ServiceWish, site: Site) -> str | None:
@@ -82,9 +82,10 @@ def _tensored(
 ) -> Candidate | None:
     model, devices = offer.model, site.devices
     longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
-    steps = [wish.context] if wish.context else contexts(model, longest=longest, least=wish.min_context or 0)
+    named = (wish.context,) if wish.context else ()
+    steps = named or tuple(contexts(model, longest=longest, least=wish.min_context or 0))
     share = min(device.offered_bytes / device.vram_bytes for device in devices)
-    sizes = [device.vram_bytes for device in devices]
+    sizes = tuple(device.vram_bytes for device in devices)
     cache = cache_type_of(wish.cache_type, [device.pace.compute_capability for device in devices])
     base = VllmLoad(
         max_model_len=steps[-1],
@@ -118,7 +119,9 @@ def _least(model: Model, load: VllmLoad, sizes: Sequence[int]) -> tuple[int, int
     return max(needs[fullest], offers + 1), offers
 
 
-def _longest(model: Model, base: VllmLoad, steps: Sequence[int], sizes: Sequence[int]) -> VllmLoad | None:
+# Copies of a layout and its like on equal GPUs ask the same.
+@lru_cache(maxsize=4096)
+def _longest(model: Model, base: VllmLoad, steps: tuple[int, ...], sizes: tuple[int, ...]) -> VllmLoad | None:
     """The longest context of which one request at least fits into the cache."""
     low, high = 0, len(steps) - 1
     best: VllmLoad | None = None

@@ -18,6 +18,7 @@ from rigwright.plan.memory.caches import (
 )
 from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_BYTES,
+    Site,
     drafting_compute_bytes,
     host_bytes,
     margin_bytes,
@@ -38,7 +39,7 @@ class _Sums(NamedTuple):
 
 
 class _Figures(NamedTuple):
-    """What does not depend on the placement."""
+    """What depends on the placement's kind alone; the stages are a device's compute buffer with its margin."""
 
     sums: _Sums
     kept_layers: int
@@ -50,31 +51,31 @@ class _Figures(NamedTuple):
     full_row: int
     window_row: int
     state: int
+    layer_stage: int
+    last_stage: int
 
 
 def fast_bytes(model: Model, load: Load, placement: Placement) -> tuple[tuple[int, ...], int]:
     """The bytes of each device, and of RAM: what `estimate_memory` comes to, without its parts."""
-    known = _figures(model, load)
+    known = _figures(model, load, site_of(model, placement))
     sums, kept = known.sums, known.kept_layers
     devices = placement.split or ((placement.gpu_layers,) if placement.gpu_layers else ())
-    layer_stage, last_stage = stage_bytes(model, load, site_of(model, placement))
     start = model.main_layers - placement.gpu_layers if devices else model.layers
     last, on_gpu, weights_on_gpu, first = len(devices) - 1, [], 0, start
     for ordinal, count in enumerate(devices):
         end = model.layers if ordinal == last else first + count
         weights = _weights(sums, first, min(end, kept), placement.cpu_expert_layers)
-        compute = layer_stage
+        rest = known.layer_stage
         if ordinal == last:
             weights += model.output_bytes
-            compute = last_stage + known.drafting_bytes
-        stage = last_stage if ordinal == last else layer_stage
+            rest = known.last_stage + known.drafting_bytes
         weights_on_gpu += weights
-        on_gpu.append(weights + _caches(known, first, end) + compute + margin_bytes(stage) + CUDA_CONTEXT_BYTES)
+        on_gpu.append(weights + _caches(known, first, end) + rest + CUDA_CONTEXT_BYTES)
         first = end
     ram = known.loaded_bytes - weights_on_gpu + _caches(known, 0, start) + known.fixed_ram_bytes
     if devices:
         return tuple(on_gpu), ram + known.tied_bytes + known.host_bytes
-    return (), ram + last_stage + margin_bytes(last_stage) + known.drafting_bytes
+    return (), ram + known.last_stage + known.drafting_bytes
 
 
 def _weights(sums: _Sums, first: int, end: int, in_ram: int) -> int:
@@ -108,12 +109,13 @@ def _prefix(values: Iterable[int]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16384)
-def _figures(model: Model, load: Load) -> _Figures:
+def _figures(model: Model, load: Load, site: Site) -> _Figures:
     sums = _sums(model)
     kept = model.layers if load.draft_tokens else model.main_layers
     skipped = sum(prefix[model.layers] - prefix[kept] for prefix in (sums.layers, sums.experts))
     drafting = drafting_compute_bytes(model, load)
     full, window, _, _ = cells(model, load)
+    layer_stage, last_stage = stage_bytes(model, load, site)
     return _Figures(
         sums=sums,
         kept_layers=kept,
@@ -125,4 +127,6 @@ def _figures(model: Model, load: Load) -> _Figures:
         full_row=full * row_bytes(model, load, 1),
         window_row=window * row_bytes(model, load, 1, is_window=True),
         state=state_bytes(model, load),
+        layer_stage=layer_stage + margin_bytes(layer_stage),
+        last_stage=last_stage + margin_bytes(last_stage),
     )

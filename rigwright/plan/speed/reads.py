@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import accumulate
-from math import prod
 from typing import NamedTuple
 
 from rigwright.models.values import Model
@@ -82,15 +81,15 @@ def _state_bytes(model: Model) -> int:
 
 
 def _packing(model: Model) -> float:
-    body = [tensor for tensor in model.tensors if tensor.layer is not None]
-    parameters = sum(prod(tensor.shape) for tensor in body)
+    body = model.layer_sums
+    parameters = sum(body.parameters) + sum(body.expert_parameters)
     if not parameters:
         return 1.0
-    row, bits = settings()["low_bits"], 8 * sum(tensor.size_bytes for tensor in body) / parameters
+    row, bits = settings()["low_bits"], 8 * (sum(body.bytes) + sum(body.expert_bytes)) / parameters
     full = float(1 - (row["full_at"] - bits) * row["slope"])
     return 1 / min(1.0, max(float(row["least"]), full))
 
 
 def _active_parameters(model: Model, share: float) -> float:
-    main = [tensor for tensor in model.tensors if tensor.layer is not None and tensor.layer < model.main_layers]
-    return sum(prod(tensor.shape) * (share if tensor.is_expert else 1.0) for tensor in main)
+    body, main = model.layer_sums, model.main_layers
+    return sum(body.parameters[:main]) + share * sum(body.expert_parameters[:main])
