@@ -133,7 +133,8 @@ def _one_of_many(hardware: Hardware) -> Iterator[Problem]:
     """Some GPUs answer and some do not: what runs on the others goes on, a new start may fail on all."""
     lost = [gpu for gpu in hardware.gpus if gpu.state == "lost" or (gpu.state == "error" and gpu.name is None)]
     well = [gpu for gpu in hardware.gpus if gpu.state == "ok"]
-    if lost and well:
+    is_told = any(problem.code == "one_gpu_lost" for problem in hardware.problems)
+    if lost and well and not is_told:
         what = f"does not answer, while {len(well)} other{'s' if len(well) > 1 else ''} of this rig still do"
         do = "move services to the GPUs that answer, then power the rig off and on; check riser, power cables, heat"
         yield Problem("one_gpu_lost", _labels(lost), what, do)

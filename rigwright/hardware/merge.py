@@ -4,7 +4,8 @@ Each field of a GPU comes from the first source that knows it, in the order of `
 catalogue. What a later source says differently becomes a Problem. Two exceptions: the current PCIe link is the one
 under load where that was recorded, and a GPU that any source calls lost is lost.
 
-GPUs of two sources are one GPU when they share the UUID, else the PCI address, else the index.
+GPUs of two sources are one GPU when they share the UUID, else the PCI address, else the index. One that failed is told
+by its address alone: it is the GPU that the matrix still counts and no list names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, P
 VENDORS: tuple[Vendor, ...] = ("NVIDIA", "AMD", "Apple", "Intel")
 # What the driver was asked and not there to answer: then the PCI bus counts.
 NOT_ASKED = {"driver_missing"}
+_FAILED = ("lost", "error")
 
 
 def merge(sources: Sequence[Source]) -> Hardware:
@@ -149,7 +151,9 @@ class _Merger:
             known = self._known(gpu, before)
             if not known and in_order and in_order[number].is_same(gpu, self.masked) is None:
                 known = [in_order[number]]
-            is_doubtful = self.is_listed and not source.reading.is_whole and gpu.state not in ("lost", "error")
+            if not known and gpu.state in _FAILED:
+                known = self._silent(gpu, before)
+            is_doubtful = self.is_listed and not source.reading.is_whole and gpu.state not in _FAILED
             if not known and (is_doubtful or any(record.is_same(gpu, self.masked) is None for record in before)):
                 continue
             here[place] = self._joined(known) if known else self._new()
@@ -160,6 +164,12 @@ class _Merger:
         there = [record for record in before if record in self.records]
         same = [record for record in there if record.is_same(gpu, self.masked)]
         return same or [record for record in there if gpu.index is not None and record.known("index") == gpu.index]
+
+    def _silent(self, gpu: Gpu, before: list[Record]) -> list[Record]:
+        """The one record that may be a GPU that failed: the matrix still counts it, no list names it."""
+        nameless = [one for one in before if one.known("name") is None and one.known("uuid") is None]
+        could_be = [one for one in nameless if one.is_same(gpu, self.masked) is None]
+        return could_be if len(could_be) == 1 else []
 
     def _new(self) -> Record:
         self.records.append(Record())

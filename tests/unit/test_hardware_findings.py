@@ -193,6 +193,26 @@ def test_one_gpu_that_fell_silent_is_in_no_group():
     assert grouping.order == (0, 2)
 
 
+@pytest.mark.parametrize("reason", ["GPU is lost.  Reboot the system to recover this GPU", "Unknown Error"])
+def test_silent_gpu_without_index_is_the_one_that_only_the_matrix_counts(reason):
+    """The driver tells its address alone; the matrix still has its row: one GPU, which serves nothing, told once."""
+    table = TABLE.replace("GPU1: 0000:02:00.0: Unknown Error", f"GPU 0000:02:00.0: {reason}")
+    topo = "\tGPU0\tGPU1\tGPU2\nGPU0\t X \tNV4\tSYS\nGPU1\tNV4\t X \tSYS\nGPU2\tSYS\tSYS\t X \n"
+    found = read_files({"smi.txt": table, "topo.txt": topo})
+    assert [(gpu.index, gpu.state == "ok") for gpu in found.gpus] == [(0, True), (1, False), (2, True)]
+    assert found.gpus[1].pci_address == "0000:02:00.0"
+    assert group(found).order == (0, 2)
+    assert [code for code, _ in codes(found)].count("one_gpu_lost") == 1
+
+
+def test_silent_gpu_is_none_that_answers():
+    """A list of indexes and names alone, and the address of one that failed: which it is cannot be told."""
+    listed = "index, name\n0, NVIDIA GeForce RTX 3090\n"
+    said = "Unable to determine the device handle for GPU 0000:02:00.0: GPU is lost.\n"
+    found = read_files({"query.csv": listed, "smi.txt": said})
+    assert [gpu.state for gpu in found.gpus if gpu.index == 0] == ["ok"]
+
+
 def test_gpu_that_the_kernel_lost_is_lost_whatever_the_tool_says():
     """Xid 79 names the bus address; nvidia-smi may still list the card for a while."""
     log = "[ 1843.30] NVRM: Xid (PCI:0000:02:00): 79, pid=812, GPU has fallen off the bus.\n"
