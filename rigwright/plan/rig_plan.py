@@ -58,7 +58,7 @@ def plan_rig(
     capabilities: Capabilities | None = None,
     part: float = 1.0,
 ) -> RigPlan:
-    """Plans all services of one rig together.
+    """Plans all services of one rig together; `settle_auto` has to name the models of `model: auto` before.
 
     Args:
         is_preview: Also counts GPUs whose driver is still to come, AMD's and Apple's, as no deploy does yet.
@@ -71,10 +71,6 @@ def plan_rig(
         DoesNotFit: a service does not fit, alone or beside the others.
         WrongSpec: a wish contradicts its model.
     """
-    if any(request.wish.model.name == "auto" for request in requests):
-        from rigwright.plan.recommend import settle_auto  # it plans each model of the catalogue with this function
-
-        requests = settle_auto(hardware, requests, is_preview=is_preview)
     ground, usable = ground_of(hardware, len(requests), is_preview=is_preview, measurements=measurements, part=part)
     if is_preview:
         check_sizes(hardware, [request.wish for request in requests], usable)

@@ -9,6 +9,7 @@ from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import Offer
 from rigwright.plan.reasons import Reason
+from rigwright.plan.recommend import settle_auto
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan
 from rigwright.plan.speed.measured import Measurement
@@ -74,7 +75,7 @@ def plan_all(
         try:
             plan = plan_rig(
                 hardware,
-                requests[name],
+                settle_auto(hardware, requests[name], is_preview=True),
                 is_preview=True,
                 measurements=measurements,
                 alternatives_count=alternatives,

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from rigwright.hardware import Hardware
+from rigwright.plan.recommend import settle_auto
 from rigwright.plan.rig_plan import plan_rig
 from rigwright.plan.service import RigPlan
 from rigwright.preview.planning import requests_of
@@ -54,7 +55,8 @@ def case(request: pytest.FixtureRequest) -> Path:
 def planned(path: Path, machine: Callable[..., Hardware], *, alternatives: int) -> tuple[Hardware, RigPlan]:
     data = yaml.safe_load(path.read_text())
     hardware, wishes = machine(**data["machine"]), requests_of({"rig": parse_spec("rig", data["spec"])})
-    return hardware, plan_rig(hardware, wishes["rig"], is_preview=True, alternatives_count=alternatives)
+    settled = settle_auto(hardware, wishes["rig"], is_preview=True)
+    return hardware, plan_rig(hardware, settled, is_preview=True, alternatives_count=alternatives)
 
 
 def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:

@@ -18,6 +18,7 @@ from rigwright.models import Model, read_model
 from rigwright.models.offers import Offer, model_of, offers
 from rigwright.plan.devices import devices
 from rigwright.plan.layouts import Topology, sites_of_tensors
+from rigwright.plan.recommend import settle_auto
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -356,7 +357,7 @@ def listed(one: ServiceWish) -> Request:
 
 def refusal(hardware: Hardware, *wishes: ServiceWish) -> str:
     with pytest.raises(DoesNotFit) as error:
-        plan_rig(hardware, [listed(one) for one in wishes], is_preview=True)
+        plan_rig(hardware, settle_auto(hardware, [listed(one) for one in wishes], is_preview=True), is_preview=True)
     return error.value.message
 
 
@@ -465,14 +466,16 @@ def test_unknown_cores_leave_threads_to_the_server(rig: Rig, hybrid: Model) -> N
 def test_two_automatic_models_fit_beside_each_other(machine: Rig) -> None:
     """Each is chosen for its part of the rig, not for all of it."""
     asked = [wish(model="auto"), wish(name="other", model="auto", port=9000)]
-    served = plan_rig(machine(gpus=["RTX 3090"], ram_gib=32), [listed(one) for one in asked]).services
+    hardware = machine(gpus=["RTX 3090"], ram_gib=32)
+    settled = settle_auto(hardware, [listed(one) for one in asked], is_preview=False)
+    served = plan_rig(hardware, settled).services
     assert [[gpu.index for gpu in one.gpus] for one in served] == [[0], [0]]
 
 
 def test_automatic_model_keeps_the_quant_that_is_named(machine: Rig) -> None:
     """`auto:Q8_0` chooses among files of that quant."""
-    (served,) = plan_rig(machine(gpus=["RTX 3090"]), [listed(wish(model="auto:Q8_0"))]).services
-    assert served.quant == "Q8_0"
+    (settled,) = settle_auto(machine(gpus=["RTX 3090"]), [listed(wish(model="auto:Q8_0"))], is_preview=False)
+    assert {offer.quant for offer in settled.offers} == {"Q8_0"}
 
 
 def test_automatic_model_says_why_none_can_be(machine: Rig) -> None:
