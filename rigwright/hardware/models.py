@@ -24,7 +24,8 @@ class GpuModel:
     """One model as delivered; None is not known.
 
     `vram_bytes` is the size on the box counted in GiB (24 GB: 24 GiB), a driver reports up to 8 % less.
-    `nvlink_is_bridge`: its NVLinks all go to one other card. `pcie_*` are the card's own, without the slot.
+    `ram_share`: its memory is the machine's, of which it may have that part. `nvlink_is_bridge`: its NVLinks all go to
+    one other card. `pcie_*` are the card's own, without the slot.
     """
 
     name: str
@@ -33,6 +34,7 @@ class GpuModel:
     architecture: str | None = None
     compute_capability: str | None = None
     vram_bytes: int | None = None
+    ram_share: float | None = None
     bandwidth_gbytes_per_second: float | None = None
     nvlink_links: int = 0
     nvlink_gbytes_per_second_per_link: float | None = None
@@ -161,6 +163,7 @@ def _model(entry: Mapping[str, Any]) -> GpuModel:
         architecture=entry.get("architecture"),
         compute_capability=entry.get("compute_capability"),
         vram_bytes=vram_gb * GIB if vram_gb else None,
+        ram_share=entry.get("ram_share"),
         bandwidth_gbytes_per_second=entry.get("bandwidth_gbytes_per_second"),
         nvlink_links=nvlink.get("links", 0),
         nvlink_gbytes_per_second_per_link=nvlink.get("gbytes_per_second_per_link"),

@@ -135,5 +135,6 @@ def _from_catalogue(gpu: Gpu, *, knows_memory: bool) -> Gpu:
         name=gpu.name or (model.name if model else None),
         architecture=gpu.architecture or kind,
         compute_capability=gpu.compute_capability or capability,
+        ram_share=model.ram_share if model else None,
         vram_bytes=gpu.vram_bytes or (model.vram_bytes if model and not knows_memory else None),
     )

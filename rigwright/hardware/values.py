@@ -75,8 +75,9 @@ class Gpu:
     of the board. `index` is the driver's, or the place in PCI order where no driver answers. `numa_node` is the node of
     its CPUs; where the firmware names none, `numa_affinity` holds what was printed (`0-1`). `numa_memory_node` is the
     node of its own memory (GH200). `mig` is True for a GPU that is cut into MIG devices, whose profiles are in
-    `mig_devices`. `slot` is the port that the GPU sits in. `copied_gbytes_per_second` is what a copy from RAM reached,
-    where one was made. What only a driver knows is None while none is running; `state` too.
+    `mig_devices`. `ram_share` is the part of the machine's memory that a GPU without memory of its own may have. `slot`
+    is the port that the GPU sits in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made.
+    What only a driver knows is None while none is running; `state` too.
     """
 
     index: int | None = None
@@ -88,6 +89,7 @@ class Gpu:
     name: str | None = None
     architecture: str | None = None
     vram_bytes: int | None = None
+    ram_share: float | None = None
     compute_capability: str | None = None
     numa_node: int | None = None
     numa_affinity: str | None = None
@@ -176,4 +178,5 @@ class Hardware:
     def usable_gpus(self) -> tuple[Gpu, ...]:
         """The GPUs that CUDA can use as a whole: the driver answers for them, and they are not cut into MIG devices."""
         cuda = (gpu for gpu in self.gpus if gpu.vendor in ("NVIDIA", None))
-        return tuple(gpu for gpu in cuda if gpu.uuid and gpu.vram_bytes and gpu.state == "ok" and not gpu.mig)
+        sized = (gpu for gpu in cuda if gpu.uuid and (gpu.vram_bytes or gpu.ram_share))
+        return tuple(gpu for gpu in sized if gpu.state == "ok" and not gpu.mig)

@@ -55,6 +55,9 @@ def notes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: tuple[Devic
     if unsized:
         because = f"no driver has told the memory of {', '.join(unsized)}: 96 % of what their model has are assumed"
         told.append(Reason(choice="a preview", because=because))
+    if in_ram := [one.label for one in usable if one.is_in_ram]:
+        because = f"{', '.join(in_ram)} may have what its bar offers of the machine's memory; the rest is RAM"
+        told.append(Reason(choice="one memory", because=because))
     if not hardware.ram_bytes:
         told.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
     return tuple(told)

@@ -28,7 +28,10 @@ _SLOW = 300.0
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU that may serve. `ordinal` is its place in `Hardware.gpus`; what is assumed comes from the catalogue."""
+    """One GPU that may serve. `ordinal` is its place in `Hardware.gpus`; what is assumed comes from the catalogue.
+
+    `is_in_ram`: its memory is a part of the machine's; what it offers is not offered as RAM too.
+    """
 
     ordinal: int
     gpu: Gpu
@@ -37,6 +40,7 @@ class Device:
     offered_bytes: int
     pace: Pace
     is_assumed: bool = False
+    is_in_ram: bool = False
 
     @property
     def ref(self) -> GpuRef:
@@ -65,13 +69,15 @@ def devices(hardware: Hardware, *, is_preview: bool = False) -> tuple[Device, ..
 
 
 def _device(ordinal: int, gpu: Gpu, hardware: Hardware, *, is_preview: bool) -> Device | None:
-    if gpu in hardware.usable_gpus and gpu.vram_bytes:
-        return _made(ordinal, gpu, gpu.vram_bytes)
-    is_broken = gpu.state in ("lost", "error") or gpu.mig
-    if not is_preview or is_broken or gpu.vendor == "Intel":
+    is_usable, is_broken = gpu in hardware.usable_gpus, gpu.state in ("lost", "error") or gpu.mig
+    if not is_usable and (not is_preview or is_broken or gpu.vendor == "Intel"):
         return None
-    if gpu.vendor == "Apple":
-        return _unified(ordinal, gpu, hardware)
+    if found := _in_ram(ordinal, gpu, hardware):
+        return found
+    if is_usable and gpu.vram_bytes:
+        return _made(ordinal, gpu, gpu.vram_bytes)
+    if not is_preview or gpu.vendor == "Apple":
+        return None
     known = models.find(gpu.name, gpu.pci_id, gpu.vram_bytes)
     size = gpu.vram_bytes or (int(known.vram_bytes * _ASSUMED_SHARE) if known and known.vram_bytes else 0)
     return _made(ordinal, gpu, size, is_assumed=True) if size else None
@@ -84,14 +90,23 @@ def _made(ordinal: int, gpu: Gpu, vram_bytes: int, *, is_assumed: bool = False) 
     return Device(ordinal, gpu, name, vram_bytes, vram_bytes - reserve_bytes(gpu, vram_bytes), pace, is_assumed)
 
 
-def _unified(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
-    """Apple's GPU works in the memory of the whole machine."""
-    if not hardware.ram_bytes:
+def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
+    """A GPU that works in the memory of the whole machine, as Apple's, GB10's and those of APUs do."""
+    total = hardware.ram_bytes
+    if gpu.vendor == "Apple" and total:
+        name = gpu.name or hardware.chip or "Apple GPU"
+        offered = int(total * next(share for limit, share in _UNIFIED_SHARES if total <= limit))
+        return Device(ordinal, gpu, name, total, offered, pace_of(name, None), is_assumed=True, is_in_ram=True)
+    if not gpu.ram_share or not total:
         return None
-    share = next(share for limit, share in _UNIFIED_SHARES if hardware.ram_bytes <= limit)
-    name = gpu.name or hardware.chip or "Apple GPU"
-    offered = int(hardware.ram_bytes * share)
-    return Device(ordinal, gpu, name, hardware.ram_bytes, offered, pace_of(name, None), is_assumed=True)
+    count = sum(1 for one in hardware.gpus if one.ram_share)
+    offered = int(ram_of(hardware)[1] * gpu.ram_share) // count
+    # The BIOS may set memory aside for an APU: that is no RAM any more.
+    if gpu.vendor == "AMD" and (gpu.vram_bytes or 0) > offered:
+        return None
+    known = models.find(gpu.name, gpu.pci_id)
+    name = gpu.name or (known.name if known else "unknown GPU")
+    return Device(ordinal, gpu, name, total // count, offered, pace_of_gpu(gpu, known), is_in_ram=True)
 
 
 def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Pace:
@@ -156,7 +171,8 @@ def named(hardware: Hardware, models_by_index: dict[int, models.GpuModel]) -> Ha
             gpus.append(gpu)
             continue
         size = int((model.vram_bytes or 0) * _ASSUMED_SHARE) or None
-        gpus.append(replace(gpu, name=gpu.name or model.name, vram_bytes=size, vendor=model.vendor))
+        told = replace(gpu, name=gpu.name or model.name, vram_bytes=size, vendor=model.vendor)
+        gpus.append(replace(told, ram_share=model.ram_share))
     return replace(hardware, gpus=tuple(gpus))
 
 

@@ -71,9 +71,10 @@ def plan_rig(
         DoesNotFit: a service does not fit, alone or beside the others.
         WrongSpec: a wish contradicts its model.
     """
-    ground, usable = ground_of(hardware, len(requests), is_preview=is_preview, measurements=measurements, part=part)
+    wishes = [request.wish for request in requests]
+    ground, usable = ground_of(hardware, wishes, is_preview=is_preview, measurements=measurements, part=part)
     if is_preview:
-        check_sizes(hardware, [request.wish for request in requests], usable)
+        check_sizes(hardware, wishes, usable)
     budget = Budget({device.ordinal: device.offered_bytes for device in usable}, ground.ram_bytes)
     found = [_ways(hardware, request, ground, usable) for request in requests]
     chosen = choose([each.candidates for each in found], budget)
@@ -99,13 +100,13 @@ def plan_rig(
         ram_bytes=ram_of(hardware)[0],
         offered_ram_bytes=ground.ram_bytes,
         cost=cost_of(hardware, services, is_preview=is_preview),
-        notes=notes(hardware, [request.wish for request in requests], usable),
+        notes=notes(hardware, wishes, usable),
     )
 
 
 def ground_of(
     hardware: Hardware,
-    services: int,
+    wishes: Sequence[ServiceWish],
     *,
     is_preview: bool,
     measurements: Sequence[Measurement] = (),
@@ -113,19 +114,20 @@ def ground_of(
 ) -> tuple[Ground, tuple[Device, ...]]:
     """What a search on this rig stands on, and the devices that may serve."""
     usable = devices(hardware, is_preview=is_preview)
+    _, ram_bytes = ram_of(hardware)
+    if any(wish.gpu != "none" for wish in wishes):
+        # What a GPU may have of RAM is not there twice.
+        ram_bytes = max(0, ram_bytes - sum(device.offered_bytes for device in usable if device.is_in_ram))
     if part < 1:
         usable = tuple(replace(device, offered_bytes=int(device.offered_bytes * part)) for device in usable)
-    total, offered = ram_of(hardware)
-    # Apple's GPU takes its memory from RAM: what it may have is not there twice.
-    unified = sum(device.offered_bytes for device in usable if device.pace.backend == "metal")
     ground = Ground(
         topology=Topology.of(hardware, usable),
-        ram_bytes=int(max(0, min(offered, total - unified)) * part),
+        ram_bytes=int(ram_bytes * part),
         host=host_of(hardware),
         driver_version=hardware.driver_version,
         measurements=tuple(measurements),
         versions=engine_versions(),
-        is_shared=services > 1,
+        is_shared=len(wishes) > 1,
     )
     return ground, usable
 

@@ -74,7 +74,7 @@ def request(name: str = "chat", *, model: str, **keys: Any) -> Request:
 
 def worth(hardware: Hardware, asked: Request) -> float | None:
     """The score of the best way, None where nothing fits."""
-    ground, usable = ground_of(hardware, 1, is_preview=False)
+    ground, usable = ground_of(hardware, [], is_preview=False)
     found = possibilities(asked.wish, asked.offers, ground)
     best = choose([found.candidates], Budget({one.ordinal: one.offered_bytes for one in usable}, ground.ram_bytes))
     return best[0].score.total if best else None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rigwright.errors import DoesNotFit, WrongSpec
 from rigwright.hardware import Gpu, Hardware, Link
+from rigwright.hardware.capture import read_files
 from rigwright.models import Model, read_model
 from rigwright.models.offers import Offer, model_of, offers
 from rigwright.plan.devices import devices
@@ -491,6 +492,50 @@ def test_slots_that_nobody_asked_for_are_fewer_where_they_must_be(machine: Rig) 
     assert served.slots < 8
     assert any("wait their turn" in reason.because for reason in served.reasons)
     assert "lower slots to" in refusal(mac, wish(model="qwen3.5-35b-a3b", users=8, slots=8))
+
+
+def spark(ram_gib: int = 120) -> Hardware:
+    """A DGX Spark: nvidia-smi prints no memory for its GPU, which works in that of the machine."""
+    header = "index, uuid, name, memory.total [MiB], compute_cap, pci.bus_id"
+    row = "0, GPU-49dc16a9-b8a8-fba7-9cd8-b9f3aa6c8b5e, NVIDIA GB10, [N/A], 12.1, 0000000F:01:00.0"
+    return read_files({"query.csv": f"{header}\n{row}\n", "meminfo.txt": f"MemTotal: {ram_gib << 20} kB\n"})
+
+
+@pytest.mark.parametrize("model", ["gpt-oss-120b", "qwen3.5-122b-a10b", "qwen3.5-35b-a3b"])
+@pytest.mark.parametrize("engine", ["auto", "vllm"])
+def test_memory_of_both_is_not_counted_twice(model: str, engine: str) -> None:
+    """What the GPU may have of RAM is no RAM any more, and what is left is enough for the system."""
+    hardware = spark()
+    plan = plan_rig(hardware, [listed(wish(model=model, engine=engine))])
+    (gpu,) = plan.gpus
+    assert plan.services[0].replicas[0].gpus == (gpu.gpu,)
+    assert gpu.offered_bytes + plan.offered_ram_bytes <= hardware.ram_bytes - GIB
+    used = plan.services[0].memory
+    assert used and used.on(0) <= gpu.offered_bytes and used.ram_bytes <= plan.offered_ram_bytes
+    assert any(note.choice == "one memory" for note in plan.notes)
+
+
+def test_memory_of_both_is_all_ram_without_the_gpu() -> None:
+    """`gpu: none` leaves nothing to a GPU."""
+    plan = plan_rig(spark(), [listed(wish(model="qwen3.5-122b-a10b", gpu="none"))])
+    assert plan.offered_ram_bytes > 110 * GIB and not plan.services[0].gpus
+
+
+@pytest.mark.parametrize(("carved_gib", "ram_gib", "offered_gib"), [(None, 124, 58), (0.5, 124, 58), (96, 31, 94)])
+def test_apu_has_half_of_ram_or_what_its_bios_carved(carved_gib: float | None, ram_gib: int, offered_gib: int) -> None:
+    """Strix Halo with 128 GB: amdgpu's own limit is half of RAM; a large part that the BIOS set aside is no RAM."""
+    card = Gpu(
+        index=0,
+        vendor="AMD",
+        name="AMD Radeon 8060S Graphics",
+        vram_bytes=int(carved_gib * GIB) if carved_gib else None,
+        ram_share=0.5,
+        state="ok",
+    )
+    rig = replace(spark(ram_gib), vendor="AMD", gpus=(card,))
+    plan = plan_rig(rig, [listed(wish(model="qwen3.5-35b-a3b"))], is_preview=True)
+    assert round(plan.gpus[0].offered_bytes / GIB) == offered_gib
+    assert plan.services[0].gpus[0].name == card.name
 
 
 def test_copies_are_told_by_their_slowest_link() -> None:
