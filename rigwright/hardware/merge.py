@@ -4,8 +4,8 @@ Each field of a GPU comes from the first source that knows it, in the order of `
 catalogue. What a later source says differently becomes a Problem. Two exceptions: the current PCIe link is the one
 under load where that was recorded, and a GPU that any source calls lost is lost.
 
-GPUs of two sources are one GPU when they share the UUID, else the PCI address, else the index. One that failed is told
-by its address alone: it is the GPU that the matrix still counts and no list names.
+GPUs of two sources are one GPU when they share the UUID, else the PCI address, else the index. One that failed, and
+whose address alone is told, is the GPU that the matrix still counts and no list names.
 """
 
 from __future__ import annotations
