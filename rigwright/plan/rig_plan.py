@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import chain, islice
 from typing import NamedTuple
 
 from rigwright.catalogue import load as catalogue
@@ -81,7 +82,7 @@ def plan_rig(
     if chosen is None:
         raise _refused(requests, found, ground, budget, hardware)
     known = capabilities or pinned_capabilities()
-    services = []
+    services, taken = [], {wish.port for wish in wishes}
     left = ground.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
     for request, candidate, ways in zip(requests, chosen, found, strict=True):
         candidate = candidate.settled()
@@ -91,7 +92,7 @@ def plan_rig(
             left -= choice.cache_mib * MIB
         told = alternatives(candidate, ways, count=alternatives_count)
         because = reasons(candidate, ways) + _warnings(candidate, ground)
-        plan = _service(request, choice, hardware, known)
+        plan = _service(request, choice, hardware, known, ports=_ports(choice, taken))
         because += _service_notes(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": told, "reasons": because}))
     return RigPlan(
@@ -198,7 +199,18 @@ def _with_prompt_cache(choice: Choice, free_bytes: int) -> Choice:
     return replace(choice, cache_mib=mib, memory=memory)
 
 
-def _service(request: Request, choice: Choice, hardware: Hardware, capabilities: Capabilities) -> ServicePlan:
+def _ports(choice: Choice, taken: set[int]) -> list[int]:
+    """The port of the service, then for its other copies the next ones that nobody has yet; `taken` grows."""
+    first = choice.wish.port
+    free = (port for port in chain(range(first + 1, 65536), range(1024, first)) if port not in taken)
+    ports = [first, *islice(free, len(choice.replicas) - 1)]
+    taken.update(ports)
+    return ports
+
+
+def _service(
+    request: Request, choice: Choice, hardware: Hardware, capabilities: Capabilities, *, ports: Sequence[int]
+) -> ServicePlan:
     wish, offer = request.wish, choice.offer
     source = _source(wish, offer)
     directory = request.weights_directory
@@ -214,8 +226,8 @@ def _service(request: Request, choice: Choice, hardware: Hardware, capabilities:
     rendered = _rendered(choice, around, capabilities, version, hardware.links)
     environments = rendered.environments or ((),)
     replicas = tuple(
-        Replica(gpus=tuple(device.ref for device in group), port=wish.port + place, environment=environment)
-        for place, (group, environment) in enumerate(zip(choice.replicas or ((),), environments, strict=True))
+        Replica(gpus=tuple(device.ref for device in group), port=port, environment=environment)
+        for group, environment, port in zip(choice.replicas, environments, ports, strict=True)
     )
     return ServicePlan(
         service=wish.name,

@@ -434,6 +434,19 @@ def test_no_more_copies_than_users(machine: Rig) -> None:
     assert copies[None] == 1 and copies["throughput"] > 1
 
 
+@pytest.mark.parametrize(("first", "other"), [(8080, 8081), (65534, 65535)])
+def test_copies_have_ports_that_no_other_service_has(machine: Rig, first: int, other: int) -> None:
+    """Four copies from port 8080 on, and a service on 8081: nobody listens twice, and each is below 65536."""
+    asked = [
+        wish(model="qwen3.5-9b", engine="vllm", goal="throughput", port=first),
+        wish(name="other", model="qwen3.5-4b", port=other),
+    ]
+    served = plan_rig(machine(gpus=["RTX 3090"] * 8), [listed(one) for one in asked]).services
+    ports = [replica.port for service in served for replica in service.replicas]
+    assert len(served[0].replicas) > 1 and ports[0] == first and served[1].replicas[0].port == other
+    assert len(set(ports)) == len(ports) and max(ports) < 65536
+
+
 def test_sixteen_gpus_are_two_groups_of_eight(machine: Rig) -> None:
     """No GPU is left out because tensor parallelism ends at eight."""
     hardware = machine(gpus=["RTX 3090"] * 16)
