@@ -24,6 +24,15 @@ def number(text: str | int) -> int:
     return found
 
 
+def tokens(text: str | int) -> int:
+    """The same, and 0.
+
+    Raises:
+        BadParameter: the text is none.
+    """
+    return 0 if str(text).strip() == "0" else number(text)
+
+
 def rate(text: str | float) -> float:
     """A finite number above zero.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rigwright.preview.quantities import number, rate
+from rigwright.preview.quantities import number, rate, tokens
 from rigwright.terminal import answering
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _SEVERAL = click.IntRange(1, 1024)
 @click.option("--speed", is_flag=True, help="Also how fast it writes; needs --gpu.")
 @click.option("--gpu", "gpu_name", metavar="NAME", help="The model of the GPUs: RTX 3090.")
 @click.option("--gpu-bandwidth", type=rate, metavar="GBPS", help="Its GB/s, if unknown.")
-@click.option("--depth", type=number, help="Tokens that are cached already; by default --context where it is given.")
+@click.option("--depth", type=tokens, help="Tokens that are cached already; by default --context where it is given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/size.schema.json.")
 def size(model: str, **options: Any) -> None:
     """Say what MODEL takes in memory, part by part, and with --speed how fast it writes.
@@ -113,7 +113,7 @@ def _speed(model: Model, options: dict[str, Any]) -> Speed:
         model,
         paces=paces,
         placement=_placement(model, count, options["n_cpu_moe"]) if not is_vllm else None,
-        depth_tokens=options["depth"] or options["context"] or 0,
+        depth_tokens=(options["context"] or 0) if options["depth"] is None else options["depth"],
         cache_types=("f16", "f16") if is_vllm else (options["cache_type_k"], options["cache_type_v"]),
         engine="vllm" if is_vllm else "llamacpp",
         tensor_parallel=options["tp"] if is_vllm else 1,
