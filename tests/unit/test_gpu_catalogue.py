@@ -56,7 +56,8 @@ def test_catalogue_agrees_with_its_ranges_of_ids() -> None:
         (None, "NVIDIA GeForce RTX 3080", 12288),
         (None, "NVIDIA GeForce RTX 3060 Laptop GPU", 6144),
         (None, "NVIDIA GeForce RTX 30...", 24576),
-        (None, "NVIDIA GeForce RTX 2080", 8192),
+        (None, "NVIDIA GeForce GTX 1650", 4096),
+        ("NVIDIA GeForce RTX 2080", "GeForce RTX 2080", 8192),
         (None, "", None),
     ],
 )
