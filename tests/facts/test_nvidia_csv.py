@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings
+from hypothesis import example, strategies as st
 
 from rigwright.hardware.sources import nvidia_csv
 from rigwright.hardware.values import PcieLink, PowerLimit
@@ -147,6 +147,7 @@ def test_other_tables_are_no_query_of_gpus():
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(), st.integers(0, len(LOST)))
+@example("0:", LOST.index("c1d2") + 3)
 def test_any_text_is_read(text, place):
     """No text raises, and none adds a UUID."""
     nvidia_csv.read(text)

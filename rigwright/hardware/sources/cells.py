@@ -9,7 +9,7 @@ _NUMBER = re.compile(r"-?\d{1,18}(?:\.\d{1,9})?")
 _ADDRESS = re.compile(
     r"(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<bus>[0-9a-fA-F]{2}):(?P<device>[0-9a-fA-F]{2})\.(?P<fn>[0-7])"
 )
-_UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![\w-])")
+_UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 # Source: strings seen in place of numbers in nvidia-smi output of recorded machines, and nvidia-smi(1).
 LOST = ("gpu is lost", "gpu requires reset", "err!", "unknown error")
@@ -56,8 +56,8 @@ def pci_address(text: str) -> str | None:
 
 
 def uuid(text: str) -> str | None:
-    """The GPU or MIG UUID in a text."""
-    found = _UUID.search(text)
+    """The GPU or MIG UUID that a text ends with; one that goes on in some way is damaged, and none."""
+    found = _UUID.search(text.strip())
     return found[0] if found else None
 
 
