@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import example, strategies as st
+from hypothesis import strategies as st
 
 from rigwright.hardware.sources import nvidia_csv
 from rigwright.hardware.values import PcieLink, PowerLimit
