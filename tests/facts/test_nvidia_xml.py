@@ -96,6 +96,7 @@ def test_entities_are_refused():
     assert nvidia_xml.read('<!DOCTYPE x [<!ENTITY a "b">]>' + THREE).gpus == ()
 
 
+@pytest.mark.patience
 @settings(max_examples=60, deadline=None)
 @given(st.text(), st.integers(0, len(THREE)), st.integers(0, 400))
 def test_any_text_is_read(text, place, lost):

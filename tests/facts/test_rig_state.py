@@ -117,6 +117,7 @@ def test_cuda_release_is_read_from_nvcc():
     assert cuda_version({"cuda": []}) is None
 
 
+@pytest.mark.patience
 @given(st.lists(st.text(alphabet=st.characters(blacklist_characters="\n\r"))))
 def test_no_answer_of_a_rig_raises(lines):
     """A parser never raises on what a machine says."""

@@ -191,6 +191,7 @@ def test_mamba_without_dimensions_is_counted_in_full() -> None:
     assert (len(model.full_layers), model.recurrent_layers, len(model.assumptions)) == (32, (), 1)
 
 
+@pytest.mark.patience
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_configuration_survives_any_value(data: st.DataObject) -> None:

@@ -136,6 +136,7 @@ def test_drawing_holds_no_script_whatever_a_name_says():
     assert {node.tag for node in ElementTree.fromstring(svg).iter()} & {f"{SVG}script", f"{SVG}image"} == set()
 
 
+@pytest.mark.patience
 @settings(max_examples=30)
 @given(st.integers(0, 20), st.data())
 def test_drawing_survives_any_matrix(count, data):

@@ -111,6 +111,7 @@ def test_every_key_is_documented():
     assert [name for name, description in walk(RigSpec) if not description] == []
 
 
+@pytest.mark.patience
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)

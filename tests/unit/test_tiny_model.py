@@ -10,6 +10,7 @@ from rigwright.lab.tiny_model import Architecture, write_tiny_model
 from rigwright.models import read_model
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize("architecture", ["llama", "qwen35moe"])
 def test_tiny_model_is_deterministic(tmp_path: Path, architecture: Architecture) -> None:
     """The same seed gives the same bytes, another seed others."""
