@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -39,9 +39,11 @@ _SHARES = (1.0, 0.75, 0.5, 0.25)
 def with_layers(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, engine: str, found: Possibilities) -> None:
     """All ways to serve GGUF files: whole and in part, with each type of KV cache that may be chosen."""
     overrides = Overrides.of(wish)
-    sites = () if wish.gpu == "none" else tuple(sites_of_layers(ground.topology))
+    every = [] if wish.gpu == "none" else list(sites_of_layers(ground.topology))
+    classes = _classes(every)
+    sites = [alike[0] for alike in classes]
     sizes = sorted({len(site.devices) for site in sites})
-    alone = tuple(site for site in sites if len(site.devices) == 1)
+    alone = [site for site in sites if len(site.devices) == 1]
     for offer in offers:
         for load in _loads(wish, offer.model, overrides):
             now = situation(wish, offer, ground, CPU, engine=engine, load=load)
@@ -63,6 +65,28 @@ def with_layers(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, engi
                 attempts.whole_on(CPU)
             if not is_held:
                 found.misses += attempts.misses
+    for first, *others in classes:
+        if others:
+            best = thinned(one for one in found.candidates if one.choice.replicas is first.replicas)
+            found.candidates += [_moved(one, site) for site in others for one in best]
+    # Of equal ways the one on the GPUs that come first is taken.
+    places = {id(site.replicas): place for place, site in enumerate(every)}
+    found.candidates.sort(key=lambda one: places.get(id((one.site or one.choice).replicas), len(places)))
+
+
+def _classes(sites: Iterable[Site]) -> list[list[Site]]:
+    """Sites that differ in nothing but which of equal GPUs they name: what holds of the first holds of all."""
+    classes: dict[object, list[Site]] = {}
+    for site in sites:
+        cards = tuple((one.offered_bytes, one.pace) for one in site.devices)
+        classes.setdefault((site.layout.kind, site.link_gbytes_per_second, cards), []).append(site)
+    return list(classes.values())
+
+
+def _moved(one: Candidate, site: Site) -> Candidate:
+    """The same on equal GPUs in another place."""
+    sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
+    return Candidate(one.choice, one.score, sizes, one.ram_bytes, site)
 
 
 def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Load]:
@@ -80,7 +104,7 @@ def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Lo
 
 @dataclass
 class _Attempts:
-    """One file with one kind of load, tried on one site after the other; equal GPUs are reckoned once."""
+    """One file with one kind of load, tried on one site after the other."""
 
     wish: ServiceWish
     offer: Offer
@@ -91,7 +115,6 @@ class _Attempts:
     found: Possibilities
     misses: list[Miss] = field(default_factory=list)
     has_enough: bool = False
-    known: dict[object, list[Candidate]] = field(default_factory=dict)
 
     @cached_property
     def steps(self) -> list[int]:
@@ -102,7 +125,7 @@ class _Attempts:
 
     def whole_on(self, site: Site) -> bool:
         """Adds what works whole on a site; True when that has all the context that could be asked for."""
-        made = self._once(site, self._whole_within)
+        made = self._add(site, self._whole_within)
         tokens = max((one.choice.load.context_tokens for one in made), default=0)
         enough = self.steps[0] if goal_of(self.wish) == "context" else min(ENOUGH_TOKENS, self.steps[0])
         self.has_enough |= bool(site.devices) and tokens >= enough
@@ -113,24 +136,14 @@ class _Attempts:
         # Apple's GPU works in RAM. Ollama decides for itself.
         if self._forced(site) or self.engine == "ollama" or any(one.pace.backend == "metal" for one in site.devices):
             return
-        self._once(site, self._partly_within)
+        self._add(site, self._partly_within)
 
-    def _once(self, site: Site, attempt: Callable[[Site, float], list[Candidate]]) -> list[Candidate]:
-        """The candidates of a site, reckoned once for equal GPUs."""
-        cards = tuple((one.offered_bytes, one.pace) for one in site.devices)
-        key = attempt.__name__, site.layout.kind, site.link_gbytes_per_second, cards
-        if (made := self.known.get(key)) is not None:
-            made = [self._moved(one, site) for one in made]
-        else:
-            shares = _SHARES if self.ground.is_shared and len(cards) == 1 else _SHARES[:1]
-            made = self.known[key] = thinned([one for share in shares for one in attempt(site, share)])
+    def _add(self, site: Site, attempt: Callable[[Site, float], list[Candidate]]) -> list[Candidate]:
+        """The candidates of a site, with less and less of a GPU where services share a rig."""
+        shares = _SHARES if self.ground.is_shared and len(site.devices) == 1 else _SHARES[:1]
+        made = thinned(one for share in shares for one in attempt(site, share))
         self.found.candidates += made
         return made
-
-    def _moved(self, one: Candidate, site: Site) -> Candidate:
-        """The same on equal GPUs in another place."""
-        sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
-        return Candidate(one.choice, one.score, sizes, one.ram_bytes, site)
 
     def _forced(self, site: Site) -> Placement | None:
         """The placement that the inventory's own flags name."""
