@@ -8,6 +8,7 @@ from rigwright.models.offers import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.layouts import Site
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Layout
@@ -53,7 +54,8 @@ def blind_candidate(
         is_fitted=not offer.has_model or overrides.is_fitted,
         reasons=(Reason(choice="memory not checked", because=why),),
     )
-    return Candidate(choice, Score(0, 0, 0, 0), {device.ordinal: device.offered_bytes} if device else {}, 0)
+    taken = {device.ordinal: device.offered_bytes} if device else {}
+    return Candidate(choice, Score(0, 0, 0, 0), taken, 0, Site(choice.layout, choice.replicas))
 
 
 def _finest(offers: Sequence[Offer], gpu_bytes: int) -> Offer:

@@ -19,9 +19,10 @@ class Choice:
     """A wish, one of its offers, and where and how that would run.
 
     `replicas` holds the devices of each copy, in the order in which the engine numbers them: tensor-parallel groups
-    side by side. `load` is what each copy is asked for; `placement` is llama.cpp's and None where its own `--fit` or
-    the inventory's flags place the model. `vllm` and `vllm_load` are vLLM's. `memory` is that of one copy, `device` in
-    its parts an index into one replica's devices. `reasons` are those of engine, quant and layout.
+    side by side; on the CPU one copy without any. `load` is what each copy is asked for; `placement` is llama.cpp's and
+    None where its own `--fit` or the inventory's flags place the model. `vllm` and `vllm_load` are vLLM's. `memory` is
+    that of one copy, `device` in its parts an index into one replica's devices. `reasons` are those of engine, quant
+    and layout.
     """
 
     wish: ServiceWish
@@ -42,7 +43,7 @@ class Choice:
     @property
     def devices(self) -> tuple[Device, ...]:
         """The devices of the first copy; empty on the CPU."""
-        return self.replicas[0] if self.replicas else ()
+        return self.replicas[0]
 
     @property
     def is_whole(self) -> bool:

@@ -20,7 +20,7 @@ _LARGE_CONTEXT_BYTES = 450 * MIB
 _ASSUMED_SHARE = 0.96
 # What macOS lets the GPU have of the memory of both: recommendedMaxWorkingSetSize, two thirds up to 36 GiB, then three
 # quarters. Source: Metal's own figures in llama.cpp's logs.
-_UNIFIED_SHARES = ((36 * GIB, 2 / 3), (1024 * GIB, 3 / 4))
+_SMALL_MAC_BYTES, _SMALL_MAC_SHARE, _MAC_SHARE = 36 * GIB, 2 / 3, 3 / 4
 _ASSUMED_RAM_BYTES = 16 * GIB
 # GB/s of a card that no catalogue knows: that of an RTX 4060 and of an L4.
 _SLOW = 300.0
@@ -95,7 +95,7 @@ def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
     total = hardware.ram_bytes
     if gpu.vendor == "Apple" and total:
         name = gpu.name or hardware.chip or "Apple GPU"
-        offered = int(total * next(share for limit, share in _UNIFIED_SHARES if total <= limit))
+        offered = int(total * (_SMALL_MAC_SHARE if total <= _SMALL_MAC_BYTES else _MAC_SHARE))
         return Device(ordinal, gpu, name, total, offered, pace_of(name, None), is_assumed=True, is_in_ram=True)
     if not gpu.ram_share or not total:
         return None

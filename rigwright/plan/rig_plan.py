@@ -224,10 +224,9 @@ def _service(
     around = Surroundings(hardware.cpu, weights, request.api_key_path, projector)
     version = dict(engine_versions()).get(choice.engine, "")
     rendered = _rendered(choice, around, capabilities, version, hardware.links)
-    environments = rendered.environments or ((),)
     replicas = tuple(
         Replica(gpus=tuple(device.ref for device in group), port=port, environment=environment)
-        for group, environment, port in zip(choice.replicas, environments, ports, strict=True)
+        for group, environment, port in zip(choice.replicas, rendered.environments, ports, strict=True)
     )
     return ServicePlan(
         service=wish.name,

@@ -44,8 +44,7 @@ def _fits(candidate: Candidate, budget: Budget) -> bool:
 
 def _order(candidate: Candidate) -> tuple[float, int, int, int, int]:
     """Better ones first; of equal ones that on fewer GPUs, without a display, which takes less, on the smaller GPU."""
-    replicas = candidate.site.replicas if candidate.site else candidate.choice.replicas
-    devices = [device for group in replicas for device in group]
+    devices = [device for group in candidate.site.replicas for device in group]
     return (
         -round(candidate.score.total, 6),
         len(devices),

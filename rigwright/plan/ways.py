@@ -23,19 +23,17 @@ from rigwright.units import format_bytes
 class Candidate(NamedTuple):
     """A choice with its worth and what it takes: bytes of each GPU by ordinal, and of RAM.
 
-    Where equal GPUs are reckoned once, `site` is where this one runs and `choice` names the first such place.
+    `site` is where this one runs; where equal GPUs are reckoned once, `choice` names the first such place.
     """
 
     choice: Choice
     score: Score
     gpu_bytes: dict[int, int]
     ram_bytes: int
-    site: Site | None = None
+    site: Site
 
     def settled(self) -> Candidate:
         """The same with its own place in its choice."""
-        if self.site is None:
-            return self
         return self._replace(choice=replace(self.choice, layout=self.site.layout, replicas=self.site.replicas))
 
 

@@ -25,7 +25,7 @@ def number(text: str | int) -> int:
 
 
 def tokens(text: str | int) -> int:
-    """The same, and 0.
+    """What `number` takes, and 0.
 
     Raises:
         BadParameter: the text is none.

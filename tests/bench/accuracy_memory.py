@@ -264,7 +264,3 @@ def wrong_figures() -> list[tuple[str, str, str]]:
             "uploaded anew in March 2026: pin the hash",
         ),
     ]
-
-
-if __name__ == "__main__":
-    print(markdown())  # noqa: T201  a script

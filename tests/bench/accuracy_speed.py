@@ -23,8 +23,9 @@ The constants (`rigwright/catalogue/speed.yml`) were fitted to most of them, so 
 elsewhere, take this: they were held twice against public measurements that nobody had looked at before. Of 81 in the
 first sample 65 % lay in the range, and the median error was 14 %; constants for M1, MI50, V100, Strix Halo and several
 cards were then chosen by them. Of 163 in the second 81 % lay in the range, and the median error was 12 %; constants of
-six kinds of card were then moved towards them. Those of the second sample that have an address are in the table, those
-found as excerpts without one are not. Rows marked "stood aside" were never fitted.
+six kinds of card were then moved towards them. No command reproduces these two shares: they are those of the constants
+of their day, and most of the first sample and half of the second were excerpts without an address, which are not kept
+here. The others are in the table. Rows marked "stood aside" were never fitted.
 
 | cards | measurements | in the range | median error | largest |
 |---|---|---|---|---|
@@ -98,7 +99,3 @@ def _miss(row: Result) -> str:
     count = f"{case['n_gpu']} × " if case["n_gpu"] > 1 else ""
     place = f"{count}{case['gpu']}, {case['model']} at {case['depth']:,} tokens"
     return f"- {place}: {case['decode_tps']:g} measured, {row.expected:.1f} expected ({case['source']})"
-
-
-if __name__ == "__main__":
-    print(markdown())  # noqa: T201  a script

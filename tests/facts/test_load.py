@@ -18,9 +18,7 @@ from rigwright.resources import role_text
 HERE = Path(__file__).parent
 pytestmark = [
     pytest.mark.patience,
-    pytest.mark.skipif(
-        shutil.which("gcc") is None, reason="gcc is missing, which `make test` installs: no driver library to copy with"
-    ),
+    pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc, which `make test` installs: no library to copy with"),
 ]
 
 # Two GPUs with room, one that a service fills.
@@ -108,10 +106,7 @@ def test_script_runs_on_old_rigs() -> None:
     ast.parse(role_text("hardware", "load.py"), feature_version=(3, 6))
 
 
-@pytest.mark.skipif(
-    shutil.which("nvidia-smi") is not None,
-    reason="this machine has a driver, and its nvidia-smi cannot be hidden from PATH",
-)
+@pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="a driver is here: nvidia-smi cannot be hidden from PATH")
 def test_machine_without_a_driver_is_not_put_under_load() -> None:
     """One line, no traceback."""
     done = subprocess.run(["sh", "-c", collection.script(under_load=True)], capture_output=True, text=True, timeout=100)

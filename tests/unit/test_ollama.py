@@ -40,7 +40,7 @@ def choose(
         offer,
         "ollama",
         Layout(kind="single") if gpus else Layout(kind="cpu"),
-        (found,) if gpus else (),
+        (found,),
         Load(81920, slots=slots, cache_type_k=cache, cache_type_v=cache),
         Placement(40),
         None,

@@ -534,6 +534,13 @@ def test_memory_of_both_is_all_ram_without_the_gpu() -> None:
     assert plan.offered_ram_bytes > 110 * GIB and not plan.services[0].gpus
 
 
+@pytest.mark.parametrize(("ram_gib", "offered_gib"), [(36, 24), (48, 36), (2048, 1536)])
+def test_mac_offers_what_macos_lets_its_gpu_have(machine: Rig, ram_gib: int, offered_gib: int) -> None:
+    """Two thirds of small memories, three quarters of large ones, however large `--ram` says that they are."""
+    (gpu,) = devices(machine(chip="Apple M4 Max", ram_gib=ram_gib), is_preview=True)
+    assert gpu.offered_bytes // GIB == offered_gib
+
+
 @pytest.mark.parametrize(("carved_gib", "ram_gib", "offered_gib"), [(None, 124, 58), (0.5, 124, 58), (96, 31, 94)])
 def test_apu_has_half_of_ram_or_what_its_bios_carved(carved_gib: float | None, ram_gib: int, offered_gib: int) -> None:
     """Strix Halo with 128 GB: amdgpu's own limit is half of RAM; a large part that the BIOS set aside is no RAM."""

@@ -67,11 +67,11 @@ def with_layers(wish: ServiceWish, offers: Sequence[Offer], ground: Ground, engi
                 found.misses += attempts.misses
     for first, *others in classes:
         if others:
-            best = thinned(one for one in found.candidates if one.choice.replicas is first.replicas)
+            best = thinned(one for one in found.candidates if one.site is first)
             found.candidates += [_moved(one, site) for site in others for one in best]
     # Of equal ways the one on the GPUs that come first is taken.
-    places = {id(site.replicas): place for place, site in enumerate(every)}
-    found.candidates.sort(key=lambda one: places.get(id((one.site or one.choice).replicas), len(places)))
+    places = {id(site): place for place, site in enumerate(every)}
+    found.candidates.sort(key=lambda one: places.get(id(one.site), len(places)))
 
 
 def _classes(sites: Iterable[Site]) -> list[list[Site]]:
@@ -230,7 +230,7 @@ class _Attempts:
             reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {told}")
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
-        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram)
+        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram, site)
 
     def _speed(
         self, site: Site, load: Load, placement: Placement, model: Model, depth_tokens: int | None = None

@@ -103,7 +103,7 @@ def _tensored(
         asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // site.layout.replicas)))
         choice = Choice(wish, offer, "vllm", site.layout, site.replicas, asked, None, None, speed, load)
         taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
-        return Candidate(choice, score(choice, cache_loss_percent=0.0, troubles=troubles), taken, 0)
+        return Candidate(choice, score(choice, cache_loss_percent=0.0, troubles=troubles), taken, 0, site)
     needs, offers_bytes = _least(model, base, sizes)
     found.misses.append(Miss(offer, site, Load(steps[-1]), needs, offers_bytes, needs - offers_bytes, is_each=True))
     return None

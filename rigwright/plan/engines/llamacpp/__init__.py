@@ -32,7 +32,7 @@ def render(choice: Choice, around: Surroundings, capabilities: Capabilities) -> 
     _check(choice, around, capabilities)
     own, unsaid = spelled(list(flags_of(choice, around)), capabilities)
     flags, dropped = apply_overrides(own, wish.flags, capabilities)
-    environments = tuple(_environment(group, choice.replicas) for group in choice.replicas or ((),))
+    environments = tuple(_environment(group, choice.replicas) for group in choice.replicas)
     notes = (*_visibility(choice, environments[0]), *mode_notes(choice), *_file_notes(choice.offer))
     return Rendered(flags, environments, (*notes, *unsaid, *dropped))
 

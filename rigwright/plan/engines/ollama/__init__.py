@@ -40,8 +40,7 @@ def render(choice: Choice, around: Surroundings) -> Rendered:
     settings = _overridden(choice.wish, list(_settings(choice)))
     reasons = [Reason(choice=f"{name}={value}", because=because) for name, value, because in settings]
     copies = tuple(
-        (*((name, value) for name, value, _ in settings), *_place(choice, group, number))
-        for number, group in enumerate(choice.replicas or ((),))
+        (*((name, value) for name, value, _ in settings), *_place(choice, group)) for group in choice.replicas
     )
     reasons += [Reason(choice=name, because=because) for name, because in _where(choice)]
     return Rendered(flags=(), environments=copies, reasons=(*reasons, *parameters), modelfile=modelfile)
@@ -84,11 +83,11 @@ def _slots(choice: Choice) -> tuple[int, str]:
     return choice.load.slots, "one for each slot; the context, and its memory, multiplies with it"
 
 
-def _place(choice: Choice, group: tuple[Device, ...], number: int) -> Environment:
-    """What differs from copy to copy: the port and the GPUs."""
+def _place(choice: Choice, group: tuple[Device, ...]) -> Environment:
+    """Address and GPUs: Ollama is planned as one copy, which has the port of the service."""
     wish = choice.wish
     host = f"[{wish.host}]" if ":" in wish.host else wish.host
-    listen = ("OLLAMA_HOST", f"{host}:{wish.port + number}")
+    listen = ("OLLAMA_HOST", f"{host}:{wish.port}")
     if not group:
         return (listen, ("CUDA_VISIBLE_DEVICES", "-1"))
     variable = _VISIBLE.get(group[0].pace.backend)

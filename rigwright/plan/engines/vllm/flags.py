@@ -78,7 +78,7 @@ def _identity(choice: Choice, around: Surroundings) -> Iterator[Flag]:
     because = "the name in the API" + ("" if wish.alias else ", as the service's")
     yield _flag("--served-model-name", wish.alias or wish.name, because)
     yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
-    yield _flag("--port", wish.port, "the inventory's port; further copies take the next ones")
+    yield _flag("--port", wish.port, "the inventory's port; further copies take the next that no service has")
 
 
 def _why_revision(revision: str) -> str:
