@@ -8,17 +8,17 @@ from typing import Any
 from rigwright import catalogue
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.kept import file_url
+from rigwright.lock.values import LockedRig, PinnedFile, PinnedService, pin_hardware, pin_service
 from rigwright.models.offers import offers, split_quant
 from rigwright.models.parts import part_names
-from rigwright.plan.pinned import LockedRig, PinnedFile, PinnedService, pin_hardware, pin_service
+from rigwright.plan.engines.llamacpp.settings import Archive, LlamacppSettings
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ModelSource, ServiceWish
-from rigwright.roles.llamacpp.settings import Archive, LlamacppSettings
-from rigwright.roles.weights.hub import hub_facts
-from rigwright.roles.weights.local import LocalModel, inspect_model, projector_of
-from rigwright.settle import settle
-from rigwright.spec import RigSpec
+from rigwright.resolve.resolve import settle
+from rigwright.spec.rig import RigSpec
+from rigwright.weights.cache import file_url
+from rigwright.weights.hub import hub_facts
+from rigwright.weights.local import LocalModel, inspect_model, projector_of
 
 # What builds faster or reaches another mirror makes no other rig.
 _BUILD_KEYS = ("backend", "cuda_architectures", "cmake_options", "git", "ref")

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
+from rigwright.lock.changes import hardware_changes, service_changes, wish_changes
 from rigwright.lock.entry import lock_rig, settings_of
-from rigwright.plan.pinned import LockedRig, digest
-from rigwright.plan.pinned_changes import hardware_changes, service_changes, wish_changes
-from rigwright.plan.wish import Strict
-from rigwright.spec import RigSpec
+from rigwright.lock.values import LockedRig, digest
+from rigwright.spec.rig import RigSpec
+from rigwright.strict import Strict
 
 VERSION = 1
 _HEAD = """\

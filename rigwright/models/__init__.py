@@ -1,7 +1,6 @@
 """What a model file says about itself, read without loading it."""
 
 from rigwright.models.gguf import read_model
-from rigwright.models.remote import read_kept_model, read_remote_model
 from rigwright.models.values import Model, Ssm, Tensor
 
-__all__ = ["Model", "Ssm", "Tensor", "read_kept_model", "read_model", "read_remote_model"]
+__all__ = ["Model", "Ssm", "Tensor", "read_model"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rigwright.plan.wish import Strict
+from rigwright.strict import Strict
 
 
 class Reason(Strict):

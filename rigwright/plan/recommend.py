@@ -15,7 +15,8 @@ from rigwright.plan.devices import devices
 from rigwright.plan.ranking import score_of_plan
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import ServicePlan
-from rigwright.plan.wish import Goal, ModelSource, ServiceWish, Strict
+from rigwright.plan.wish import Goal, ModelSource, ServiceWish
+from rigwright.strict import Strict
 
 Purpose = Literal["general", "coding", "agents", "long-context", "quality", "cheap"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

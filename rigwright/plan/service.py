@@ -7,7 +7,8 @@ from typing import Literal
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.speed import Speed
-from rigwright.plan.wish import ModelSource, Strict
+from rigwright.plan.wish import ModelSource
+from rigwright.strict import Strict
 
 # What people call the engines.
 ENGINES = {"llamacpp": "llama.cpp", "vllm": "vLLM", "ollama": "Ollama"}

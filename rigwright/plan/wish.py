@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from rigwright.strict import Strict
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 Engine = Literal["llamacpp", "vllm", "ollama"]
@@ -35,12 +37,6 @@ _OWN_KEYS = frozenset(
     )
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class Strict(BaseModel):
-    """A frozen value that knows all its keys: what it does not know is an error, not a comment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
 class ModelSource(Strict):

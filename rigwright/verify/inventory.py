@@ -1,22 +1,19 @@
-"""A pyinfra inventory as testinfra hosts. pyinfra reads it in a process of its own: its gevent stays out of pytest."""
+"""The rigs of an inventory as testinfra hosts."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rigwright.errors import RigwrightError
-from rigwright.spec import RigSpec, parse_spec
+from rigwright.inventory.rows import read_rows
+from rigwright.spec.rig import RigSpec, parse_spec
 
 
 @dataclass(frozen=True)
@@ -59,34 +56,6 @@ def _locked(inventory: str, rig: str, named: str | None) -> dict[str, Any] | Non
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
         raise RigwrightError(f"{path}: is no lock file; restore it from git, or write it anew") from None
     return found
-
-
-def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The same as pyinfra tells it, unchecked: each with `name`, `groups` and `data`.
-
-    Raises:
-        RigwrightError: pyinfra cannot read it, or nothing is left.
-    """
-    command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
-    environment = os.environ | {"PYINFRA_PROGRESS": "off"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise RigwrightError(
-            f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory"
-        )
-    rows = json.loads(done.stdout[done.stdout.index("[") :])
-    if not rows:
-        raise RigwrightError(f"{inventory}: names no rig; check the path and what is in it")
-    chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
-    if not chosen:
-        known = ", ".join(row["name"] for row in rows)
-        raise RigwrightError(f"{inventory}: no rig matches {', '.join(limit)}; known are {known}")
-    return chosen
-
-
-def _selects(pattern: str, row: dict[str, Any]) -> bool:
-    return pattern in row["groups"] or fnmatch(row["name"], pattern)
 
 
 def backend(target: Target) -> tuple[str, dict[str, object]]:

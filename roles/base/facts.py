@@ -15,8 +15,8 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_host, ctx_state
 
 from rigwright.hardware import Disk, Hardware
+from rigwright.hardware.sections import read_hardware
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.hardware.facts import read_hardware
 
 # Asks for the names of the units that rigwright wrote.
 OUR_UNITS = (

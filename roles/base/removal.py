@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 
+from rigwright.hardware.sections import SECTIONS
 from rigwright.resources import script
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import OUR_UNITS, Rig, current_host
@@ -17,7 +18,6 @@ from rigwright.roles.base.operations import (
     rig_operation,
 )
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.hardware.facts import SECTIONS
 
 _TRACES = (CONFIG_DIRECTORY, "/opt/rigwright")
 _PROBE = Probe(files=_TRACES, directories=(STATE_DIRECTORY,), scripts=(OUR_UNITS, *SECTIONS))

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
-from rigwright.models.kept import cache_directory
-from rigwright.roles.llamacpp.settings import Archive
+from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.weights.cache import cache_directory
 
 
 def source_tree(archive: Archive) -> Path:

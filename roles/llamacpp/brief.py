@@ -14,22 +14,22 @@ from pyinfra.api.state import State
 
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware import Hardware
+from rigwright.hardware.sections import SECTIONS
+from rigwright.lock.changes import wish_changes
 from rigwright.lock.entry import changed_file, locked_build, locked_model, serves_a_file, settings_of
 from rigwright.lock.file import Lock, read_lock
-from rigwright.plan.pinned import LockedRig, PinnedService
-from rigwright.plan.pinned_changes import wish_changes
+from rigwright.lock.values import LockedRig, PinnedService
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
-from rigwright.preview.sources import offers_for
 from rigwright.roles.base.facts import current_host, current_state
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.hardware.facts import SECTIONS
 from rigwright.roles.llamacpp.facts import llamacpp_probe
 from rigwright.roles.llamacpp.lock import inventory_name, lock_of
 from rigwright.roles.weights.facts import weights_probe
-from rigwright.roles.weights.local import LocalModel, inspect_model, projector_of, weights_path
-from rigwright.spec import RigSpec, parse_spec
+from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
+from rigwright.weights.offers import offers_for
 
 
 class WrongInventory(WrongSpec, PyinfraError):

@@ -14,12 +14,12 @@ from rigwright.plan.engines.llamacpp.capabilities import (
     pinned_capabilities,
     read_capabilities,
 )
+from rigwright.plan.engines.llamacpp.release import PREFIX
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.roles.base.facts import OUR_UNITS, Rig
 from rigwright.roles.base.operations import STATE_DIRECTORY
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.llamacpp.release import PREFIX
-from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, unit_path
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

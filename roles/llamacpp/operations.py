@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 
 from rigwright.errors import RigwrightError
+from rigwright.hardware.sections import cuda_version
+from rigwright.plan.engines.llamacpp.release import PREFIX, TARGETS, Release, build_bytes, plan_release, uses_cuda
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig, current_host, current_state
 from rigwright.roles.base.operations import BUILDER, STATE_DIRECTORY, Commands, refuse, rig_operation
-from rigwright.roles.hardware.facts import cuda_version
 from rigwright.roles.llamacpp.archive import source_tree
 from rigwright.roles.llamacpp.brief import Brief
 from rigwright.roles.llamacpp.dry_run import dry_run
@@ -26,11 +28,9 @@ from rigwright.roles.llamacpp.facts import (
     source_identity,
 )
 from rigwright.roles.llamacpp.plan import plan_rig
-from rigwright.roles.llamacpp.release import PREFIX, TARGETS, Release, build_bytes, plan_release, uses_cuda
-from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import current_link, key_path, marker_of, render_unit, unit_path
 from rigwright.roles.weights.facts import verified_stamp
-from rigwright.roles.weights.local import weights_path
+from rigwright.weights.local import weights_path
 
 
 @rig_operation

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from rigwright.errors import DoesNotFit, RigwrightError
 from rigwright.hardware import Hardware
+from rigwright.lock.changes import hardware_changes, service_changes
 from rigwright.lock.entry import locked_source
+from rigwright.lock.values import LockedRig, pin_service, plan_of
 from rigwright.plan.devices import devices
-from rigwright.plan.pinned import LockedRig, pin_service, plan_of
-from rigwright.plan.pinned_changes import hardware_changes, service_changes
 from rigwright.plan.rig_plan import plan_rig as plan_requests
 from rigwright.plan.service import ENGINES, ServicePlan
+from rigwright.resolve.resolve import capabilities_of, requests_of, settle
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.brief import Brief, with_source
-from rigwright.settle import capabilities_of, requests_of, settle
 
 
 def plan_rig(brief: Brief, rig: Rig) -> dict[str, ServicePlan]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rigwright.errors import RigwrightError
+from rigwright.plan.engines.llamacpp.release import PREFIX, build_bytes
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import STATE_DIRECTORY, Commands, build_packages, refuse, rig_operation
@@ -12,8 +14,6 @@ from rigwright.roles.llamacpp.brief import Brief
 from rigwright.roles.llamacpp.facts import source_identity
 from rigwright.roles.llamacpp.operations import rig_release
 from rigwright.roles.llamacpp.plan import plan_rig
-from rigwright.roles.llamacpp.release import PREFIX, build_bytes
-from rigwright.roles.llamacpp.settings import LlamacppSettings
 from rigwright.roles.llamacpp.unit import is_ours, unit_path, was_ours
 from rigwright.units import format_bytes
 

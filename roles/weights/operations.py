@@ -9,9 +9,9 @@ from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, refuse, rig_operation
 from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_file
-from rigwright.roles.weights.local import LocalModel, weights_path
-from rigwright.roles.weights.settings import WeightsSettings
+from rigwright.spec.weights import WeightsSettings
 from rigwright.units import format_bytes
+from rigwright.weights.local import LocalModel, weights_path
 
 
 @rig_operation

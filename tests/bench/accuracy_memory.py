@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rigwright.models import Model
 from rigwright.models.parameters import model_from_parameters
-from rigwright.preview.size import size
+from rigwright.plan.size import size
 
 MIB, GIB = 1024**2, 1024**3
 DATA = Path(__file__).parents[1] / "unit" / "data"

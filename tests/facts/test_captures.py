@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rigwright.hardware.capture import read_folder
-from rigwright.hardware.report import report
+from rigwright.view.answers.hardware_report import report
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 NAMES = sorted(folder.name for folder in CAPTURES.iterdir() if folder.is_dir())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rigwright.errors import RigwrightError
-from rigwright.hardware.live import Collected, collect
+from rigwright.inventory.live import Collected, collect
 
 pytestmark = pytest.mark.patience  # each starts pyinfra
 
@@ -37,8 +37,8 @@ def test_this_machine_is_read_without_ssh() -> None:
 def test_this_machine_is_not_waited_for_forever(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `timeout` is missing, a tool that hangs keeps the answers of the others."""
     said = "printf '@rigwright source %s\\n|ID=debian\\n' system.txt; sleep 60"
-    monkeypatch.setattr("rigwright.hardware.live.collection.script", lambda **_: said)
-    monkeypatch.setattr("rigwright.hardware.live.collection.limit_seconds", lambda **_: 1)
+    monkeypatch.setattr("rigwright.inventory.live.collection.script", lambda **_: said)
+    monkeypatch.setattr("rigwright.inventory.live.collection.limit_seconds", lambda **_: 1)
     assert collect("@local").files == {"local": {"system.txt": "ID=debian\n"}}
 
 
@@ -97,7 +97,7 @@ def test_interrupt_ends_what_was_begun(here: Path, monkeypatch: pytest.MonkeyPat
                 raise KeyboardInterrupt
             return int(super().wait())
 
-    monkeypatch.setattr("rigwright.hardware.live.subprocess.Popen", Interrupted)
+    monkeypatch.setattr("rigwright.inventory.live.subprocess.Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(here, 'rigs = ["@local"]')
     assert begun[0].returncode is not None

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rigwright.hardware import collection
+from rigwright.hardware.sections import SECTIONS, cuda_version, read_hardware
 from rigwright.roles.base.facts import RemoteFile, read_rig
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.hardware.facts import SECTIONS, cuda_version, read_hardware
 
 MIB = 1024**2
 

@@ -23,7 +23,7 @@ import click
 
 from rigwright.hardware import Hardware
 from rigwright.hardware.capture import folder_files, read_files
-from rigwright.hardware.report import report
+from rigwright.view.answers.hardware_report import report
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 NAMELESS = ("1x5060ti-csv-idle-vs-load",)

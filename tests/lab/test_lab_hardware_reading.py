@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rigwright.hardware.capture import read_files
-from rigwright.hardware.live import Collected, collect
 from rigwright.hardware.record import redact, write
+from rigwright.inventory.live import Collected, collect
 from rigwright.lab import Lab, RigWish
 
 pytestmark = [

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from click.testing import CliRunner, Result
 
-from rigwright.lab.cli import lab
+from rigwright.cli.lab import lab
 
 pytestmark = pytest.mark.lab
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="virtual rigs need root")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rigwright import catalogue
+from rigwright.plan.engines.llamacpp.settings import Archive
 from rigwright.roles.llamacpp.archive import source_tree
-from rigwright.roles.llamacpp.settings import Archive
 
 pytestmark = pytest.mark.lab
 

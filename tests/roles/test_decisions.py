@@ -19,8 +19,8 @@ from rigwright.roles.llamacpp.plan import plan_rig
 from rigwright.roles.llamacpp.preflight import obstacles
 from rigwright.roles.llamacpp.unit import marker_of, render_unit
 from rigwright.roles.weights.facts import verified_stamp
-from rigwright.roles.weights.local import LocalModel
-from rigwright.spec import parse_spec
+from rigwright.spec.rig import parse_spec
+from rigwright.weights.local import LocalModel
 
 GIB = 1 << 30
 HARDWARE = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 8, 16), 64 * GIB)

@@ -17,9 +17,9 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.brief import make_brief
 from rigwright.roles.llamacpp.plan import check_lock, new_choices, plan_rig, settled
 from rigwright.roles.weights.facts import verified_stamp
-from rigwright.roles.weights.local import inspect_model
-from rigwright.roles.weights.settings import WeightsSettings
-from rigwright.spec import parse_spec
+from rigwright.spec.rig import parse_spec
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.local import inspect_model
 
 GIB = 1 << 30
 # A port that nothing listens on: the catalogue's dimensions stand in for headers.

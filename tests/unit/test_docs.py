@@ -17,8 +17,8 @@ import click
 import pytest
 
 from rigwright.cli import main
-from rigwright.spec import parse_spec
-from rigwright.spec_docs import spec_markdown
+from rigwright.spec.docs import spec_markdown
+from rigwright.spec.rig import parse_spec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rigwright.errors import UnreadableModel
-from rigwright.models import Model, read_kept_model, read_model, read_remote_model
+from rigwright.models import Model, read_model
 from rigwright.models.parts import part_names
 from rigwright.models.reading import model_from_stream
+from rigwright.weights.remote import read_kept_model, read_remote_model
 
 Encode = Callable[..., bytes]
 DENSE = {

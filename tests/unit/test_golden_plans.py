@@ -17,11 +17,11 @@ from rigwright.hardware import Hardware
 from rigwright.plan.recommend import settle_auto
 from rigwright.plan.rig_plan import plan_rig
 from rigwright.plan.service import RigPlan
-from rigwright.preview.planning import requests_of
-from rigwright.preview.report import report
-from rigwright.preview.table import show
-from rigwright.preview.why import explain
-from rigwright.spec import parse_spec
+from rigwright.resolve.planning import requests_of
+from rigwright.spec.rig import parse_spec
+from rigwright.view.answers.report import report
+from rigwright.view.plan_table import show
+from rigwright.view.why import explain
 
 GOLDEN = Path(__file__).parents[1] / "golden/plans"
 CASES = sorted(GOLDEN.glob("*.yml"))

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from rigwright.cli import main
 from rigwright.hardware.capture import folder_files
-from rigwright.hardware.live import Collected
+from rigwright.inventory.live import Collected
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 MESH = CAPTURES / "8x-v100-sxm2-dgx1-mesh"
@@ -33,7 +33,7 @@ def rigs(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
         answered = {name: files for name, files in found.items() if files}
         return Collected(answered, {name: "no answer" for name in found if name not in answered})
 
-    monkeypatch.setattr("rigwright.hardware.cli.collect", collect)
+    monkeypatch.setattr("rigwright.cli.hardware.collect", collect)
     return found
 
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rigwright.hardware.capture import read_folder
-from rigwright.hardware.drawing import draw
-from rigwright.hardware.drawing.canvas import text_width
-from rigwright.hardware.drawing.layout import lay_out
-from rigwright.hardware.drawing.tree import pcie_tree
-from rigwright.hardware.table import show, summary
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Link, Nic, Problem
+from rigwright.view.drawing import draw
+from rigwright.view.drawing.canvas import text_width
+from rigwright.view.drawing.layout import lay_out
+from rigwright.view.drawing.tree import pcie_tree
+from rigwright.view.hardware_table import show, summary
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 NAMES = sorted(path.name for path in CAPTURES.iterdir() if path.is_dir())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rigwright.hardware import Hardware, capture
 from rigwright.hardware.capture import folder_files, read_files
-from rigwright.hardware.report import report
 from rigwright.hardware.topology import group
+from rigwright.view.answers.hardware_report import report
 
 LINK = "pcie.link.gen.current, pcie.link.gen.max, pcie.link.width.current, pcie.link.width.max"
 UUIDS = [f"GPU-1aff65f8-8897-eaee-29e4-6871ef7491a{index}" for index in range(8)]

@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 
 from rigwright.hardware.capture import read_folder
-from rigwright.hardware.report import report
-from rigwright.hardware.schema import DEFINITIONS, RIG, schema, schema_text
 from rigwright.hardware.topology import group
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, NumaNode, Problem
+from rigwright.view.answers.hardware_report import report
+from rigwright.view.answers.hardware_schema import DEFINITIONS, RIG, schema, schema_text
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = sorted(path for path in (ROOT / "tests" / "captures").iterdir() if path.is_dir())

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rigwright.roles.weights.hub import HubFacts, hub_facts
+from rigwright.weights.hub import HubFacts, hub_facts
 
 COMMIT, SHA256 = "c" * 40, "5" * 64
 Answers = dict[str, tuple[int, dict[str, str]]]

@@ -15,13 +15,13 @@ from rigwright.plan.engines.llamacpp.capabilities import (
     pinned_capabilities,
     read_capabilities,
 )
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.roles.base.facts import read_rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.llamacpp.facts import capabilities, llamacpp_probe
-from rigwright.roles.llamacpp.settings import LlamacppSettings
 
 # Lines of `llama-server --help` from before the changes of 2025 and 2026: bare -fa, no --fit, no --load-mode.
 OLDER = """\

@@ -11,14 +11,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from rigwright.cli.plan import plan
 from rigwright.errors import RigwrightError
 from rigwright.hardware import Hardware, Link
+from rigwright.lock.changes import service_changes
 from rigwright.lock.entry import lock_rig, locked_model, locked_source
 from rigwright.lock.file import Lock, Written, check_lock, lock_path, read_lock, render_lock, write_lock
-from rigwright.plan.pinned import LockedRig, pin_service, plan_of
-from rigwright.plan.pinned_changes import service_changes
-from rigwright.preview.cli import plan
-from rigwright.spec import RigSpec, parse_spec
+from rigwright.lock.values import LockedRig, pin_service, plan_of
+from rigwright.spec.rig import RigSpec, parse_spec
 
 GIB = 1 << 30
 

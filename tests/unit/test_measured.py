@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from rigwright.bench.results import read_results
 from rigwright.models.parameters import model_from_parameters
 from rigwright.plan.speed import Speed, decode_speed, pace_of
 from rigwright.plan.speed.measured import Measurement, Setup, family, find, measured_speed
-from rigwright.preview.results import read_results
 
 GIB = 1024**3
 DATA = Path(__file__).parent / "data"

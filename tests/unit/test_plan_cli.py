@@ -13,16 +13,16 @@ from click.testing import CliRunner, Result
 from rigwright.cli import main
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.hardware.capture import folder_files, read_folder
-from rigwright.hardware.live import Collected
+from rigwright.inventory.live import Collected
+from rigwright.inventory.what_if import gpu_model, what_if
 from rigwright.models.offers import find_model
 from rigwright.plan.wish import ModelSource
-from rigwright.preview.gpus import gpu_model, what_if
-from rigwright.preview.more_schemas import recommend_schema
-from rigwright.preview.schema import plan_schema
-from rigwright.preview.sources import gguf_offer, offers_for
-from rigwright.preview.spec_file import read_spec
-from rigwright.schemas import schema_text
+from rigwright.spec.file import read_spec
 from rigwright.units import GIB
+from rigwright.view.answers.more_schemas import recommend_schema
+from rigwright.view.answers.schema import plan_schema
+from rigwright.view.answers.schemas import schema_text
+from rigwright.weights.offers import gguf_offer, offers_for
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = ROOT / "tests" / "captures"
@@ -224,7 +224,7 @@ def test_rigs_of_an_inventory_are_told_by_name(run, monkeypatch, tmp_path):
     """A rig without a plan has its error among them; one that did not answer is said on stderr."""
     files = folder_files(PAIR)
     found = Collected({"good": files, "small": folder_files(CAPTURES / "error-no-devices")}, {"dead": "no answer"})
-    monkeypatch.setattr("rigwright.preview.inventory.collect", lambda *_, **__: found)
+    monkeypatch.setattr("rigwright.inventory.rigs.collect", lambda *_, **__: found)
     (tmp_path / "ok.yml").write_text(
         "services:\n - {name: a, model: 'qwen3.5-35b-a3b:Q4_K_M', gpu: 0, context: 8192}\n"
     )
@@ -242,14 +242,12 @@ def test_wishes_of_an_inventory_are_its_own(run, monkeypatch):
         {"name": "two", "groups": [], "data": {"rig": {"services": [{"name": "b", "model": "qwen3-8b", "contxt": 1}]}}},
         {"name": "three", "groups": [], "data": {}},
     ]
-    monkeypatch.setattr("rigwright.preview.inventory.read_rows", lambda *_, **__: rows)
+    monkeypatch.setattr("rigwright.inventory.rigs.read_rows", lambda *_, **__: rows)
     result = run("plan", "rigs.py")
     assert result.exit_code == 1
     assert "two: rig.services.0.contxt" in result.stderr and "three: rig: missing" in result.stderr
     del rows[1:]
-    monkeypatch.setattr(
-        "rigwright.preview.inventory.collect", lambda *_, **__: Collected({"one": folder_files(PAIR)}, {})
-    )
+    monkeypatch.setattr("rigwright.inventory.rigs.collect", lambda *_, **__: Collected({"one": folder_files(PAIR)}, {}))
     assert json.loads(run("plan", "rigs.py", "--json").stdout)["one"]["services"][0]["service"] == "a"
 
 
@@ -271,7 +269,7 @@ def test_file_out_of_reach_is_what_the_catalogue_says():
 
 def test_repository_out_of_reach_is_refused(monkeypatch):
     """Without config.json and without a row in the catalogue nothing can be reckoned."""
-    monkeypatch.setattr("rigwright.preview.sources.json_at", lambda *_, **__: None)
+    monkeypatch.setattr("rigwright.weights.offers.json_at", lambda *_, **__: None)
     with pytest.raises(UnreadableModel, match=r"config\.json cannot be read from here"):
         offers_for(ModelSource(repo="nobody/nothing"))
 

@@ -26,13 +26,13 @@ from rigwright.plan.service import (
     ServicePlan,
 )
 from rigwright.plan.speed import Speed
-from rigwright.preview.bars import Colours, Share, bar, shares
-from rigwright.preview.report import report
-from rigwright.preview.schema import DEFINITIONS, PLAN, plan_schema
-from rigwright.preview.table import show
-from rigwright.preview.why import explain
-from rigwright.preview.words import on, short
 from rigwright.units import GIB
+from rigwright.view.answers.report import report
+from rigwright.view.answers.schema import DEFINITIONS, PLAN, plan_schema
+from rigwright.view.bars import Colours, Share, bar, shares
+from rigwright.view.plan_table import show
+from rigwright.view.why import explain
+from rigwright.view.words import on, short
 
 GPUS = tuple(GpuRef(index=index, uuid=f"GPU-{index}", name="NVIDIA GeForce RTX 3090") for index in range(4))
 CHECK = jsonschema.Draft202012Validator(plan_schema())

@@ -12,9 +12,9 @@ import pytest
 from rigwright import catalogue
 from rigwright.errors import DoesNotFit, RigwrightError
 from rigwright.hardware import Cpu, Gpu, Hardware
+from rigwright.plan.engines.llamacpp.release import plan_release
+from rigwright.plan.engines.llamacpp.settings import Archive, LlamacppSettings
 from rigwright.roles.llamacpp.archive import source_tree
-from rigwright.roles.llamacpp.release import plan_release
-from rigwright.roles.llamacpp.settings import Archive, LlamacppSettings
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
 CARD = Gpu(

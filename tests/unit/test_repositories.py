@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from rigwright.cli import main
 from rigwright.errors import UnreadableModel
-from rigwright.models.kept import json_at
 from rigwright.models.offers import Offer
 from rigwright.plan.wish import ModelSource
-from rigwright.preview.sources import offers_for
+from rigwright.weights.cache import json_at
+from rigwright.weights.offers import offers_for
 
 CONFIG = (Path(__file__).parent / "data" / "configs" / "mistral-small-24b.json").read_text()
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"

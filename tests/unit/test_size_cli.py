@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rigwright.cli import main
-from rigwright.preview.more_schemas import size_schema
-from rigwright.schemas import schema_text
 from rigwright.units import GIB, MIB
+from rigwright.view.answers.more_schemas import size_schema
+from rigwright.view.answers.schemas import schema_text
 
 ROOT = Path(__file__).parents[2]
 CHECK = jsonschema.Draft202012Validator(size_schema())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rigwright.errors import WrongSpec
 from rigwright.plan.wish import ServiceWish
-from rigwright.spec import parse_spec
+from rigwright.spec.rig import parse_spec
 
 SERVICE = {"name": "chat", "model": "m.gguf"}
 
@@ -100,7 +100,7 @@ def test_model_source_reads_short_forms(text, field, value):
 
 def test_every_key_is_documented():
     """No key of the inventory is without a sentence."""
-    from rigwright.spec import RigSpec, _model_in
+    from rigwright.spec.rig import RigSpec, _model_in
 
     def walk(model):
         for name, field in model.model_fields.items():

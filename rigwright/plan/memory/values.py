@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rigwright.plan.wish import Strict
+from rigwright.strict import Strict
 
 
 class Load(NamedTuple):

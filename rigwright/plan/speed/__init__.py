@@ -19,7 +19,7 @@ from rigwright.plan.speed.kinds import Host, Pace, settings
 from rigwright.plan.speed.names import pace_of
 from rigwright.plan.speed.reads import reads_of
 from rigwright.plan.speed.stages import Seconds, Work, stages
-from rigwright.plan.wish import Strict
+from rigwright.strict import Strict
 
 __all__ = ["Confidence", "Host", "Pace", "Speed", "decode_speed", "pace_of"]
 

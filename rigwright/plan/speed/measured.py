@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rigwright.models.values import Model
 from rigwright.plan.speed import Speed
-from rigwright.plan.wish import Strict
+from rigwright.strict import Strict
 
 # A file of the same quant differs by its metadata alone, and a depth costs as much as one nearby.
 _SAME_SIZE = 0.01

@@ -1,0 +1,1 @@
+"""Measurements: results of llama-bench and vllm bench as values."""

@@ -1,0 +1,48 @@
+"""The command line: parsing and printing only. A command is imported when it is called, so that --help is instant."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+_COMMANDS = {
+    "hardware": ("rigwright.cli.hardware", "hardware", "What each rig has, how its GPUs are linked, what is wrong."),
+    "lab": ("rigwright.cli.lab", "lab", "Virtual rigs on this machine: rehearse, break, throw away."),
+    "plan": ("rigwright.cli.plan", "plan", "What would run where, how fast, with which flags, and why."),
+    "recommend": ("rigwright.cli.recommend", "recommend", "Which models suit a rig, and what each would do."),
+    "rollback": ("rigwright.cli.rollback", "rollback", "Bring back the release that each service ran before."),
+    "size": ("rigwright.cli.size", "size", "What a model takes in memory, and how fast it would be."),
+    "tiny-model": ("rigwright.cli.tiny_model", "tiny_model", "Write a tiny real GGUF model with random weights."),
+    "verify": ("rigwright.cli.verify", "verify", "Is every rig serving as planned? (pytest + testinfra)"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' one-line helps without importing them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Their names, in order."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import the command that is really called."""
+        if name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands in --help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(context)])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="rigwright", prog_name="rigwright")
+def main() -> None:
+    """Turn bare machines with GPUs into LLM servers over SSH.
+
+    The main job is a pyinfra deploy:  pyinfra inventories/rig.py deploys/llamacpp.py
+    """

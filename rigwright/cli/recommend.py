@@ -1,0 +1,79 @@
+"""`rigwright recommend`: which models of the catalogue suit a rig, ranked for a purpose."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from rigwright.cli.plan import check_place, size_of
+from rigwright.cli.quantities import number
+from rigwright.errors import RigwrightError
+from rigwright.inventory.live import LOCAL
+from rigwright.inventory.rigs import read_rigs
+from rigwright.inventory.what_if import gpu_model, what_if
+from rigwright.plan.recommend import PURPOSES, Purpose, Ranked
+from rigwright.plan.recommend import recommend as ranked_for
+from rigwright.view.answers.recommend_report import report
+from rigwright.view.recommend_table import show
+from rigwright.view.terminal import answering, console
+
+
+@click.command()
+@click.argument("inventory", required=False)
+@click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="A recorded machine instead.")
+@click.option("--for", "purpose", type=click.Choice(PURPOSES), default="general", show_default=True, help="What for.")
+@click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="Users at the same time.")
+@click.option("--context", type=number, help="Tokens of context that each needs; by default what fits well.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many are shown.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/recommend.schema.json; rigs by name.")
+@click.option("--with-gpu", "more", multiple=True, metavar="NAME", help="What if this GPU were there too?")
+@click.option("--gpu-model", "gpu", metavar="NAME", help="What the GPUs are, where a recording does not name them.")
+@click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
+@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+def recommend(
+    inventory: str | None,
+    capture: Path | None,
+    purpose: Purpose,
+    users: int,
+    context: int | None,
+    top: int,
+    as_json: bool,
+    more: tuple[str, ...],
+    gpu: str | None,
+    ram: str | None,
+    limit: tuple[str, ...],
+) -> None:
+    """Rank the models of the catalogue for each rig in INVENTORY: which, in which quant, where, how fast, and why.
+
+    INVENTORY may be @local, this machine; what its rigs serve now does not matter. No rig is changed. The exit code is
+    1 where no model fits.
+    """
+    check_place(inventory, capture, limit)
+    ram_bytes = size_of(ram, "--ram")
+    for name in (*more, *filter(None, (gpu,))):
+        gpu_model(name)  # a typing error before rigs are asked
+    found = read_rigs(inventory, capture=capture, limit=limit)
+    answers: dict[str, Ranked] = {}
+    errors = {name: f"not read: {why}" for name, why in found.missing.items()}
+    is_single = capture is not None or inventory == LOCAL
+    screen = None if as_json else console()
+    with answering():
+        for rig, recorded in found.rigs.items():
+            hardware, notes = what_if(recorded, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
+            try:
+                answers[rig] = ranked_for(hardware, purpose, users=users, context=context)
+            except RigwrightError as error:
+                errors[rig] = error.message
+                continue
+            if screen:
+                show(screen, rig, hardware, answers[rig], purpose=purpose, notes=notes, top=top)
+        if as_json and (answers or not is_single):
+            objects = {name: report(name, purpose, ranked) for name, ranked in answers.items()}
+            click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
+    errors |= {name: "no model of the catalogue fits" for name, ranked in answers.items() if not ranked.fitting}
+    for name, message in errors.items():
+        click.echo(f"{name}: {message}", err=True)
+    sys.exit(1 if errors else 0)

@@ -1,0 +1,131 @@
+"""`rigwright size`: what a model takes in memory under an engine, and how fast it would be."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rigwright.cli.quantities import number, rate, tokens
+from rigwright.view.terminal import answering
+
+if TYPE_CHECKING:
+    from rigwright.models.values import Model
+    from rigwright.plan.speed import Speed
+
+_SEVERAL = click.IntRange(1, 1024)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--engine", type=click.Choice(["llamacpp", "ik_llamacpp", "vllm"]), default="llamacpp", show_default=True)
+@click.option("--quant", help="How the weights are quantised: Q4_K_M.")
+@click.option("--file-bytes", type=number, help="The size of the file, where only the dimensions are known.")
+@click.option("--context", type=number, help="Tokens of all slots together; by default what the model is trained for.")
+@click.option("--cache-type-k", default="f16", show_default=True, help="The type of the keys in the KV cache.")
+@click.option("--cache-type-v", default="f16", show_default=True, help="The type of the values.")
+@click.option("--ubatch", type=number, default=512, show_default=True, help="Tokens that are computed at once.")
+@click.option("--slots", type=_SEVERAL, help="Requests served at once; by default one.")
+@click.option("--unified-kv/--no-unified-kv", default=None, help="Whether slots share one pool of cells.")
+@click.option("--flash-attn/--no-flash-attn", default=True, help="Flash attention.")
+@click.option("--gpus", type=click.IntRange(0, 64), default=1, show_default=True, help="GPUs that share the layers.")
+@click.option("--n-cpu-moe", type=click.IntRange(0), default=0, help="The first layers whose experts stay in RAM.")
+@click.option("--draft-depth", type=click.IntRange(0, 64), default=0, help="Tokens drafted ahead.")
+@click.option("--swa-full", is_flag=True, help="Keep the whole cache of windowed layers.")
+@click.option("--tp", type=_SEVERAL, default=1, show_default=True, help="vLLM: GPUs that share each layer.")
+@click.option("--kv-bytes", type=rate, default=2.0, help="vLLM: bytes of an element.")
+@click.option("--kv-scale-bytes", type=click.IntRange(0, 64), default=0, help="vLLM: bytes of a head's scale.")
+@click.option("--kv-budget-bytes", type=number, help="vLLM: what each GPU has for the KV cache.")
+@click.option("--max-model-len", type=number, help="vLLM: tokens of the longest request.")
+@click.option("--engine-version", default="0.33.0", show_default=True, help="vLLM: its release.")
+@click.option("--speed", is_flag=True, help="Also how fast it writes; needs --gpu.")
+@click.option("--gpu", "gpu_name", metavar="NAME", help="The model of the GPUs: RTX 3090.")
+@click.option("--gpu-bandwidth", type=rate, metavar="GBPS", help="Its GB/s, if unknown.")
+@click.option("--depth", type=tokens, help="Tokens that are cached already; by default --context where it is given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/size.schema.json.")
+def size(model: str, **options: Any) -> None:
+    """Say what MODEL takes in memory, part by part, and with --speed how fast it writes.
+
+    MODEL is a name of the catalogue (with :QUANT), a GGUF file or its address, hf:org/repo@revision:file.gguf, or a
+    JSON file with its dimensions. Numbers may end in K, M or G for powers of 1024.
+    """
+    if options["speed"] and options["gpus"] and not options["gpu_name"]:
+        raise click.UsageError("--speed needs --gpu NAME, or --gpus 0 for the CPU")
+    from rigwright.weights.named import sized_model
+
+    is_vllm = options["engine"] == "vllm"
+    found = sized_model(model, quant=options["quant"], file_bytes=options["file_bytes"], is_vllm=is_vllm)
+    told = {"model": found.model.name, "quant": found.quant, "engine": options["engine"]}
+    told |= _sizes(found.model, options)
+    speed = _speed(found.model, options) if options["speed"] else None
+    if speed:
+        told["decode_tokens_per_second"] = {
+            "low": round(speed.low, 2),
+            "expected": round(speed.expected, 2),
+            "high": round(speed.high, 2),
+        }
+    with answering():
+        if options["as_json"]:
+            click.echo(json.dumps(told, indent=1))
+            return
+        from rigwright.view.size_table import show
+        from rigwright.view.terminal import console
+
+        show(console(), told, vram_bytes=_vram_bytes(options["gpu_name"]), gpu_name=options["gpu_name"], speed=speed)
+
+
+def _sizes(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+    from rigwright.plan.size import size as sizes
+
+    same = (
+        "cache_type_k", "cache_type_v", "ubatch", "slots", "unified_kv", "flash_attn", "n_cpu_moe", "draft_depth",
+        "swa_full", "tp", "kv_bytes", "kv_scale_bytes", "kv_budget_bytes", "max_model_len", "engine_version",
+    )  # fmt: skip
+    vram = _vram_bytes(options["gpu_name"]) if options["engine"] == "vllm" else None
+    return sizes(
+        model,
+        engine=options["engine"],
+        context_tokens=options["context"],
+        gpus=max(1, options["gpus"]),
+        gpu=options["gpus"] > 0,
+        vram_bytes=(vram,) * options["tp"] if vram else (),
+        **{name: options[name] for name in same},
+    )
+
+
+def _vram_bytes(name: str | None) -> int | None:
+    """What the box of such a card says; None where its name leaves that open."""
+    if not name:
+        return None
+    from rigwright.plan.speed.names import known_models
+
+    found = {row.vram_bytes for row in known_models(name) if row.vram_bytes}
+    return found.pop() if len(found) == 1 else None
+
+
+def _speed(model: Model, options: dict[str, Any]) -> Speed:
+    from rigwright.plan.speed import decode_speed, pace_of
+
+    is_vllm, count = options["engine"] == "vllm", options["tp"] if options["engine"] == "vllm" else options["gpus"]
+    paces = (pace_of(options["gpu_name"], options["gpu_bandwidth"]),) * count if count else ()
+    return decode_speed(
+        model,
+        paces=paces,
+        placement=_placement(model, count, options["n_cpu_moe"]) if not is_vllm else None,
+        depth_tokens=(options["context"] or 0) if options["depth"] is None else options["depth"],
+        cache_types=("f16", "f16") if is_vllm else (options["cache_type_k"], options["cache_type_v"]),
+        engine="vllm" if is_vllm else "llamacpp",
+        tensor_parallel=options["tp"] if is_vllm else 1,
+        draft_tokens=options["draft_depth"],
+        users=options["slots"] or 1,
+    )
+
+
+def _placement(model: Model, gpus: int, n_cpu_moe: int) -> Any:
+    """Where the layers lie, for the speed; all on the GPUs is None."""
+    if not gpus or not n_cpu_moe:
+        return None
+    from rigwright.plan.size import even_placement
+
+    return even_placement(model, gpus, n_cpu_moe)

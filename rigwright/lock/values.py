@@ -1,0 +1,262 @@
+"""What was planned for a rig, pinned: the values of a lock file, and the way from a plan to them and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field
+
+from rigwright.errors import WrongSpec
+from rigwright.hardware.values import Gpu, Hardware
+from rigwright.plan.memory import MemoryEstimate
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag, GpuRef, Layout, Replica, ServicePlan
+from rigwright.plan.speed import Speed
+from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.strict import Strict
+from rigwright.units import GIB, MIB
+
+# Neither decides what runs; the path of the keys is nobody's business.
+_NOT_PINNED = frozenset(("name", "model", "api_key_file", "start_timeout_seconds"))
+_SECRET_FLAGS = frozenset(("--api-key", "--hf-token"))
+_BECAUSE = Reason(choice="the lock file", because="pinned")
+
+
+class PinnedGpu(Strict):
+    """A GPU by what tells it from others; `uuid` is None where the rig's GPUs have none of their own."""
+
+    index: int | None
+    name: str
+    uuid: str | None
+    vram_mib: int
+
+    def __str__(self) -> str:
+        return f"GPU {self.index} ({self.name}{', ' + self.uuid if self.uuid else ''})"
+
+
+class PinnedHardware(Strict):
+    """The parts of a rig on which a plan stands. CPU and driver are told, not compared."""
+
+    gpus: tuple[PinnedGpu, ...] = ()
+    links: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    ram_gib: int
+    cores: int | None = None
+    cpu: str = ""
+    driver: str | None = None
+
+
+class PinnedFile(Strict):
+    """One file: its path in the repository, or its name."""
+
+    name: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size_bytes: int | None = None
+
+
+class PinnedModel(Strict):
+    """The files of a model, the first one first; `repo` and `revision`, a commit, where a hub has them."""
+
+    name: str
+    quant: str = ""
+    repo: str | None = None
+    revision: str | None = None
+    files: tuple[PinnedFile, ...]
+
+
+class PinnedReplica(Strict):
+    """One running copy: its GPUs by UUID, or by index where they have none, in the engine's order."""
+
+    gpus: tuple[str, ...]
+    port: int
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class PinnedService(Strict):
+    """One service. `wish` shows what was asked for, without secrets; `wish_digest` is over all of it."""
+
+    wish: dict[str, Any]
+    wish_digest: str
+    engine: Literal["llamacpp", "vllm", "ollama"]
+    engine_version: str
+    model: PinnedModel
+    layout: Layout
+    replicas: tuple[PinnedReplica, ...]
+    device: str
+    context_tokens: int
+    slots: int
+    flags: tuple[str, ...]
+    memory_mib: dict[str, int] | None = None
+    tokens_per_second: float | None = None
+    modelfile: str | None = None
+
+
+class LockedRig(Strict):
+    """One rig. `settings` are the inventory's own words on builds and paths, `build` is what of llama.cpp is built."""
+
+    hardware: PinnedHardware
+    settings: dict[str, Any] = Field(default_factory=dict)
+    build: dict[str, Any] = Field(default_factory=dict)
+    services: dict[str, PinnedService]
+
+
+def pin_hardware(hardware: Hardware) -> PinnedHardware:
+    """The rig's identity."""
+    uuids = [gpu.uuid for gpu in hardware.gpus]
+    has_own = len(set(uuids)) == len(uuids)
+    links: dict[str, list[str]] = {}
+    for link in sorted(hardware.links, key=lambda one: (one.first, one.second)):
+        if link.kind:
+            links.setdefault(link.kind, []).append(f"{link.first}-{link.second}")
+    return PinnedHardware(
+        gpus=tuple(_pin_gpu(gpu, has_own=has_own) for gpu in hardware.gpus if answers(gpu)),
+        links={kind: tuple(links[kind]) for kind in sorted(links)},
+        ram_gib=round(hardware.ram_bytes / GIB),
+        cores=hardware.cpu.physical_cores,
+        cpu=hardware.cpu.model,
+        driver=hardware.driver_version,
+    )
+
+
+def answers(gpu: Gpu) -> bool:
+    """False for a GPU that is on the bus and silent."""
+    return gpu.state not in ("lost", "error")
+
+
+def _pin_gpu(gpu: Gpu, *, has_own: bool) -> PinnedGpu:
+    name = gpu.name or gpu.pci_id or "unknown GPU"
+    return PinnedGpu(
+        index=gpu.index, name=name, uuid=gpu.uuid if has_own else None, vram_mib=(gpu.vram_bytes or 0) // MIB
+    )
+
+
+def pin_service(
+    wish: ServiceWish, plan: ServicePlan, files: Sequence[PinnedFile], *, version: str | None = None
+) -> PinnedService:
+    """A planned service; `version` is what is really built where the inventory names its own release.
+
+    Raises:
+        WrongSpec: its flags hold a secret.
+    """
+    if secret := _SECRET_FLAGS & set(wish.flags):
+        raise WrongSpec(
+            f"services.{wish.name}.flags: {min(secret)} is a secret, and a lock file is for git; take it out of flags"
+        )
+    source = plan.source or ModelSource(path=plan.model)
+    has_own = len({gpu.uuid for gpu in plan.gpus}) == len(plan.gpus)
+    return PinnedService(
+        wish=essentials(wish),
+        wish_digest=wish_digest(wish),
+        engine=plan.engine,
+        engine_version=version or plan.engine_version,
+        model=PinnedModel(
+            name=plan.model,
+            quant=plan.quant,
+            repo=source.repo,
+            revision=source.revision if source.repo else None,
+            files=tuple(files),
+        ),
+        layout=plan.layout,
+        replicas=tuple(_pin_replica(replica, has_own=has_own) for replica in plan.replicas),
+        device=plan.device,
+        context_tokens=plan.context_tokens,
+        slots=plan.slots,
+        flags=tuple(_words(flag) for flag in plan.flags),
+        memory_mib=_pin_memory(plan),
+        tokens_per_second=round(plan.speed.expected, 1) if plan.speed else None,
+        modelfile=plan.modelfile,
+    )
+
+
+def _pin_replica(replica: Replica, *, has_own: bool) -> PinnedReplica:
+    return PinnedReplica(
+        gpus=tuple((has_own and gpu.uuid) or f"GPU {gpu.index}" for gpu in replica.gpus),
+        port=replica.port,
+        environment=dict(replica.environment),
+    )
+
+
+def _words(flag: Flag) -> str:
+    return flag.name if flag.value is None else f"{flag.name} {flag.value}"
+
+
+def _pin_memory(plan: ServicePlan) -> dict[str, int] | None:
+    """MiB on each of one copy's GPUs, in their order, and in RAM."""
+    if plan.memory is None:
+        return None
+    places = {f"GPU {gpu.index}": place for place, gpu in enumerate(plan.gpus) if place < len(plan.replicas[0].gpus)}
+    sums = {name: plan.memory.on(place) for name, place in [*places.items(), ("RAM", None)]}
+    return {name: -(-size // MIB) for name, size in sums.items()}
+
+
+def essentials(wish: ServiceWish) -> dict[str, Any]:
+    """What a wish says beyond the defaults, as a person may read it: no path of keys, no query of an address."""
+    said = wish.model_dump(mode="json", exclude_defaults=True)
+    shown = {key: value for key, value in sorted(said.items()) if key not in _NOT_PINNED}
+    keys = {"has_api_key": True} if wish.api_key_file else {}
+    return {"model": _shown(wish.model), **shown, **keys}
+
+
+def _shown(source: ModelSource) -> str:
+    if not source.url:
+        return str(source)
+    parts = urlsplit(source.url)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+
+
+def wish_digest(wish: ServiceWish) -> str:
+    """Over all that decides what runs. A key at its default is left out, so that new keys change no old digest."""
+    said = wish.model_dump(mode="json", exclude_defaults=True, exclude=set(_NOT_PINNED) - {"model"})
+    return digest({**said, "has_api_key": bool(wish.api_key_file)})
+
+
+def digest(value: object) -> str:
+    """Sixteen hex digits over plain data."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plan_of(name: str, pinned: PinnedService, gpus: Sequence[GpuRef], *, source: ModelSource) -> ServicePlan:
+    """The plan that a lock holds, to be deployed as it is."""
+    by_name = {gpu.uuid or f"GPU {gpu.index}": gpu for gpu in gpus}
+    memory = pinned.memory_mib
+    estimate = MemoryEstimate(parts=())
+    for place, (where, mib) in enumerate((memory or {}).items()):
+        estimate = estimate.with_part("pinned", None if where == "RAM" else place, mib * MIB)
+    rate = pinned.tokens_per_second
+    return ServicePlan(
+        service=name,
+        engine=pinned.engine,
+        engine_version=pinned.engine_version,
+        model=pinned.model.name,
+        quant=pinned.model.quant,
+        source=source,
+        file_bytes=sum(file.size_bytes or 0 for file in pinned.model.files) or None,
+        layout=pinned.layout,
+        replicas=tuple(
+            Replica(
+                gpus=tuple(by_name.get(gpu) or GpuRef(index=None, uuid=gpu, name="GPU") for gpu in replica.gpus),
+                port=replica.port,
+                environment=tuple(replica.environment.items()),
+            )
+            for replica in pinned.replicas
+        ),
+        device=pinned.device,
+        context_tokens=pinned.context_tokens,
+        slots=pinned.slots,
+        flags=tuple(_flag(words) for words in pinned.flags),
+        memory=estimate if memory else None,
+        speed=None
+        if rate is None
+        else Speed(low=rate, expected=rate, high=rate, confidence="medium", because="as the lock file says"),
+        reasons=(_BECAUSE,),
+        modelfile=pinned.modelfile,
+    )
+
+
+def _flag(words: str) -> Flag:
+    name, found, value = words.partition(" ")
+    return Flag(name=name, value=value if found else None, reason=_BECAUSE)

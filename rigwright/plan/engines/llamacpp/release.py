@@ -1,0 +1,99 @@
+"""What makes one build of llama.cpp different from another, as values: no rig is asked here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from rigwright.errors import DoesNotFit
+from rigwright.hardware import Hardware
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+
+PREFIX = "/opt/rigwright/llamacpp/releases"
+TARGETS = ("llama-server", "llama-bench", "llama-fit-params")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A build: `identity` is the commit or the archive's sha256, `options` the -D arguments of cmake."""
+
+    identity: str
+    options: tuple[str, ...]
+    platform: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits over everything that changes the result."""
+        text = json.dumps([self.identity, self.options, self.platform, TARGETS])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def directory(self) -> str:
+        """Where the build is installed."""
+        return f"{PREFIX}/{self.id}"
+
+    def manifest(self) -> str:
+        """The build as JSON, kept beside it."""
+        return json.dumps(
+            {"id": self.id, "identity": self.identity, "options": self.options, "platform": self.platform}, indent=1
+        )
+
+
+def plan_release(
+    settings: LlamacppSettings, hardware: Hardware, *, identity: str, cuda_version: str | None, nvcc: str = "nvcc"
+) -> Release:
+    """The build that this rig needs.
+
+    Raises:
+        DoesNotFit: CUDA is wanted and the rig has no toolkit or no GPU to build for.
+    """
+    options = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "LLAMA_BUILD_TESTS": "OFF",
+        "LLAMA_BUILD_EXAMPLES": "OFF",
+        # The web UI is fetched from a hub while building; a build must not depend on that.
+        "LLAMA_BUILD_UI": "OFF",
+        "LLAMA_USE_PREBUILT_UI": "OFF",
+        "GGML_NATIVE": "ON",
+        # Upstream's install target wants every tool (0.5.0-dev); the build's own bin directory moves as it is instead.
+        "CMAKE_INSTALL_RPATH": "$ORIGIN",
+        "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
+        # A shallow clone counts one commit: the number says nothing, the commit is what identifies a build.
+        "LLAMA_BUILD_NUMBER": "1",
+        "LLAMA_BUILD_COMMIT": identity[:9],
+    }
+    if uses_cuda(settings, hardware):
+        options |= _cuda_options(settings, hardware, cuda_version, nvcc)
+    options |= settings.cmake_options
+    platform = (hardware.os_id, hardware.os_version, hardware.architecture, hardware.cpu.model, cuda_version or "")
+    return Release(identity, tuple(f"-D{key}={value}" for key, value in sorted(options.items())), platform)
+
+
+def uses_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
+    """Whether the build is for CUDA."""
+    return settings.backend == "cuda" or (settings.backend == "auto" and bool(hardware.usable_gpus))
+
+
+def build_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
+    """Disk space that a build needs while it runs: 0.7 GiB were seen for the CPU; CUDA's objects are far larger."""
+    return (8 if uses_cuda(settings, hardware) else 1) << 30
+
+
+def _cuda_options(
+    settings: LlamacppSettings, hardware: Hardware, cuda_version: str | None, nvcc: str
+) -> dict[str, str]:
+    if cuda_version is None:
+        raise DoesNotFit(
+            "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu"
+        )
+    own = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
+    architectures = settings.cuda_architectures or tuple(sorted(own))
+    if not architectures:
+        raise DoesNotFit("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
+    # Never left to cmake: without a visible GPU it builds for sm_52 and says so only in a warning.
+    return {
+        "GGML_CUDA": "ON",
+        "CMAKE_CUDA_ARCHITECTURES": ";".join(f"{name}-real" for name in architectures),
+        "CMAKE_CUDA_COMPILER": nvcc,
+    }

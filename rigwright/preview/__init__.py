@@ -1,1 +1,0 @@
-"""What would run, before anything is touched: `rigwright plan`, `size` and `recommend`."""

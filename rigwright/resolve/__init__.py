@@ -1,0 +1,1 @@
+"""From an inventory's wishes and a rig's hardware to the plan that runs."""

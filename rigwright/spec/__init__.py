@@ -1,0 +1,1 @@
+"""What an inventory may say of a rig: the key `rig`, checked."""

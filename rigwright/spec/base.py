@@ -1,0 +1,15 @@
+"""What an inventory may say about the ground that every engine stands on."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rigwright.strict import Strict
+
+
+class BaseSettings(Strict):
+    """The key `rig.base`."""
+
+    install_packages: bool = Field(
+        True, description="Install what is missing with apt; False where another tool owns the packages."
+    )

@@ -1,0 +1,121 @@
+"""The inventory's words about one rig, checked: host data under the key `rig`."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from rigwright.errors import DoesNotFit, WrongSpec
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.plan.wish import ServiceWish
+from rigwright.spec.base import BaseSettings
+from rigwright.spec.weights import WeightsSettings
+from rigwright.strict import Strict
+
+# Filled in by systemd when the service starts: the key itself lies in no file that the service's user could list.
+KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
+
+
+class RigSpec(Strict):
+    """One rig: what it serves, and how its software gets there."""
+
+    services: tuple[ServiceWish, ...] = Field(description="What the rig serves, one unit each.")
+    base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
+    weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
+    llamacpp: LlamacppSettings = Field(
+        default_factory=lambda: LlamacppSettings(), description="How llama.cpp is built."
+    )
+
+    @model_validator(mode="after")
+    def _no_collisions(self) -> Self:
+        if not self.services:
+            raise ValueError("services is empty; name at least one, or take the rig out of the inventory")
+        for key in ("name", "port"):
+            shared = [value for value, n in Counter(getattr(s, key) for s in self.services).items() if n > 1]
+            if shared:
+                raise ValueError(f"two services have the {key} {shared[0]}; give each its own")
+        files: dict[str, object] = {}
+        for service in self.services:
+            model = service.model
+            if not model.is_chosen or not model.file_name:
+                continue
+            # A name of the catalogue, or a whole repository, has no file name yet.
+            if model.file_name and files.setdefault(model.file_name, model) != model:
+                raise ValueError(f"two different models are called {model.file_name}; rename one")
+        return self
+
+
+def for_build(wish: ServiceWish, settings: LlamacppSettings) -> ServiceWish:
+    """A wish as a build of llama.cpp can serve it: one for the CPU serves from the CPU.
+
+    Raises:
+        DoesNotFit: the wish names GPUs that the build cannot use.
+    """
+    if settings.backend != "cpu" or wish.gpu == "none" or wish.engine not in ("auto", "llamacpp"):
+        return wish
+    if wish.gpu != "auto":
+        raise DoesNotFit(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
+    return wish.model_copy(update={"gpu": "none"})
+
+
+def parse_spec(rig: str, data: object) -> RigSpec:
+    """The `rig` data of the host called `rig` as a RigSpec.
+
+    Raises:
+        WrongSpec: a line for each thing that is wrong: `rig1: rig.contxt: unknown key; did you mean context?`
+    """
+    if data is None:
+        raise WrongSpec(f"{rig}: rig: missing; give the host data a key `rig` with at least one service")
+    try:
+        return RigSpec.model_validate(data)
+    except ValidationError as error:
+        lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
+        raise WrongSpec("\n".join(lines)) from None
+
+
+def _explain(details: Any) -> str:
+    where = ".".join(["rig", *(str(part) for part in details["loc"] if part != "[key]")])
+    kind, given = details["type"], details.get("input")
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key; {_suggest(details['loc'])}"
+    if kind == "missing":
+        return f"{where}: missing; {_purpose(details['loc'])}"
+    message = details["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if kind == "value_error":
+        return f"{where}: {message}"
+    shown = repr(given) if len(repr(given)) < 80 else f"a {type(given).__name__}"
+    return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"
+
+
+def _suggest(loc: tuple[str | int, ...]) -> str:
+    known = list(_model_at(loc[:-1]).model_fields)
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
+
+
+def _purpose(loc: tuple[str | int, ...]) -> str:
+    field = _model_at(loc[:-1]).model_fields.get(str(loc[-1])) if loc else None
+    return f"{loc[-1]} is: {field.description}" if field and field.description else "see docs/spec.md"
+
+
+def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel]:
+    """The model that holds the keys at `loc`, found by walking the annotations; the last known one if it ends early."""
+    model: type[BaseModel] = RigSpec
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field else None
+        model = inner or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _model_in(argument):
+            return found
+    return None

@@ -1,0 +1,1 @@
+"""Plans and machines as people and programs read them: tables, drawings, JSON."""

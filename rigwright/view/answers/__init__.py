@@ -1,0 +1,1 @@
+"""The JSON answers of the commands, and their schemas."""

@@ -1,0 +1,185 @@
+"""A rig on a terminal: what a person reads in ten seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rigwright.hardware.links import nvlinks_of
+from rigwright.hardware.topology import Grouping, group
+from rigwright.hardware.values import Gpu, Hardware, Problem
+from rigwright.units import format_bytes
+from rigwright.view.hardware_words import (
+    clean,
+    count_words,
+    cpu_list,
+    node_words,
+    order_words,
+    p2p_words,
+    pcie_words,
+    power_words,
+    rig_words,
+    short_name,
+    speed_words,
+)
+
+_CLASS_STYLES = {"PIX": "cyan", "PXB": "cyan", "PHB": "blue", "NODE": "yellow", "SYS": "red", "SOC": "red", "X": "dim"}
+_STATE_STYLES = {"ok": "green", "lost": "bold red", "error": "bold red"}
+_CONFIDENCE_STYLES = {"high": "green", "medium": "yellow", "low": "red"}
+
+
+def show(console: Console, name: str, hardware: Hardware, grouping: Grouping) -> None:
+    """Print one rig to `console`."""
+    head = Text.assemble((clean(name), "bold"), "  ", (count_words(hardware), "bold cyan"))
+    _print(console, head)
+    if about := rig_words(hardware):
+        _print(console, Text(" · ".join(about), "dim"))
+    if hardware.gpus:
+        console.print(_gpus(hardware, console.width))
+    _print(console, *_links(hardware, console.width))
+    _print(console, *_groups(hardware, grouping), *_numa(hardware))
+    _print(console, *(_problem(problem) for problem in hardware.problems))
+    console.print()
+
+
+def summary(console: Console, rigs: Mapping[str, Hardware]) -> None:
+    """Print one line for each rig."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("rig", "GPUs", "visible devices", "findings"):
+        table.add_column(title, overflow="fold", no_wrap=title == "visible devices")
+    for name, hardware in rigs.items():
+        count = len(hardware.problems)
+        findings = Text(str(count), "yellow") if count else Text("none", "green")
+        order = ",".join(map(str, group(hardware).order)) or "–"
+        table.add_row(Text(clean(name), "bold"), Text(count_words(hardware)), Text(order), findings)
+    console.print(table)
+
+
+def _print(console: Console, *lines: Text) -> None:
+    for line in lines:
+        console.print(line, highlight=False)
+
+
+def _gpus(hardware: Hardware, width: int) -> Table:
+    """The GPUs, without the columns of which nothing is known."""
+    columns: list[tuple[str, list[Text]]] = [
+        (
+            "GPU",
+            [Text(str(gpu.index) if gpu.index is not None else clean(gpu.pci_address or "?")) for gpu in hardware.gpus],
+        ),
+        ("name", [Text(short_name(gpu)) for gpu in hardware.gpus]),
+        ("VRAM", [Text(format_bytes(gpu.vram_bytes) if gpu.vram_bytes else "") for gpu in hardware.gpus]),
+        ("cc", [Text(clean(gpu.compute_capability or "")) for gpu in hardware.gpus]),
+        ("NUMA", [Text(node_words(gpu)) for gpu in hardware.gpus]),
+        ("PCIe", [_pcie(gpu) for gpu in hardware.gpus]),
+        ("power", [Text(power_words(gpu.power)) for gpu in hardware.gpus]),
+        ("state", [_state(gpu) for gpu in hardware.gpus]),
+    ]
+    known = [(title, cells) for title, cells in columns if any(cell.plain for cell in cells)]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if width < 100 else 2, 0, 0))
+    for title, _ in known:
+        table.add_column(title, overflow="fold", no_wrap=title in ("GPU", "VRAM", "PCIe", "power"))
+    for cells in zip(*(cells for _, cells in known), strict=True):
+        table.add_row(*cells)
+    return table
+
+
+def _pcie(gpu: Gpu) -> Text:
+    link = gpu.pcie
+    is_narrow = bool(link.width_current and link.width_max and link.width_current < link.width_max)
+    return Text(pcie_words(link), "yellow" if is_narrow else "")
+
+
+def _state(gpu: Gpu) -> Text:
+    words = [gpu.state or "", f"MIG: {', '.join(map(clean, gpu.mig_devices)) or 'on'}" if gpu.mig else ""]
+    return Text(" ".join(filter(None, words)), _STATE_STYLES.get(gpu.state or "", ""))
+
+
+def _links(hardware: Hardware, width: int) -> Iterator[Text]:
+    """The matrix of classes, in blocks of columns where the terminal is narrow."""
+    indexes = [gpu.index for gpu in hardware.gpus if gpu.index is not None]
+    kinds = {(link.first, link.second): link.kind or "?" for link in hardware.links}
+    if not any(link.kind for link in hardware.links) and not hardware.nics:
+        if len(indexes) > 1:
+            yield Text("links between the GPUs: not recorded", "dim")
+        return
+    gpu, nic_title = (
+        ("GPU", "NIC") if 5 * (len(indexes) + len(hardware.nics)) + 7 <= width and len(indexes) < 10 else ("", "N")
+    )
+    columns = [(f"{gpu}{index}", [_kind(kinds, row, index) for row in indexes]) for index in indexes]
+    columns += [
+        (f"{nic_title}{place}", [nic.kinds.get(row, "?") for row in indexes]) for place, nic in enumerate(hardware.nics)
+    ]
+    size = max(len(cell) for title, cells in columns for cell in (title, *cells)) + 1
+    per_block = max((width - 7) // size, 1)
+    for start in range(0, len(columns), per_block):
+        block = columns[start : start + per_block]
+        yield Text(" " * 7 + "".join(title.ljust(size) for title, _ in block).rstrip(), "dim")
+        for place, row in enumerate(indexes):
+            cells = [(cells[place].ljust(size), _class_style(cells[place])) for _, cells in block]
+            line = Text.assemble((f"GPU{row}".ljust(7), "dim"), *cells)
+            line.rstrip()
+            yield line
+    named = [
+        f"{nic_title}{place} {clean(nic.name)}" for place, nic in enumerate(hardware.nics) if nic.name != f"NIC{place}"
+    ]
+    if named:
+        yield Text(", ".join(named), "dim")
+    if direct := p2p_words(hardware.links):
+        yield Text(f"direct access: {direct}")
+
+
+def _kind(kinds: dict[tuple[int, int], str], row: int, column: int) -> str:
+    return "X" if row == column else clean(kinds.get((min(row, column), max(row, column)), "?"))
+
+
+def _class_style(kind: str) -> str:
+    return "bold green" if nvlinks_of(kind) or kind == "XGMI" else _CLASS_STYLES.get(kind, "")
+
+
+def _groups(hardware: Hardware, grouping: Grouping) -> Iterator[Text]:
+    slowest = {frozenset(found.group): found for found in grouping.bottlenecks}
+    for title, groups in (("TP=2", grouping.pairs), ("TP=4", grouping.quads)):
+        words = []
+        for members in groups:
+            found = slowest.get(frozenset(members))
+            speed = [found.kind or "", speed_words(found.gbytes_per_second)] if found else []
+            words.append(" ".join(filter(None, ("+".join(map(str, members)), *speed))))
+        if words:
+            yield Text.assemble((f"{title}: ", "bold"), ", ".join(words))
+    if len(hardware.gpus) == 1 and grouping.order and not any(gpu.mig for gpu in hardware.gpus):
+        return  # one whole GPU: nothing to choose
+    if grouping.order:
+        sure = (
+            f"  {grouping.confidence} confidence: {clean(grouping.because)}",
+            _CONFIDENCE_STYLES[grouping.confidence],
+        )
+        yield Text.assemble((order_words(hardware, grouping.order), "bold"), sure)
+    for why, indexes in _by_reason(grouping.left_out):
+        yield Text(f"in no group: GPU {', '.join(map(str, indexes))} ({clean(why)})", "yellow")
+
+
+def _by_reason(left_out: Iterable[tuple[int, str]]) -> Iterator[tuple[str, list[int]]]:
+    reasons: dict[str, list[int]] = {}
+    for index, why in left_out:
+        reasons.setdefault(why, []).append(index)
+    yield from reasons.items()
+
+
+def _numa(hardware: Hardware) -> Iterator[Text]:
+    for node in hardware.numa:
+        gpus = [str(gpu.index) for gpu in hardware.gpus if gpu.numa_node == node.node and gpu.index is not None]
+        parts = [
+            f"CPUs {cpu_list(node.cpus)}" if node.cpus else "no CPU",
+            format_bytes(node.memory_bytes) if node.memory_bytes else "",
+            f"GPU {', '.join(gpus)}" if gpus else "",
+        ]
+        yield Text(f"NUMA node {node.node}: {', '.join(filter(None, parts))}", "dim")
+
+
+def _problem(problem: Problem) -> Text:
+    what, do = clean(problem.what), clean(problem.do)
+    return Text.assemble(("! ", "bold yellow"), (f"{clean(problem.where)}: ", "bold"), f"{what}; {do}" if do else what)

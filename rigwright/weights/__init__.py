@@ -1,0 +1,1 @@
+"""Model files as the controller sees them: catalogue, hub, headers, checksums."""

@@ -1,0 +1,162 @@
+"""The controller's side of a model: what its header says, and its checksum, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rigwright.errors import UnreadableModel, WrongSpec
+from rigwright.models import Model, read_model
+from rigwright.models.offers import Offer, split_quant
+from rigwright.models.parts import part_names
+from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.cache import cache_directory, file_url, model_at
+
+_NO_SUMS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model as known before any rig is touched. `model` is None where its header could not be read from here.
+
+    `offer` is the catalogue's row, where a name of the catalogue led here. `others` are the files that go with this
+    one: the further parts of a model in several, the projector of one that sees.
+    """
+
+    source: ModelSource
+    model: Model | None
+    sha256: str | None
+    size_bytes: int | None
+    url: str | None = None
+    offer: Offer | None = None
+    others: tuple[LocalModel, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the file comes from, as a stamp says it."""
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16] if self.url else "upload"
+
+    @property
+    def files(self) -> tuple[LocalModel, ...]:
+        """All files to bring."""
+        return (self, *self.others)
+
+
+def inspect_model(
+    source: ModelSource,
+    settings: WeightsSettings,
+    *,
+    offer: Offer | None = None,
+    sums: Mapping[str, str] = _NO_SUMS,
+    projector: str | None = None,
+) -> LocalModel:
+    """Look at a model from the controller.
+
+    Args:
+        offer: The catalogue's row that `source` comes from.
+        sums: The sha256 of files by name, where they are known from elsewhere.
+        projector: A further file of the same repository.
+
+    Raises:
+        UnreadableModel: a local file is missing, cut short, no GGUF, or not the one that `sha256` names.
+    """
+    first, *rest = _parts(source)
+    others = [_file(part, settings, sums) for part in rest]
+    if projector and source.repo:
+        others.append(_file(source.model_copy(update={"file": projector, "sha256": None}), settings, sums))
+    found = _file(first, settings, sums, is_first=True)
+    if source.path is None:
+        model = model_at(found.url or "", revision=source.revision, sha256=found.sha256)
+    else:
+        model = read_model(Path(source.path).expanduser())
+    return replace(found, model=model, offer=offer, others=tuple(others))
+
+
+def projector_of(wish: ServiceWish, offer: Offer | None = None) -> str | None:
+    """The file that lets a model see, where it is wished for and the catalogue knows it.
+
+    Raises:
+        WrongSpec: no repository is named that could hold one.
+    """
+    if not wish.vision or "--mmproj" in wish.flags:
+        return None
+    known = offer.known if offer else split_quant(wish.model.file_name)[0]
+    if known and known.projector_file and (offer or wish.model.repo):
+        return known.projector_file
+    raise WrongSpec(
+        "vision needs a projector, which comes with a name of the catalogue or one of its files on a hub; "
+        "name such a model, or put a projector on the rig and its path into flags: {'--mmproj': …}"
+    )
+
+
+def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
+    """Where the file lives on the rig."""
+    return f"{settings.directory}/{source.file_name}"
+
+
+def source_url(source: ModelSource, settings: WeightsSettings) -> str:
+    """The address of a file that the rig downloads."""
+    return source.url or file_url(
+        settings.hugging_face, source.repo or "", revision=source.revision, file=source.file or ""
+    )
+
+
+def _parts(source: ModelSource) -> tuple[ModelSource, ...]:
+    """The source of each file of a model in several; itself alone where it is one."""
+    name = source.file_name
+    key = "path" if source.path else "url" if source.url else "file"
+    before, found, after = (getattr(source, key) or "").rpartition(name)
+    names = part_names(name)
+    if len(names) == 1 or not found:
+        return (source,)
+    return tuple(
+        source.model_copy(update={key: f"{before}{part}{after}", "sha256": source.sha256 if part == name else None})
+        for part in names
+    )
+
+
+def _file(
+    source: ModelSource, settings: WeightsSettings, sums: Mapping[str, str], *, is_first: bool = False
+) -> LocalModel:
+    """One file, whatever it holds."""
+    wanted = sums.get(source.file_name) or (source.sha256 if is_first else None)
+    if source.path is None:
+        return LocalModel(source, None, wanted, None, source_url(source, settings))
+    path = Path(source.path).expanduser()
+    if not path.is_file():
+        read_model(path)  # says what is wrong with it
+    digest = file_sha256(path)
+    if source.sha256 and digest != source.sha256:
+        raise UnreadableModel(
+            f"{path}: its sha256 is {digest}, the inventory says {source.sha256}; fetch it again, or correct sha256"
+        )
+    return LocalModel(source, None, digest, path.stat().st_size)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, remembered by path, size and time of change."""
+    status = path.stat()
+    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    store = cache_directory() / "sha256.json"
+    known = _read(store)
+    if key not in known:
+        with path.open("rb") as file:
+            known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        store.parent.mkdir(parents=True, exist_ok=True)
+        scratch = store.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps(known))
+        scratch.replace(store)
+    return known[key]
+
+
+def _read(store: Path) -> dict[str, str]:
+    try:
+        known = json.loads(store.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

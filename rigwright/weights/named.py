@@ -1,0 +1,121 @@
+"""The model that `rigwright size` is asked about: a name, a file, an address, or a JSON file of dimensions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rigwright.errors import UnreadableModel, WrongSpec
+from rigwright.models.values import Model
+
+# What most people download; the catalogue has it of nearly every model.
+_USUAL = ("Q4_K_M", "UD-Q4_K_XL", "MXFP4")
+# A JSON file of dimensions is a page; a larger one is something else.
+_LARGEST_BYTES = 4 << 20
+
+
+class Sized(NamedTuple):
+    """A model, and how its weights are quantised, where that is known."""
+
+    model: Model
+    quant: str | None
+
+
+def sized_model(text: str, *, quant: str | None, file_bytes: int | None, is_vllm: bool) -> Sized:
+    """The model that `text` names.
+
+    Raises:
+        RigwrightError: it is not there, or cannot be understood.
+    """
+    path = Path(text).expanduser()
+    if text.lower().endswith(".json") or (path.suffix.lower() != ".gguf" and path.is_file()):
+        return _from_json(path, quant=quant, file_bytes=file_bytes)
+    if text.startswith(("hf:", "http://", "https://")) or path.suffix.lower() == ".gguf" or "/" in text:
+        return _from_file(text, quant=quant, file_bytes=file_bytes)
+    return _from_catalogue(text, quant=quant, file_bytes=file_bytes, is_vllm=is_vllm)
+
+
+def _from_catalogue(text: str, *, quant: str | None, file_bytes: int | None, is_vllm: bool) -> Sized:
+    from rigwright.models.offers import find_model, model_of, offers, split_quant
+
+    known, named = split_quant(text)
+    if known is None:  # a quant that no file of the catalogue has
+        before, _, named = text.rpartition(":")
+        known = find_model(before) or model_of(text, where="size")
+    wanted = quant or named
+    found = [offer for offer in offers(known) if (offer.format == "safetensors") == is_vllm] or list(offers(known))
+    if file_bytes or not found:
+        return _from_parameters(known.name, known.parameters, quant=wanted, file_bytes=file_bytes)
+    if wanted is None:
+        usual = [offer for name in _USUAL for offer in found if offer.quant == name]
+        offer = (usual or found)[0]
+        return Sized(offer.model, offer.quant)
+    fitting = [offer for offer in (*found, *offers(known)) if offer.quant.lower() == wanted.lower()]
+    if fitting:
+        return Sized(fitting[0].model, fitting[0].quant)
+    return _from_parameters(known.name, known.parameters, quant=wanted, file_bytes=None)
+
+
+def _from_parameters(name: str, parameters: Mapping[str, Any], *, quant: str | None, file_bytes: int | None) -> Sized:
+    from rigwright.models.parameters import model_from_parameters
+
+    return Sized(model_from_parameters(name, parameters, file_bytes=file_bytes, quant=quant), quant)
+
+
+def _from_json(path: Path, *, quant: str | None, file_bytes: int | None) -> Sized:
+    """One entry of dimensions, alone or under its name; or the config.json of a repository."""
+    data = _mapping(path)
+    name = path.stem
+    if "layers" not in data and not _is_config(data):
+        entries = {key: value for key, value in data.items() if isinstance(value, Mapping)}
+        if len(entries) != 1 or len(data) != 1:
+            what = f"holds {len(entries)} models" if len(entries) > 1 else "holds no dimensions of a model"
+            raise UnreadableModel(f"{path}: {what}; write one mapping with layers, hidden, heads, kv_heads and vocab")
+        name, data = next(iter(entries.items()))
+    if _is_config(data):
+        from rigwright.models.config import model_from_config
+
+        return Sized(model_from_config(name, data, weights_bytes=file_bytes), quant)
+    return _from_parameters(name, data, quant=quant, file_bytes=file_bytes)
+
+
+def _is_config(data: Mapping[str, Any]) -> bool:
+    """Hugging Face's own form."""
+    return "model_type" in data or "num_hidden_layers" in data or isinstance(data.get("text_config"), Mapping)
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise UnreadableModel(f"{path}: is larger than 4 MiB; name a file with the dimensions of one model")
+        data = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UnreadableModel(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError):
+        raise UnreadableModel(f"{path}: is no JSON; write one mapping with layers, hidden, heads …") from None
+    if not isinstance(data, Mapping):
+        raise UnreadableModel(f"{path}: holds a {type(data).__name__}, no mapping; write layers, hidden, heads …")
+    return data
+
+
+def _from_file(text: str, *, quant: str | None, file_bytes: int | None) -> Sized:
+    """A GGUF file here or elsewhere, or a repository of safetensors: their own headers say all."""
+    if file_bytes or quant:
+        option = "--file-bytes" if file_bytes else "--quant"
+        raise WrongSpec(f"{text}: the file itself says what {option} would; leave it out")
+    from pydantic import ValidationError
+
+    from rigwright.plan.wish import ModelSource
+    from rigwright.weights.offers import HUB, offers_for
+
+    try:
+        source = ModelSource.model_validate(text if "://" in text or text.startswith("hf:") else {"path": text})
+    except ValidationError as error:
+        raise WrongSpec(f"{text}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    (offer,) = offers_for(source, hub=os.environ.get("HF_ENDPOINT") or HUB)  # what huggingface_hub heeds too
+    if offer.header is None and (offer.known is None or not offer.file_bytes):
+        raise UnreadableModel(f"{text}: its header cannot be read from here; download the file, and name its path")
+    return Sized(offer.model, offer.quant)
