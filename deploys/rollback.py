@@ -1,5 +1,5 @@
 """Bring back the release that each service ran before: pyinfra INVENTORY deploys/rollback.py"""
 
-from rigwright.roles.llamacpp.rollback import rollback
+from rigwright.roles.service.rollback import rollback
 
 rollback()

@@ -13,8 +13,12 @@ class WrongSpec(RigwrightError):
     """The inventory says something that cannot be; no rig was touched."""
 
 
-class DoesNotFit(RigwrightError):
-    """The wish is clear, but this rig cannot serve it."""
+class Refused(RigwrightError):
+    """The wish is clear, but it is not carried out on this rig; what runs there is left alone."""
+
+
+class DoesNotFit(Refused):
+    """The memory of the rig does not hold what is wished."""
 
 
 class UnreadableModel(RigwrightError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -27,10 +28,29 @@ def render(template: str, /, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def script(role: str, *names: str, **variables: str | int) -> str:
-    """Scripts of `roles/<role>/` behind their parameters, quoted shell variables, and the shared functions of base."""
-    assignments = [f"{key}={shlex.quote(str(value))}" for key, value in variables.items()]
-    return "\n".join([role_text("base", "prelude.sh"), *assignments, *(role_text(role, name) for name in names)])
+def script(role: str, *names: str, before: str = "", **variables: str | int) -> str:
+    """Scripts of `roles/<role>/` behind their parameters, quoted shell variables, and the shared functions of base.
+
+    `before` is shell of another role that runs ahead of them and knows the parameters.
+    """
+    texts = [before, *(role_text(role, name) for name in names)]
+    return "\n".join([role_text("base", "prelude.sh"), *assignments(variables), *filter(None, texts)])
+
+
+def assignments(variables: Mapping[str, str | int]) -> list[str]:
+    """Shell variables, a quoted assignment each."""
+    return [f"{key}={shlex.quote(str(value))}" for key, value in variables.items()]
+
+
+def render_text(text: str, /, **values: object) -> str:
+    """A template given as text, which may extend those of `templates/`; a missing value is an error."""
+    return _environment().from_string(text).render(**values)
+
+
+@cache
+def template(name: str) -> str:
+    """`templates/<name>` as it is."""
+    return (Path(str(resources.files("rigwright"))) / "templates" / name).read_text("utf-8")
 
 
 @cache

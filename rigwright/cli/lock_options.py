@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-
-from rigwright.hardware.values import Hardware
-from rigwright.lock.file import write_lock
-from rigwright.spec.rig import RigSpec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,29 +22,13 @@ def lock_options(command: Command) -> Command:
     return command
 
 
-def check_options(*, is_kept: bool, lock: Path | None, other: str | None) -> None:
-    """Refuse to keep what no deploy could do.
+def check_options(*, is_kept: bool, is_compared: bool, other: str | None) -> None:
+    """Refuse to keep what no deploy could do, and to compare with what is not there.
 
     Raises:
         UsageError: `other` is an option that plans for a machine that is not there.
     """
-    if lock is not None and not is_kept:
-        raise click.UsageError("--lock names the file that --write writes; add --write")
     if is_kept and other:
         raise click.UsageError(f"--write keeps the plan of real rigs as a deploy makes it; leave {other} away")
-
-
-def keep(
-    inventory: str,
-    specs: Mapping[str, RigSpec],
-    rigs: Mapping[str, Hardware],
-    *,
-    lock: Path | None,
-    is_renewed: bool,
-) -> int:
-    """Write the lock file and say what was done; the exit code: 1 where something differs and nothing was written."""
-    both = {name: (specs[name], hardware) for name, hardware in rigs.items()}
-    written = write_lock(inventory, both, lock=lock, is_renewed=is_renewed)
-    for line in written.lines:
-        click.echo(line, err=True)
-    return 1 if written.is_refused else 0
+    if is_compared and other:
+        raise click.UsageError(f"--detailed-exitcode compares with what runs on real rigs; leave {other} away")

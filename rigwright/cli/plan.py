@@ -1,31 +1,24 @@
-"""`rigwright plan`: what would run where, why, and what it takes, before anything is touched."""
+"""`rigwright plan`: what would run where, why, what it takes and what it changes, before anything is touched."""
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-from rigwright.bench.results import read_results
-from rigwright.cli.lock_options import check_options, keep, lock_options
-from rigwright.errors import WrongSpec
-from rigwright.inventory import rigs as rigs_of
-from rigwright.inventory.live import LOCAL
-from rigwright.inventory.what_if import gpu_model, what_if
-from rigwright.plan.rig_plan import Request
-from rigwright.plan.speed.measured import Measurement
-from rigwright.resolve.planning import Planned, plan_all, requests_of
-from rigwright.spec.file import read_spec
-from rigwright.spec.rig import RigSpec
-from rigwright.units import parse_bytes
-from rigwright.view.answers.report import report
-from rigwright.view.plan_table import show, summary
-from rigwright.view.terminal import answering, console
-from rigwright.view.why import explain
+from rigwright.cli.lock_options import check_options, lock_options
+from rigwright.cli.quantities import size
 
+if TYPE_CHECKING:
+    from rigwright.inventory.rigs import Wished
+    from rigwright.plan.speed.measured import Measurement
+    from rigwright.resolve.rigs import ResolvedRigs
+    from rigwright.weights.lookup import Lookup
+
+LOCAL = "@local"
 # One file of wishes for whatever rig there is.
 SAME = ""
 
@@ -44,6 +37,9 @@ SAME = ""
 @click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
 @click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Measurements, which beat estimates.")
 @click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+@click.option(
+    "--detailed-exitcode", "is_compared", is_flag=True, help="2 where a deploy would change something, 1 on an error."
+)
 @lock_options
 def plan(
     inventory: str | None,
@@ -57,14 +53,16 @@ def plan(
     ram: str | None,
     results: Path | None,
     limit: tuple[str, ...],
+    is_compared: bool,
     write: bool,
     replan: bool,
     lock: Path | None,
 ) -> None:
     """Show what each rig in INVENTORY would serve, on which GPUs, with which flags, how fast, and what that takes.
 
-    INVENTORY may be @local, this machine; it and --capture need --spec. No rig is changed. The exit code is 1 where a
-    rig has no plan.
+    It ends with what a deploy would change: + comes, - goes, ~ becomes another. The lock file of the inventory is
+    obeyed as a deploy obeys it. INVENTORY may be @local, this machine; it and --capture need --spec. No rig is changed.
+    The exit code is 1 where a rig has no plan.
     """
     check_place(inventory, capture, limit)
     if spec is None and (capture is not None or inventory == LOCAL):
@@ -72,31 +70,41 @@ def plan(
     is_single = capture is not None or inventory == LOCAL
     others = {"--capture": capture, "--spec": spec, "@local": is_single, "--with-gpu": more, "--gpu-model": gpu}
     others |= {"--ram": ram, "--results": results}
+    what_ifs = [name for name, given in others.items() if given]
     is_kept = write or replan
-    check_options(is_kept=is_kept, lock=lock, other=next((name for name, given in others.items() if given), None))
-    ram_bytes = size_of(ram, "--ram")
+    check_options(is_kept=is_kept, is_compared=is_compared, other=next(iter(what_ifs), None))
+    ram_bytes = size(ram, "--ram")
+
+    from rigwright.inventory.rigs import Wished, read_rigs, read_wishes
+    from rigwright.inventory.what_if import gpu_model, what_if
+    from rigwright.resolve.rigs import RigRequest, resolve_all
+    from rigwright.spec.file import read_spec
+
     for name in (*more, *filter(None, (gpu,))):
         gpu_model(name)  # a typing error before rigs are asked
     measurements = _measurements(results)
-    wishes = {SAME: read_spec(spec)} if spec else rigs_of.read_specs(inventory or LOCAL, limit=limit)
-    requests = _requests(wishes, spec)
-    found = rigs_of.read_rigs(inventory, capture=capture, limit=limit)
-    rigs = {
-        name: what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
-        for name, hardware in found.rigs.items()
-    }
-    wanted = {name: requests[SAME if spec else name] for name in rigs}
-    planned = plan_all(rigs, wanted, measurements=measurements, alternatives=alternatives)
-    with answering():
-        if as_json:
-            _print_json(planned, is_single=is_single)
-        else:
-            _print(planned, why=why)
+    wishes = {SAME: Wished(read_spec(spec))} if spec else read_wishes(inventory or LOCAL, limit=limit)
+    lookup = _look(wishes, spec)
+    found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single)
+    asked = {}
+    for name, hardware in found.rigs.items():
+        changed, notes = what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
+        wish = wishes[SAME if spec else name]
+        # What is kept anew does not stand on what was kept before.
+        asked[name] = RigRequest(
+            wish.spec, changed, None if is_kept else lock or wish.lock, found.records.get(name), notes
+        )
+    planned = resolve_all(
+        asked, lookup, measurements=measurements, alternatives=alternatives, is_preview=bool(what_ifs)
+    )
+    _print(planned, as_json=as_json, why=why, is_single=is_single, is_compared=not what_ifs)
     for name, error in (*planned.errors.items(), *((name, f"not read: {why}") for name, why in found.missing.items())):
         click.echo(f"{name}: {error}", err=True)
     status = 1 if planned.errors or found.missing else 0
-    if is_kept and inventory:
-        status |= keep(inventory, wishes, found.rigs, lock=lock, is_renewed=replan)
+    if is_kept and inventory and not planned.errors:
+        status |= _keep(inventory, planned, lock, is_renewed=replan)
+    if is_compared and not status and any(planned.changes(name) for name in planned.resolved):
+        status = 2
     sys.exit(status)
 
 
@@ -112,27 +120,13 @@ def check_place(inventory: str | None, capture: Path | None, limit: tuple[str, .
         raise click.UsageError("--limit chooses rigs of an inventory; this is one machine")
 
 
-def size_of(text: str | None, option: str) -> int | None:
-    """`64G` as bytes.
-
-    Raises:
-        UsageError: the text is no size.
-    """
-    if text is None:
-        return None
-    try:
-        size = parse_bytes(text)
-    except ValueError as error:
-        raise click.UsageError(f"{option}: {error}") from None
-    if not size:
-        raise click.UsageError(f"{option}: {text} is nothing; write for example 64G")
-    return size
-
-
 def _measurements(folder: Path | None) -> tuple[Measurement, ...]:
     """What was measured; what cannot be read is said, and left out."""
     if folder is None:
         return ()
+    from rigwright.bench.results import read_results
+    from rigwright.errors import WrongSpec
+
     if not folder.is_dir():
         raise WrongSpec(f"{folder}: no such folder; save results of llama-bench there with -o json")
     found = read_results(folder)
@@ -141,27 +135,68 @@ def _measurements(folder: Path | None) -> tuple[Measurement, ...]:
     return found.measurements
 
 
-def _requests(wishes: dict[str, RigSpec], spec: Path | None) -> dict[str, tuple[Request, ...]]:
+def _look(wishes: Mapping[str, Wished], spec: Path | None) -> Lookup:
+    """All models of all rigs, looked at before any rig is asked; progress shows on a terminal."""
+    from rich.console import Console
+
+    from rigwright.resolve.rigs import look_at_models
+    from rigwright.weights.lookup import Lookup
+
     with Console(stderr=True).status("") as status:
-        return requests_of(
-            wishes, origin=str(spec) if spec else None, say=lambda name: status.update(f"reading {name}")
-        )
+        lookup = Lookup(say=lambda name: status.update(f"reading {name}"))
+        look_at_models({name: wish.spec for name, wish in wishes.items()}, lookup, origin=str(spec) if spec else None)
+        return lookup
 
 
-def _print_json(planned: Planned, *, is_single: bool) -> None:
-    objects = {name: report(name, plan) for name, plan in planned.plans.items()}
+def _print(planned: ResolvedRigs, *, as_json: bool, why: bool, is_single: bool, is_compared: bool) -> None:
+    from rigwright.view.terminal import answering, console
+
+    with answering():
+        if as_json:
+            _print_json(planned, is_single=is_single, is_compared=is_compared)
+            return
+        from rigwright.view.changes import show_changes
+        from rigwright.view.plan_table import show, summary
+        from rigwright.view.why import explain
+
+        screen = console()
+        for name, resolved in planned.resolved.items():
+            show(screen, name, planned.asked[name].hardware, resolved.plan)
+            if why:
+                explain(screen, resolved.plan)
+            if is_compared:
+                show_changes(screen, planned.asked[name], resolved, planned.changes(name))
+        if len(planned.asked) > 1:
+            summary(screen, {name: one.plan for name, one in planned.resolved.items()}, planned.errors)
+
+
+def _print_json(planned: ResolvedRigs, *, is_single: bool, is_compared: bool) -> None:
+    import json
+
+    from rigwright.view.answers.report import report
+
+    objects = {
+        name: report(name, resolved.plan, changes=planned.changes(name) if is_compared else None)
+        for name, resolved in planned.resolved.items()
+    }
     if not is_single:
         objects |= {name: {"error": error} for name, error in planned.errors.items()}
-        click.echo(json.dumps({name: objects[name] for name in planned.hardware}, indent=1))
+        click.echo(json.dumps({name: objects[name] for name in planned.asked}, indent=1))
     elif objects:
         click.echo(json.dumps(next(iter(objects.values())), indent=1))
 
 
-def _print(planned: Planned, *, why: bool) -> None:
-    screen = console()
-    for name, plan in planned.plans.items():
-        show(screen, name, planned.hardware[name], plan)
-        if why:
-            explain(screen, plan)
-    if len(planned.hardware) > 1:
-        summary(screen, planned.plans, planned.errors)
+def _keep(inventory: str, planned: ResolvedRigs, lock: Path | None, *, is_renewed: bool) -> int:
+    """Write the lock file and say what was done; the exit code: 1 where something differs and nothing was written."""
+    from rigwright.lock.file import Entry, write_lock
+    from rigwright.resolve.pin import pin
+
+    entries = {}
+    for name, resolved in planned.resolved.items():
+        asked = planned.asked[name]
+        locked, notes = pin(resolved, asked.spec, asked.hardware, rig=name)
+        entries[name] = Entry(locked, notes, asked.spec, asked.hardware)
+    written = write_lock(inventory, entries, lock=lock, is_renewed=is_renewed)
+    for line in written.lines:
+        click.echo(line, err=True)
+    return 1 if written.is_refused else 0

@@ -46,3 +46,20 @@ def rate(text: str | float) -> float:
     if not 0 < found < 1e6:
         raise click.BadParameter(f"{text!r} is out of range; write a number above 0")
     return found
+
+
+def size(text: str | None, option: str) -> int | None:
+    """`64G` as bytes; None where the option is not given.
+
+    Raises:
+        UsageError: the text is no size.
+    """
+    if text is None:
+        return None
+    try:
+        found = parse_bytes(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}") from None
+    if not found:
+        raise click.UsageError(f"{option}: {text} is nothing; write for example 64G")
+    return found

@@ -7,17 +7,21 @@ import sys
 from pathlib import Path
 
 import click
+from rich.console import Console
 
-from rigwright.cli.plan import check_place, size_of
-from rigwright.cli.quantities import number
+from rigwright.cli.plan import check_place
+from rigwright.cli.quantities import number, size
 from rigwright.errors import RigwrightError
+from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL
 from rigwright.inventory.rigs import read_rigs
 from rigwright.inventory.what_if import gpu_model, what_if
 from rigwright.plan.recommend import PURPOSES, Purpose, Ranked
 from rigwright.plan.recommend import recommend as ranked_for
+from rigwright.resolve import resolve
+from rigwright.spec.rig import parse_spec
 from rigwright.view.answers.recommend_report import report
-from rigwright.view.recommend_table import show
+from rigwright.view.recommend_table import service_of, show, show_closing
 from rigwright.view.terminal import answering, console
 
 
@@ -52,7 +56,7 @@ def recommend(
     1 where no model fits.
     """
     check_place(inventory, capture, limit)
-    ram_bytes = size_of(ram, "--ram")
+    ram_bytes = size(ram, "--ram")
     for name in (*more, *filter(None, (gpu,))):
         gpu_model(name)  # a typing error before rigs are asked
     found = read_rigs(inventory, capture=capture, limit=limit)
@@ -70,6 +74,7 @@ def recommend(
                 continue
             if screen:
                 show(screen, rig, hardware, answers[rig], purpose=purpose, notes=notes, top=top)
+                _close(screen, answers[rig], hardware)
         if as_json and (answers or not is_single):
             objects = {name: report(name, purpose, ranked) for name, ranked in answers.items()}
             click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
@@ -77,3 +82,16 @@ def recommend(
     for name, message in errors.items():
         click.echo(f"{name}: {message}", err=True)
     sys.exit(1 if errors else 0)
+
+
+def _close(screen: Console, ranked: Ranked, hardware: Hardware) -> None:
+    """The line that an inventory needs for the first, held against what a plan makes of it."""
+    if not ranked.fitting:
+        return
+    service = service_of(ranked.fitting[0])
+    try:
+        plan = resolve(parse_spec("inventory", {"services": [service]}), hardware, is_preview=True).plan
+    except RigwrightError as error:
+        show_closing(screen, service, error.message)
+        return
+    show_closing(screen, service, plan.services[0])

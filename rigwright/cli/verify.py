@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,26 @@ import click
 
 from rigwright.errors import RigwrightError
 
-CHECKS = ("rigwright.roles.base.verify", "rigwright.roles.weights.verify", "rigwright.roles.llamacpp.verify")
+_SHARED = ("rigwright.roles.base.verify", "rigwright.roles.weights.verify", "rigwright.roles.service.verify")
+_OUTCOMES = ("passed", "failed", "skipped")
+
+
+def checks() -> list[str]:
+    """The modules of checks: those of every service, and those of each engine that has some."""
+    from rigwright.catalogue.engines import brought, engine_names
+    from rigwright.plan.engines import planner_of
+
+    own = [
+        planner_of(name).checks if name in brought() else f"rigwright.roles.{name}.verify" for name in engine_names()
+    ]
+    return [*_SHARED, *(module for module in own if module and _exists(module))]
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @click.command()
@@ -28,32 +48,20 @@ def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
             raise RigwrightError(f"verify: {package} is not installed; pip install 'rigwright[verify]'")
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
-        # An own rootdir: neither the user's pytest settings nor their tests have a say here.
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--pyargs",
-            *CHECKS,
-            "-q",
-            "--no-header",
-            "--tb=short",
-            "-p",
-            "no:cacheprovider",
-        ]
-        command += ["--rootdir", scratch, "-c", "/dev/null", "--rigs", inventory, "--rig-report", str(report)]
-        command += [f"--rig-limit={pattern}" for pattern in limit]
-        done = subprocess.run(command, capture_output=as_json, text=True)
+        # An own rootdir and no settings of pytest's: neither the user's own nor their tests have a say here.
+        command = [sys.executable, "-m", "pytest", "--pyargs", *checks(), "-q", "--no-header", "--tb=short"]
+        command += ["-p", "no:cacheprovider", "--rootdir", scratch, "-c", "/dev/null"]
+        command += ["--rigs", inventory, "--rig-report", str(report), *(f"--rig-limit={one}" for one in limit)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        output = subprocess.PIPE if as_json else None
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
         rows = json.loads(report.read_text()) if report.exists() else []
-    if done.returncode not in (0, 1):
-        said = (done.stderr or done.stdout or "").strip().splitlines() if as_json else []
-        raise RigwrightError(
-            "\n".join(line for line in said if line.startswith("ERROR"))
-            or "verify: the checks could not run; see above"
-        )
     counts = Counter(row["outcome"] for row in rows)
-    if as_json:
-        click.echo(json.dumps({"passed": counts["passed"], "failed": counts["failed"], "checks": rows}, indent=1))
-    else:
-        click.echo("verify: " + ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed") if counts[name]))
+    if as_json and rows:
+        click.echo(json.dumps({**{name: counts[name] for name in _OUTCOMES}, "checks": rows}, indent=1))
+        sys.exit(min(done.returncode, 1))
+    if done.returncode not in (0, 1):
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()]
+        raise RigwrightError("\n".join(said) or "verify: the checks could not run; see above")
+    click.echo("verify: " + ", ".join(f"{counts[name]} {name}" for name in _OUTCOMES if counts[name]))
     sys.exit(done.returncode)

@@ -109,6 +109,11 @@ def files(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def read(output: Iterable[str]) -> dict[str, str]:
     """The lines that `script` printed as files."""
+    return files(split(output))
+
+
+def split(output: Iterable[str]) -> dict[str, list[str]]:
+    """The lines of an answer by section."""
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in output:
@@ -116,4 +121,4 @@ def read(output: Iterable[str]) -> dict[str, str]:
             lines = sections[line.removeprefix(_MARK).strip()] = []
         else:
             lines.append(line)
-    return files(sections)
+    return sections

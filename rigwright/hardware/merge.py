@@ -1,4 +1,4 @@
-"""Several sources into one machine.
+"""ResolvedRigs sources into one machine.
 
 Each field of a GPU comes from the first source that knows it, in the order of `Precedence`, and at last from the
 catalogue. What a later source says differently becomes a Problem. Two exceptions: the current PCIe link is the one

@@ -20,11 +20,13 @@ from rich.console import Console
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
+from rigwright.records.reading import read_records
+from rigwright.records.values import RigRecords
 
 LOCAL = "@local"
 _DEPLOY = """from rigwright.roles.hardware.deploy import collect
 
-collect({folder!r}, under_load={under_load!r})
+collect({folder!r}, under_load={under_load!r}, with_records={with_records!r})
 """
 # pyinfra leaves it in the current directory when an inventory is no Python.
 _DEBUG_LOG = Path("pyinfra-debug.log")
@@ -36,14 +38,19 @@ _GOOD_NEWS = ("Connected", "Ready: ")
 
 @dataclass(frozen=True)
 class Collected:
-    """The files of each rig that answered, and for each that did not what pyinfra said."""
+    """The files of each rig that answered, what is deployed on it, and for the others what pyinfra said."""
 
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    records: dict[str, RigRecords] = field(default_factory=dict)
 
 
-def collect(inventory: str, *, limit: tuple[str, ...] = (), under_load: bool = False) -> Collected:
+def collect(
+    inventory: str, *, limit: tuple[str, ...] = (), under_load: bool = False, with_records: bool = False
+) -> Collected:
     """Ask all rigs of an inventory at once, one remote command each; `@local` is this machine, without SSH.
+
+    `with_records` also asks what is deployed there.
 
     Raises:
         RigwrightError: the inventory cannot be read, or no rig is left.
@@ -51,20 +58,20 @@ def collect(inventory: str, *, limit: tuple[str, ...] = (), under_load: bool = F
     if inventory == LOCAL:
         found = Collected({"local": _here(under_load=under_load)})
     else:
-        found = _ask(inventory, limit, under_load=under_load)
+        found = _ask(inventory, limit, under_load=under_load, with_records=with_records)
     for name, files in found.files.items():
         for line in files.get("load.txt", "").splitlines():
             click.echo(f"{name}: not under load: {line}", err=True)
     return found
 
 
-def _ask(inventory: str, limit: tuple[str, ...], *, under_load: bool) -> Collected:
+def _ask(inventory: str, limit: tuple[str, ...], *, under_load: bool, with_records: bool) -> Collected:
     """All rigs that pyinfra finds in an inventory."""
     with tempfile.TemporaryDirectory(prefix="rigwright-") as scratch:
         folder = Path(scratch)
         # pyinfra wants deploy code in a file.
         deploy = folder / "collect.py"
-        deploy.write_text(_DEPLOY.format(folder=scratch, under_load=under_load))
+        deploy.write_text(_DEPLOY.format(folder=scratch, under_load=under_load, with_records=with_records))
         command = [sys.executable, "-m", "pyinfra", "-y", inventory, str(deploy)]
         for pattern in limit:
             command += ["--limit", pattern]
@@ -75,13 +82,15 @@ def _ask(inventory: str, limit: tuple[str, ...], *, under_load: bool) -> Collect
             _DEBUG_LOG.unlink(missing_ok=True)
         said = _ANSI.sub("", output.read_text("utf-8", "replace"))
         answers = sorted(path for path in folder.glob("*.json"))
-        files = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
+        told = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
     rigs = _by_rig(said)
-    missing = {name: _reason(lines) for name, lines in rigs.items() if name not in files}
-    if not files and not missing:
+    missing = {name: _reason(lines) for name, lines in rigs.items() if name not in told}
+    if not told and not missing:
         said = _complaint(said).removeprefix(f"{inventory} ")
         raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said}; correct the inventory")
-    return Collected({name: files[name] for name in (*rigs, *files) if name in files}, missing)
+    names = [name for name in dict.fromkeys((*rigs, *told)) if name in told]
+    records = {name: read_records(told[name]["records"]) for name in names}
+    return Collected({name: told[name]["files"] for name in names}, missing, records)
 
 
 def _run(command: list[str], folder: Path, output: Path) -> None:

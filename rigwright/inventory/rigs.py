@@ -11,26 +11,38 @@ from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL, collect
 from rigwright.inventory.rows import read_rows
+from rigwright.lock.file import lock_file
+from rigwright.records.values import RigRecords
 from rigwright.spec.rig import RigSpec, parse_spec
 
 
 class Found(NamedTuple):
-    """The rigs that answered or were recorded, and for each that did not why."""
+    """The rigs that answered or were recorded, for each that did not why, and what is deployed on them."""
 
     rigs: Mapping[str, Hardware]
     missing: Mapping[str, str]
+    records: Mapping[str, RigRecords]
 
 
-def read_rigs(inventory: str | None, *, capture: Path | None = None, limit: tuple[str, ...] = ()) -> Found:
-    """What the rigs have: one remote command each, or a recorded folder.
+class Wished(NamedTuple):
+    """What an inventory says of one rig, and where the lock file of its deploys lies."""
+
+    spec: RigSpec
+    lock: Path | None = None
+
+
+def read_rigs(
+    inventory: str | None, *, capture: Path | None = None, limit: tuple[str, ...] = (), with_records: bool = False
+) -> Found:
+    """What the rigs have: one remote command each, or a recorded folder; `with_records` also what is deployed.
 
     Raises:
         RigwrightError: there is nothing to read.
     """
     if capture is not None:
-        return Found({folder_name(capture): read_folder(capture)}, {})
-    found = collect(inventory or LOCAL, limit=limit)
-    return Found({name: read_files(files) for name, files in found.files.items()}, found.missing)
+        return Found({folder_name(capture): read_folder(capture)}, {}, {})
+    found = collect(inventory or LOCAL, limit=limit, with_records=with_records)
+    return Found({name: read_files(files) for name, files in found.files.items()}, found.missing, found.records)
 
 
 def folder_name(folder: Path) -> str:
@@ -38,18 +50,20 @@ def folder_name(folder: Path) -> str:
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
-def read_specs(inventory: str, *, limit: tuple[str, ...] = ()) -> dict[str, RigSpec]:
-    """What an inventory wishes of each rig.
+def read_wishes(inventory: str, *, limit: tuple[str, ...] = ()) -> dict[str, Wished]:
+    """What an inventory wishes of each rig, by name.
 
     Raises:
         WrongSpec: a line for each thing that is wrong on any of them.
     """
-    specs, wrong = {}, []
+    wishes, wrong = {}, []
     for row in read_rows(inventory, limit=limit):
+        name, data = row["name"], row["data"]
         try:
-            specs[row["name"]] = parse_spec(row["name"], row["data"].get("rig"))
+            lock = lock_file(name, data.get("rig_lock"), inventory)
+            wishes[name] = Wished(parse_spec(name, data.get("rig")), lock)
         except RigwrightError as error:
             wrong.append(error.message)
     if wrong:
         raise WrongSpec("\n".join(wrong))
-    return specs
+    return wishes

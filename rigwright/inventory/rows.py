@@ -7,9 +7,25 @@ import os
 import subprocess
 import sys
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 from rigwright.errors import RigwrightError
+
+
+def require_inventory(inventory: str) -> None:
+    """Refuse a file that is not there: pyinfra would take its name for that of a host.
+
+    Raises:
+        RigwrightError: a line that says so.
+    """
+    path = Path(inventory)
+    if (
+        (path.suffix in (".py", ".yml", ".yaml") or "/" in inventory)
+        and not inventory.startswith("@")
+        and not path.exists()
+    ):
+        raise RigwrightError(f"{inventory}: does not exist; check the path of the inventory")
 
 
 def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -18,6 +34,7 @@ def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, 
     Raises:
         RigwrightError: pyinfra cannot read it, or nothing is left.
     """
+    require_inventory(inventory)
     command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
     environment = os.environ | {"PYINFRA_PROGRESS": "off"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

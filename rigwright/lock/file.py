@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import ValidationError
 
-from rigwright.errors import RigwrightError
+from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.lock.changes import hardware_changes, service_changes, wish_changes
-from rigwright.lock.entry import lock_rig, settings_of
+from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.values import LockedRig, digest
+from rigwright.plan.changes import Change, differences
 from rigwright.spec.rig import RigSpec
 from rigwright.strict import Strict
 
-VERSION = 1
+VERSION = 2
+# What earlier versions wrote is read, and written anew as the newest.
+_READ = (1, VERSION)
 _HEAD = """\
 # What was planned for the rigs of {inventory}, pinned: a rebuilt rig is the same rig. Commit this file.
 # Deploys of that inventory use it, and refuse a rig that no longer matches. Change the inventory, not this file.
@@ -30,7 +32,7 @@ _HEAD = """\
 class Lock(Strict):
     """All rigs that are locked, by name."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     rigs: dict[str, LockedRig]
 
 
@@ -47,6 +49,21 @@ def lock_path(inventory: str | Path) -> Path | None:
     """`rigs/home.lock.yml` of `rigs/home.py`; None for an inventory that is no file."""
     path = Path(inventory)
     return path.with_suffix(".lock.yml") if path.is_file() else None
+
+
+def lock_file(rig: str, named: object, inventory: str | Path | None) -> Path | None:
+    """The lock file that a rig's deploys obey: the one that its data names in `rig_lock`, else beside the inventory.
+
+    Raises:
+        WrongSpec: the file that is named is not there.
+    """
+    if named is not None:
+        path = Path(str(named)).expanduser()
+        if not path.is_file():
+            raise WrongSpec(f"{rig}: rig_lock: {path} does not exist; write it with `rigwright plan --write`")
+        return path
+    beside = lock_path(inventory) if inventory else None
+    return beside if beside and beside.exists() else None
 
 
 def read_lock(path: Path) -> Lock:
@@ -80,7 +97,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise RigwrightError(f"{path}: is no YAML text; {renew}") from None
     if not isinstance(data, dict) or "version" not in data:
         raise RigwrightError(f"{path}: version: missing, so it is no lock file; {renew}")
-    if data["version"] != VERSION:
+    if data["version"] not in _READ:
         raise RigwrightError(
             f"{path}: version: {data['version']!r} is not known here, {VERSION} is; "
             f"use the rigwright that wrote the file, or {renew}"
@@ -120,36 +137,36 @@ def _plain(locked: LockedRig) -> dict[str, Any]:
     return {**data, "services": {name: data["services"][name] for name in sorted(data["services"])}}
 
 
+class Entry(NamedTuple):
+    """A rig that is to be locked: its entry as it would be now, what could not be pinned, and what it was made from."""
+
+    locked: LockedRig
+    notes: Sequence[str]
+    spec: RigSpec
+    hardware: Hardware
+
+
 def write_lock(
-    inventory: str,
-    rigs: Mapping[str, tuple[RigSpec, Hardware]],
-    *,
-    lock: Path | None = None,
-    is_renewed: bool = False,
+    inventory: str, rigs: Mapping[str, Entry], *, lock: Path | None = None, is_renewed: bool = False
 ) -> Written:
     """Pin what a deploy would do on these rigs; other rigs of the file stay as they are.
 
     What is locked and would change is told and left, unless `is_renewed`: nothing is lost silently.
 
     Raises:
-        RigwrightError: a rig cannot be planned, or the file cannot be used.
+        RigwrightError: the file cannot be used.
     """
     path = lock or lock_path(inventory)
     if path is None:
         raise RigwrightError(f"{inventory}: is no file, so no lock can lie beside it; name one with --lock")
     kept = _kept(path, renewed=set(rigs) if is_renewed else set())
-    made, lines, told = {}, [], []
-    for name, (spec, hardware) in rigs.items():
-        try:
-            made[name], notes = lock_rig(spec, hardware)
-        except RigwrightError as error:
-            raise RigwrightError(f"{name}: {error.message}") from None
-        told += [f"{name}: {note}" for note in notes]
-        if name in kept:
-            changes = list(rig_changes(kept[name], made[name], spec, hardware))
-            lines += [f"{name}: {line}" for line in changes]
-            if not changes:
-                made[name] = kept[name]
+    made: dict[str, LockedRig] = {}
+    lines: list[str] = []
+    for name, entry in rigs.items():
+        changes = list(rig_changes(kept[name], entry)) if name in kept else []
+        lines += [f"{name}: {change}" for change in changes]
+        made[name] = kept[name] if name in kept and not changes else entry.locked
+    told = [f"{name}: {note}" for name, entry in rigs.items() for note in entry.notes]
     if lines and not is_renewed:
         hint = f"nothing was written; to take the new state: rigwright plan {inventory} --replan"
         return Written(path, False, (*lines, hint), is_refused=True)
@@ -184,20 +201,13 @@ def _write(path: Path, text: str) -> None:
         raise RigwrightError(f"{path}: cannot be written: {error.strerror}; name another file with --lock") from None
 
 
-def rig_changes(locked: LockedRig, now: LockedRig, spec: RigSpec, hardware: Hardware) -> Iterator[str]:
-    """How a rig as it would be planned now differs from its entry, a line each."""
-    yield from check_lock(locked, spec, hardware)
-    if locked.build != now.build:
-        yield f"build: locked {_build(locked.build)}, now {_build(now.build)}"
-    for name in [name for name in locked.services if name in now.services]:
-        yield from service_changes(name, locked.services[name], now.services[name])
+def rig_changes(locked: LockedRig, now: Entry) -> Iterator[Change]:
+    """How a rig as it would be planned now differs from its entry."""
+    yield from lock_changes(locked, now.spec, now.hardware)
+    yield from differences("builds", _flat_builds(locked), _flat_builds(now.locked))
+    for name in [name for name in locked.services if name in now.locked.services]:
+        yield from service_changes(name, locked.services[name], now.locked.services[name])
 
 
-def _build(build: Mapping[str, Any]) -> str:
-    archive = build.get("archive") or {}
-    return f"{build.get('ref')}" + (f" from an archive with sha256 {archive.get('sha256', '')[:12]}" if archive else "")
-
-
-def check_lock(locked: LockedRig, spec: RigSpec, hardware: Hardware) -> list[str]:
-    """How a rig and its wishes differ from their entry, a line each: what a deploy refuses."""
-    return [*hardware_changes(locked.hardware, hardware), *wish_changes(locked, spec.services, settings_of(spec))]
+def _flat_builds(locked: LockedRig) -> dict[str, Any]:
+    return {f"{name}.{key}": value for name, build in locked.builds.items() for key, value in build.items()}

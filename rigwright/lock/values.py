@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware.values import Gpu, Hardware
@@ -80,7 +80,7 @@ class PinnedService(Strict):
 
     wish: dict[str, Any]
     wish_digest: str
-    engine: Literal["llamacpp", "vllm", "ollama"]
+    engine: str
     engine_version: str
     model: PinnedModel
     layout: Layout
@@ -95,12 +95,23 @@ class PinnedService(Strict):
 
 
 class LockedRig(Strict):
-    """One rig. `settings` are the inventory's own words on builds and paths, `build` is what of llama.cpp is built."""
+    """One rig. `settings` are the inventory's own words on builds and paths; `builds` is by engine what is built.
+
+    Version 1 of the file knew one engine: its `build` is read as that of llama.cpp.
+    """
 
     hardware: PinnedHardware
     settings: dict[str, Any] = Field(default_factory=dict)
-    build: dict[str, Any] = Field(default_factory=dict)
+    builds: dict[str, dict[str, Any]] = Field(default_factory=dict)
     services: dict[str, PinnedService]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_1(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "build" not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "build"}
+        return rest | ({"builds": {"llamacpp": data["build"]}} if data["build"] else {})
 
 
 def pin_hardware(hardware: Hardware) -> PinnedHardware:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
-from rigwright.plan.service import ENGINES, Alternative
-from rigwright.plan.ways import Candidate, Miss, Possibilities, cache_loss_percent
-
-RULE = "more than two users at a time are served together by vLLM, one or two by llama.cpp"
+from rigwright.plan.service import Alternative
+from rigwright.plan.ways import Candidate, Miss, Possibilities
 
 
 def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tuple[Alternative, ...]:
@@ -29,7 +28,7 @@ def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tupl
             quants.setdefault(one.choice.offer.quant, one)
     mixed = [one for pair in zip_longest(list(places.values())[1:], list(quants.values())[1:]) for one in pair if one]
     told = tuple(_alternative(one, chosen) for one in mixed[:count])
-    return (*told, *_lost(found, count - len(told), chosen))
+    return (*told, *_lost(found, count - len(told)))
 
 
 def _where(choice: Choice) -> tuple[str, str, int, int, int, bool]:
@@ -41,7 +40,7 @@ def _where(choice: Choice) -> tuple[str, str, int, int, int, bool]:
 def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
     choice = one.choice
     return Alternative(
-        engine=ENGINES[choice.engine],
+        engine=label(choice.engine),
         layout=_layout(choice),
         quant=choice.offer.quant,
         context_tokens=choice.load.context_tokens,
@@ -80,13 +79,20 @@ def difference(one: Choice, chosen: Choice) -> str:
         told.append(
             (1 + 0.1 * (losses[0] - losses[1]), f"{losses[0]:.1f} % perplexity lost instead of {losses[1]:.1f} %")
         )
-    is_rule = (chosen.engine == "vllm") == (chosen.wish.users >= MANY_USERS)
-    if one.engine != chosen.engine and chosen.wish.engine == "auto" and is_rule:
-        told.append((1.01, RULE))
+    batches = planner_of(chosen.engine).batches
+    is_rule = batches == (chosen.wish.users >= MANY_USERS) and batches != planner_of(one.engine).batches
+    if chosen.wish.engine == "auto" and is_rule:
+        told.append((1.01, users_rule(one.engine, chosen.engine)))
     used = [sum(len(group) for group in choice.replicas) for choice in (one, chosen)]
     if not told and used[0] > used[1] and mine <= theirs:
         told.append((1.0, f"{used[0]} GPUs for what {used[1]} do"))
     return ", ".join(text for _, text in sorted(told, key=lambda row: -row[0]))
+
+
+def users_rule(*engines: str) -> str:
+    """Which engine is for how many users, of one that batches and one that does not."""
+    many, few = sorted(engines, key=lambda name: not planner_of(name).batches)
+    return f"more than two users at a time are served together by {label(many)}, one or two by {label(few)}"
 
 
 def _rate(choice: Choice) -> float:
@@ -97,12 +103,10 @@ def _rate(choice: Choice) -> float:
 
 
 def _loss(choice: Choice) -> float:
-    return (choice.offer.loss_percent or 0.0) + (
-        0.0 if choice.engine == "vllm" else cache_loss_percent(choice.load.cache_type_k)
-    )
+    return (choice.offer.loss_percent or 0.0) + choice.cache_loss_percent
 
 
-def _lost(found: Possibilities, count: int, chosen: Candidate) -> Iterator[Alternative]:
+def _lost(found: Possibilities, count: int) -> Iterator[Alternative]:
     for what, why in list(found.refused.items())[: max(0, count)]:
         engine, _, rest = what.partition(", ")
         layout, _, quant = rest.rpartition(", ")
@@ -110,16 +114,12 @@ def _lost(found: Possibilities, count: int, chosen: Candidate) -> Iterator[Alter
     left = count - len(found.refused)
     for miss in _nearest(found.misses)[: max(0, left)]:
         yield Alternative(
-            engine="vLLM" if miss.offer.format == "safetensors" else ENGINES[_layered(chosen)],
+            engine=label(miss.engine),
             layout=str(miss.site.layout),
             quant=miss.offer.quant,
             context_tokens=miss.load.context_tokens,
             why_not=miss.short,
         )
-
-
-def _layered(chosen: Candidate) -> str:
-    return "llamacpp" if chosen.choice.engine == "vllm" else chosen.choice.engine
 
 
 def _nearest(misses: Iterable[Miss]) -> list[Miss]:

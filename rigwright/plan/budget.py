@@ -47,7 +47,9 @@ def notes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: tuple[Devic
     """GPUs that lie idle, and what was assumed."""
     silent = () if all(wish.gpu == "none" for wish in wishes) else idle_gpus(hardware, usable)
     foreign = [one.label for one in usable if one.gpu.vendor in ("AMD", "Apple")]
-    unsized = [one.label for one in usable if one.is_assumed and one.gpu.vendor not in ("AMD", "Apple")]
+    is_cpu_alone = all(wish.gpu == "none" for wish in wishes)
+    assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
+    unsized = [one.label for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
     told = [*silent]
     if foreign:
         because = f"this version deploys to NVIDIA GPUs and CPUs on Linux; what follows is for {', '.join(foreign)}"

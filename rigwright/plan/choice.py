@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from rigwright.models.offers import Offer
 from rigwright.plan.devices import Device
 from rigwright.plan.memory import Load, MemoryEstimate, Placement
-from rigwright.plan.memory.vllm import VllmEstimate, VllmLoad
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Layout
 from rigwright.plan.speed import Speed
@@ -19,10 +18,10 @@ class Choice:
     """A wish, one of its offers, and where and how that would run.
 
     `replicas` holds the devices of each copy, in the order in which the engine numbers them: tensor-parallel groups
-    side by side; on the CPU one copy without any. `load` is what each copy is asked for; `placement` is llama.cpp's and
-    None where its own `--fit` or the inventory's flags place the model. `vllm` and `vllm_load` are vLLM's. `memory` is
-    that of one copy, `device` in its parts an index into one replica's devices. `reasons` are those of engine, quant
-    and layout.
+    side by side; on the CPU one copy without any. `load` is what each copy is asked for; `placement` is None
+    where the engine itself or the inventory's flags place the model. `own` is what the engine alone knows of it.
+    `memory` is that of one copy, `device` in its parts an index into one replica's devices. `reasons` are those of
+    engine, quant and layout.
     """
 
     wish: ServiceWish
@@ -34,8 +33,8 @@ class Choice:
     placement: Placement | None
     memory: MemoryEstimate | None
     speed: Speed | None
-    vllm_load: VllmLoad | None = None
-    vllm: VllmEstimate | None = None
+    own: object = None
+    cache_loss_percent: float = 0.0
     cache_mib: int = 0
     is_fitted: bool = False
     reasons: tuple[Reason, ...] = ()

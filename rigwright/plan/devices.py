@@ -30,7 +30,8 @@ _SLOW = 300.0
 class Device:
     """One GPU that may serve. `ordinal` is its place in `Hardware.gpus`; what is assumed comes from the catalogue.
 
-    `is_in_ram`: its memory is a part of the machine's; what it offers is not offered as RAM too.
+    `is_in_ram`: its memory is a part of the machine's; what it offers is not offered as RAM too. `is_silent`: its
+    driver is still to come, so that nothing is deployed to it yet.
     """
 
     ordinal: int
@@ -41,6 +42,7 @@ class Device:
     pace: Pace
     is_assumed: bool = False
     is_in_ram: bool = False
+    is_silent: bool = False
 
     @property
     def ref(self) -> GpuRef:
@@ -61,8 +63,8 @@ class Device:
 def devices(hardware: Hardware, *, is_preview: bool = False) -> tuple[Device, ...]:
     """The GPUs that may serve, in the rig's order.
 
-    A deploy counts what a driver answers for, NVIDIA alone. A preview also takes GPUs whose driver is still to come,
-    AMD's and Apple's, at the size that the catalogue gives their model.
+    NVIDIA's, also while their driver is still to come, at the size that the catalogue gives their model. A preview also
+    takes AMD's and Apple's.
     """
     found = (_device(ordinal, gpu, hardware, is_preview=is_preview) for ordinal, gpu in enumerate(hardware.gpus))
     return tuple(device for device in found if device)
@@ -70,24 +72,27 @@ def devices(hardware: Hardware, *, is_preview: bool = False) -> tuple[Device, ..
 
 def _device(ordinal: int, gpu: Gpu, hardware: Hardware, *, is_preview: bool) -> Device | None:
     is_usable, is_broken = gpu in hardware.usable_gpus, gpu.state in ("lost", "error") or gpu.mig
-    if not is_usable and (not is_preview or is_broken or gpu.vendor == "Intel"):
+    is_foreign = gpu.vendor not in ("NVIDIA", None)
+    is_silent = gpu.state is None and not is_foreign
+    if not is_usable and (is_broken or gpu.vendor == "Intel" or (is_foreign and not is_preview)):
         return None
     if found := _in_ram(ordinal, gpu, hardware):
-        return found
+        return replace(found, is_silent=is_silent)
     if is_usable and gpu.vram_bytes:
         return _made(ordinal, gpu, gpu.vram_bytes)
-    if not is_preview or gpu.vendor == "Apple":
+    if gpu.vendor == "Apple":
         return None
     known = models.find(gpu.name, gpu.pci_id, gpu.vram_bytes)
     size = gpu.vram_bytes or (int(known.vram_bytes * _ASSUMED_SHARE) if known and known.vram_bytes else 0)
-    return _made(ordinal, gpu, size, is_assumed=True) if size else None
+    return _made(ordinal, gpu, size, is_assumed=True, is_silent=is_silent) if size else None
 
 
-def _made(ordinal: int, gpu: Gpu, vram_bytes: int, *, is_assumed: bool = False) -> Device:
+def _made(ordinal: int, gpu: Gpu, vram_bytes: int, *, is_assumed: bool = False, is_silent: bool = False) -> Device:
     known = models.find(gpu.name, gpu.pci_id, vram_bytes)
     name = (known.name if known and (gpu.is_name_cut or not gpu.name) else gpu.name) or gpu.pci_id or "unknown GPU"
     pace = pace_of_gpu(gpu, known)
-    return Device(ordinal, gpu, name, vram_bytes, vram_bytes - reserve_bytes(gpu, vram_bytes), pace, is_assumed)
+    offered = vram_bytes - reserve_bytes(gpu, vram_bytes)
+    return Device(ordinal, gpu, name, vram_bytes, offered, pace, is_assumed, is_silent=is_silent)
 
 
 def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:

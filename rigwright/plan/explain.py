@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rigwright.plan.alternatives import RULE, difference
+from rigwright.catalogue.engines import engine_names
+from rigwright.plan.alternatives import difference, users_rule
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
+from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.reasons import Reason
-from rigwright.plan.service import ENGINES
-from rigwright.plan.ways import Candidate, Possibilities, cache_loss_percent
+from rigwright.plan.ways import Candidate, Possibilities
 from rigwright.units import format_bytes
 
 
@@ -23,46 +24,54 @@ def reasons(chosen: Candidate, found: Possibilities) -> tuple[Reason, ...]:
 
 
 def _engine(choice: Choice, found: Possibilities) -> Reason | None:
-    wish, name = choice.wish, ENGINES[choice.engine]
+    wish, name = choice.wish, label(choice.engine)
     if wish.engine != "auto":
         return Reason(choice=name, because="the inventory asks for it")
+    batches = planner_of(choice.engine).batches
     users = f"{wish.users} user{'s' if wish.users > 1 else ''} at a time"
-    if choice.engine == "vllm" and wish.users < MANY_USERS:
-        many = f"{choice.layout} is more than twice as fast as the best that llama.cpp does"
-        only = any(one.choice.engine != "vllm" for one in found.candidates)
-        return Reason(choice=name, because=f"{users}; {many if only else 'llama.cpp cannot serve it here'}")
-    if choice.engine == "vllm":
-        return Reason(choice=name, because=f"{users}; {RULE}")
+    other = next((one for one in engine_names() if _is_rival(one, batches=batches)), None)
+    if other is None:
+        return Reason(choice=name, because=users)
+    if batches and wish.users >= MANY_USERS:
+        return Reason(choice=name, because=f"{users}; {users_rule(choice.engine, other)}")
+    if batches:
+        many = f"{choice.layout} is more than twice as fast as the best that {label(other)} does"
+        is_choice = any(one.choice.engine != choice.engine for one in found.candidates)
+        return Reason(choice=name, because=f"{users}; {many if is_choice else f'{label(other)} cannot serve it here'}")
     if wish.users >= MANY_USERS:
-        refusal = next((why for what, why in found.refused.items() if what.startswith("vLLM")), None)
-        other = refusal or next((_why_short(found) for _ in (0,) if _has_vllm_miss(found)), None)
-        other = other or "the model comes as GGUF, which vLLM does not serve"
-        return Reason(choice=name, because=f"{users} would be vLLM's, but: {other}")
+        why = _why_not(other, found) or (
+            f"the model comes as {choice.offer.format.upper()}, which {label(other)} does not serve"
+        )
+        return Reason(choice=name, because=f"{users} would be {label(other)}'s, but: {why}")
     return Reason(choice=name, because=f"{users}: the most context in the same memory, and it starts in seconds")
 
 
-def _has_vllm_miss(found: Possibilities) -> bool:
-    return any(miss.offer.format == "safetensors" for miss in found.misses)
+def _is_rival(engine: str, *, batches: bool) -> bool:
+    """Whether an engine is for another number of users."""
+    found = planner_of(engine)
+    return found.is_automatic and found.batches != batches
 
 
-def _why_short(found: Possibilities) -> str:
-    miss = min(
-        (one for one in found.misses if one.offer.format == "safetensors"), key=lambda one: one.total_short_bytes
-    )
-    return f"{miss.offer.quant} on {miss.site.layout} is {miss.short}"
+def _why_not(engine: str, found: Possibilities) -> str | None:
+    """What refused an engine, or by how much its nearest miss misses."""
+    if refusal := next((why for what, why in found.refused.items() if what.startswith(label(engine))), None):
+        return refusal
+    misses = [miss for miss in found.misses if miss.engine == engine]
+    miss = min(misses, key=lambda one: one.total_short_bytes, default=None)
+    return f"{miss.offer.quant} on {miss.site.layout} is {miss.short}" if miss else None
 
 
 def _quant(choice: Choice, found: Possibilities) -> Reason | None:
     offer, wish = choice.offer, choice.wish
     if wish.model.is_chosen:
         return None
-    label = f"{offer.known.name if offer.known else offer.name} {offer.quant}"
+    name = f"{offer.known.name if offer.known else offer.name} {offer.quant}"
     if wish.model.quant:
-        return Reason(choice=label, because="the inventory asks for it")
+        return Reason(choice=name, because="the inventory asks for it")
     loss = "" if offer.loss_percent is None else f", {offer.loss_percent:+.1f} % perplexity over 8 bit"
     better = _next_better(choice, found)
     goal = goal_of(wish)
-    return Reason(choice=label, because=f"best for {goal}: {format_bytes(offer.file_bytes)}{loss}{better}")
+    return Reason(choice=name, because=f"best for {goal}: {format_bytes(offer.file_bytes)}{loss}{better}")
 
 
 def _next_better(choice: Choice, found: Possibilities) -> str:
@@ -99,10 +108,10 @@ def _place(choice: Choice, found: Possibilities) -> Reason:
         because = "no GPU holds a part worth moving" if has_gpus else "this rig has no GPU that can serve"
         because = "the inventory says gpu: none" if wish.gpu == "none" else because
         return Reason(choice="CPU", because=because)
-    label = place_label(choice)
+    where = place_label(choice)
     if isinstance(wish.gpu, int):
-        return Reason(choice=label, because="the inventory names it")
-    return Reason(choice=label, because=_why_place(choice, found, layout.link))
+        return Reason(choice=where, because="the inventory names it")
+    return Reason(choice=where, because=_why_place(choice, found, layout.link))
 
 
 def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
@@ -117,7 +126,11 @@ def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
         "pipeline": f"{count} GPUs in stages; only activations cross from one stage to the next",
     }
     because = words[kind]
-    if (free := _free_gpus(choice, found)) and choice.wish.users >= MANY_USERS and choice.engine != "vllm":
+    if (
+        (free := _free_gpus(choice, found))
+        and choice.wish.users >= MANY_USERS
+        and not planner_of(choice.engine).batches
+    ):
         because += (
             f"; {free} more would take copies: llama.cpp runs one for each service, so name the model in more of them"
         )
@@ -167,9 +180,9 @@ def _number(device: Device) -> str:
 
 def _cache(choice: Choice) -> Reason | None:
     kind = choice.load.cache_type_k
-    if choice.engine == "vllm" or kind == "f16" or choice.wish.cache_type != "auto":
+    loss = choice.cache_loss_percent
+    if not loss or choice.wish.cache_type != "auto":
         return None
-    loss = cache_loss_percent(kind)
     memory = {"q8_0": "half", "q4_0": "a quarter of"}.get(kind, "less of")
     because = f"{memory} the memory of f16 buys more than the {loss:.1f} % that it costs"
     return Reason(choice=f"KV cache {kind}", because=because)

@@ -196,7 +196,6 @@ _SPECIAL: dict[str, Callable[[Any], Condition]] = {
     "quants": _quants,
     "vendors": _vendors,
     "cache_types": _cache_types,
-    "cache_types_differ": lambda value: lambda situation: (len(set(situation.cache_types)) > 1) is value,
     "compute_capability": lambda bounds: lambda situation: is_within(_oldest(situation.compute_capabilities), bounds),
     "driver": lambda bounds: lambda situation: is_within(situation.driver_version, bounds),
     "cuda": lambda bounds: lambda situation: is_within(situation.cuda_version, bounds),

@@ -44,11 +44,6 @@ WEIGHTS: dict[Goal, Weights] = {
     "quality": Weights(1.0, 0.05, 1.0, 0.0, enough_tokens_per_second=30),
     "context": Weights(1.0, 2.0, 0.10, 0.05, enough_tokens_per_second=60, most_context=2**21),
 }
-# vLLM batches what llama.cpp serves in slots: its own speed figures do not show it under load.
-_BATCHING = 1.0
-# For one or two users llama.cpp holds more context in the same memory and starts in seconds: vLLM must be twice as
-# fast.
-_SLOW_START = math.log(2)
 # A CPU has a system to run, and what is reckoned of its RAM is the roughest of all: with a GPU at hand it must be four
 # times as fast, as only the tiniest models are said to be.
 _CPU_IS_BUSY = math.log(4)
@@ -79,18 +74,22 @@ def goal_of(wish: ServiceWish) -> Goal:
     return wish.goal or ("throughput" if wish.users >= MANY_USERS else "latency")
 
 
-def score(choice: Choice, *, cache_loss_percent: float, troubles: int = 0) -> Score:
-    """What `choice` is worth to its own wish; `troubles` is how many are known of it that cost something."""
+def score(choice: Choice, *, bias: float = 0.0, troubles: int = 0) -> Score:
+    """What `choice` is worth to its own wish.
+
+    Args:
+        choice: With its speed, still without its memory.
+        bias: What the engine's speed figures do not show; it counts where the inventory leaves the engine open.
+        troubles: How many are known of it that cost something.
+    """
     weights = WEIGHTS[goal_of(choice.wish)]
     loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
-    many = choice.wish.users >= MANY_USERS
-    engine = {"vllm": _BATCHING if many else -_SLOW_START}.get(choice.engine, 0.0)
     place = 0.0 if choice.devices else -_CPU_IS_BUSY
     return Score(
         speed=_speed_term(choice.speed, choice.wish, weights),
         context=_context_term(choice.load.context_tokens, weights),
-        quality=_quality_term(max(0.0, loss) + cache_loss_percent, weights),
-        engine=(engine if choice.wish.engine == "auto" else 0.0) + place - _TROUBLE * troubles,
+        quality=_quality_term(max(0.0, loss) + choice.cache_loss_percent, weights),
+        engine=(bias if choice.wish.engine == "auto" else 0.0) + place - _TROUBLE * troubles,
     )
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
-from rigwright.errors import DoesNotFit, RigwrightError, WrongSpec
+from rigwright.errors import DoesNotFit, Refused, RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import KnownModel, Offer, known_models, offers
+from rigwright.plan.candidates import Engines
 from rigwright.plan.devices import devices
 from rigwright.plan.ranking import score_of_plan
 from rigwright.plan.rig_plan import Request, plan_rig
@@ -80,6 +81,7 @@ def recommend(
     is_preview: bool = True,
     base: ServiceWish | None = None,
     part: float = 1.0,
+    engines: Engines | None = None,
 ) -> Ranked:
     """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold, `part` what it may have."""
     fitting, others = [], []
@@ -87,8 +89,8 @@ def recommend(
         wish = _wish(known, purpose, users=users, context=context, base=base)
         asked = [Request(wish, _files(known, base))]
         try:
-            rig = plan_rig(hardware, asked, is_preview=is_preview, alternatives_count=0, part=part)
-        except (DoesNotFit, WrongSpec) as error:
+            rig = plan_rig(hardware, asked, is_preview=is_preview, alternatives_count=0, part=part, engines=engines)
+        except (Refused, WrongSpec) as error:
             others.append(NotRecommended(model=known.name, key=known.key, why=_plain(error)))
             continue
         fitting.append(_recommendation(known, rig.services[0], wish, purpose))
@@ -143,14 +145,17 @@ def _files(known: KnownModel, wish: ServiceWish | None) -> tuple[Offer, ...]:
     return tuple(one for one in offers(known) if not quant or one.quant.lower() == quant.lower())
 
 
-def chosen_for(hardware: Hardware, wish: ServiceWish, *, is_preview: bool, services: int = 1) -> KnownModel:
+def chosen_for(
+    hardware: Hardware, wish: ServiceWish, *, is_preview: bool, services: int = 1, engines: Engines | None = None
+) -> KnownModel:
     """The model that `model: auto` comes to; one of several services is chosen for its part of the rig.
 
     Raises:
         DoesNotFit: no model of the catalogue fits.
     """
     mine, part = _part(hardware, wish, services, is_preview=is_preview)
-    ranked = recommend(mine, _PURPOSES.get(wish.goal, "general"), is_preview=is_preview, base=wish, part=part)
+    purpose = _PURPOSES.get(wish.goal, "general")
+    ranked = recommend(mine, purpose, is_preview=is_preview, base=wish, part=part, engines=engines)
     if not ranked.fitting:
         causes = Counter(other.why.removeprefix(f"services.{wish.name}: ") for other in ranked.others)
         why = "no model of the catalogue fits this rig; use one with more memory"
@@ -173,19 +178,23 @@ def _part(hardware: Hardware, wish: ServiceWish, services: int, *, is_preview: b
     return replace(hardware, gpus=tuple(mine), gpu_count=len(mine), links=links), 1.0
 
 
-def settle_auto(hardware: Hardware, requests: Sequence[Request], *, is_preview: bool) -> list[Request]:
+def name_models(
+    hardware: Hardware, requests: Sequence[Request], engines: Engines | None = None, *, is_preview: bool
+) -> list[Request]:
     """The requests with a model of the catalogue in place of each `auto`."""
-    settled: list[Request] = []
+    named: list[Request] = []
     chosen: dict[str, KnownModel] = {}
     for request in requests:
         if request.wish.model.name != "auto":
-            settled.append(request)
+            named.append(request)
             continue
         same = request.wish.model_dump_json(exclude={"name", "port", "alias"})
         if same not in chosen:
-            chosen[same] = chosen_for(hardware, request.wish, is_preview=is_preview, services=len(requests))
+            chosen[same] = chosen_for(
+                hardware, request.wish, is_preview=is_preview, services=len(requests), engines=engines
+            )
         known = chosen[same]
         source = ModelSource(name=known.key, quant=request.wish.model.quant)
         files = _files(known, request.wish)
-        settled.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=files))
-    return settled
+        named.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=files))
+    return named

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rigwright.errors import DoesNotFit, WrongSpec
+from rigwright.errors import DoesNotFit, Refused, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import Offer, offers
 from rigwright.models.values import Model
-from rigwright.plan.candidates import possibilities
+from rigwright.plan.candidates import Engines, possibilities
+from rigwright.plan.contexts import contexts
 from rigwright.plan.devices import unsized
-from rigwright.plan.placement import contexts
+from rigwright.plan.engines import planner_of
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities
 from rigwright.plan.wish import ServiceWish
@@ -18,21 +19,27 @@ from rigwright.units import format_bytes
 
 
 def does_not_fit(
-    wish: ServiceWish, files: Sequence[Offer], ground: Ground, found: Possibilities, *, hardware: Hardware
-) -> DoesNotFit:
+    wish: ServiceWish,
+    files: Sequence[Offer],
+    ground: Ground,
+    found: Possibilities,
+    *,
+    hardware: Hardware,
+    engines: Engines,
+) -> Refused:
     """The error for a wish that nothing on this rig serves."""
     where, also = f"services.{wish.name}", _unknown(wish, hardware)
     if not found.misses:
         why = next(iter(found.refused.values()), "nothing in the catalogue can be served by this rig")
-        return DoesNotFit(f"{where}: {why}{also}")
-    miss = min(found.misses, key=lambda one: (_short_bytes(one, wish, ground), one.offer.file_bytes))
+        return Refused(f"{where}: {why}{also}")
+    miss = min(found.misses, key=lambda one: (_short_bytes(one, ground), one.offer.file_bytes))
     slots = f"{miss.load.slots} slot{'s' if miss.load.slots > 1 else ''}"
     context = wish.context or miss.load.context_tokens
     name = f"{miss.offer.known.name} {miss.offer.quant}" if miss.offer.known else miss.offer.name
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
     mine = [one for one in files if not wish.quants or one.quant in wish.quants]
-    remedies = " or ".join(_remedies(wish, mine, ground, miss))
-    return DoesNotFit(f"{where}: {needs}{_offer(miss, wish, ground)}; {remedies}{also}")
+    remedies = " or ".join(_remedies(wish, mine, ground, miss, engines))
+    return DoesNotFit(f"{where}: {needs}{_offer(miss, ground)}; {remedies}{also}")
 
 
 def no_room_beside(
@@ -66,19 +73,19 @@ def _unknown(wish: ServiceWish, hardware: Hardware) -> str:
     return "".join(f"; {one}" for one in told)
 
 
-def _can_spill(miss: Miss, wish: ServiceWish) -> bool:
+def _can_spill(miss: Miss) -> bool:
     """True where RAM may hold what a GPU does not."""
     is_metal = any(device.pace.backend == "metal" for device in miss.site.devices)
-    return bool(miss.site.devices) and miss.offer.format == "gguf" and wish.engine != "ollama" and not is_metal
+    return bool(miss.site.devices) and planner_of(miss.engine).can_spill and not is_metal
 
 
-def _short_bytes(miss: Miss, wish: ServiceWish, ground: Ground) -> int:
+def _short_bytes(miss: Miss, ground: Ground) -> int:
     """What is missing, with RAM where that helps; at least what a GPU alone lacks where RAM would do."""
-    spilled = miss.total_short_bytes - ground.ram_bytes if _can_spill(miss, wish) and not miss.is_each else 0
+    spilled = miss.total_short_bytes - ground.ram_bytes if _can_spill(miss) and not miss.is_each else 0
     return spilled if spilled > 0 else miss.total_short_bytes
 
 
-def _offer(miss: Miss, wish: ServiceWish, ground: Ground) -> str:
+def _offer(miss: Miss, ground: Ground) -> str:
     """What there is, and by how much it is too little."""
     devices = miss.site.devices
     if not devices:
@@ -88,18 +95,18 @@ def _offer(miss: Miss, wish: ServiceWish, ground: Ground) -> str:
     if miss.is_each and count > 1:
         return f" on each of {label}, each offers {format_bytes(miss.offers_bytes)}, {miss.short}"
     offers_ = f", {label} offer{'s' if count == 1 else ''} {format_bytes(miss.offers_bytes)}"
-    if not _can_spill(miss, wish) or miss.is_each:
+    if not _can_spill(miss) or miss.is_each:
         return f"{offers_}, {miss.short}"
     ram = f" and RAM {format_bytes(ground.ram_bytes)}"
-    return f"{offers_}{ram}, {format_bytes(_short_bytes(miss, wish, ground))} short"
+    return f"{offers_}{ram}, {format_bytes(_short_bytes(miss, ground))} short"
 
 
-def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: Miss) -> list[str]:
+def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: Miss, engines: Engines) -> list[str]:
     """Changes after which the wish fits, the smallest loss first."""
     model = miss.offer.model
 
     def helps(change: dict[str, object]) -> bool:
-        return bool(_found(wish.model_copy(update=change), files, ground))
+        return bool(_found(wish.model_copy(update=change), files, ground, engines))
 
     found: list[str] = []
     if wish.cache_type not in ("auto", "q8_0", "q4_0") and helps({"cache_type": "q8_0"}):
@@ -120,34 +127,34 @@ def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: M
     if wish.engine != "auto" and helps({"engine": "auto"}):
         return ["set engine to auto"]
     every = offers(miss.offer.known) if miss.offer.known and wish.model.name else ()
-    if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, ground)):
+    if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, ground, engines)):
         return [f"allow {quant}" if wish.quants else f"ask for {quant}"]
-    return [_smaller_file(miss, wish, ground)]
+    return [_smaller_file(miss, ground)]
 
 
-def _found(wish: ServiceWish, files: Sequence[Offer], ground: Ground) -> Possibilities | None:
+def _found(wish: ServiceWish, files: Sequence[Offer], ground: Ground, engines: Engines) -> Possibilities | None:
     """What a changed wish could have; None where that is nothing."""
     try:
-        found = possibilities(wish, files, ground)
+        found = possibilities(wish, files, ground, engines)
     except WrongSpec:
         return None
     return found if found.candidates else None
 
 
-def _best_quant(wish: ServiceWish, files: Sequence[Offer], ground: Ground) -> str | None:
+def _best_quant(wish: ServiceWish, files: Sequence[Offer], ground: Ground, engines: Engines) -> str | None:
     """The quant that a plan would choose among all of the catalogue."""
-    found = _found(wish.model_copy(update={"quants": ()}), files, ground)
+    found = _found(wish.model_copy(update={"quants": ()}), files, ground, engines)
     room = Budget({one.ordinal: one.offered_bytes for one in ground.topology.devices}, ground.ram_bytes)
     chosen = choose([found.candidates], room) if found else None
     return chosen[0].choice.offer.quant if chosen else None
 
 
-def _smaller_file(miss: Miss, wish: ServiceWish, ground: Ground) -> str:
+def _smaller_file(miss: Miss, ground: Ground) -> str:
     copies = len(miss.site.devices) if miss.is_each else 1
     weights = min(miss.offer.model.weights_bytes, miss.needs_bytes * copies)
     room = weights - miss.short_bytes * copies
-    if _can_spill(miss, wish) and not miss.is_each:
-        room = weights - _short_bytes(miss, wish, ground)
+    if _can_spill(miss) and not miss.is_each:
+        room = weights - _short_bytes(miss, ground)
     if room <= 0:
         return "use a rig with more memory"
     kind = "smaller files" if miss.offer.format == "safetensors" else "a smaller file"

@@ -10,8 +10,6 @@ from rigwright.plan.speed import Speed
 from rigwright.plan.wish import ModelSource
 from rigwright.strict import Strict
 
-# What people call the engines.
-ENGINES = {"llamacpp": "llama.cpp", "vllm": "vLLM", "ollama": "Ollama"}
 LayoutKind = Literal["cpu", "single", "layers", "tensor", "pipeline"]
 
 
@@ -77,7 +75,7 @@ class ServicePlan(Strict):
     """
 
     service: str
-    engine: Literal["llamacpp", "vllm", "ollama"]
+    engine: str
     engine_version: str
     model: str
     quant: str
@@ -115,7 +113,19 @@ class ServicePlan(Strict):
     @property
     def argv(self) -> tuple[str, ...]:
         """The arguments of the engine, without its name; those of the first replica."""
-        return tuple(word for flag in self.flags for word in (flag.name, flag.value) if word is not None)
+        return self.argv_of(0)
+
+    def flags_of(self, number: int) -> tuple[Flag, ...]:
+        """The flags of a replica: each listens on a port of its own."""
+        port = str(self.replicas[number].port)
+        if not number:
+            return self.flags
+        own = {"value": port}
+        return tuple(flag.model_copy(update=own) if flag.name == "--port" else flag for flag in self.flags)
+
+    def argv_of(self, number: int) -> tuple[str, ...]:
+        """The arguments of a replica."""
+        return tuple(word for flag in self.flags_of(number) for word in (flag.name, flag.value) if word is not None)
 
 
 class GpuBudget(Strict):

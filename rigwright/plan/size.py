@@ -9,6 +9,7 @@ from typing import Any, Literal
 from rigwright.errors import WrongSpec
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
+from rigwright.plan.engines.vllm.memory import VllmLoad, estimate_vllm, kv_capacity
 from rigwright.plan.memory import estimate_memory, loaded_bytes, padded
 from rigwright.plan.memory.caches import drafting_cache_bytes, has_nextn_rows
 from rigwright.plan.memory.compute import (
@@ -22,7 +23,6 @@ from rigwright.plan.memory.compute import (
     one_release,
 )
 from rigwright.plan.memory.values import Load, MemoryEstimate, Placement
-from rigwright.plan.memory.vllm import VllmLoad, estimate_vllm, kv_capacity
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 # What estimate_memory says of it is replaced: here the release may be unknown, and the margin stands beside.

@@ -52,6 +52,7 @@ def thinned(ways: Iterable[Candidate], *, step: float = 1.0) -> list[Candidate]:
 class Miss(NamedTuple):
     """A way that does not fit, and by how many bytes; with `is_each` all numbers are those of one GPU, the fullest."""
 
+    engine: str
     offer: Offer
     site: Site
     load: Load
@@ -104,7 +105,17 @@ def cache_loss_percent(cache_type: str) -> float:
     return float(row.get("loss_percent", 0.0))
 
 
-def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, engine: str, load: Load) -> Situation:
+def situation(
+    wish: ServiceWish,
+    offer: Offer,
+    ground: Ground,
+    site: Site,
+    *,
+    engine: str,
+    load: Load,
+    pipeline_parallel: int = 1,
+    cache_types: tuple[str, ...] = (),
+) -> Situation:
     """A way to serve in the words of the catalogue of known troubles."""
     every = [device for group in site.replicas for device in group]
     return Situation(
@@ -114,10 +125,10 @@ def situation(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, *, en
         format=offer.format,
         quant=offer.quant,
         tensor_parallel=site.layout.tensor_parallel,
-        pipeline_parallel=site.layout.pipeline_parallel if engine == "vllm" else 1,
+        pipeline_parallel=pipeline_parallel,
         replicas=site.layout.replicas,
         draft_tokens=wish.draft,
-        cache_types=(load.cache_type_k, load.cache_type_v) if engine != "vllm" else (),
+        cache_types=cache_types,
         is_fully_linked=site.is_fully_linked,
         gpu_count=len(every),
         compute_capabilities=tuple(sorted({device.pace.compute_capability or "" for device in every} - {""})),

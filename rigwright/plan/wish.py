@@ -5,21 +5,22 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from rigwright.catalogue.engines import engine_names
 from rigwright.strict import Strict
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
-Engine = Literal["llamacpp", "vllm", "ollama"]
 Goal = Literal["latency", "throughput", "context", "quality"]
 Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
 
 _HUGGING_FACE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?(?::(?P<file>\S+))?")
-_KNOWN_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.+-]*(?<!\.gguf))(?::(?P<quant>[A-Za-z0-9_]+))?", re.IGNORECASE)
+_KNOWN_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.+-]*(?<!\.gguf))(?::(?P<quant>[A-Za-z0-9_.-]+))?", re.IGNORECASE)
 # llama-server's other ways to name what a service's own keys name.
 _OWN_KEYS = frozenset(
     (
@@ -95,6 +96,11 @@ class ModelSource(Strict):
         """True when it names files; a name of the catalogue leaves them to the plan."""
         return self.name is None
 
+    @property
+    def names_file(self) -> bool:
+        """True when it names one file; a name of the catalogue and a whole repository do not."""
+        return self.is_chosen and not (self.repo and not self.file)
+
     def __str__(self) -> str:
         if self.repo:
             return f"hf:{self.repo}@{self.revision}" + (f":{self.file}" if self.file else "")
@@ -114,7 +120,11 @@ class ServiceWish(Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = Field(
         description="Names the unit, `rigwright-<name>.service`: small letters, digits, dashes."
     )
-    engine: Engine | Literal["auto"] = Field("auto", description="What serves the model; `auto` chooses, with reasons.")
+    engine: str = Field(
+        "auto",
+        description="What serves the model; `auto` chooses, with reasons.",
+        json_schema_extra={"enum": [*engine_names(), "auto"]},
+    )
     model: ModelSource = Field(
         description="The weights: a path, an address, hf:org/repo@revision:file, a name of the catalogue, or auto."
     )
@@ -142,6 +152,10 @@ class ServiceWish(Strict):
     slots: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="Requests served at once, each with `context`; by default one for each user, at most 8."
     )
+    replicas: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="Copies, each on GPUs of its own; by default as many as the plan finds worth it.",
+    )
     cache_type: CacheType | Literal["auto"] = Field(
         "auto", description="The type of the KV cache; auto takes f16, and q8_0 where that buys a better quant."
     )
@@ -162,6 +176,15 @@ class ServiceWish(Strict):
     start_timeout_seconds: Annotated[int, Field(ge=5)] = Field(
         600, description="How long loading and the first completion may take before the old release comes back."
     )
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        if engine not in ("auto", *engine_names()):
+            near = get_close_matches(engine, engine_names(), n=1)
+            known = ", ".join(("auto", *engine_names()))
+            raise ValueError(f"{engine!r} is no engine; " + (f"did you mean {near[0]}?" if near else f"use {known}"))
+        return engine
 
     @field_validator("flags")
     @classmethod
@@ -186,6 +209,16 @@ class ServiceWish(Strict):
             raise ValueError(f"{host!r} is no IP address; write 127.0.0.1, 0.0.0.0 or the rig's own") from None
         return host
 
+    @field_validator("allow_from")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}; write networks like 192.168.1.0/24") from None
+        return networks
+
     @field_validator("alias", "api_key_file")
     @classmethod
     def _no_control(cls, text: str | None) -> str | None:
@@ -209,8 +242,3 @@ class ServiceWish(Strict):
     def is_loopback(self) -> bool:
         """True when only the rig itself can reach the service."""
         return ipaddress.ip_address(self.host).is_loopback
-
-    @property
-    def unit(self) -> str:
-        """The name of the systemd unit."""
-        return f"rigwright-{self.name}.service"

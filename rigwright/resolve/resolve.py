@@ -1,70 +1,200 @@
-"""From what the inventory wishes to files that are certain: the one way that a deploy and a lock file share."""
+"""From what an inventory wishes to what will run: the one way, for `plan`, lock files and deploys alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from rigwright.errors import WrongSpec
+from rigwright.errors import Refused, RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
+from rigwright.lock.changes import lock_changes, service_changes
+from rigwright.lock.files import changed_file, locked_model, locked_source
+from rigwright.lock.values import LockedRig, PinnedService, pin_service, plan_of
 from rigwright.models.offers import Offer
-from rigwright.plan.engines.llamacpp.capabilities import Capabilities, kv_pairs_of, pinned_capabilities
-from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
-from rigwright.plan.recommend import settle_auto
-from rigwright.plan.rig_plan import Request, plan_rig
+from rigwright.plan.candidates import Engines
+from rigwright.plan.changes import Change, changed
+from rigwright.plan.devices import devices
+from rigwright.plan.engines import planners
+from rigwright.plan.occupants import Occupant
+from rigwright.plan.recommend import name_models
+from rigwright.plan.rig_plan import Request, plan_rig, with_services
 from rigwright.plan.service import RigPlan, ServicePlan
-from rigwright.plan.wish import ModelSource
-from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec, for_build
+from rigwright.plan.speed.measured import Measurement
+from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
+from rigwright.resolve.instance import Instance, instances
+from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
-from rigwright.weights.offers import gguf_offer, offers_for
+from rigwright.weights.lookup import Lookup
+from rigwright.weights.offers import gguf_offer
 
 Models = Mapping[str, LocalModel]
+_Plan = Callable[[Sequence[Request]], RigPlan]
 
 
-class Settled(NamedTuple):
-    """The files of all services by service name, and the plan that stands on them."""
+class Resolved(NamedTuple):
+    """What a rig will run.
 
-    models: dict[str, LocalModel]
+    plan: all services, with reasons and alternatives. models: the files of each service that is served from files.
+    changes: with `is_locked`, what a new plan would do otherwise than the lock, which holds; else what of the rig or of
+    the inventory is no longer as the lock says, so that deploys refuse. engines: the planners with the rig's settings,
+    those of the lock where it holds. orphans: what is on the rig and no longer in the inventory.
+    """
+
     plan: RigPlan
+    models: dict[str, LocalModel]
+    changes: tuple[Change, ...]
+    is_locked: bool
+    engines: Engines
+    orphans: tuple[Deployed, ...]
+
+    def instances(self, spec: RigSpec) -> tuple[Instance, ...]:
+        """All replicas of all services."""
+        return instances(self.plan.services, {wish.name: wish for wish in spec.services})
 
 
-def requests_of(spec: RigSpec, models: Models) -> list[Request]:
-    """What is asked of the planner: the one file of each service in `models`, else all that could serve it.
+def resolve(
+    spec: RigSpec,
+    hardware: Hardware,
+    lock: LockedRig | None = None,
+    *,
+    records: RigRecords = NO_RECORDS,
+    lookup: Lookup | None = None,
+    measurements: Sequence[Measurement] = (),
+    alternatives: int = 3,
+    is_preview: bool = False,
+) -> Resolved:
+    """The plan of a rig: what its lock says, else what the planner says, on the files that it chose.
+
+    Args:
+        spec: What the inventory wishes.
+        hardware: What the rig has.
+        lock: Its entry in the lock file.
+        records: What is deployed there.
+        lookup: Shared by the rigs of a run, so that each model is looked at once.
+        measurements: What this rig or the same card really reached.
+        alternatives: How many other ways each service tells of.
+        is_preview: Also counts GPUs that no deploy can use.
 
     Raises:
-        RigwrightError: a model is not there.
+        RigwrightError: a model is not there, or the rig cannot serve what is wished.
     """
-    return [
-        Request(
-            for_build(wish, spec.llamacpp),
-            (offer_at(models[wish.name], spec),)
-            if wish.name in models
-            else offers_for(wish.model, hub=spec.weights.hugging_face),
-            KEY_CREDENTIAL if wish.api_key_file else None,
-            spec.weights.directory,
+    lookup = lookup or Lookup()
+    orphans = tuple(records.absent(wish.name for wish in spec.services))
+    occupants = [] if spec.remove_orphans else [_occupant(one) for one in orphans]
+    _check_ports(spec.services, occupants)
+    changes = list(lock_changes(lock, spec, hardware)) if lock else []
+    held = lock if lock and not changes else None
+    settings = spec.engines
+    if held:
+        settings = {name: own.with_source(held.builds.get(name, {})) for name, own in settings.items()}
+    engines = planners(settings, records.installed)
+    models, found = _named_files(spec, held, lookup)
+    changes += found
+    if lock and changes:
+        held = None
+
+    def plan(requests: Sequence[Request]) -> RigPlan:
+        return plan_rig(
+            hardware,
+            requests,
+            is_preview=is_preview,
+            measurements=measurements,
+            alternatives_count=alternatives,
+            engines=engines,
+            occupants=occupants,
         )
-        for wish in spec.services
-    ]
+
+    requests = [_request(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
+    if held:
+        fresh, differing = _fresh(plan, requests, held, spec)
+        services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
+        rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
+        return Resolved(rig_plan, dict(models), tuple(differing), True, engines, orphans)
+    requests = name_models(hardware, requests, engines, is_preview=is_preview)
+    rig_plan, chosen = _settled(plan, requests, models, spec)
+    return Resolved(rig_plan, chosen, tuple(changes), False, engines, orphans)
 
 
-def capabilities_of(settings: LlamacppSettings) -> Capabilities:
-    """What the llama-server that these settings build accepts."""
-    return replace(pinned_capabilities(), kv_pairs=kv_pairs_of(settings.cmake_options))
+def _occupant(one: Deployed) -> Occupant:
+    """What an orphan takes of the rig; a GPU whose share nobody knows counts as full."""
+    record = one.record
+    if record is None:
+        return Occupant(one.name)
+    sizes = record.gpu_bytes if record.is_measured else (None,) * len(record.gpus)
+    ports = frozenset((record.port,) if record.port else ())
+    return Occupant(one.name, tuple(zip(record.gpus, sizes, strict=True)), record.ram_bytes, ports)
 
 
-def settle(spec: RigSpec, models: Models, hardware: Hardware) -> Settled:
-    """Plan, read the headers of the files that the plan chose, and plan again until it stands on headers alone.
+def _check_ports(wishes: Sequence[ServiceWish], occupants: Sequence[Occupant]) -> None:
+    for wish in wishes:
+        if other := next((one for one in occupants if wish.port in one.ports), None):
+            raise Refused(
+                f"services.{wish.name}: port {wish.port} is that of {other.name}, which is on the rig and not in the "
+                f"inventory; set remove_orphans to take it away, or give {wish.name} another port"
+            )
 
-    Raises:
-        RigwrightError: the rig cannot serve what is wished.
-    """
+
+def _named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple[dict[str, LocalModel], list[Change]]:
+    """The files of each service as far as lock or inventory name them, and those that are no longer the locked ones."""
+    models: dict[str, LocalModel] = {}
+    changes: list[Change] = []
+    for wish in spec.services:
+        pinned = held.services[wish.name] if held else None
+        if pinned and pinned.model.files:
+            models[wish.name] = locked_model(wish, pinned, spec.weights)
+            change = changed_file(wish, pinned, models[wish.name])
+            changes += [change] if change else []
+        elif wish.model.names_file:
+            models[wish.name] = lookup.model(wish.model, spec.weights, projector=projector_of(wish))
+    return models, changes
+
+
+def _request(
+    wish: ServiceWish,
+    spec: RigSpec,
+    engines: Engines,
+    models: Models,
+    lookup: Lookup,
+    *,
+    held: LockedRig | None,
+) -> Request:
+    """What is asked of the planner for a service: the one file that is named, else all that could serve it."""
+    adapted = wish
+    for engine in engines.values():
+        adapted = engine.settings.adapted(adapted) if engine.settings else adapted
+    local = models.get(wish.name)
+    if local and (wish.model.names_file or wish.model.name in (None, "auto")):
+        # `auto` plans every model that there is: too dear to ask again what is locked.
+        offers: tuple[Offer, ...] = (_offer_of(local, spec),)
+        if wish.model.name == "auto":
+            adapted = adapted.model_copy(update={"model": local.source})
+    else:
+        offers = lookup.offers(wish.model, spec.weights.hugging_face)
+        if local:
+            known = _offer_of(local, spec)
+            offers = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in offers)
+    return Request(adapted, offers, KEY_CREDENTIAL if wish.api_key_file else None, spec.weights.directory)
+
+
+def _offer_of(local: LocalModel, spec: RigSpec) -> Offer:
+    """A file as the planner sees it, where it will lie."""
+    path = weights_path(local.source, spec.weights)
+    if local.offer:
+        return replace(local.offer, header=local.model, path=path)
+    return replace(gguf_offer(local.source.file_name, local.model), path=path)
+
+
+def _settled(
+    plan: _Plan, requests: list[Request], models: Models, spec: RigSpec
+) -> tuple[RigPlan, dict[str, LocalModel]]:
+    """Plan, read the headers of the files that the plan chose, and plan again until it stands on headers alone."""
     found, read = dict(models), dict[str, LocalModel]()
     open_places = [place for place, wish in enumerate(spec.services) if wish.name not in models]
-    requests = settle_auto(hardware, requests_of(spec, models), is_preview=False)
     while True:
-        plan = plan_rig(hardware, requests, capabilities=capabilities_of(spec.llamacpp))
-        chosen = [(place, _file_of(plan.services[place])) for place in open_places]
+        rig_plan = plan(requests)
+        chosen = [(place, _file_of(rig_plan.services[place])) for place in open_places]
         unread = [(place, source) for place, source in chosen if source and str(source) not in read]
         if not unread:
             break
@@ -76,20 +206,19 @@ def settle(spec: RigSpec, models: Models, hardware: Hardware) -> Settled:
             swapped = tuple(exact if one is offer else one for one in requests[place].offers)
             requests[place] = requests[place]._replace(offers=swapped)
     for place in open_places:
-        service = plan.services[place]
+        service = rig_plan.services[place]
         if str(service.source) in read:
             found[service.service] = read[str(service.source)]
-    _no_collisions(found)
-    return Settled(found, plan)
+    _check_collisions(found)
+    return rig_plan, found
 
 
 def _file_of(service: ServicePlan) -> ModelSource | None:
-    """The GGUF file that a plan chose."""
-    source = service.source
-    return source if service.engine == "llamacpp" and source and source.file else None
+    """The GGUF file that a plan chose; None for a whole repository."""
+    return service.source if service.source and service.source.file else None
 
 
-def _no_collisions(models: Models) -> None:
+def _check_collisions(models: Models) -> None:
     taken: dict[str, ModelSource] = {}
     for name, local in models.items():
         for file in local.files:
@@ -101,9 +230,37 @@ def _no_collisions(models: Models) -> None:
                 )
 
 
-def offer_at(local: LocalModel, spec: RigSpec) -> Offer:
-    """A file as the planner sees it, where it will lie."""
-    path = weights_path(local.source, spec.weights)
-    if local.offer:
-        return replace(local.offer, header=local.model, path=path)
-    return replace(gguf_offer(local.source.file_name, local.model), path=path)
+def _fresh(
+    plan: _Plan, requests: Sequence[Request], held: LockedRig, spec: RigSpec
+) -> tuple[dict[str, ServicePlan], list[Change]]:
+    """What a new plan says where that is what is locked, and what it would do otherwise."""
+    try:
+        planned = plan(requests)
+    except RigwrightError as error:
+        return {}, [Change("~", "planned anew it would be refused", note=error.message)]
+    same: dict[str, ServicePlan] = {}
+    changes: list[Change] = []
+    for service in planned.services:
+        wish, pinned = spec.wish(service.service), held.services[service.service]
+        found = list(_otherwise(wish, pinned, service))
+        changes += found
+        if not found:
+            same[service.service] = service
+    return same, changes
+
+
+def _otherwise(wish: ServiceWish, pinned: PinnedService, service: ServicePlan) -> list[Change]:
+    where, source = f"services.{wish.name}", locked_source(wish, pinned)
+    planned = service.source
+    if wish.model.name and (planned is None or (planned.repo, planned.file) != (source.repo, source.file)):
+        return [changed(f"{where}.model", source.file or str(source), planned.file if planned else service.engine)]
+    return list(service_changes(wish.name, pinned, pin_service(wish, service, ()), has_files=False))
+
+
+def _locked(wish: ServiceWish, held: LockedRig, fresh: ServicePlan | None, hardware: Hardware) -> ServicePlan:
+    """What is locked; with the reasons and alternatives of a new plan where that comes to the same."""
+    pinned = held.services[wish.name]
+    source = locked_source(wish, pinned)
+    if fresh:
+        return fresh.model_copy(update={"source": source if fresh.source else None})
+    return plan_of(wish.name, pinned, [device.ref for device in devices(hardware)], source=source)

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from rigwright.spec.rig import RigSpec, _model_in
+from rigwright.spec.rig import model_in, rig_model
 
 _HEAD = """# The inventory: the key `rig`
 
@@ -27,13 +27,13 @@ _SCALARS = {"string": "text", "integer": "whole number", "number": "number", "bo
 
 def spec_markdown() -> str:
     """The page: a table for each model, in the order in which an inventory nests them."""
-    return "\n".join([_HEAD, *(_table(where, model) for where, model in _nested(RigSpec, "rig"))])
+    return "\n".join([_HEAD, *(_table(where, model) for where, model in _nested(rig_model(), "rig"))])
 
 
 def _nested(model: type[BaseModel], where: str) -> Iterator[tuple[str, type[BaseModel]]]:
     yield where, model
     for name, field in model.model_fields.items():
-        if inner := _model_in(field.annotation):
+        if inner := model_in(field.annotation):
             yield from _nested(inner, _inside(where, name, field))
 
 
@@ -45,7 +45,7 @@ def _table(where: str, model: type[BaseModel]) -> str:
     shapes = model.model_json_schema()["properties"]
     rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
-        is_model = _model_in(field.annotation) is not None
+        is_model = model_in(field.annotation) is not None
         kind = _linked(_inside(where, name, field)) if is_model else _type(shapes[name])
         cells = (f"`{name}`", kind, _default(field), field.description or "")
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from typing import Any, Self
+from functools import cache
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
-from rigwright.errors import DoesNotFit, WrongSpec
-from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.errors import WrongSpec
+from rigwright.plan.engines import settings_models
+from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.spec.base import BaseSettings
 from rigwright.spec.weights import WeightsSettings
 from rigwright.strict import Strict
+
+Settings = TypeVar("Settings", bound=EngineSettings)
 
 # Filled in by systemd when the service starts: the key itself lies in no file that the service's user could list.
 KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
@@ -22,17 +26,19 @@ KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
 class RigSpec(Strict):
     """One rig: what it serves, and how its software gets there."""
 
-    services: tuple[ServiceWish, ...] = Field(description="What the rig serves, one unit each.")
+    services: tuple[ServiceWish, ...] = Field(
+        (), description="What the rig serves, one unit for each replica; empty for a rig that serves nothing."
+    )
+    remove_orphans: bool = Field(
+        False,
+        description="Take away services that are on the rig and no longer here: renamed, or taken out. Without it they "
+        "stay, and plans count their memory and ports as taken.",
+    )
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
-    llamacpp: LlamacppSettings = Field(
-        default_factory=lambda: LlamacppSettings(), description="How llama.cpp is built."
-    )
 
     @model_validator(mode="after")
     def _no_collisions(self) -> Self:
-        if not self.services:
-            raise ValueError("services is empty; name at least one, or take the rig out of the inventory")
         for key in ("name", "port"):
             shared = [value for value, n in Counter(getattr(s, key) for s in self.services).items() if n > 1]
             if shared:
@@ -40,25 +46,34 @@ class RigSpec(Strict):
         files: dict[str, object] = {}
         for service in self.services:
             model = service.model
-            if not model.is_chosen or not model.file_name:
-                continue
             # A name of the catalogue, or a whole repository, has no file name yet.
-            if model.file_name and files.setdefault(model.file_name, model) != model:
+            if model.is_chosen and model.file_name and files.setdefault(model.file_name, model) != model:
                 raise ValueError(f"two different models are called {model.file_name}; rename one")
         return self
 
+    @property
+    def engines(self) -> dict[str, EngineSettings]:
+        """The settings of each engine that has any, by its name."""
+        return {name: getattr(self, name) for name in settings_models()}
 
-def for_build(wish: ServiceWish, settings: LlamacppSettings) -> ServiceWish:
-    """A wish as a build of llama.cpp can serve it: one for the CPU serves from the CPU.
+    def settings(self, kind: type[Settings]) -> Settings:
+        """The settings of one engine: `spec.settings(LlamacppSettings)`."""
+        found: Settings = getattr(self, kind.engine)
+        return found
 
-    Raises:
-        DoesNotFit: the wish names GPUs that the build cannot use.
-    """
-    if settings.backend != "cpu" or wish.gpu == "none" or wish.engine not in ("auto", "llamacpp"):
-        return wish
-    if wish.gpu != "auto":
-        raise DoesNotFit(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
-    return wish.model_copy(update={"gpu": "none"})
+    def wish(self, name: str) -> ServiceWish:
+        """The service of a name."""
+        return next(wish for wish in self.services if wish.name == name)
+
+
+@cache
+def rig_model() -> type[RigSpec]:
+    """RigSpec with a key for each engine that has settings: `rig.llamacpp`."""
+    fields: dict[str, Any] = {
+        name: (model, Field(default_factory=model, description=model.about))
+        for name, model in settings_models().items()
+    }
+    return create_model("RigSpec", __base__=RigSpec, __doc__=RigSpec.__doc__, __module__=__name__, **fields)
 
 
 def parse_spec(rig: str, data: object) -> RigSpec:
@@ -68,9 +83,9 @@ def parse_spec(rig: str, data: object) -> RigSpec:
         WrongSpec: a line for each thing that is wrong: `rig1: rig.contxt: unknown key; did you mean context?`
     """
     if data is None:
-        raise WrongSpec(f"{rig}: rig: missing; give the host data a key `rig` with at least one service")
+        raise WrongSpec(f"{rig}: rig: missing; give the host data a key `rig` with the services of the rig")
     try:
-        return RigSpec.model_validate(data)
+        return rig_model().model_validate(data)
     except ValidationError as error:
         lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
         raise WrongSpec("\n".join(lines)) from None
@@ -104,18 +119,19 @@ def _purpose(loc: tuple[str | int, ...]) -> str:
 
 def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel]:
     """The model that holds the keys at `loc`, found by walking the annotations; the last known one if it ends early."""
-    model: type[BaseModel] = RigSpec
+    model: type[BaseModel] = rig_model()
     for part in loc:
         field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field else None
+        inner = model_in(field.annotation) if field else None
         model = inner or model
     return model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, in a tuple or beside None too; None where it names none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        if found := _model_in(argument):
+        if found := model_in(argument):
             return found
     return None

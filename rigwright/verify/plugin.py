@@ -1,12 +1,14 @@
 """The pytest plugin: `pytest --pyargs rigwright.roles.llamacpp.verify --rigs INVENTORY`.
 
-A check that takes `rig` runs once for each rig, one that takes `served` once for each service of each rig.
+A check that takes `rig` runs once for each rig, one that takes `served` once for each service of each rig, those of an
+engine's role for the services of that engine. A rig that cannot be reached is one line, and none of its checks run.
 Nothing heavy is imported before `--rigs` is given: every pytest of the environment loads this file.
 """
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +37,31 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--rigs"):
         return
     from rigwright.errors import RigwrightError
-    from rigwright.verify.inventory import read_inventory
     from rigwright.verify.subject import RigUnderTest
+    from rigwright.verify.targets import read_inventory
 
     try:
         targets = read_inventory(config.getoption("--rigs"), limit=tuple(config.getoption("--rig-limit")))
     except RigwrightError as error:
         raise pytest.UsageError(error.message) from None
-    config.stash[_RIGS] = [RigUnderTest(target) for target in targets]
+    rigs = [RigUnderTest(target) for target in targets]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        reasons = list(pool.map(lambda rig: rig.unreachable, rigs))
+    config.stash[_RIGS] = [rig for rig, why in zip(rigs, reasons, strict=True) if why is None]
+    config.stash[_ROWS] = [
+        {"check": "reachable", "subject": rig.name, "outcome": "failed", "seconds": 0.0, "message": why}
+        for rig, why in zip(rigs, reasons, strict=True)
+        if why is not None
+    ]
+    if not config.stash[_RIGS]:
+        _write_report(config)
+        raise pytest.UsageError("\n".join(_unreachable(config)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One run of a check for each rig, or for each service."""
+    from rigwright.catalogue.engines import engine_names
+
     wanted = {"rig", "served"} & set(metafunc.fixturenames)
     if not wanted or not metafunc.module.__name__.endswith(".verify"):
         return
@@ -54,8 +69,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if rigs is None:
         raise pytest.UsageError("no rigs to check; pass --rigs INVENTORY")
     if "served" in wanted:
+        role = metafunc.module.__name__.split(".")[-2]
         services = [service for rig in rigs for service in rig.services]
-        metafunc.parametrize("served", services, ids=lambda one: f"{one.rig.name}-{one.wish.name}", scope="module")
+        mine = [one for one in services if role not in engine_names() or one.engine == role]
+        metafunc.parametrize("served", mine, ids=lambda one: f"{one.rig.name}-{one.name}", scope="module")
     else:
         metafunc.parametrize("rig", rigs, ids=lambda one: one.name, scope="module")
 
@@ -74,12 +91,38 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             "subject": parameters,
             "outcome": report.outcome,
             "seconds": round(report.duration, 3),
-            "message": str(report.longrepr.reprcrash.message) if getattr(report.longrepr, "reprcrash", None) else None,
+            "message": _message(report),
         }
     )
 
 
+def _message(report: pytest.TestReport) -> str | None:
+    """Why a check failed or was skipped."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message) if crash else None
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the report that was asked for."""
-    if path := session.config.getoption("--rig-report"):
-        Path(path).write_text(json.dumps(session.config.stash[_ROWS], indent=1))
+    """Write the report that was asked for; a rig that was not reached is a failure."""
+    lost = [row for row in session.config.stash[_ROWS] if row["check"] == "reachable"]
+    if lost and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    _write_report(session.config)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """A line for each rig that was not reached."""
+    for line in _unreachable(config):
+        terminalreporter.write_line(line, red=True)
+
+
+def _unreachable(config: pytest.Config) -> list[str]:
+    rows = [row for row in config.stash[_ROWS] if row["check"] == "reachable"]
+    return [f"{row['subject']}: unreachable: {row['message']}" for row in rows]
+
+
+def _write_report(config: pytest.Config) -> None:
+    if path := config.getoption("--rig-report"):
+        Path(path).write_text(json.dumps(config.stash[_ROWS], indent=1))

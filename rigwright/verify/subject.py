@@ -1,16 +1,20 @@
-"""What a check looks at: a rig and its services, through testinfra alone."""
+"""What a check looks at: a rig, and the services on it, through testinfra alone."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from functools import cached_property
 from typing import Any
 
 import testinfra
 
 from rigwright.plan.wish import ServiceWish
-from rigwright.verify.inventory import Target, backend
+from rigwright.verify.targets import Target, backend
+
+# The names of all services on a rig; the first command on it tells whether it can be reached at all.
+_NAMES = (
+    "ls -1 /etc/systemd/system /etc/rigwright 2>/dev/null | sed -nE 's/^rigwright-(.*)\\.service$/\\1/p; s/\\.json$//p'"
+)
 
 
 class RigUnderTest:
@@ -28,17 +32,40 @@ class RigUnderTest:
         address, options = backend(self._target)
         return testinfra.get_host(address, **options)
 
+    @cached_property
+    def unreachable(self) -> str | None:
+        """Why no check can run on it, in one line; None where they can."""
+        try:
+            done = self.host.run("true")
+        except Exception as error:  # noqa: BLE001  # each of testinfra's backends raises errors of its own
+            return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        if done.rc == 0:
+            return None
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        return said[-1].strip() if said else f"a command ended with exit code {done.rc}"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the instances on the rig, `chat` and `chat@1`, whoever deployed them."""
+        return sorted(set(self.host.check_output(_NAMES).split()))
+
     @property
     def services(self) -> list[ServiceUnderTest]:
-        """What the inventory wants served here."""
-        return [ServiceUnderTest(self, wish) for wish in self.spec.services]
+        """What the inventory wants served here: the replicas that there are of each service, at least one."""
+        found = []
+        for wish in self.spec.services:
+            names = [name for name in self.names if name.partition("@")[0] == wish.name]
+            found += [ServiceUnderTest(self, wish, name) for name in names or [wish.name]]
+        return found
 
 
 class ServiceUnderTest:
-    """One service of a rig."""
+    """One service of a rig, or one replica of it."""
 
-    def __init__(self, rig: RigUnderTest, wish: ServiceWish) -> None:
-        self.rig, self.wish, self.host_name = rig, wish, rig.name
+    def __init__(self, rig: RigUnderTest, wish: ServiceWish, name: str) -> None:
+        self.rig, self.wish, self.name = rig, wish, name
+        self.number = int(name.partition("@")[2] or 0)
+        self.unit = f"rigwright-{name}.service"
 
     @property
     def host(self) -> Any:
@@ -48,19 +75,42 @@ class ServiceUnderTest:
     @cached_property
     def plan(self) -> dict[str, Any]:
         """What the deploy recorded as planned."""
-        found: dict[str, Any] = json.loads(self.host.file(f"/etc/rigwright/{self.wish.name}.json").content_string)
+        found: dict[str, Any] = json.loads(self.host.file(f"/etc/rigwright/{self.name}.json").content_string)
         return found
+
+    @cached_property
+    def engine(self) -> str:
+        """The engine that it is planned on; the wished one where nothing was recorded."""
+        file = self.host.file(f"/etc/rigwright/{self.name}.json")
+        return str(self.plan["engine"]) if file.exists else self.wish.engine
+
+    @property
+    def replica(self) -> dict[str, Any]:
+        """What the plan says of this replica: GPUs, port, environment."""
+        found: dict[str, Any] = self.plan["replicas"][self.number]
+        return found
+
+    @property
+    def port(self) -> int:
+        """Its TCP port: the first replica has the one of the inventory."""
+        return int(self.replica["port"]) if self.number else self.wish.port
 
     @cached_property
     def pid(self) -> int:
         """The main process of the unit, 0 when none runs."""
-        return int(self.host.check_output(f"systemctl show -P MainPID {self.wish.unit}"))
+        return int(self.host.check_output("systemctl show -P MainPID %s", self.unit))
 
     @cached_property
     def argv(self) -> list[str]:
         """The command line of the running process, without the program."""
         text = self.host.check_output(f"tr '\\0' '\\n' </proc/{self.pid}/cmdline")
         return str(text).split("\n")[1:]
+
+    @cached_property
+    def environment(self) -> list[str]:
+        """The environment of the running process, `NAME=value` each."""
+        text = self.host.check_output(f"tr '\\0' '\\n' </proc/{self.pid}/environ")
+        return str(text).split("\n")
 
     @property
     def planned(self) -> list[str]:
@@ -70,7 +120,7 @@ class ServiceUnderTest:
 
     def filled_in(self, words: list[str]) -> list[str]:
         """The words of a command line as the process shows them."""
-        credentials = f"/run/credentials/{self.wish.unit}"
+        credentials = f"/run/credentials/{self.unit}"
         return [word.replace("${CREDENTIALS_DIRECTORY}", credentials) for word in words]
 
     @property
@@ -86,10 +136,15 @@ class ServiceUnderTest:
         """The HTTP status and body of a request that the rig makes to its own service; the key stays out of sight."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.wish.host, self.wish.host)
         host = f"[{host}]" if ":" in host else host
-        curl = f"curl -sS --config - --max-time 120 -w '\\n%{{http_code}}' http://{host}:{self.wish.port}{path}"
+        curl = "curl -sS --noproxy '*' --config - --max-time 120 -w '\\n%%{http_code}' %s"
+        words = [f"http://{host}:{self.port}{path}"]
         if body is not None:
-            curl += f" -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
-        secret = f'printf \'header = "Authorization: Bearer %s"\\n\' "$(head -n1 /etc/rigwright/{self.wish.name}.key)"'
-        text = self.host.check_output(f"{secret if key and self.wish.api_key_file else 'true'} | {curl}")
+            curl += " -H 'Content-Type: application/json' -d %s"
+            words.append(json.dumps(body))
+        secret = "true"
+        if key and self.wish.api_key_file:
+            secret = 'printf \'header = "Authorization: Bearer %%s"\\n\' "$(head -n1 %s)"'
+            words.insert(0, f"/etc/rigwright/{self.wish.name}.key")
+        text = self.host.check_output(f"{secret} | {curl}", *words)
         content, _, status = text.rpartition("\n")
         return int(status), content

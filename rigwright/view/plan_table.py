@@ -16,7 +16,7 @@ from rigwright.plan.service import Alternative, Cost, RigPlan, ServicePlan
 from rigwright.view.bars import Colours
 from rigwright.view.hardware_words import clean, count_words, rig_words
 from rigwright.view.memory_table import memory
-from rigwright.view.words import ENGINES, numbers_of, on, served, short, tokens, without_commits
+from rigwright.view.words import engine_name, numbers_of, on, served, short, tokens, without_commits
 
 _CONFIDENCE_STYLES = {"measured": "bold green", "high": "green", "medium": "yellow", "low": "red"}
 
@@ -95,7 +95,7 @@ def _rows(rows: Iterable[tuple[str, Text]]) -> Table:
 
 
 def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
-    yield "engine", Text(f"{ENGINES[service.engine]} {without_commits(service.engine_version)}")
+    yield "engine", Text(f"{engine_name(service.engine)} {without_commits(service.engine_version)}")
     yield "runs on", Text(on(service))
     slots = "1 slot" if service.slots == 1 else f"{service.slots} slots"
     context = f"{tokens(service.context_tokens)} tokens × {slots}"

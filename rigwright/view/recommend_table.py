@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -12,10 +12,11 @@ from rich.text import Text
 from rigwright.hardware.values import Hardware
 from rigwright.plan.reasons import Reason
 from rigwright.plan.recommend import NotRecommended, Ranked, Recommendation
+from rigwright.plan.service import ServicePlan
 from rigwright.view.answers.recommend_report import spec_of
 from rigwright.view.hardware_words import clean
 from rigwright.view.plan_table import head, notes_table
-from rigwright.view.words import ENGINES, number, numbers_of, short, tokens
+from rigwright.view.words import engine_name, number, numbers_of, on, served, short, tokens
 
 
 def show(
@@ -43,11 +44,33 @@ def show(
         console.print()
         console.print(Text("what does not fit", "bold"))
         console.print(Padding(_others(ranked.others), (0, 0, 0, 2)))
-    if ranked.fitting:
-        console.print()
-        console.print(Text.assemble(("to have the first", "bold"), ", write into the inventory"), highlight=False)
-        console.print(Text(f"  services: [{{name: chat, model: '{spec_of(ranked.fitting[0])}'}}]"), highlight=False)
+
+
+def service_of(first: Recommendation) -> dict[str, object]:
+    """The service that an inventory needs to have a recommendation, as plain data."""
+    return {"name": "chat", "model": spec_of(first)}
+
+
+def show_closing(console: Console, service: Mapping[str, object], planned: ServicePlan | str) -> None:
+    """Print the line for an inventory, and what a plan makes of it: a plan, or why there is none."""
     console.print()
+    console.print(Text.assemble(("to have the first", "bold"), ", write into the inventory"), highlight=False)
+    words = ", ".join(f"{key}: {_quoted(value)}" for key, value in service.items())
+    console.print(Text(f"  services: [{{{words}}}]"), highlight=False)
+    if isinstance(planned, str):
+        console.print(Text(f"  which this rig refuses: {planned}", "red"), highlight=False)
+    else:
+        rate = f", {short(planned.speed.expected)} tokens/s" if planned.speed else ""
+        said = (
+            f"  planned: {served(planned)} on {on(planned)}, {tokens(planned.context_tokens)} tokens of context{rate}"
+        )
+        console.print(Text(said, "dim"), highlight=False)
+    console.print()
+
+
+def _quoted(value: object) -> str:
+    """A name with a colon is quoted: YAML would take it for a mapping."""
+    return f"'{value}'" if isinstance(value, str) and ":" in value else str(value)
 
 
 def _table(fitting: Sequence[Recommendation], width: int) -> Table:
@@ -75,13 +98,13 @@ def _how(one: Recommendation) -> str:
     plan = one.plan
     gpus = [number(gpu) for gpu in plan.gpus]
     if not gpus:
-        return f"{ENGINES[plan.engine]}, CPU"
+        return f"{engine_name(plan.engine)}, CPU"
     where = f"GPU {gpus[0]}" if len(gpus) == 1 else f"{plan.layout}: {'+'.join(gpus)}"
     is_split = any(
         flag.name == "--n-cpu-moe" or (flag.name == "--n-gpu-layers" and (flag.value or "").isdecimal())
         for flag in plan.flags
     )
-    return f"{ENGINES[plan.engine]}, {where}" + (", partly in RAM" if is_split else "")
+    return f"{engine_name(plan.engine)}, {where}" + (", partly in RAM" if is_split else "")
 
 
 def _others(others: Sequence[NotRecommended]) -> Table:

@@ -14,7 +14,7 @@ from rigwright.plan.speed import Speed
 from rigwright.units import GIB, format_bytes
 from rigwright.view.bars import FREE, RESERVED, Colours, Share, bar, shares
 from rigwright.view.hardware_words import clean
-from rigwright.view.words import ENGINES, short, tokens
+from rigwright.view.words import engine_name, short, tokens
 
 _PARTS = {
     "weights_bytes": "weights",
@@ -33,7 +33,7 @@ def show(
 ) -> None:
     """Print what `size` told."""
     title = " ".join(filter(None, (clean(str(told["model"])), clean(str(told["quant"] or "")))))
-    console.print(Text.assemble((title, "bold"), f" under {ENGINES[told['engine']]}"), highlight=False)
+    console.print(Text.assemble((title, "bold"), f" under {engine_name(told['engine'])}"), highlight=False)
     console.print(Padding(_table(told), (0, 0, 0, 2)))
     for line in (*_devices(told, vram_bytes, console), *_answers(told, vram_bytes, gpu_name, speed)):
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rigwright.hardware.values import Gpu
+from rigwright.plan.engines import label
 from rigwright.plan.explain import spans
-from rigwright.plan.service import ENGINES as PLANNED
 from rigwright.plan.service import GpuRef, Layout, ServicePlan
 from rigwright.view.hardware_words import short_name
 
 _COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
-ENGINES = {**PLANNED, "ik_llamacpp": "ik_llama.cpp"}
+
+
+def engine_name(engine: str) -> str:
+    """`llama.cpp` of `llamacpp`."""
+    return "ik_llama.cpp" if engine == "ik_llamacpp" else label(engine)
 
 
 def short(rate: float) -> str:

@@ -17,6 +17,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import make_unix_command_for_host
 
+from rigwright.roles.base.facts import forget
 from rigwright.units import format_bytes
 
 _CHUNK_BYTES = 1 << 18
@@ -27,7 +28,8 @@ _SILENCE_SECONDS = 60
 class Script(FunctionCommand):
     """A shell script for the rig, run in one remote command.
 
-    Its lines `::progress …` are shown as they come, `::error …` is what the user reads when it fails.
+    Its lines `::progress …` are shown as they come, `::error …` is what the user reads when it fails. What is
+    remembered of the rig is forgotten: the next operation reads it anew.
     """
 
     def __init__(self, text: str, *, stdin: str = "") -> None:
@@ -39,6 +41,7 @@ class Script(FunctionCommand):
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
         """Run it; False when it failed, after saying why."""
+        forget(host)
         errors, tail = [], []
 
         def take(line: str) -> None:
@@ -81,6 +84,8 @@ class Upload(FunctionCommand):
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
         """Send it; False when the connection or the local file failed, after saying why."""
         from click import ClickException
+
+        forget(host)
 
         try:
             source = self.source()

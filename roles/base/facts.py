@@ -16,13 +16,9 @@ from pyinfra.context import ctx_host, ctx_state
 
 from rigwright.hardware import Disk, Hardware
 from rigwright.hardware.sections import read_hardware
+from rigwright.records.reading import read_records
+from rigwright.records.values import NO_RECORDS, RigRecords
 from rigwright.roles.base.probe import Probe
-
-# Asks for the names of the units that rigwright wrote.
-OUR_UNITS = (
-    "units",
-    "grep -l '^# Written by rigwright' /etc/systemd/system/rigwright-*.service 2>/dev/null | sed 's|.*/||'",
-)
 
 
 @dataclass(frozen=True)
@@ -39,27 +35,6 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A systemd unit and the process it runs; `properties` are those of `systemctl show`."""
-
-    properties: dict[str, str] = field(default_factory=dict)
-    exe: str | None = None
-    argv: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
-    started: int = 0
-
-    @property
-    def is_active(self) -> bool:
-        """Running now."""
-        return self.properties.get("ActiveState") == "active" and self.properties.get("SubState") == "running"
-
-    @property
-    def is_enabled(self) -> bool:
-        """Starts again after a reboot."""
-        return self.properties.get("UnitFileState") == "enabled"
-
-
-@dataclass(frozen=True)
 class Rig:
     """The answers to a Probe."""
 
@@ -70,9 +45,8 @@ class Rig:
     files: dict[str, RemoteFile] = field(default_factory=dict)
     directories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     disks: dict[str, Disk] = field(default_factory=dict)
-    units: dict[str, Unit] = field(default_factory=dict)
     listeners: dict[int, tuple[str, int]] = field(default_factory=dict)
-    health: dict[str, int] = field(default_factory=dict)
+    records: RigRecords = NO_RECORDS
     sections: dict[str, list[str]] = field(default_factory=dict)
 
     def content(self, path: str) -> str | None:
@@ -162,11 +136,8 @@ def read_rig(probe: Probe, lines: list[str]) -> Rig:
         files=files | stats,
         directories={str(path): tuple(found) for path, found in answers("directory", probe.directories)},
         disks={path: disk for path, disk in disks.items() if disk},
-        units={str(name): _unit(found) for name, found in answers("unit", probe.units)},
         listeners=_listeners(sections.get("listeners", [])),
-        health={
-            str(url): int(found[0]) for url, found in answers("health", probe.health) if found and found[0].isdecimal()
-        },
+        records=read_records(sections),
         sections=sections,
     )
 
@@ -185,7 +156,7 @@ def _split(lines: list[str]) -> dict[str, list[str]]:
 
 def _packages(lines: list[str]) -> dict[str, str]:
     rows = [line.split("|") for line in lines]
-    return {row[1]: row[2] for row in rows if len(row) == 3 and row[0].strip() == "ii"}
+    return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
 def _stat(line: str) -> RemoteFile:
@@ -220,15 +191,6 @@ def _number(text: str) -> int:
 def _disk(path: str, lines: list[str]) -> Disk | None:
     columns = lines[0].split() if lines else []
     return Disk(path, _number(columns[1]), _number(columns[3])) if len(columns) >= 6 else None
-
-
-def _unit(lines: list[str]) -> Unit:
-    pairs = dict(line.split("=", 1) for line in lines if "=" in line)
-    argv = _text(pairs.pop("argv", "")).split("\0")
-    environment = {key[4:]: pairs.pop(key) for key in list(pairs) if key.startswith("env.")}
-    started = _number(pairs.pop("since", "0"))
-    exe = pairs.pop("exe", None)
-    return Unit(pairs, exe, tuple(argv[:-1]), environment, started)
 
 
 def _listeners(lines: list[str]) -> dict[int, tuple[str, int]]:

@@ -1,57 +1,26 @@
-"""The operations that other operations are made of, and the ground under every engine."""
+"""Packages, and the account that builds and downloads: the ground under every engine."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Generator
 
-from pyinfra.api import operation
+from pyinfra.api import OperationError, operation
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import OperationMeta
 
-from rigwright import catalogue
-from rigwright.hardware import Hardware
+from rigwright.records.paths import CONFIG_DIRECTORY, STATE_DIRECTORY
 from rigwright.resources import script
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import Rig, current_host, forget, rig_state
+from rigwright.roles.base.facts import Rig, rig_state
+from rigwright.roles.base.packages import all_names, package_manager
 from rigwright.roles.base.probe import Probe
 
 Commands = Generator[PyinfraCommand, None, None]
-P = ParamSpec("P")
 
-STATE_DIRECTORY = "/var/lib/rigwright"
-CONFIG_DIRECTORY = "/etc/rigwright"
 BUILDER = "rigwright"
 INSTALLED_LIST = f"{STATE_DIRECTORY}/packages.installed"
 BROUGHT_LIST = f"{STATE_DIRECTORY}/weights.brought"
 _DIRECTORIES = (CONFIG_DIRECTORY, "/opt/rigwright", f"{STATE_DIRECTORY}/build", f"{STATE_DIRECTORY}/ccache")
-
-
-def rig_operation(function: Callable[Concatenate[Rig, P], Commands]) -> Callable[..., OperationMeta]:
-    """An operation that is handed the state of its rig, in place of the probe it is called with.
-
-    What is remembered of the rig is dropped around each command: the next operation reads it anew. Nothing is dropped
-    while planning, because nothing runs then.
-    """
-
-    @wraps(function)
-    def with_state(probe: Probe, *args: P.args, **kwargs: P.kwargs) -> Commands:
-        host = current_host()
-        rig = rig_state(probe)
-        if rig is None:
-            yield from refuse("the rig's state could not be read; see above")
-            return
-        for command in function(rig, *args, **kwargs):
-            if host.state.is_executing:
-                forget(host)
-            yield command
-            forget(host)
-
-    # Any keyword of pyinfra's own (name=, _sudo=) comes on top, which no type can say.
-    decorated: Callable[..., OperationMeta] = operation()(with_state)
-    return decorated
 
 
 def refuse(reason: str) -> Commands:
@@ -59,45 +28,53 @@ def refuse(reason: str) -> Commands:
     yield Script(f"printf '%s\\n' {shlex.quote('::error ' + reason)}; exit 1")
 
 
-@rig_operation
-def packages(rig: Rig, names: tuple[str, ...], *, install: bool = True) -> Commands:
+def current_rig(probe: Probe) -> Generator[PyinfraCommand, None, Rig]:
+    """The state of the rig that an operation runs for: `rig = yield from current_rig(probe)`.
+
+    Where it cannot be read the rig fails: pyinfra asks an operation for nothing more after a command that failed.
+    """
+    rig = rig_state(probe)
+    if rig is None:
+        yield from refuse("the rig's state could not be read; see above")
+        raise OperationError("an operation went on after its rig could not be read")
+    return rig
+
+
+@operation()
+def packages(packages: tuple[str, ...], probe: Probe, install: bool = True) -> Commands:
     """Have these packages, and remember which were not there before, so that removal is exact.
 
-    + names: Debian package names
+    + packages: names of the rig's own distribution
+    + probe: the questions that the operations of a run share
     + install: False where another tool owns the packages; then a missing one is refused
     """
-    missing = [name for name in names if name not in rig.packages]
+    rig = yield from current_rig(probe)
+    missing = tuple(name for name in packages if name not in rig.packages)
+    manager = package_manager(rig.hardware)
     if not missing:
         return
-    if not install:
+    if not install or manager is None:
         yield from refuse(f"missing packages: {' '.join(missing)}; install them, or set rig.base.install_packages")
         return
-    yield Script(script("base", "packages.sh", PACKAGES=" ".join(missing), RECORD=INSTALLED_LIST))
+    yield Script(manager.install(missing, record=INSTALLED_LIST))
 
 
-@rig_operation
-def account(rig: Rig) -> Commands:
-    """Have the account that builds and downloads, and its directories. Services do not run as it."""
+@operation()
+def account(probe: Probe) -> Commands:
+    """Have the account that builds and downloads, and its directories. Services do not run as it.
+
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
     if rig.sections.get("account") and all(path in rig.files for path in _DIRECTORIES):
         return
     yield Script(script("base", "account.sh", BUILDER=BUILDER, STATE=STATE_DIRECTORY, CONFIG=CONFIG_DIRECTORY))
 
 
-def build_packages(hardware: Hardware) -> tuple[str, ...] | None:
-    """What the build needs on this distribution, None where it is not known."""
-    by_version: dict[str, Any] | None = catalogue.load("packages")["build"].get(hardware.os_id)
-    if by_version is None:
-        return None
-    return tuple(by_version.get(hardware.os_version) or by_version["*"])
-
-
 def base_probe() -> Probe:
     """What the operations of this module ask."""
-    every = {
-        name for table in catalogue.load("packages")["build"].values() for names in table.values() for name in names
-    }
     return Probe(
-        packages=tuple(sorted(every)),
+        packages=all_names("build"),
         files=_DIRECTORIES,
         disks=(STATE_DIRECTORY, "/opt/rigwright"),
         scripts=(("account", f"getent passwd {BUILDER}"),),

@@ -21,20 +21,15 @@ if [ -n "$WEIGHTS" ] && [ -e "$BROUGHT" ]; then
   rm -f "$BROUGHT"
   rmdir "$STATE/weights" 2>/dev/null || :
 fi
-installed=$(cat "$RECORD" 2>/dev/null || :)
-if [ -n "$PACKAGES" ] && [ -n "$installed" ]; then
-  # Only what came with us and what nothing else needs by now: apt itself decides what is needed.
-  export DEBIAN_FRONTEND=noninteractive
+came=$(cat "$RECORD" 2>/dev/null || :)
+if [ -n "$PACKAGES" ] && [ -n "$came" ]; then
+  # Only what came with us and what nothing else needs by now: the package manager itself decides what is needed.
   # shellcheck disable=SC2086 # names, one word each
-  apt-mark -qq auto $installed >/dev/null 2>&1 || :
-  # Otherwise our own packages keep each other, by suggesting one another.
-  strictly="-o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false"
-  # shellcheck disable=SC2086
-  gone=$(apt-get -s $strictly autoremove 2>/dev/null | awk '$1 == "Remv" { print $2 }' | sort | comm -12 - "$RECORD")
+  gone=$(unneeded $came | comm -12 - "$RECORD")
   if [ -n "$gone" ]; then
     say "removing $(echo "$gone" | wc -w) packages"
     # shellcheck disable=SC2086
-    apt-get -qq -y -o DPkg::Lock::Timeout=600 purge $gone >/dev/null 2>&1 </dev/null || why "apt-get purge failed; run apt-get autoremove on the rig"
+    drop $gone
   fi
 fi
 created=$STATE/account.created

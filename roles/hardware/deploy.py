@@ -10,33 +10,40 @@ from urllib.parse import quote
 from pyinfra.api import FactBase
 
 from rigwright.hardware import collection
+from rigwright.records import reading as records
 from rigwright.roles.base.facts import current_host
 
 
-class HardwareFiles(FactBase[dict[str, str]]):
-    """What the tools of one rig say, by file name, asked for in one remote command.
+class RigSections(FactBase[dict[str, list[str]]]):
+    """What one rig says, by section, asked for in one remote command.
 
     + under_load: copy data to each GPU and read its link meanwhile
+    + with_records: also what is deployed there
     """
 
     shell_executable = "sh"
     default = dict
 
-    def command(self, under_load: bool) -> str:
+    def command(self, under_load: bool, with_records: bool) -> str:
         """The questions as shell."""
-        return collection.script(everything=True, under_load=under_load)
+        asked = [collection.script(everything=True, under_load=under_load)]
+        if with_records:
+            asked.append("section() { printf '@rigwright %s\\n' \"$*\"; }\n" + records.script())
+        return "\n".join(asked)
 
-    def process(self, output: Iterable[str]) -> dict[str, str]:
-        """The answer as files."""
-        return collection.read(output)
+    def process(self, output: Iterable[str]) -> dict[str, list[str]]:
+        """The answer by section."""
+        return collection.split(output)
 
 
-def collect(folder: str, *, under_load: bool) -> None:
+def collect(folder: str, *, under_load: bool, with_records: bool = False) -> None:
     """Write what the current host says to `<folder>/<host>.json`; `file_name` makes the name."""
     host = current_host()
-    files = _ask(under_load=under_load)
-    if files:
-        (Path(folder) / file_name(host.name)).write_text(json.dumps(files), "utf-8")
+    sections = _ask(under_load=under_load, with_records=with_records)
+    if files := collection.files(sections):
+        rest = {name: lines for name, lines in sections.items() if records.is_section(name)}
+        answer = json.dumps({"files": files, "records": rest})
+        (Path(folder) / file_name(host.name)).write_text(answer, "utf-8")
     else:
         host.log_styled("it gave no answer; try `ssh` and `sh -c true` by hand", fg="red")
         host.state.fail_hosts({host})
@@ -47,21 +54,22 @@ def file_name(rig: str) -> str:
     return f"{quote(rig, safe='@')}.json"
 
 
-def _ask(*, under_load: bool) -> dict[str, str]:
+def _ask(*, under_load: bool, with_records: bool) -> dict[str, list[str]]:
     """As root where the inventory says sudo and it is given, else without: little is missing then."""
     host = current_host()
     rights = [{}, {"_sudo": False}] if host.data.get("_sudo") else [{}]
     for given in rights:
         try:
-            files: dict[str, str] | None = host.get_fact(
-                HardwareFiles,
+            sections: dict[str, list[str]] | None = host.get_fact(
+                RigSections,
                 under_load=under_load,
+                with_records=with_records,
                 _ignore_errors=True,
                 _timeout=collection.limit_seconds(under_load=under_load),
                 **given,
             )
         except EOFError:
             continue  # pyinfra asks for a sudo password, and nobody is there to give it
-        if files:
-            return files
+        if sections:
+            return sections
     return {}

@@ -1,11 +1,12 @@
-"""llama.cpp's own dry run of a plan, on the rig, before a service is switched to it."""
+"""llama.cpp's own dry run of a plan, on the rig, before an instance is switched to it."""
 
 from __future__ import annotations
 
 import shlex
 
 from rigwright.hardware import Hardware
-from rigwright.plan.service import ServicePlan
+from rigwright.resolve.instance import Instance
+from rigwright.resources import assignments, role_text
 from rigwright.units import MIB
 
 # What decides about memory; llama-fit-params refuses what concerns the server alone.
@@ -16,13 +17,15 @@ _ASKED = frozenset((
 ))  # fmt: skip
 
 
-def dry_run(plan: ServicePlan, hardware: Hardware) -> dict[str, str]:
-    """The variables of reckon.sh: arguments, environment, and the memory of each GPU in MiB in the engine's order."""
-    words = [word for flag in plan.flags if flag.name in _ASKED for word in (flag.name, flag.value) if word is not None]
+def dry_run(instance: Instance, hardware: Hardware) -> str:
+    """The shell of the dry run: estimate.sh behind its arguments, its environment, and the MiB of each GPU in order."""
+    flags = [flag for flag in instance.flags if flag.name in _ASKED]
+    words = [word for flag in flags for word in (flag.name, flag.value) if word is not None]
     sizes = {(gpu.index, gpu.uuid): gpu.vram_bytes or 0 for gpu in hardware.gpus}
-    room = [sizes.get((gpu.index, gpu.uuid), 0) // MIB for gpu in plan.replicas[0].gpus]
-    return {
+    room = [sizes.get((gpu.index, gpu.uuid), 0) // MIB for gpu in instance.gpus]
+    variables = {
         "FIT": shlex.join(words),
-        "VISIBLE": shlex.join(f"{name}={value}" for name, value in plan.environment),
+        "VISIBLE": shlex.join(f"{name}={value}" for name, value in instance.environment),
         "ROOM": " ".join(map(str, room)) if all(room) else "",
     }
+    return "\n".join([*assignments(variables), role_text("llamacpp", "estimate.sh")])

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyinfra.api import operation
+
 from rigwright.resources import script
 from rigwright.roles.base.channel import Script, Upload
-from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, refuse, rig_operation
+from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, current_rig, refuse
+from rigwright.roles.base.probe import Probe
 from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_file
 from rigwright.spec.weights import WeightsSettings
 from rigwright.units import format_bytes
 from rigwright.weights.local import LocalModel, weights_path
 
 
-@rig_operation
-def weights(rig: Rig, local: LocalModel, *, settings: WeightsSettings) -> Commands:
+@operation()
+def weights(local: LocalModel, settings: WeightsSettings, probe: Probe) -> Commands:
     """Have this model file on the rig.
 
     + local: the model as seen from the controller
     + settings: where it goes
+    + probe: the questions that the operations of a run share
     """
+    rig = yield from current_rig(probe)
     path = weights_path(local.source, settings)
     stamp = verified_stamp(rig, path)
     if stamp and stamp.satisfies(local.sha256, local.origin):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rigwright.hardware import collection
-from rigwright.hardware.sections import SECTIONS, cuda_version, read_hardware
+from rigwright.hardware.sections import SECTIONS, read_hardware
 from rigwright.roles.base.facts import RemoteFile, read_rig
 from rigwright.roles.base.probe import Probe
 
@@ -51,8 +51,8 @@ def test_probe_tells_size_mode_and_owner(tmp_path):
 
 def test_probes_add_up():
     """Roles ask together, and no question twice."""
-    both = Probe(units=("a",), ports=(1,)) | Probe(units=("a", "b"))
-    assert (both.units, both.ports) == (("a", "b"), (1,))
+    both = Probe(files=("a",), services=("chat",)) | Probe(files=("a", "b"))
+    assert (both.files, both.services) == (("a", "b"), ("chat",))
 
 
 def test_this_machine_is_read():
@@ -110,34 +110,21 @@ def test_lost_gpu_is_not_usable(cell):
     assert read_hardware(as_said(query_csv=f"{header}\n{row}")).usable_gpus == ()
 
 
-def test_cuda_release_is_read_from_nvcc():
-    """The line of nvcc 12.4 on Debian 13."""
-    lines = ["nvcc=nvcc", "Cuda compilation tools, release 12.4, V12.4.131"]
-    assert cuda_version({"cuda": lines}) == "12.4"
-    assert cuda_version({"cuda": []}) is None
-
-
 @pytest.mark.patience
 @given(st.lists(st.text(alphabet=st.characters(blacklist_characters="\n\r"))))
 def test_no_answer_of_a_rig_raises(lines):
     """A parser never raises on what a machine says."""
-    probe = Probe(
-        files=("/a",), stats=("/b",), disks=("/c",), units=("d",), ports=(1,), health=("e",), scripts=SECTIONS
-    )
-    marks = ["@rigwright file 0", "@rigwright stat 0", "@rigwright disk 0", "@rigwright unit 0", "@rigwright listeners"]
-    for mark in [
-        *marks,
-        *(f"@rigwright source {file}" for file in collection.FILES),
-        "@rigwright health 0",
-        "@rigwright identity",
-    ]:
-        read_rig(probe, [mark, *lines, *(f"|{line}" for line in lines)])
+    probe = Probe(files=("/a",), stats=("/b",), disks=("/c",), services=("d",), scripts=SECTIONS)
+    names = ["file 0", "stat 0", "disk 0", "listeners", "identity", "packages", "installed", "deployed d"]
+    for name in [*names, *(f"source {file}" for file in collection.FILES)]:
+        keys = [f"{key}={line}" for line in lines for key in ("unit", "record", "key", "health", "flags", "ref")]
+        read_rig(probe, [f"@rigwright {name}", *lines, *keys, *(f"|{line}" for line in lines)])
 
 
 def test_listeners_are_named():
     """A line of `ss -Hltnp` as Debian 13 prints it."""
     line = 'LISTEN 0 512 127.0.0.1:8080 0.0.0.0:* users:(("llama-server",pid=812,fd=3))'
-    rig = read_rig(Probe(ports=(8080,)), ["@rigwright listeners", line])
+    rig = read_rig(Probe(), ["@rigwright listeners", line])
     assert rig.listeners == {8080: ("llama-server", 812)}
 
 

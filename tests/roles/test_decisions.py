@@ -1,135 +1,166 @@
-"""What the operations decide from the state of a rig, without a rig: nothing to do, something to do, or no."""
+"""What operations decide from the state of a rig, without a rig: nothing to do, something to do, or no."""
 
 from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rigwright.hardware import Cpu, Disk, Hardware
-from rigwright.plan.wish import ModelSource
+from rigwright.hardware import Disk
+from rigwright.records.values import Deployed, RigRecords
+from rigwright.resolve.running import instance_changes
 from rigwright.resources import script
-from rigwright.roles.base.facts import RemoteFile, Rig, Unit
-from rigwright.roles.llamacpp.brief import Brief
-from rigwright.roles.llamacpp.operations import rig_release, runs_as_planned
-from rigwright.roles.llamacpp.plan import plan_rig
-from rigwright.roles.llamacpp.preflight import obstacles
-from rigwright.roles.llamacpp.unit import marker_of, render_unit
+from rigwright.roles.base.facts import RemoteFile
+from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.service.preflight import preflight_errors
+from rigwright.roles.service.room import in_the_way
 from rigwright.roles.weights.facts import verified_stamp
-from rigwright.spec.rig import parse_spec
-from rigwright.weights.local import LocalModel
 
 GIB = 1 << 30
-HARDWARE = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 8, 16), 64 * GIB)
-UNIT = "/etc/systemd/system/rigwright-chat.service"
-SPEC = parse_spec("rig1", {"services": [{"name": "chat", "model": "m.gguf", "context": 4096, "api_key_file": "k"}]})
-WISH = SPEC.services[0]
-BRIEF = Brief("rig1", SPEC, {"chat": LocalModel(ModelSource(path="m.gguf"), None, "ab" * 32, 10)}, {"chat": "key\n"})
-BLANK = Rig(
-    HARDWARE,
-    uid=0,
-    init="systemd",
-    units={WISH.unit: Unit()},
-    disks={"/var/lib/rigwright": Disk("/", 99 * GIB, 50 * GIB)},
-)
-RELEASE = rig_release(BLANK, SPEC.llamacpp, SPEC.llamacpp.ref)
-TEXT = render_unit(WISH, plan_rig(BRIEF, BLANK)["chat"], weights="ab" * 32)
 
 
-def serving(**changes) -> Rig:
-    """A rig on which everything is as planned."""
-    properties = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "MainPID": "7"}
-    unit = Unit(
-        properties, f"{RELEASE.directory}/bin/llama-server", (), {"RIGWRIGHT_UNIT": marker_of(TEXT) or ""}, 1000
-    )
-    files = {
-        UNIT: RemoteFile("file", TEXT, mode="644", owner="root"),
-        "/opt/rigwright/services/chat/current": RemoteFile("link", target=RELEASE.directory),
-        "/etc/rigwright/chat.key": RemoteFile("file", modified=900, mode="600", owner="root"),
-    }
-    health = {"http://127.0.0.1:8080/health": 200}
-    rig = replace(BLANK, units={WISH.unit: unit}, files=files, health=health, listeners={8080: ("llama-server", 7)})
-    return replace(rig, **changes)
+@pytest.fixture
+def chat(context, tmp_path):
+    """A context with one service that has keys."""
+    key = tmp_path / "k"
+    key.write_text("secret\n")
+    key.chmod(0o600)
+    return context({"name": "chat", "api_key_file": str(key)})
 
 
-def unit(**changes) -> dict[str, Unit]:
-    """The serving unit, changed."""
-    old = serving().units[WISH.unit]
-    properties = old.properties | changes.pop("properties", {})
-    return {WISH.unit: replace(old, properties=properties, **changes)}
+@pytest.fixture
+def changes(chat, blank, serving):
+    """What a deploy would change of an instance that runs as planned but for a deviation, a line each."""
+
+    def of(**deviation):
+        instance = chat.resolved(blank()).instances(chat.spec)[0]
+        as_planned = serving(chat, blank()).records.of("chat")
+        properties = as_planned.properties | deviation.pop("properties", {})
+        found = replace(as_planned, properties=properties, **deviation)
+        unit, release = as_planned.unit, as_planned.current
+        return [str(change) for change in instance_changes(instance, found, unit=unit, release=release)]
+
+    return of
 
 
-def file(path, **changes) -> dict[str, RemoteFile]:
-    """The serving rig's files, one of them changed."""
-    files = serving().files
-    return files | {path: replace(files[path], **changes)}
-
-
-def test_rig_as_planned_needs_nothing():
+def test_instance_as_planned_needs_nothing(changes):
     """No deviation, no command."""
-    assert runs_as_planned(serving(), WISH, TEXT, RELEASE.directory)
+    assert changes() == []
 
 
 @pytest.mark.parametrize(
-    "rig",
+    ("deviation", "line"),
     [
-        serving(files=file(UNIT, content=TEXT + "#")),
-        serving(files=file(UNIT, mode="666")),
-        serving(files=file("/opt/rigwright/services/chat/current", target="/opt/rigwright/llamacpp/releases/old")),
-        serving(files=file("/etc/rigwright/chat.key", modified=1001)),
-        serving(units=unit(exe="/opt/rigwright/llamacpp/releases/old/bin/llama-server")),
-        serving(units=unit(environment={"RIGWRIGHT_UNIT": "0" * 12})),
-        serving(units=unit(properties={"SubState": "auto-restart"})),
-        serving(units=unit(properties={"UnitFileState": "disabled"})),
-        serving(health={"http://127.0.0.1:8080/health": 503}),
-        serving(health={}),
-        BLANK,
+        ({"unit": "# Written by rigwright.\n"}, "+ chat weights: unknown"),
+        ({"unit_mode": "666"}, "~ chat unit: 666 root -> 644 root"),
+        ({"current": "/opt/rigwright/llamacpp/releases/old"}, "~ chat release: old -> "),
+        ({"started": 899}, "~ chat process: started before its API keys were written"),
+        ({"exe": "/opt/rigwright/llamacpp/releases/old/bin/llama-server"}, "~ chat program: /opt/"),
+        ({"marker": "0" * 12}, "~ chat process: started from another unit file"),
+        (
+            {"properties": {"SubState": "auto-restart", "ActiveState": "activating"}},
+            "~ chat state: activating -> active",
+        ),
+        ({"properties": {"UnitFileState": "disabled"}}, "~ chat at boot: disabled -> enabled"),
+        ({"health": 503}, "~ chat health: 503 -> 200"),
+        ({"health": None}, "~ chat health: no answer -> 200"),
+        ({"unit_kind": "", "unit": ""}, "+ chat: llama.cpp on CPU, port 8080"),
     ],
 )
-def test_each_deviation_is_noticed(rig):
+def test_each_deviation_is_noticed_and_named(changes, deviation, line):
     """Unit, link, keys, program, environment, state, boot, health: none is taken on trust."""
-    assert not runs_as_planned(rig, WISH, TEXT, RELEASE.directory)
+    found = changes(**deviation)
+    assert any(text.startswith(line) for text in found), found
+
+
+def test_change_of_a_flag_is_told_with_both_values(context, blank, serving):
+    """What a person asks first: which flag, from what to what."""
+    before, after = context({"name": "chat"}), context({"name": "chat", "context": 1024, "flags": {"--temp": 0.5}})
+    rig = serving(before, blank())
+    instance = after.resolved(rig).instances(after.spec)[0]
+    found = instance_changes(instance, rig.records.of("chat"), unit="new", release=rig.records.of("chat").current)
+    lines = [str(change) for change in found]
+    assert "~ chat --ctx-size: 2048 -> 1024" in lines and "+ chat --temp: 0.5" in lines
+
+
+def test_what_an_ordinary_user_may_not_see_is_no_difference(changes):
+    """Without root the program and the environment of a process are hidden."""
+    assert changes(exe=None, marker=None) == []
 
 
 @pytest.mark.parametrize(
-    ("rig", "line"),
+    ("change", "line"),
     [
-        (replace(BLANK, uid=1000), "the SSH user is not root; set _sudo=True"),
-        (replace(BLANK, init="runit"), "its init is runit, not systemd"),
-        (replace(BLANK, hardware=replace(HARDWARE, os_id="arch", os_version="")), "arch is not known here"),
-        (replace(BLANK, files={UNIT: RemoteFile("file", "[Service]\n")}), "was not written by rigwright; rename"),
-        (replace(BLANK, files={UNIT: RemoteFile("link", target="/dev/null")}), "was not written by rigwright; rename"),
-        (replace(BLANK, files={UNIT: RemoteFile("file", TEXT + "#")}), "was edited by hand"),
-        (replace(BLANK, units={WISH.unit: Unit({"FragmentPath": "/lib/x.service"})}), "/lib/x.service provides"),
-        (replace(BLANK, listeners={8080: ("nginx", 3)}), "port 8080 is taken by nginx (pid 3)"),
-        (replace(BLANK, disks={"/var/lib/rigwright": Disk("/", GIB, GIB // 2)}), "building needs 1.0 GiB"),
+        ({"uid": 1000}, "the SSH user is not root; set _sudo=True"),
+        ({"init": "runit"}, "its init is runit, not systemd"),
+        ({"hardware": lambda cards: replace(cards(0), os_id="arch", os_version="")}, "arch is not known here"),
+        ({"found": Deployed("chat", "file", "[Service]\n")}, "was not written by rigwright; rename"),
+        ({"found": Deployed("chat", "link")}, "was not written by rigwright; rename"),
+        ({"found": Deployed("chat", "file", "# Written by rigwright.\nedited\n")}, "was edited by hand"),
+        ({"found": Deployed("chat", properties={"FragmentPath": "/lib/x.service"})}, "/lib/x.service provides"),
+        ({"listeners": {8080: ("nginx", 3)}}, "port 8080 is taken by nginx (pid 3)"),
+        ({"disks": {"/var/lib/rigwright": Disk("/", GIB, GIB // 2)}}, "building needs 1.0 GiB"),
+        ({"hardware": lambda cards: cards(), "records": RigRecords()}, "GPUs answer, but nvcc is not installed"),
     ],
 )
-def test_each_obstacle_is_named_before_anything_changes(rig, line):
+def test_each_obstacle_is_named_before_anything_changes(context, blank, cards, change, line):
     """What would stop the deploy half-way stops it at the start."""
-    found = list(obstacles(rig, BRIEF))
-    assert any(line in text for text in found), found
+    state = {key: value(cards) if callable(value) else value for key, value in change.items()}
+    if found := state.pop("found", None):
+        state["records"] = RigRecords({"chat": found})
+    errors = list(preflight_errors(blank(**state), context({"name": "chat"}), (ENGINE,)))
+    assert any(line in text for text in errors), errors
 
 
-def test_rig_without_obstacles_has_none():
+def test_gpu_without_a_driver_is_not_served_from_the_cpu_in_silence(context, blank, cards):
+    """A plan that needs a GPU waits for its driver; a service for the CPU does not."""
+    rig, nowhere = blank(cards(has_driver=False)), {"weights": {"hugging_face": "http://127.0.0.1:9"}}
+    chat = context({"name": "chat", "model": "qwen3-8b:Q4_K_M", "engine": "llamacpp"}, **nowhere)
+    errors = list(preflight_errors(rig, chat, (ENGINE,)))
+    assert any("for which no driver answers; install it, or set gpu to none" in text for text in errors), errors
+    assert list(preflight_errors(rig, context({"name": "chat", "gpu": "none"}), (ENGINE,))) == []
+
+
+def test_rig_without_obstacles_has_none(context, blank, serving):
     """A blank rig, a serving rig: both can be deployed to."""
-    assert list(obstacles(BLANK, BRIEF)) == []
-    assert list(obstacles(serving(), BRIEF)) == []
+    chat = context({"name": "chat"})
+    assert list(preflight_errors(blank(), chat, (ENGINE,))) == []
+    assert list(preflight_errors(serving(chat, blank()), chat, (ENGINE,))) == []
 
 
-def test_stamp_ends_when_the_file_changes():
+def test_services_that_swap_ports_make_room_for_each_other(context, blank, serving):
+    """Each holds what the other needs and is about to leave it: no obstacle, and the one stops for the other."""
+    rig = serving(context({"name": "a", "port": 8080}, {"name": "b", "port": 8081}), blank())
+    swapped = context({"name": "a", "port": 8081}, {"name": "b", "port": 8080})
+    assert list(preflight_errors(rig, swapped, (ENGINE,))) == []
+    resolved = swapped.resolved(rig)
+    first, second = resolved.instances(swapped.spec)
+    assert [one.name for one in in_the_way(first, resolved, swapped.spec, rig)] == ["b"]
+    assert [one.name for one in in_the_way(second, resolved, swapped.spec, rig)] == ["a"]
+
+
+def test_service_that_stays_is_never_stopped_for_another(context, blank, serving):
+    """A third service that keeps its place is in nobody's way."""
+    rig = serving(context({"name": "a"}, {"name": "b", "port": 8081}), blank())
+    more = context({"name": "a"}, {"name": "b", "port": 8081}, {"name": "c", "port": 8082})
+    resolved = more.resolved(rig)
+    assert all(in_the_way(one, resolved, more.spec, rig) == [] for one in resolved.instances(more.spec))
+
+
+def test_stamp_ends_when_the_file_changes(blank):
     """A 40 GB file is hashed once; a touched one is hashed again."""
     stamped = {
         "/w/.m.rigwright": RemoteFile("file", "aa 10 50 upload\n"),
         "/w/m": RemoteFile("file", size_bytes=10, modified=50),
     }
-    assert verified_stamp(replace(BLANK, files=stamped), "/w/m")
+    assert verified_stamp(blank(files=stamped), "/w/m")
     for change in ({"size_bytes": 11}, {"modified": 51}):
         touched = stamped | {"/w/m": replace(stamped["/w/m"], **change)}
-        assert verified_stamp(replace(BLANK, files=touched), "/w/m") is None
+        assert verified_stamp(blank(files=touched), "/w/m") is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -144,8 +175,6 @@ def test_script_variables_survive_the_shell(text):
 
 def test_every_script_is_valid_shell():
     """The real sh parses each script that travels to a rig."""
-    from pathlib import Path
-
     from rigwright.roles import __path__ as roles
 
     scripts = sorted(Path(roles[0]).rglob("*.sh"))

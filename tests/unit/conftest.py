@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,21 @@ from rigwright.models.reading import model_from_stream
 from rigwright.plan.devices import named
 
 GIB = 1024**3
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of other machines are unknown here: what a hub would say is what the catalogue says."""
+    known = socket.getaddrinfo
+
+    def lookup(host: str | None, *arguments: Any, **options: Any) -> Any:
+        if host in (None, "localhost") or str(host).startswith(("127.", "::1")):
+            return known(host, *arguments, **options)
+        raise socket.gaierror(socket.EAI_NONAME, "no network in these tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+
 # ggml's ids, block sizes and bytes, written down again so that the tests do not lean on the table they test.
 TYPES = {"F32": (0, 1, 4), "Q8_0": (8, 32, 34), "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210)}
 

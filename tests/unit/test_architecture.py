@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import grimp
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -49,12 +52,11 @@ def test_plan_is_pure():
         assert imports(path) & forbidden == set(), path
 
 
-def test_roles_import_no_deploy_of_another_role():
-    """A role builds on another one's facts, settings and operations, never on the order of its changes."""
-    for path in (ROOT / "roles").rglob("*.py"):
-        role = path.parent.name
-        other = {name for name in ours(path) if name.startswith("rigwright.roles.") and name.split(".")[2] != role}
-        assert {name for name in other if name.endswith(".deploy")} == set(), path
+def test_packages_import_downwards_and_in_no_circle():
+    """The layers and contracts of pyproject.toml, which follow the link from rigwright/roles to roles."""
+    modules = grimp.build_graph("rigwright", cache_dir=None).modules
+    assert {"rigwright.roles.base.operations", "rigwright.roles.llamacpp.engine"} <= modules
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
 
 
 def test_verify_shares_nothing_with_what_it_checks():
@@ -67,6 +69,7 @@ def test_verify_shares_nothing_with_what_it_checks():
             "rigwright.inventory",
             "rigwright.plan.wish",
             "rigwright.errors",
+            "rigwright.catalogue",
         )
         assert [name for name in ours(path) if not name.startswith(allowed)] == [], path
         assert [name for name in imports(path) if name.startswith("pyinfra")] == [], path

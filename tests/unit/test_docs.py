@@ -135,7 +135,7 @@ def test_readme_examples_work():
     examples = {block.file: ast.parse(block.text) for block in blocks(ROOT / "README.md") if block.file}
     inventory = examples.pop("rig.py")
     hosts, data = ast.literal_eval(next(node.value for node in inventory.body if isinstance(node, ast.Assign)))
-    assert parse_spec(hosts[0][0], data["rig"]).services[0].unit == "rigwright-chat.service"
+    assert parse_spec(hosts[0][0], data["rig"]).services[0].name == "chat"
     assert set(examples) == {"deploy.py", "remove.py"}
     for tree in examples.values():
         statement = tree.body[0]

@@ -14,10 +14,8 @@ import yaml
 from rich.console import Console
 
 from rigwright.hardware import Hardware
-from rigwright.plan.recommend import settle_auto
-from rigwright.plan.rig_plan import plan_rig
 from rigwright.plan.service import RigPlan
-from rigwright.resolve.planning import requests_of
+from rigwright.resolve import resolve
 from rigwright.spec.rig import parse_spec
 from rigwright.view.answers.report import report
 from rigwright.view.plan_table import show
@@ -54,9 +52,8 @@ def case(request: pytest.FixtureRequest) -> Path:
 
 def planned(path: Path, machine: Callable[..., Hardware], *, alternatives: int) -> tuple[Hardware, RigPlan]:
     data = yaml.safe_load(path.read_text())
-    hardware, wishes = machine(**data["machine"]), requests_of({"rig": parse_spec("rig", data["spec"])})
-    settled = settle_auto(hardware, wishes["rig"], is_preview=True)
-    return hardware, plan_rig(hardware, settled, is_preview=True, alternatives_count=alternatives)
+    hardware, spec = machine(**data["machine"]), parse_spec("rig", data["spec"])
+    return hardware, resolve(spec, hardware, is_preview=True, alternatives=alternatives).plan
 
 
 def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:

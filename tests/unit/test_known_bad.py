@@ -86,7 +86,6 @@ def test_known_bad_lets_pass_what_works(situation: Situation) -> None:
         ),
         (LLAMACPP._replace(split_mode="tensor", cache_types=("iq4_nl",)), "llamacpp-tensor-split-with-odd-cache"),
         (LLAMACPP._replace(split_mode="tensor", architecture="olmoe"), "llamacpp-tensor-split-of-odd-architectures"),
-        (LLAMACPP._replace(cache_types=("q8_0", "q4_0")), "llamacpp-unequal-cache-types"),
         (LLAMACPP._replace(cuda_version="13.2.1", quant="UD-IQ3_XXS"), "llamacpp-cuda-13-2"),
         (LLAMACPP._replace(cuda_version="13.0", compute_capabilities=("6.1",)), "llamacpp-cuda-13-before-turing"),
         (LLAMACPP._replace(cuda_version="13.0", driver_version="570.211"), "llamacpp-cuda-13-on-an-old-driver"),

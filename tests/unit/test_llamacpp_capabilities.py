@@ -15,13 +15,13 @@ from rigwright.plan.engines.llamacpp.capabilities import (
     pinned_capabilities,
     read_capabilities,
 )
+from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
+from rigwright.plan.engines.llamacpp.release import ref_key
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
+from rigwright.plan.engines.planner import Installed
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
-from rigwright.roles.base.facts import read_rig
-from rigwright.roles.base.probe import Probe
-from rigwright.roles.llamacpp.facts import capabilities, llamacpp_probe
 
 # Lines of `llama-server --help` from before the changes of 2025 and 2026: bare -fa, no --fit, no --load-mode.
 OLDER = """\
@@ -189,13 +189,14 @@ def test_build_options_say_which_cache_types_are_fast(options: dict[str, str], e
 def test_build_of_another_release_brings_its_own_table() -> None:
     """What a build recorded of itself counts for its own source; the pinned release is known without asking a rig."""
     commit = "0123456789" * 4
-    lines = ["@rigwright flags", f"== {'f' * 40}", "--future", f"== {commit}", *OLDER.splitlines(), "@rigwright end"]
-    rig, settings = read_rig(Probe(), lines), LlamacppSettings(ref=commit)
-    assert capabilities(settings, rig).options == read_capabilities(OLDER, "").options
-    assert capabilities(LlamacppSettings(), rig) == pinned_capabilities()
-    mixed = LlamacppSettings(cmake_options={"GGML_CUDA_FA_QUANTS": "all"})
-    assert capabilities(mixed, rig).kv_pairs is None
-    asked = {name for name, _ in llamacpp_probe(settings, ()).scripts}
-    assert "flags" in asked
-    for pinned in (LlamacppSettings(), LlamacppSettings.model_validate({"archive": "pinned"})):
-        assert "flags" not in {name for name, _ in llamacpp_probe(pinned, ()).scripts}
+    installed = Installed(flags={"f" * 40: "--future", commit: OLDER})
+
+    def capabilities(**settings: object) -> Capabilities:
+        return LlamacppPlanner(LlamacppSettings.model_validate(settings), installed).capabilities
+
+    assert capabilities(ref=commit).options == read_capabilities(OLDER, "").options
+    assert capabilities(ref="e" * 40) == capabilities() == pinned_capabilities()
+    assert capabilities(archive="pinned") == pinned_capabilities()
+    assert capabilities(cmake_options={"GGML_CUDA_FA_QUANTS": "all"}).kv_pairs is None
+    tagged = Installed(installed.flags, commits={ref_key(LlamacppSettings(ref="b9999")): commit})
+    assert "--future" not in LlamacppPlanner(LlamacppSettings(ref="b9999"), tagged).capabilities.options

@@ -19,10 +19,10 @@ from rigwright.models.known import Offer
 from rigwright.models.offers import find_model
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device, devices
-from rigwright.plan.engines.llamacpp import render
 from rigwright.plan.engines.llamacpp.capabilities import USUAL_KV_PAIRS, Capabilities, pinned_capabilities
 from rigwright.plan.engines.llamacpp.overrides import Overrides
-from rigwright.plan.engines.llamacpp.placement import device_names, split_numbers
+from rigwright.plan.engines.llamacpp.placement_flags import device_names, split_numbers
+from rigwright.plan.engines.llamacpp.render import render
 from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.memory import Placement, estimate_memory
 from rigwright.plan.service import Layout

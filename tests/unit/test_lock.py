@@ -14,10 +14,13 @@ from click.testing import CliRunner
 from rigwright.cli.plan import plan
 from rigwright.errors import RigwrightError
 from rigwright.hardware import Hardware, Link
-from rigwright.lock.changes import service_changes
-from rigwright.lock.entry import lock_rig, locked_model, locked_source
-from rigwright.lock.file import Lock, Written, check_lock, lock_path, read_lock, render_lock, write_lock
+from rigwright.lock.changes import lock_changes, service_changes
+from rigwright.lock.file import Entry, Lock, Written, lock_path, read_lock, render_lock, write_lock
+from rigwright.lock.files import locked_model, locked_source
 from rigwright.lock.values import LockedRig, pin_service, plan_of
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.resolve import resolve
+from rigwright.resolve.pin import pin
 from rigwright.spec.rig import RigSpec, parse_spec
 
 GIB = 1 << 30
@@ -45,11 +48,19 @@ def spec(**changes: object) -> RigSpec:
 
 
 def entry(wished: RigSpec, machine: Hardware) -> LockedRig:
-    return lock_rig(wished, machine)[0]
+    return pin(resolve(wished, machine), wished, machine, rig="rig1")[0]
+
+
+def made(wished: RigSpec, machine: Hardware) -> Entry:
+    return Entry(*pin(resolve(wished, machine), wished, machine, rig="rig1"), wished, machine)
+
+
+def check_lock(locked: LockedRig, wished: RigSpec, machine: Hardware) -> list[str]:
+    return [str(change) for change in lock_changes(locked, wished, machine)]
 
 
 def written(home: Path, machine: Hardware, wished: RigSpec | None = None, **options: bool) -> Written:
-    return write_lock("rig.py", {"rig1": (wished or spec(), machine)}, **options)
+    return write_lock("rig.py", {"rig1": made(wished or spec(), machine)}, **options)
 
 
 def test_same_input_same_bytes(home, machine):
@@ -78,7 +89,7 @@ def test_lock_names_what_makes_the_rig(home, machine):
     service = data["services"]["chat"]
     assert "--ctx-size 2048" in service["flags"]
     assert len(service["model"]["files"][0]["sha256"]) == 64
-    assert service["engine_version"] == data["build"]["ref"] == spec().llamacpp.ref
+    assert service["engine_version"] == data["builds"]["llamacpp"]["ref"] == spec().settings(LlamacppSettings).ref
     assert "hunter2" not in text and "secret.key" not in text
 
 
@@ -88,7 +99,7 @@ def test_address_is_kept_without_its_query(home, machine):
     locked = entry(first, machine)
     assert "hunter2" not in render_lock(Lock(rigs={"rig1": locked}), "rig.py")
     assert check_lock(locked, second, machine) == [
-        "services.chat: its model or flags differ in what the lock does not show"
+        "~ services.chat: its model or flags differ in what the lock does not show"
     ]
     with pytest.raises(RigwrightError, match="--hf-token is a secret"):
         entry(spec(flags={"--hf-token": "hunter2"}), machine)
@@ -103,12 +114,15 @@ def gpus(machine: Hardware, *changes: dict[str, object] | None) -> Hardware:
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        (({}, {"uuid": "GPU-9"}), ["GPU 1 (RTX, GPU-1) is locked, and is not", "GPU 1 (RTX, GPU-9) is there, and not"]),
-        (({}, None), ["GPU 1 (RTX, GPU-1) is locked, and is not there"]),
-        (({}, {"state": "lost"}), ["GPU 1 (RTX, GPU-1) is locked, and no longer answers"]),
-        (({"index": 1}, {"index": 0}), ["GPU 0 (RTX, GPU-0) is now GPU 1", "GPU 1 (RTX, GPU-1) is now GPU 0"]),
-        (({"name": "RTX 9"}, {}), ["GPU 0 (RTX, GPU-0) is now called RTX 9"]),
-        (({"vram_bytes": 12 * GIB}, {}), ["GPU 0 (RTX, GPU-0): locked with 24576 MiB, now 12288 MiB"]),
+        (({}, {"uuid": "GPU-9"}), ["- GPU 1 (RTX, GPU-1): is not there", "+ GPU 1 (RTX, GPU-9): is not in the lock"]),
+        (({}, None), ["- GPU 1 (RTX, GPU-1): is not there"]),
+        (({}, {"state": "lost"}), ["- GPU 1 (RTX, GPU-1): no longer answers"]),
+        (
+            ({"index": 1}, {"index": 0}),
+            ["~ GPU 0 (RTX, GPU-0): GPU 0 -> GPU 1", "~ GPU 1 (RTX, GPU-1): GPU 1 -> GPU 0"],
+        ),
+        (({"name": "RTX 9"}, {}), ["~ GPU 0 (RTX, GPU-0): RTX -> RTX 9"]),
+        (({"vram_bytes": 12 * GIB}, {}), ["~ GPU 0 (RTX, GPU-0): 24576 MiB -> 12288 MiB"]),
     ],
 )
 def test_each_change_of_a_gpu_is_found(home, machine, change, lines):
@@ -121,8 +135,8 @@ def test_each_change_of_a_gpu_is_found(home, machine, change, lines):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"links": (Link(0, 1, "PHB"),)}, "links: locked NV4 0-1, now PHB 0-1"),
-        ({"ram_bytes": 32 * GIB}, "RAM: locked 64 GiB, now 32 GiB"),
+        ({"links": (Link(0, 1, "PHB"),)}, "~ links: NV4 0-1 -> PHB 0-1"),
+        ({"ram_bytes": 32 * GIB}, "~ RAM: 64 GiB -> 32 GiB"),
     ],
 )
 def test_each_change_of_the_machine_is_found(home, machine, change, line):
@@ -140,13 +154,13 @@ def test_other_driver_and_kernel_are_the_same_rig(home, machine):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"context": 1024}, "services.chat.context: locked 2048, now 1024"),
-        ({"port": 9000}, "services.chat.port: locked nothing, now 9000"),
-        ({"model": "other.gguf"}, "services.chat.model: locked m.gguf, now other.gguf"),
-        ({"flags": {"--temp": 0.5}}, 'services.chat.flags: locked nothing, now {"--temp": 0.5}'),
-        ({"api_key_file": "k"}, "services.chat.has_api_key: locked nothing, now true"),
-        ({"llamacpp": {"ref": "b9999"}}, "rig.llamacpp.ref: locked nothing, now b9999"),
-        ({"weights": {"directory": "/w"}}, "rig.weights.directory: locked nothing, now /w"),
+        ({"context": 1024}, "~ services.chat.context: 2048 -> 1024"),
+        ({"port": 9000}, "+ services.chat.port: 9000"),
+        ({"model": "other.gguf"}, "~ services.chat.model: m.gguf -> other.gguf"),
+        ({"flags": {"--temp": 0.5}}, '+ services.chat.flags: {"--temp": 0.5}'),
+        ({"api_key_file": "k"}, "+ services.chat.has_api_key: true"),
+        ({"llamacpp": {"ref": "b9999"}}, "+ rig.llamacpp.ref: b9999"),
+        ({"weights": {"directory": "/w"}}, "+ rig.weights.directory: /w"),
     ],
 )
 def test_each_change_of_the_wish_is_found(home, machine, change, line):
@@ -158,8 +172,8 @@ def test_services_that_came_and_went_are_found(home, machine):
     """A renamed service is one that is gone and one that is new."""
     renamed = parse_spec("rig1", {"services": [{"name": "talk", "model": "m.gguf", "context": 2048}]})
     assert check_lock(entry(spec(), machine), renamed, machine) == [
-        "services.chat is locked, and not in the inventory",
-        "services.talk is in the inventory, and not in the lock",
+        "- services.chat: is not in the inventory",
+        "+ services.talk: is not in the lock",
     ]
 
 
@@ -176,7 +190,7 @@ def test_other_file_of_the_same_name_is_found(home, machine, tiny_hybrid):
     shutil.copy(tiny_hybrid, home / "m.gguf")
     again = written(home, machine)
     assert (again.is_written, again.is_refused, path.read_bytes()) == (False, True, before)
-    assert any("model.files.0.sha256: locked " in line for line in again.lines)
+    assert any("model.files.0.sha256: " in line for line in again.lines)
     assert "rigwright plan rig.py --replan" in again.lines[-1]
 
 
@@ -186,7 +200,7 @@ def test_nothing_is_lost_silently(home, machine):
     stamp = path.stat().st_mtime_ns
     assert not written(home, machine).is_written and path.stat().st_mtime_ns == stamp
     held = written(home, machine, spec(context=1024))
-    assert held.is_refused and "rig1: services.chat.context: locked 2048, now 1024" in held.lines
+    assert held.is_refused and "rig1: ~ services.chat.context: 2048 -> 1024" in held.lines
     assert written(home, machine, spec(context=1024), is_renewed=True).is_written
     assert read_lock(path).rigs["rig1"].services["chat"].context_tokens == 1024
 
@@ -195,7 +209,7 @@ def test_other_rigs_stay_as_they_are(home, machine, rig):
     """Writing some rigs renews those alone; a new rig needs no --replan."""
     path = written(home, machine).path
     first = yaml.safe_load(path.read_text())["rigs"]["rig1"]
-    added = write_lock("rig.py", {"rig2": (spec(context=512), rig(12))})
+    added = write_lock("rig.py", {"rig2": made(spec(context=512), rig(12))})
     assert added.is_written
     rigs = yaml.safe_load(path.read_text())["rigs"]
     assert rigs["rig1"] == first and set(rigs) == {"rig1", "rig2"}
@@ -211,10 +225,10 @@ def test_other_rigs_stay_as_they_are(home, machine, rig):
         ),
         (lambda text: text.replace("slots: 1", "slotz: 1"), "rigs.rig1.services.chat.slots: field required"),
         (
-            lambda text: text.replace("version: 1", "version: 2"),
-            "version: 2 is not known here, 1 is; use the rigwright",
+            lambda text: text.replace("version: 2", "version: 3"),
+            "version: 3 is not known here, 2 is; use the rigwright",
         ),
-        (lambda text: text.replace("version: 1\n", ""), "version: missing, so it is no lock file"),
+        (lambda text: text.replace("version: 2\n", ""), "version: missing, so it is no lock file"),
         (lambda text: text + "  - }", "is no YAML"),
         (lambda text: "[]", "no lock file"),
     ],
@@ -257,7 +271,7 @@ def test_name_of_the_catalogue_is_pinned_to_its_file(home, machine):
         "unsloth/Qwen3.5-0.8B-GGUF",
         "Qwen3.5-0.8B-Q8_0.gguf",
     )
-    local = locked_model(wished.services[0], locked, wished)
+    local = locked_model(wished.services[0], locked, wished.weights)
     assert local.offer and local.offer.quant == "Q8_0"
     assert local.url and local.url.endswith(f"/{locked.model.revision}/Qwen3.5-0.8B-Q8_0.gguf")
 
@@ -265,14 +279,14 @@ def test_name_of_the_catalogue_is_pinned_to_its_file(home, machine):
 def test_lock_cannot_lie_beside_what_is_no_file(home, machine):
     """An inventory of host names has no directory; --lock names the file."""
     with pytest.raises(RigwrightError, match="name one with --lock"):
-        write_lock("host1,host2", {"rig1": (spec(), machine)})
-    assert write_lock("host1", {"rig1": (spec(), machine)}, lock=home / "x.yml").is_written
+        write_lock("host1,host2", {"rig1": made(spec(), machine)})
+    assert write_lock("host1", {"rig1": made(spec(), machine)}, lock=home / "x.yml").is_written
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["rig.py", "--lock", "x.yml"], "--lock names the file that --write writes; add --write"),
+        (["@local", "--spec", "x.yml", "--detailed-exitcode"], "leave --spec away"),
         (["rig.py", "--write", "--ram", "64G"], "leave --ram away"),
         (["@local", "--spec", "x.yml", "--replan"], "leave --spec away"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from rigwright.errors import WrongSpec
 from rigwright.models.parameters import model_from_parameters
-from rigwright.plan.memory.vllm import VllmLoad, estimate_vllm, kv_capacity, rank_weights_bytes
+from rigwright.plan.engines.vllm.memory import VllmLoad, estimate_vllm, kv_capacity, rank_weights_bytes
 from rigwright.plan.size import size
 
 GIB = 1024**3

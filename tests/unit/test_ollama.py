@@ -12,7 +12,7 @@ from rigwright.hardware.values import Cpu, Gpu, Hardware
 from rigwright.models.offers import find_offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
-from rigwright.plan.engines import ollama
+from rigwright.plan.engines.ollama import render as ollama
 from rigwright.plan.engines.ollama.modelfile import PARAMETERS
 from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.memory import Load, Placement

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rigwright.errors import DoesNotFit, WrongSpec
+from rigwright.errors import DoesNotFit, Refused, WrongSpec
 from rigwright.hardware import Gpu, Hardware, Link
 from rigwright.hardware.capture import read_files
 from rigwright.models import Model, read_model
 from rigwright.models.offers import Offer, model_of, offers
 from rigwright.plan.devices import devices
 from rigwright.plan.layouts import Topology, sites_of_tensors
-from rigwright.plan.recommend import settle_auto
+from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -145,10 +145,11 @@ def test_auto_falls_back_to_the_cpu(rig: Rig, model_35b: Model) -> None:
 
 
 def test_silent_gpu_is_called_out(rig: Rig, hybrid: Model) -> None:
-    """Without a driver the plan is for the CPU, and says loudly which GPU lies idle."""
+    """A GPU whose driver is still to come is planned on, and the plan says what is assumed and that a driver is due."""
     result = whole(rig(24, has_driver=False), hybrid)
-    assert result.services[0].device == "CPU"
-    assert "A GPU IS NOT USED" in str(result.notes[0]) and "0000:01:00.0" in str(result.notes[0])
+    assert result.services[0].device == "GPU 0000:01:00.0 (10de:2204)"
+    assert "no driver has told the memory of GPU 0000:01:00.0" in str(result.notes[0])
+    assert result.cost.reboot and "NVIDIA driver" in result.cost.reboot
 
 
 def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
@@ -161,17 +162,13 @@ def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
     ("vram", "has_driver", "message"),
     [
         ((24,), True, "services.chat: there is no usable GPU 3; use GPU 0 (RTX), or gpu: auto"),
-        (
-            (24,),
-            False,
-            "GPU 0000:01:00.0 (10de:2204): no driver answers for it; install the NVIDIA driver, then deploy again",
-        ),
+        ((24,), False, "there is no usable GPU 3; use GPU 0000:01:00.0 (10de:2204), or gpu: auto"),
         ((), True, "services.chat: there is no usable GPU 3, this rig has none; set gpu to none or auto"),
     ],
 )
 def test_wrong_gpu_is_refused(rig: Rig, hybrid: Model, vram: tuple[int, ...], has_driver: bool, message: str) -> None:
     """A GPU by number must be there and answer; the message names those that do."""
-    with pytest.raises(DoesNotFit) as error:
+    with pytest.raises(Refused) as error:
         plan(rig(*vram, has_driver=has_driver), hybrid, gpu=3)
     assert error.value.message.endswith(message)
 
@@ -358,7 +355,7 @@ def listed(one: ServiceWish) -> Request:
 
 def refusal(hardware: Hardware, *wishes: ServiceWish) -> str:
     with pytest.raises(DoesNotFit) as error:
-        plan_rig(hardware, settle_auto(hardware, [listed(one) for one in wishes], is_preview=True), is_preview=True)
+        plan_rig(hardware, name_models(hardware, [listed(one) for one in wishes], is_preview=True), is_preview=True)
     return error.value.message
 
 
@@ -409,7 +406,7 @@ def test_refusal_names_what_was_not_recorded(machine: Rig) -> None:
     silent = replace(
         known, ram_bytes=0, gpus=tuple(replace(gpu, name=None, pci_id=None, vram_bytes=None) for gpu in known.gpus)
     )
-    with pytest.raises(DoesNotFit) as error:
+    with pytest.raises(Refused) as error:
         plan_rig(silent, [request(wish(), None)], is_preview=True)
     assert "the memory of 2 GPUs; name it with --gpu-model NAME" in error.value.message
     assert "--ram SIZE" in refusal(silent, wish(model="gpt-oss-120b", gpu="none"))
@@ -481,14 +478,14 @@ def test_two_automatic_models_fit_beside_each_other(machine: Rig) -> None:
     """Each is chosen for its part of the rig, not for all of it."""
     asked = [wish(model="auto"), wish(name="other", model="auto", port=9000)]
     hardware = machine(gpus=["RTX 3090"], ram_gib=32)
-    settled = settle_auto(hardware, [listed(one) for one in asked], is_preview=False)
+    settled = name_models(hardware, [listed(one) for one in asked], is_preview=False)
     served = plan_rig(hardware, settled).services
     assert [[gpu.index for gpu in one.gpus] for one in served] == [[0], [0]]
 
 
 def test_automatic_model_keeps_the_quant_that_is_named(machine: Rig) -> None:
     """`auto:Q8_0` chooses among files of that quant."""
-    (settled,) = settle_auto(machine(gpus=["RTX 3090"]), [listed(wish(model="auto:Q8_0"))], is_preview=False)
+    (settled,) = name_models(machine(gpus=["RTX 3090"]), [listed(wish(model="auto:Q8_0"))], is_preview=False)
     assert {offer.quant for offer in settled.offers} == {"Q8_0"}
 
 

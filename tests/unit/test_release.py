@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from rigwright import catalogue
-from rigwright.errors import DoesNotFit, RigwrightError
+from rigwright.errors import Refused, RigwrightError
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.plan.engines.llamacpp.release import plan_release
 from rigwright.plan.engines.llamacpp.settings import Archive, LlamacppSettings
@@ -70,7 +70,7 @@ def test_cuda_builds_for_the_cards_that_are_there():
 
 def test_gpu_without_a_toolkit_is_refused():
     """Building for the CPU behind the owner's back would be a lie."""
-    with pytest.raises(DoesNotFit, match="nvcc is not installed"):
+    with pytest.raises(Refused, match="nvcc is not installed"):
         release(replace(RIG, gpus=(CARD,)))
     assert "-DGGML_CUDA=ON" not in release(replace(RIG, gpus=(CARD,)), backend="cpu").options
 

@@ -20,8 +20,12 @@ def spec(**service):
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (None, "r: rig: missing; give the host data a key `rig` with at least one service"),
-        ({"services": []}, "r: rig: services is empty; name at least one, or take the rig out of the inventory"),
+        (None, "r: rig: missing; give the host data a key `rig` with the services of the rig"),
+        (spec(engine="lamacpp"), "r: rig.services.0.engine: 'lamacpp' is no engine; did you mean llamacpp?"),
+        (
+            spec(allow_from=["10.0.0.1/8"]),
+            "r: rig.services.0.allow_from: 10.0.0.1/8 has host bits set; write networks like 192.168.1.0/24",
+        ),
         (spec(contxt=1), "r: rig.services.0.contxt: unknown key; did you mean context?"),
         ({**spec(), "lamacpp": {}}, "r: rig.lamacpp: unknown key; did you mean llamacpp?"),
         ({**spec(), "llamacpp": {"rev": "x"}}, "r: rig.llamacpp.rev: unknown key; did you mean ref?"),
@@ -82,6 +86,11 @@ def test_spec_names_all_mistakes_at_once():
     ]
 
 
+def test_rig_may_serve_nothing():
+    """A rig that only gets a driver, or that is emptied, is a rig too."""
+    assert parse_spec("r", {}).services == parse_spec("r", {"services": []}).services == ()
+
+
 @pytest.mark.parametrize(
     ("text", "field", "value"),
     [
@@ -89,6 +98,7 @@ def test_spec_names_all_mistakes_at_once():
         ("https://h/x%20y.gguf?download=true", "file_name", "x y.gguf"),
         ("hf:org/repo@abc:sub/f.gguf", "revision", "abc"),
         ("hf:org/repo:f.gguf", "revision", "main"),
+        ("qwen3.6-35b-a3b:UD-Q4_K_M", "quant", "UD-Q4_K_M"),
         ("hf:org/repo@abc:sub/f.gguf", "file_name", "f.gguf"),
     ],
 )
@@ -100,15 +110,15 @@ def test_model_source_reads_short_forms(text, field, value):
 
 def test_every_key_is_documented():
     """No key of the inventory is without a sentence."""
-    from rigwright.spec.rig import RigSpec, _model_in
+    from rigwright.spec.rig import model_in, rig_model
 
     def walk(model):
         for name, field in model.model_fields.items():
             yield f"{model.__name__}.{name}", field.description
-            if inner := _model_in(field.annotation):
+            if inner := model_in(field.annotation):
                 yield from walk(inner)
 
-    assert [name for name, description in walk(RigSpec) if not description] == []
+    assert [name for name, description in walk(rig_model()) if not description] == []
 
 
 @pytest.mark.patience
@@ -132,4 +142,4 @@ def test_hostile_names_are_refused_or_harmless(text):
         rig = parse_spec("r", spec(name=text))
     except WrongSpec:
         return
-    assert set(rig.services[0].unit) <= set("abcdefghijklmnopqrstuvwxyz0123456789-.")
+    assert set(rig.services[0].name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")

@@ -371,10 +371,8 @@ def test_speed_catalogues_name_their_sources(name):
         *rows["kinds"].values(),
         *rows["drafts"].values(),
         *rows["all_reduce_microseconds"],
-        *(
-            rows[key]
-            for key in ("launch_microseconds", "layer_split", "vllm", "low_bits", "offload", "mixture_prefill")
-        ),
+        *(rows[key] for key in ("launch_microseconds", "layer_split", "low_bits", "offload", "mixture_prefill")),
+        *rows["engines"].values(),
     ]
     for part in parts:
         assert set((part.get("source") or part["fitted"]).split()) <= keys, part

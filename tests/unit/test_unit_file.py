@@ -13,13 +13,17 @@ from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.models.known import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
-from rigwright.plan.engines.llamacpp import render
 from rigwright.plan.engines.llamacpp.capabilities import pinned_capabilities
+from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
+from rigwright.plan.engines.llamacpp.render import render
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.rendered import Surroundings
 from rigwright.plan.memory import Load
 from rigwright.plan.service import Layout, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
-from rigwright.roles.llamacpp.unit import is_ours, marker_of, quote, render_unit, was_ours
+from rigwright.records.values import is_ours, marker_of, was_ours
+from rigwright.resolve.instance import Instance
+from rigwright.resolve.unit import quote, render_unit
 
 GIB = 1024**3
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB)
@@ -66,7 +70,8 @@ def unit(hardware=RIG, **wish):
     full = ServiceWish.model_validate({"name": "chat", "model": "m.gguf", "context": 4096, **wish})
     key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
     path = f"/var/lib/rigwright/weights/{full.model.file_name}"
-    return render_unit(full, plan_of(full, hardware, path, key), weights="ab" * 32)
+    instance = Instance(full, plan_of(full, hardware, path, key))
+    return render_unit(instance, LlamacppPlanner(LlamacppSettings()), weights="ab" * 32)
 
 
 @pytest.mark.parametrize(

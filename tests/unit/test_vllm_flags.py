@@ -14,12 +14,12 @@ from rigwright.hardware.values import Cpu, Gpu, Hardware, Link
 from rigwright.models.offers import find_offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
-from rigwright.plan.engines import vllm
 from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.vllm import render as vllm
 from rigwright.plan.engines.vllm.flags import cache_type_of
+from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, estimate_vllm
 from rigwright.plan.engines.vllm.overrides import known_flags
 from rigwright.plan.memory import Load
-from rigwright.plan.memory.vllm import VllmLoad, estimate_vllm
 from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
@@ -62,8 +62,7 @@ def choose(
         None,
         estimate.memory,
         None,
-        asked,
-        estimate,
+        own=VllmChoice(asked, estimate),
     )
 
 

@@ -1,1 +1,49 @@
-"""From a wish to the flags of an engine, one module per engine."""
+"""The engines that plans know: a folder here for each row of catalogue/engines.yml, and what other packages bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from rigwright.catalogue.engines import brought, engine_names
+
+if TYPE_CHECKING:
+    from rigwright.plan.engines.planner import Installed, Planner
+    from rigwright.plan.engines.settings import EngineSettings
+
+
+@cache
+def planner_of(name: str) -> type[Planner]:
+    """The planner of an engine, imported when it is asked for."""
+    found: type[Planner] = (
+        brought()[name].load() if name in brought() else import_module(f"{__name__}.{name}.planner").PLANNER
+    )
+    return found
+
+
+def label(name: str) -> str:
+    """What people call an engine; the name itself of one that is not known."""
+    return planner_of(name).label if name in engine_names() else name
+
+
+@cache
+def settings_models() -> Mapping[str, type[EngineSettings]]:
+    """The models of the keys `rig.<engine>`, of the engines that have settings."""
+    found = {name: planner_of(name).settings_model for name in engine_names()}
+    return {name: model for name, model in found.items() if model}
+
+
+def planners(
+    settings: Mapping[str, EngineSettings] | None = None, installed: Installed | None = None
+) -> dict[str, Planner]:
+    """A planner for each engine, with the settings and the releases of a rig; without them as the catalogue pins it."""
+    from rigwright.plan.engines.planner import NOTHING
+
+    models, given = settings_models(), settings or {}
+    found = {}
+    for name in engine_names():
+        own = given.get(name) or (models[name]() if name in models else None)
+        found[name] = planner_of(name)(own, installed or NOTHING)
+    return found

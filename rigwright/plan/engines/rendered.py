@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rigwright.hardware.values import Cpu
+from rigwright.hardware.values import Cpu, Link
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 
@@ -18,12 +18,17 @@ class Surroundings(NamedTuple):
     weights_path: str
     api_key_path: str | None = None
     projector_path: str | None = None
+    links: tuple[Link, ...] = ()
 
 
 class Rendered(NamedTuple):
-    """The flags and the environment of each replica, in the order of `Choice.replicas` (one entry for the CPU)."""
+    """The flags and the environment of each replica, in the order of `Choice.replicas` (one entry for the CPU).
+
+    `context_tokens` is what the engine makes of the context of a slot, None where it takes it as it is.
+    """
 
     flags: tuple[Flag, ...]
     environments: tuple[Environment, ...]
     reasons: tuple[Reason, ...] = ()
     modelfile: str | None = None
+    context_tokens: int | None = None

@@ -13,9 +13,8 @@ from rigwright.plan.speed.stages import Seconds
 _STEP_TOKENS = 512
 # A PCIe 4.0 slot of eight lanes, or 3.0 of sixteen, as large copies reach it.
 _PCIE_GBYTES_PER_SECOND = 12.0
-# What an engine reaches of the ideal batch: 2 × RTX 3090 1,037 tokens/s for 16 users, Qwen3.6-35B-A3B in vLLM.
-_BATCH_SHARES = {"vllm": 0.75}
-_OTHER_BATCH_SHARE = 0.6
+# What an engine reaches of the ideal batch where speed.yml has no `batch_share` for it.
+_BATCH_SHARE = 0.6
 
 
 def prefill_speed(model: Model, parts: Sequence[Seconds], host: Host | None) -> float:
@@ -45,4 +44,5 @@ def aggregate_speed(model: Model, parts: Sequence[Seconds], *, engine: str, user
     step = sum(part.weights + part.experts * (touched - 1) + users * part.cache + part.fixed for part in parts)
     flops = 2 * reads_of(model).active_parameters * users
     step = max(step, sum(flops * part.share / (part.gflops * 1e9) for part in parts))
-    return users / step * _BATCH_SHARES.get(engine, _OTHER_BATCH_SHARE)
+    reached: float = settings()["engines"].get(engine, {}).get("batch_share", _BATCH_SHARE)
+    return users / step * reached

@@ -119,8 +119,8 @@ def _fixed(
 ) -> float:
     """Launches, and what devices wait for each other."""
     split, fixed = settings()["layer_split"], part.fixed
-    if engine == "vllm":
-        fixed *= settings()["vllm"]["overhead"]
+    if own := settings()["engines"].get(engine, {}).get("overhead"):
+        fixed *= own
     elif groups > 1:
         fixed *= split["overhead"]
     if groups > 1:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from rigwright.plan.changes import Change
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Alternative, Flag, GpuBudget, GpuRef, Layout, Replica, RigPlan, ServicePlan
@@ -12,7 +14,7 @@ from rigwright.plan.speed import Speed
 Json = dict[str, Any]
 
 
-def report(rig: str, plan: RigPlan) -> Json:
+def report(rig: str, plan: RigPlan, *, changes: Sequence[Change] | None = None) -> Json:
     """One rig, ready for `json.dumps`. Unknown is None, never a guess."""
     return {
         "rig": rig,
@@ -31,6 +33,7 @@ def report(rig: str, plan: RigPlan) -> Json:
             "downtime": plan.cost.downtime,
         },
         "notes": [_reason(note) for note in plan.notes],
+        "changes": None if changes is None else [change._asdict() for change in changes],
     }
 
 
@@ -86,16 +89,12 @@ def _layout(layout: Layout) -> Json:
 
 
 def _replica(service: ServicePlan, replica: Replica) -> Json:
-    """Copies differ in their port: what the flags say for the first is said for each."""
-    argv = list(service.argv)
-    if "--port" in argv[:-1]:
-        argv[argv.index("--port") + 1] = str(replica.port)
     return {
         "gpus": [gpu.index for gpu in replica.gpus],
         "gpu_uuids": [gpu.uuid for gpu in replica.gpus],
         "port": replica.port,
         "environment": dict(replica.environment),
-        "argv": argv,
+        "argv": list(service.argv_of(service.replicas.index(replica))),
     }
 
 

@@ -35,6 +35,10 @@ PLAN: Fields = {
     "services": (list_of("service"), "the services in the order of the inventory"),
     "cost": (reference("cost"), "what it takes to get from a blank machine to the plan"),
     "notes": (list_of("reason"), "what the owner of the rig should know: GPUs that lie idle, what was assumed"),
+    "changes": (
+        {"type": ["array", "null"], "items": reference("change")},
+        "what a deploy would change of what runs on the rig; null where nobody looked",
+    ),
 }
 
 _GPU: Fields = {
@@ -137,6 +141,13 @@ DEFINITIONS: Mapping[str, Fields] = {
         "choice": (TEXT, "what was chosen"),
         "because": (TEXT, "why"),
         "source": (TEXT_OR_NULL, "what a number rests on"),
+    },
+    "change": {
+        "mark": (one_of("+", "~", "-"), "comes, becomes another, goes"),
+        "where": (TEXT, "the service, and what of it"),
+        "old": (TEXT, "the value that it has; empty where there is none"),
+        "new": (TEXT, "the value that it gets; empty where there is none"),
+        "note": (TEXT, "what values cannot say"),
     },
     "alternative": {
         "engine": (TEXT, "what would serve it"),

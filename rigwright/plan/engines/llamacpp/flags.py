@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp.overrides import Overrides
-from rigwright.plan.engines.llamacpp.placement import placement_flags
+from rigwright.plan.engines.llamacpp.placement_flags import placement_flags
 from rigwright.plan.engines.llamacpp.sampling import reasoning_of, sampling_of
 from rigwright.plan.engines.rendered import Surroundings
 from rigwright.plan.memory import padded

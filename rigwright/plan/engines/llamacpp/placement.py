@@ -1,101 +1,133 @@
-"""Where the weights lie, in the flags of llama-server: devices, layers, experts in RAM, and the split among GPUs."""
+"""llama.cpp: which layers lie on which GPU, and whose experts stay in RAM, so that everything fits and little waits."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
-from rigwright.plan.choice import Choice
-from rigwright.plan.devices import Device
-from rigwright.plan.memory import MemoryEstimate, Placement
-from rigwright.units import format_bytes
-
-Told = tuple[str, str | int | None, str, str | None]
-
-_NAMES = {"cuda": "CUDA", "rocm": "ROCm", "metal": "MTL", "vulkan": "Vulkan"}
-_SPLIT_SOURCE = "llama_model_base::load_tensors, llama-model.cpp of llama.cpp 0c1e570"
+from rigwright.models.values import Model
+from rigwright.plan.memory import Load, Placement, fast_bytes
 
 
-def placement_flags(choice: Choice) -> Iterator[Told]:
-    """Flag, value, reason and source."""
-    devices = choice.devices
-    if not devices:
-        yield "--device", "none", "this service runs on the CPU; unset, llama-server would take any GPU", None
-        yield "--fit", "off", "there is nothing to fit on a GPU", None
-        return
-    seen = "the GPU that the service sees" if len(devices) == 1 else f"the {len(devices)} GPUs that the service sees"
-    because = f"{seen}: llama-server stops if one is missing; unset, it would crawl on the CPU and call itself healthy"
-    yield "--device", ",".join(device_names(devices)), because, None
-    if choice.is_fitted:
-        yield "--fit", "on", "llama-server places the layers itself, as the plan does not", None
-        return
-    yield from _layers(choice)
-    if len(devices) > 1:
-        yield from _split(choice)
-    yield "--fit", "off", "the layers are placed here; llama-server's own --fit gives up beside a placement", None
+class Room(NamedTuple):
+    """What a service may fill: each of its GPUs, in order, and RAM, in bytes."""
+
+    gpu_bytes: tuple[int, ...]
+    ram_bytes: int
+
+    def short_bytes(self, model: Model, load: Load, placement: Placement) -> int:
+        """By how much the fullest place overflows; 0 when all fits."""
+        gpus, ram = fast_bytes(model, load, placement)
+        over = [need - offer for need, offer in zip(gpus, self.gpu_bytes, strict=True)] if self.gpu_bytes else []
+        return max(0, ram - self.ram_bytes, *over)
+
+    def holds(self, model: Model, load: Load, placement: Placement) -> bool:
+        """True when it all fits."""
+        return self.short_bytes(model, load, placement) == 0
 
 
-def device_names(devices: Sequence[Device]) -> list[str]:
-    """How llama.cpp names devices: by backend, counted among those that the process sees."""
-    counts: Counter[str] = Counter()
-    names = []
-    for device in devices:
-        kind = _NAMES.get(device.pace.backend, "CUDA")
-        names.append(f"{kind}{counts[kind]}")
-        counts[kind] += 1
-    return names
+def place(model: Model, load: Load, room: Room, *, is_whole: bool = False) -> Placement | None:
+    """The placement that reads least from RAM: whole, else the fewest experts there, else the most layers on GPUs.
 
-
-def split_numbers(placement: Placement, nextn_layers: int) -> tuple[int, ...]:
-    """The numbers of --tensor-split that give exactly `placement.split`.
-
-    llama.cpp puts the layer k of n that are on GPUs on the first device whose cumulative share exceeds k/n. Layers are
-    counted with the nextn layers and the output at their end, which so lie on the last device. Whole numbers of layers
-    divide to the very same floats on both sides.
+    With `is_whole` nothing may stay in RAM that could be on a GPU.
     """
-    *first, last = placement.split
-    return *first, last + nextn_layers + 1
+    if not room.gpu_bytes:
+        return Placement(0) if room.holds(model, load, Placement(0)) else None
+    layers = model.main_layers
+    if found := _spread(model, load, room, layers, 0):
+        return found
+    if is_whole or sum(room.gpu_bytes) + room.ram_bytes < model.weights_bytes:
+        return None
+    ram = room.ram_bytes
+    if model.is_mixture:
+        gpus, needs = fast_bytes(model, load, Placement(layers, layers))
+        if len(room.gpu_bytes) == 1:
+            found = _fewest_experts(model, room, gpus[0], needs)
+        else:
+            found = _fewest(layers, lambda moved: _spread(model, load, room, layers, moved), is_roomy=needs <= ram)
+        if found:
+            return found
+    experts = layers if model.is_mixture else 0
+    most = layers - len(room.gpu_bytes)
+    needs = fast_bytes(model, load, Placement(layers - most, experts))[1]
+    return _fewest(most, lambda back: _spread(model, load, room, layers - back, experts), is_roomy=needs <= ram)
 
 
-def _layers(choice: Choice) -> Iterator[Told]:
-    placement, memory, model = choice.placement, choice.memory, choice.offer.model
-    if placement is None or memory is None:
-        yield "--n-gpu-layers", "all", "what stays in RAM is up to the inventory's own flags", None
-        return
-    needs, ram = format_bytes(memory.gpu_bytes), format_bytes(_ram_weights(memory))
-    offers = format_bytes(sum(device.offered_bytes for device in choice.devices))
-    if placement.gpu_layers < model.main_layers:
-        extra = model.nextn_layers + 1 if placement.gpu_layers else 0
-        counted = "the output" + (f" and {model.nextn_layers} nextn" if model.nextn_layers else "")
-        because = (
-            f"{placement.gpu_layers} of {model.main_layers} layers fit, and {counted}, counted as layers too: "
-            f"{needs} of {offers}; {ram} of weights stay in RAM"
-        )
-        yield "--n-gpu-layers", placement.gpu_layers + extra, because, None
-    else:
-        kind = "no layer stays behind, only experts" if placement.cpu_expert_layers else "no layer stays behind"
-        because = f"{kind}: {needs} of the {offers} on offer; the -ngl 99 or 999 of published advice"
-        yield "--n-gpu-layers", "all", because, None
-    if placement.cpu_expert_layers:
-        because = (
-            f"the experts of the first {placement.cpu_expert_layers} of {model.main_layers} layers stay in RAM, the "
-            f"fewest that make it fit (-ot exps=CPU would move all): {ram} there, {needs} on the GPU with all attention"
-        )
-        yield "--n-cpu-moe", placement.cpu_expert_layers, because, None
+def _fewest_experts(model: Model, room: Room, gpu_bytes: int, ram_bytes: int) -> Placement | None:
+    """On one GPU, which takes `gpu_bytes` with all experts in RAM: those of a layer are in one place or the other."""
+    sums, layers = [*accumulate(model.expert_bytes, initial=0)], model.main_layers
+    free = room.gpu_bytes[0] - gpu_bytes
+    moved = max(1, bisect_left(sums, sums[layers] - free, 0, layers))
+    fits = free >= 0 and ram_bytes - (sums[layers] - sums[moved]) <= room.ram_bytes
+    return Placement(layers, moved) if fits else None
 
 
-def _ram_weights(memory: MemoryEstimate) -> int:
-    return sum(part.size_bytes for part in memory.parts if part.name == "weights" and part.device is None)
+def _fewest(most: int, attempt: Callable[[int], Placement | None], *, is_roomy: bool) -> Placement | None:
+    """The result for the smallest number from 1 to `most` that works; what works goes on working.
+
+    `is_roomy`: RAM holds what `most` asks of it, so that only the GPUs can be too small.
+    """
+    low, high = 1, most
+    best = attempt(high) if most else None
+    if best is None and is_roomy:
+        return None
+    if best is None:
+        # The last step asks most of RAM, an earlier one may do: look at each.
+        return next((found for number in range(1, most) if (found := attempt(number))), None)
+    while low < high:
+        middle = (low + high) // 2
+        if found := attempt(middle):
+            best, high = found, middle
+        else:
+            low = middle + 1
+    return best
 
 
-def _split(choice: Choice) -> Iterator[Told]:
-    placement, model, memory = choice.placement, choice.offer.model, choice.memory
-    because = "whole layers on each GPU: so little crosses between them that slow slots do not matter"
-    yield "--split-mode", "layer", because, None
-    if placement is None or memory is None or not placement.split:
-        return
-    layers = ", ".join(str(count) for count in placement.split)
-    sizes = ", ".join(format_bytes(memory.on(place)) for place in range(len(placement.split)))
-    counted = "the output" + (f" and {model.nextn_layers} nextn" if model.nextn_layers else "")
-    because = f"layers for each GPU: {layers}; the last number counts {counted} too; {sizes}"
-    yield "--tensor-split", ",".join(map(str, split_numbers(placement, model.nextn_layers))), because, _SPLIT_SOURCE
+def _spread(model: Model, load: Load, room: Room, gpu_layers: int, cpu_expert_layers: int) -> Placement | None:
+    """The layers over the GPUs so that each keeps the same share of its room free; None when they do not fit."""
+    count = len(room.gpu_bytes)
+    if gpu_layers <= 0:
+        return None
+    if count == 1:
+        placement = Placement(gpu_layers, cpu_expert_layers)
+        return placement if room.holds(model, load, placement) else None
+    if gpu_layers < count:
+        return None
+    split = _shares(gpu_layers, room.gpu_bytes)
+    best: tuple[int, Placement] | None = None
+    seen: set[tuple[int, ...]] = set()
+    # Layers that go back to where they came from would go round for ever.
+    while tuple(split) not in seen:
+        seen.add(tuple(split))
+        placement = Placement(gpu_layers, cpu_expert_layers, tuple(split))
+        needs, ram = fast_bytes(model, load, placement)
+        # Moving layers from one GPU to another changes neither sum.
+        if ram > room.ram_bytes or (best is None and sum(needs) > sum(room.gpu_bytes)):
+            return None
+        free = [offer - need for need, offer in zip(needs, room.gpu_bytes, strict=True)]
+        if best is None or min(free) > best[0]:
+            best = min(free), placement
+        elif min(free) >= 0:
+            break
+        fullest = min(range(count), key=free.__getitem__)
+        emptiest = max(range(count), key=free.__getitem__)
+        if split[fullest] <= 1 or fullest == emptiest:
+            break
+        split[fullest] -= 1
+        split[emptiest] += 1
+    return best[1] if best and best[0] >= 0 else None
+
+
+def _shares(layers: int, sizes: Sequence[int]) -> list[int]:
+    """Layers in proportion to sizes, at least one each, by the largest remainder."""
+    total = sum(sizes) or 1
+    exact = [layers * size / total for size in sizes]
+    split = [max(1, int(share)) for share in exact]
+    while sum(split) > layers:
+        split[max(range(len(split)), key=split.__getitem__)] -= 1
+    order = sorted(range(len(split)), key=lambda place: (int(exact[place]) - exact[place], place))
+    for place in order[: layers - sum(split)]:
+        split[place] += 1
+    return split

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rigwright.errors import DoesNotFit
+from rigwright.errors import Refused
 from rigwright.hardware import Hardware
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 PREFIX = "/opt/rigwright/llamacpp/releases"
 TARGETS = ("llama-server", "llama-bench", "llama-fit-params")
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def source_identity(settings: LlamacppSettings, commits: Mapping[str, str]) -> str | None:
+    """What is to be built: a commit, or a sum over the archive; None while a tag is not resolved to a commit yet.
+
+    `commits` are those that tags were found to be, by `ref_key`.
+    """
+    if settings.archive:
+        where = settings.archive.subdirectory
+        return hashlib.sha256(f"{settings.archive.sha256}/{where}".encode()).hexdigest()
+    if _COMMIT.fullmatch(settings.ref):
+        return settings.ref
+    return commits.get(ref_key(settings))
+
+
+def ref_key(settings: LlamacppSettings) -> str:
+    """The name under which the commit of a tag is remembered: sixteen hex digits over git and ref."""
+    return hashlib.sha256(f"{settings.git} {settings.ref}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,7 @@ def plan_release(
     """The build that this rig needs.
 
     Raises:
-        DoesNotFit: CUDA is wanted and the rig has no toolkit or no GPU to build for.
+        Refused: CUDA is wanted and the rig has no toolkit or no GPU to build for.
     """
     options = {
         "CMAKE_BUILD_TYPE": "Release",
@@ -84,13 +107,13 @@ def _cuda_options(
     settings: LlamacppSettings, hardware: Hardware, cuda_version: str | None, nvcc: str
 ) -> dict[str, str]:
     if cuda_version is None:
-        raise DoesNotFit(
+        raise Refused(
             "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu"
         )
     own = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
     architectures = settings.cuda_architectures or tuple(sorted(own))
     if not architectures:
-        raise DoesNotFit("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
+        raise Refused("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
     # Never left to cmake: without a visible GPU it builds for sm_52 and says so only in a warning.
     return {
         "GGML_CUDA": "ON",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from rigwright.catalogue import load
+from rigwright.errors import Refused
+from rigwright.plan.engines.settings import EngineSettings
+from rigwright.plan.wish import ServiceWish
 from rigwright.strict import Strict
 
+# What builds faster or reaches another mirror makes no other rig.
+_BUILD_KEYS = ("backend", "cuda_architectures", "cmake_options", "git", "ref")
 Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 
 
@@ -29,15 +35,23 @@ class Archive(Strict):
             raise ValueError(f"give exactly one of path, url and pypi, not {' and '.join(given) or 'none'}")
         return self
 
+    @property
+    def is_pinned(self) -> bool:
+        """True for the archive of the catalogue."""
+        return self == Archive(**load("engines")["llamacpp"]["archive"])
 
-class LlamacppSettings(Strict):
+
+class LlamacppSettings(EngineSettings):
     """The key `rig.llamacpp`: by default upstream's git at the commit that this version of rigwright pins."""
+
+    engine: ClassVar[str] = "llamacpp"
+    about: ClassVar[str] = "How llama.cpp is built."
 
     git: Annotated[str, Field(pattern=r"^(https?|ssh|git|file)://[^\s'\"\\]+$")] = Field(
         default_factory=lambda: str(load("engines")["llamacpp"]["git"]), description="The git repository."
     )
     ref: Ref = Field(
-        default_factory=lambda: str(load("engines")["llamacpp"]["ref"]),
+        default_factory=lambda: _pinned_ref(),
         description="The tag or full commit to build; branches move and are refused.",
     )
     archive: Archive | None = Field(
@@ -68,3 +82,54 @@ class LlamacppSettings(Strict):
         if isinstance(value, dict) and value.get("archive") == "pinned":
             return {**value, "archive": load("engines")["llamacpp"]["archive"]}
         return value
+
+    @property
+    def is_pinned(self) -> bool:
+        """True for the release that this version of rigwright pins, by whatever way it comes."""
+        return self.archive.is_pinned if self.archive else self.ref == _pinned_ref()
+
+    @property
+    def version(self) -> str:
+        """The ref, or the checksum of another archive than the pinned one."""
+        return f"sha256:{self.archive.sha256}" if self.archive and not self.archive.is_pinned else self.ref
+
+    def adapted(self, wish: ServiceWish) -> ServiceWish:
+        """One for the CPU serves from the CPU.
+
+        Raises:
+            Refused: the wish names GPUs that the build cannot use.
+        """
+        if self.backend != "cpu" or wish.gpu == "none" or wish.engine not in ("auto", self.engine):
+            return wish
+        if wish.gpu != "auto":
+            raise Refused(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
+        return wish.model_copy(update={"gpu": "none"})
+
+    def stated(self) -> dict[str, Any]:
+        """What the inventory itself says on the build."""
+        given = self.model_dump(mode="json", exclude_unset=True)
+        said = {key: given[key] for key in _BUILD_KEYS if key in given}
+        if self.archive:
+            said["archive"] = "pinned" if self.archive.is_pinned else self.archive.sha256
+        return said
+
+    def source(self) -> dict[str, Any]:
+        """Git, ref and archive."""
+        archive = self.archive.model_dump(mode="json", exclude_none=True) if self.archive else None
+        return {"ref": self.ref, "git": self.git} | ({"archive": archive} if archive else {})
+
+    def with_source(self, locked: Mapping[str, Any]) -> Self:
+        """The settings with a locked source in place of what this version of rigwright pins."""
+        if not locked:
+            return self
+        archive = locked.get("archive")
+        update = {
+            "ref": locked["ref"],
+            "git": locked["git"],
+            "archive": Archive.model_validate(archive) if archive else None,
+        }
+        return self.model_copy(update=update)
+
+
+def _pinned_ref() -> str:
+    return str(load("engines")["llamacpp"]["ref"])

@@ -15,8 +15,8 @@ from rigwright.hardware.links import NVLINK_RANK, rank
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.modes import sampling_of, thinking_of
 from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.vllm.memory import KvCapacity, VllmChoice, VllmLoad
 from rigwright.plan.known_bad import version_of
-from rigwright.plan.memory.vllm import VllmLoad
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 
@@ -105,16 +105,26 @@ def _is_single(choice: Choice) -> bool:
     return choice.layout.tensor_parallel * choice.layout.pipeline_parallel == 1
 
 
+def _load(choice: Choice) -> VllmLoad | None:
+    return choice.own.load if isinstance(choice.own, VllmChoice) else None
+
+
+def _capacity(choice: Choice) -> KvCapacity | None:
+    estimate = choice.own.estimate if isinstance(choice.own, VllmChoice) else None
+    return estimate.capacity if estimate else None
+
+
 def _memory(choice: Choice) -> Iterator[Flag]:
     wish, load = choice.wish, choice.load
     asked = "the inventory asks for it" if wish.context else "the most that fits well"
     yield _flag("--max-model-len", load.context_tokens, f"{asked}; the sum of prompt and answer")
-    if choice.vllm_load:
-        yield _flag("--gpu-memory-utilization", f"{choice.vllm_load.utilization:.2f}", _why_utilization(choice))
+    vllm = _load(choice)
+    if vllm:
+        yield _flag("--gpu-memory-utilization", f"{vllm.utilization:.2f}", _why_utilization(choice))
     yield _flag("--max-num-seqs", load.slots, _why_slots(choice))
-    if choice.vllm_load:
-        yield _flag("--max-num-batched-tokens", _step_tokens(choice, choice.vllm_load), _WHY_STEP, _BLOCKS)
-        if not choice.vllm_load.has_cuda_graphs:
+    if vllm:
+        yield _flag("--max-num-batched-tokens", _step_tokens(choice, vllm), _WHY_STEP, _BLOCKS)
+        if not vllm.has_cuda_graphs:
             yield _flag("--enforce-eager", None, "no memory is left for CUDA graphs; costs speed with few users")
     cache = _cache_of(choice)
     yield _flag("--kv-cache-dtype", cache.name, _why_cache(choice, cache))
@@ -132,13 +142,15 @@ def _check_drafts(choice: Choice) -> None:
 
 def _step_tokens(choice: Choice, load: VllmLoad) -> int:
     """At least one block, rounded up: of less, a long prompt of a hybrid model would never start."""
-    block = choice.vllm.capacity.block_tokens if choice.vllm and choice.vllm.capacity else 0
+    capacity = _capacity(choice)
+    block = capacity.block_tokens if capacity else 0
     return max(load.max_batched_tokens, -(-block // 256) * 256)
 
 
 def _why_utilization(choice: Choice) -> str:
     share = min((device.offered_bytes / device.vram_bytes for device in choice.devices), default=1.0)
-    part = choice.vllm_load.utilization if choice.vllm_load else 0.0
+    load = _load(choice)
+    part = load.utilization if load else 0.0
     if share < _DEFAULT_UTILIZATION:
         return f"the tightest GPU has {share:.0%} to offer, the rest is for a display or another service"
     return f"vLLM takes this part of each GPU for everything; {1 - part:.0%} stay free for the driver"
@@ -146,18 +158,19 @@ def _why_utilization(choice: Choice) -> str:
 
 def _why_slots(choice: Choice) -> str:
     text = "one for each user; more requests wait in a queue"
-    capacity = choice.vllm.capacity if choice.vllm else None
+    capacity = _capacity(choice)
     if capacity is None:
         return text
     return f"{text}. The KV cache holds {capacity.tokens} tokens: {capacity.concurrency:.1f} requests of full length"
 
 
 def _cache_of(choice: Choice) -> CacheType:
-    """What the wish names; the memory was reckoned with what `vllm_load` says, which is never less."""
+    """What the wish names; the memory was reckoned with its load says, which is never less."""
     capabilities = [device.pace.compute_capability for device in choice.devices]
     if choice.wish.cache_type in _CACHE_TYPES:
         return cache_type_of(choice.wish.cache_type, capabilities)
-    element = choice.vllm_load.kv_bytes if choice.vllm_load else 2
+    load = _load(choice)
+    element = load.kv_bytes if load else 2
     return cache_type_of({1: "q8_0", 0.5: "q4_0"}.get(element, "f16"), capabilities)
 
 

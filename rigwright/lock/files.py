@@ -1,0 +1,59 @@
+"""The files of a service as its lock names them."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from rigwright.lock.values import PinnedService
+from rigwright.models.offers import offers, split_quant
+from rigwright.models.parts import part_names
+from rigwright.plan.changes import Change
+from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.local import LocalModel, inspect_model
+
+
+def locked_source(wish: ServiceWish, pinned: PinnedService) -> ModelSource:
+    """The file that a lock names; that of the wish where the wish itself says where it lies."""
+    first = pinned.model.files[0] if pinned.model.files else None
+    if pinned.model.repo and first:
+        keys = {"repo": pinned.model.repo, "revision": pinned.model.revision, "file": first.name}
+        return ModelSource(**{key: value for key, value in {**keys, "sha256": first.sha256}.items() if value})
+    if wish.model.url and first and first.sha256:
+        return wish.model.model_copy(update={"sha256": first.sha256})
+    return wish.model
+
+
+def locked_model(wish: ServiceWish, pinned: PinnedService, settings: WeightsSettings) -> LocalModel:
+    """The files of a service as its lock names them.
+
+    Raises:
+        RigwrightError: a file is not there.
+    """
+    source, files = locked_source(wish, pinned), pinned.model.files
+    parts = part_names(source.file_name)
+    beside = [file.name for file in files[1:] if PurePosixPath(file.name).name not in parts]
+    known = split_quant(source.file_name)[0] if wish.model.name else None
+    listed = offers(known) if known else ()
+    offer = next((one for one in listed if (one.repo, one.file) == (source.repo, source.file)), None)
+    sums = {PurePosixPath(file.name).name: file.sha256 for file in files if file.sha256}
+    return inspect_model(
+        source,
+        settings,
+        offer=offer,
+        sums=sums if source.path is None else {},
+        projector=beside[0] if beside else None,
+    )
+
+
+def changed_file(wish: ServiceWish, pinned: PinnedService, local: LocalModel) -> Change | None:
+    """A file on this machine that is another one than that of the lock."""
+    if wish.model.path is None:
+        return None
+    locked = {file.name: file.sha256 for file in pinned.model.files}
+    for file in local.files:
+        name = Path(file.source.path or "").name
+        if locked.get(name) != file.sha256:
+            where = f"services.{wish.name}.model"
+            return Change("~", where, f"sha256 {locked.get(name) or 'none'}", f"sha256 {file.sha256}", note=name)
+    return None

@@ -1,0 +1,282 @@
+"""llama.cpp, and Ollama, which runs llama.cpp's server: each file on each GPU, over several, with experts in RAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from rigwright.models.ggml import TYPES_BY_NAME
+from rigwright.models.offers import Offer
+from rigwright.models.values import Model
+from rigwright.plan.choice import Choice
+from rigwright.plan.contexts import contexts
+from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.llamacpp.placement import Room, place
+from rigwright.plan.known_bad import known_bad
+from rigwright.plan.layouts import CPU, Site, sites_of_layers
+from rigwright.plan.memory import Load, Placement, fast_bytes
+from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
+from rigwright.plan.reasons import Reason
+from rigwright.plan.speed import Speed, decode_speed
+from rigwright.plan.speed.measured import Setup, measured_speed
+from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation, thinned
+from rigwright.plan.wish import ServiceWish
+from rigwright.units import format_bytes
+
+# A prompt and an answer of ordinary length lie in the cache while tokens are made.
+USUAL_DEPTH_TOKENS = 4096
+# Rather a whole model on the GPU with a shorter context than a longer one with a part in RAM.
+_OFFLOAD_TOKENS = (131072, 65536, 32768, 16384, 4096)
+# Experts stream from RAM once per batch of a prompt: 458 tokens/s at 512, 706 at 1024, 707 at 2048 on one machine.
+_OFFLOAD_UBATCH_TOKENS = 1024
+# With a placement of the user's own that seems not to fit: the user's word wins, and the plan warns.
+_FORCED_TOKENS = 8192
+# Where services share a rig, each may also make do with less of a GPU.
+_SHARES = (1.0, 0.75, 0.5, 0.25)
+
+
+def with_layers(
+    wish: ServiceWish,
+    offers: Sequence[Offer],
+    ground: Ground,
+    found: Possibilities,
+    *,
+    engine: str,
+    label: str,
+    can_spill: bool,
+) -> None:
+    """All ways to serve GGUF files: whole and in part, with each type of KV cache that may be chosen."""
+    overrides = Overrides.of(wish)
+    every = [] if wish.gpu == "none" else list(sites_of_layers(ground.topology))
+    classes = _classes(every)
+    sites = [alike[0] for alike in classes]
+    sizes = sorted({len(site.devices) for site in sites})
+    alone = [site for site in sites if len(site.devices) == 1]
+    for offer in offers:
+        for load in _loads(wish, offer.model, overrides):
+            types = load.cache_type_k, load.cache_type_v
+            now = situation(wish, offer, ground, CPU, engine=engine, load=load, cache_types=types)
+            if trouble := next((one for one in known_bad(now) if one.effect == "refuse"), None):
+                found.refused.setdefault(f"{label}, -, {offer.quant}", str(trouble))
+                continue
+            attempts = _Attempts(wish, offer, ground, engine, load, overrides, found, can_spill)
+            is_held = False
+            for size in sizes:
+                mine = [site for site in sites if len(site.devices) == size]
+                is_held = max([attempts.whole_on(site) for site in mine])
+                # More GPUs than are needed make nothing better: they work one after the other.
+                if is_held:
+                    break
+            if not attempts.has_enough or ground.is_shared:
+                for site in sites if not attempts.has_enough else alone:
+                    attempts.partly_on(site)
+            if wish.gpu in ("auto", "none"):
+                attempts.whole_on(CPU)
+            if not is_held:
+                found.misses += attempts.misses
+    for first, *others in classes:
+        if others:
+            best = thinned(one for one in found.candidates if one.site is first)
+            found.candidates += [_moved(one, site) for site in others for one in best]
+    # Of equal ways the one on the GPUs that come first is taken.
+    places = {id(site): place for place, site in enumerate(every)}
+    found.candidates.sort(key=lambda one: places.get(id(one.site), len(places)))
+
+
+def _classes(sites: Iterable[Site]) -> list[list[Site]]:
+    """Sites that differ in nothing but which of equal GPUs they name: what holds of the first holds of all."""
+    classes: dict[object, list[Site]] = {}
+    for site in sites:
+        cards = tuple((one.offered_bytes, one.pace) for one in site.devices)
+        classes.setdefault((site.layout.kind, site.link_gbytes_per_second, cards), []).append(site)
+    return list(classes.values())
+
+
+def _moved(one: Candidate, site: Site) -> Candidate:
+    """The same on equal GPUs in another place."""
+    sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
+    return Candidate(one.choice, one.score, sizes, one.ram_bytes, site)
+
+
+def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Load]:
+    """What may be asked of the model, by type of KV cache; the context is still open."""
+    load = overrides.load()
+    if wish.cache_type != "auto" or overrides.has_cache_types:
+        yield load
+        return
+    types = ("f16", "q8_0", "q4_0") if goal_of(wish) == "context" else ("f16", "q8_0")
+    for kind in types:
+        lengths = (model.key_length, model.value_length)
+        if not any(length % TYPES_BY_NAME[kind].block_elements for length in lengths):
+            yield load._replace(cache_type_k=kind, cache_type_v=kind)
+
+
+@dataclass
+class _Attempts:
+    """One file with one kind of load, tried on one site after the other."""
+
+    wish: ServiceWish
+    offer: Offer
+    ground: Ground
+    engine: str
+    load: Load
+    overrides: Overrides
+    found: Possibilities
+    can_spill: bool
+    misses: list[Miss] = field(default_factory=list)
+    has_enough: bool = False
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The contexts to try, the longest first."""
+        longest = 2**21 if goal_of(self.wish) == "context" else USUAL_TOKENS
+        named = self.overrides.context
+        return [named] if named else contexts(self.offer.model, longest=longest, least=self.wish.min_context or 0)
+
+    def whole_on(self, site: Site) -> bool:
+        """Adds what works whole on a site; True when that has all the context that could be asked for."""
+        made = self._add(site, self._whole_within)
+        tokens = max((one.choice.load.context_tokens for one in made), default=0)
+        enough = self.steps[0] if goal_of(self.wish) == "context" else min(ENOUGH_TOKENS, self.steps[0])
+        self.has_enough |= bool(site.devices) and tokens >= enough
+        return tokens == self.steps[0]
+
+    def partly_on(self, site: Site) -> None:
+        """Adds what works with a part in RAM, where something can be moved there."""
+        # Apple's GPU works in RAM.
+        if self._forced(site) or not self.can_spill or any(one.pace.backend == "metal" for one in site.devices):
+            return
+        self._add(site, self._partly_within)
+
+    def _add(self, site: Site, attempt: Callable[[Site, float], list[Candidate]]) -> list[Candidate]:
+        """The candidates of a site, with less and less of a GPU where services share a rig."""
+        shares = _SHARES if self.ground.is_shared and len(site.devices) == 1 else _SHARES[:1]
+        made = thinned(one for share in shares for one in attempt(site, share))
+        self.found.candidates += made
+        return made
+
+    def _forced(self, site: Site) -> Placement | None:
+        """The placement that the inventory's own flags name."""
+        return self.overrides.placement(self.offer.model, devices=len(site.devices)) if site.devices else None
+
+    def _room(self, site: Site, share: float) -> Room:
+        return Room(tuple(int(device.offered_bytes * share) for device in site.devices), self.ground.ram_bytes)
+
+    def _whole_within(self, site: Site, share: float) -> list[Candidate]:
+        """With the most context that takes no more than a share of each GPU."""
+        room, forced = self._room(site, share), self._forced(site)
+        if found := self._whole(room, forced):
+            return [self._layered(site, *found)]
+        if share == 1:
+            self.misses.append(self._missed(site, room, forced))
+        return []
+
+    def _partly_within(self, site: Site, share: float) -> list[Candidate]:
+        """For what does not fit whole, or not with the context that is worth having."""
+        model, room = self.offer.model, self._room(site, share)
+        batch = _OFFLOAD_UBATCH_TOKENS if model.is_mixture and self.load.ubatch_tokens == 512 else 0
+        worth = _OFFLOAD_TOKENS[1::2] if self.ground.is_shared else _OFFLOAD_TOKENS
+        ends = self.steps[0], self.steps[-1]
+        wanted = [tokens for tokens in self.steps if tokens in worth or tokens in ends]
+        asked = [
+            self.load._replace(context_tokens=one, ubatch_tokens=batch or self.load.ubatch_tokens) for one in wanted
+        ]
+        placed = [(load, place(model, load, room)) for load in asked]
+        return [self._layered(site, load, placement) for load, placement in placed if placement]
+
+    def _whole(self, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
+        """The longest context with which all of it fits: what fits goes on fitting with less."""
+        low, high = 0, len(self.steps) - 1
+        best = self._fitting(self.steps[high], room, forced)
+        while best and low < high:
+            middle = (low + high) // 2
+            if found := self._fitting(self.steps[middle], room, forced):
+                best, high = found, middle
+            else:
+                low = middle + 1
+        if best or not forced:
+            return best
+        tokens = self.overrides.context or min(self.offer.model.context_train, _FORCED_TOKENS)
+        return self.load._replace(context_tokens=tokens), forced
+
+    def _fitting(self, tokens: int, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
+        model, asked = self.offer.model, self.load._replace(context_tokens=tokens)
+        if forced:
+            return (asked, forced) if room.holds(model, asked, forced) else None
+        placement = place(model, asked, room, is_whole=True)
+        return (asked, placement) if placement else None
+
+    def _missed(self, site: Site, room: Room, forced: Placement | None) -> Miss:
+        """By how much the least that could be asked overflows."""
+        model = self.offer.model
+        last = self.load._replace(context_tokens=self.steps[-1])
+        share, rest = divmod(model.main_layers, max(1, len(site.devices)))
+        even = tuple(share + (position < rest) for position in range(len(site.devices)))
+        whole = forced or Placement(model.main_layers if site.devices else 0, 0, even if len(even) > 1 else ())
+        gpus, ram = fast_bytes(model, last, whole)
+        needs, offers = (sum(gpus), sum(room.gpu_bytes)) if gpus else (ram, room.ram_bytes)
+        if needs > offers:
+            return Miss(self.engine, self.offer, site, last, needs, offers, needs - offers)
+        # Together there is room: it is one GPU that is too small for its share of the layers, or RAM.
+        pairs = [*zip(gpus, room.gpu_bytes, strict=True)] if gpus else []
+        fullest = max(pairs, key=lambda pair: pair[0] - pair[1], default=(0, 0))
+        if fullest[0] > fullest[1]:
+            return Miss(self.engine, self.offer, site, last, *fullest, fullest[0] - fullest[1], is_each=True)
+        return Miss(self.engine, self.offer, CPU, last, ram, room.ram_bytes, max(0, ram - room.ram_bytes))
+
+    def _layered(self, site: Site, load: Load, placement: Placement) -> Candidate:
+        model = self.offer.model
+        gpus, ram = fast_bytes(model, load, placement)
+        speed = self._speed(site, load, placement, model)
+        if self.ground.measurements and site.devices:
+            speed = self._measured(site, load, placement, speed)
+        loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
+        choice = Choice(
+            self.wish, self.offer, self.engine, site.layout, site.replicas, load, placement, None, speed,
+            cache_loss_percent=loss,
+        )  # fmt: skip
+        worth = score(choice)
+        needs = list(zip(site.devices, gpus, strict=True))
+        if over := [(device, size) for device, size in needs if size > device.offered_bytes]:
+            device, size = over[0]
+            told = f"{format_bytes(size)} on {device.label}, which offers {format_bytes(device.offered_bytes)}"
+            reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {told}")
+            choice = replace(choice, reasons=(reason,))
+        sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
+        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram, site)
+
+    def _speed(
+        self, site: Site, load: Load, placement: Placement, model: Model, depth_tokens: int | None = None
+    ) -> Speed:
+        usual = min(load.context_tokens, USUAL_DEPTH_TOKENS)
+        return decode_speed(
+            model,
+            paces=[device.pace for device in site.devices],
+            placement=placement,
+            depth_tokens=usual if depth_tokens is None else depth_tokens,
+            cache_types=(load.cache_type_k, load.cache_type_v),
+            host=self.ground.host,
+            draft_tokens=load.draft_tokens,
+            users=load.slots,
+            link_gbytes_per_second=site.link_gbytes_per_second,
+        )
+
+    def _measured(self, site: Site, load: Load, placement: Placement, speed: Speed) -> Speed:
+        """What a result of the same card says, where there is one."""
+        setup = Setup(
+            gpu=site.devices[0].name,
+            model=self.offer.model,
+            gpu_count=len(site.devices),
+            engine=self.engine,
+            depth_tokens=min(load.context_tokens, USUAL_DEPTH_TOKENS),
+            cache_types=(load.cache_type_k, load.cache_type_v),
+            gpu_layers=placement.gpu_layers,
+            cpu_expert_layers=placement.cpu_expert_layers,
+            users=load.slots,
+        )
+
+        def reckon(other: Setup) -> Speed:
+            return self._speed(site, load, placement, other.model, other.depth_tokens)
+
+        return measured_speed(self.ground.measurements, setup, reckon, reckoned=speed)

@@ -1,0 +1,80 @@
+"""What engines have in common that run llama.cpp's server: files, placements, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rigwright.models.ggml import TYPES_BY_NAME
+from rigwright.models.offers import Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.devices import Device
+from rigwright.plan.engines.llamacpp.candidates import with_layers
+from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.llamacpp.unestimated import is_unestimated, unestimated_candidate
+from rigwright.plan.engines.planner import Planner
+from rigwright.plan.known_bad import Situation
+from rigwright.plan.limits import draft_obstacle
+from rigwright.plan.memory import estimate_memory
+from rigwright.plan.ways import Candidate, Ground, Possibilities
+from rigwright.plan.wish import ServiceWish
+
+
+class LayeredPlanner(Planner):
+    """An engine that serves GGUF files with llama.cpp's server: whole layers on each GPU, the rest in RAM."""
+
+    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
+        """All ways to serve GGUF files, but for files that are larger than another that loses no more."""
+        with_layers(
+            wish, _undominated(offers), ground, found, engine=self.name, label=self.label, can_spill=self.can_spill
+        )
+
+    def open_slots(self, wish: ServiceWish) -> int:
+        """One for each user, up to eight, where the inventory names none."""
+        return 0 if wish.slots or "--parallel" in wish.flags else Overrides.of(wish).slots
+
+    def unestimated(self, wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device]) -> Candidate | None:
+        """The roomiest GPU, where the header cannot be read or the inventory's own flags place the model."""
+        overrides = Overrides.of(wish)
+        if not is_unestimated(offers, overrides, allowed):
+            return None
+        return unestimated_candidate(wish, offers, allowed, overrides, engine=self.name)
+
+    def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
+        """A context beyond the trained one, cache types that do not divide the heads, drafts without layers."""
+        overrides, model = Overrides.of(wish), offer.model
+        context = overrides.context or wish.context or wish.min_context
+        if context and context > model.context_train and not overrides.is_stretched:
+            return (
+                f"context {context} is more than the {model.context_train} tokens that {model.name} was trained for; "
+                f"lower context, or stretch it with flags: {{'--rope-scaling': 'yarn'}}"
+            )
+        load = overrides.load()
+        for length, kind in ((model.key_length, load.cache_type_k), (model.value_length, load.cache_type_v)):
+            if max(model.kv_heads) and length % TYPES_BY_NAME[kind].block_elements:
+                return (
+                    f"cache type {kind} needs heads in blocks of {TYPES_BY_NAME[kind].block_elements}, {model.name} "
+                    f"has {length}; set cache_type to f16"
+                )
+        return draft_obstacle(wish, model)
+
+    def situation(self, choice: Choice, ground: Ground) -> Situation:
+        """With the types of its cache."""
+        found = super().situation(choice, ground)
+        return found._replace(cache_types=(choice.load.cache_type_k, choice.load.cache_type_v))
+
+    def evaluated(self, choice: Choice) -> Choice:
+        """The choice with its memory by part."""
+        if choice.placement is None:
+            return choice
+        return replace(choice, memory=estimate_memory(choice.offer.model, choice.load, choice.placement))
+
+
+def _undominated(files: Sequence[Offer]) -> list[Offer]:
+    """Without files that are larger than another that loses no more."""
+    kept: list[Offer] = []
+    for one in sorted(files, key=lambda offer: (offer.file_bytes, offer.loss_percent or 0.0)):
+        best = min((other.loss_percent for other in kept if other.loss_percent is not None), default=None)
+        if one.loss_percent is None or best is None or one.loss_percent < best:
+            kept.append(one)
+    return kept

@@ -1,0 +1,66 @@
+"""What can be said without knowing where each byte goes: the header could not be read, or own flags place the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rigwright.models.offers import Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.devices import Device
+from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.layouts import Site
+from rigwright.plan.ranking import Score
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Layout
+from rigwright.plan.ways import Candidate
+from rigwright.plan.wish import ServiceWish
+
+_CONTEXT_TOKENS = 8192
+# A quarter of the GPU for what is no weights, where nothing is reckoned.
+_WEIGHTS_SHARE = 0.75
+
+
+def is_unestimated(offers: Sequence[Offer], overrides: Overrides, allowed: Sequence[Device]) -> bool:
+    """True where memory cannot be estimated."""
+    return bool(offers) and (not offers[0].has_model or bool(allowed and overrides.is_free))
+
+
+def unestimated_candidate(
+    wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device], overrides: Overrides, *, engine: str
+) -> Candidate:
+    """The roomiest GPU as a whole, with llama-server's own --fit where nothing else places the model."""
+    device = max(allowed, key=lambda one: (one.offered_bytes, -one.ordinal), default=None)
+    offer = _finest(offers, device.offered_bytes if device else 0)
+    why = (
+        "the inventory's own flags place the model"
+        if offer.has_model
+        else "the header of the model could not be read from here"
+    )
+    load = overrides.load()._replace(
+        context_tokens=overrides.context or wish.context or wish.min_context or _CONTEXT_TOKENS
+    )
+    choice = Choice(
+        wish=wish,
+        offer=offer,
+        engine=engine,
+        layout=Layout(kind="single" if device else "cpu"),
+        replicas=((device,),) if device else ((),),
+        load=load,
+        placement=None,
+        memory=None,
+        speed=None,
+        is_fitted=not offer.has_model or overrides.is_fitted,
+        reasons=(Reason(choice="memory not checked", because=why),),
+    )
+    taken = {device.ordinal: device.offered_bytes} if device else {}
+    return Candidate(choice, Score(0, 0, 0, 0), taken, 0, Site(choice.layout, choice.replicas))
+
+
+def _finest(offers: Sequence[Offer], gpu_bytes: int) -> Offer:
+    """The finest file that a GPU is sure to hold, else the smallest."""
+    files = sorted((one for one in offers if one.format == "gguf"), key=lambda one: one.file_bytes) or list(offers)
+    return max((one for one in files if one.file_bytes <= _WEIGHTS_SHARE * gpu_bytes), key=_size, default=files[0])
+
+
+def _size(offer: Offer) -> int:
+    return offer.file_bytes

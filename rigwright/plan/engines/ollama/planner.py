@@ -1,0 +1,29 @@
+"""Ollama in plans: llama.cpp's server under settings of its own."""
+
+from __future__ import annotations
+
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
+from rigwright.plan.engines.ollama.render import render
+from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.units import GIB
+
+
+class OllamaPlanner(LayeredPlanner):
+    """Ollama: one copy, layers where it puts them itself; only where the inventory names it."""
+
+    name = "ollama"
+    label = "Ollama"
+    other_format = "Ollama serves GGUF files; name one, or use vllm"
+    is_automatic = False
+    # The archive holds its CUDA libraries.
+    install = "Ollama's archive, unpacked: about 2 GB to fetch"
+    install_bytes = 4 * GIB
+    copies_weights = True
+
+    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+        """Environment and Modelfile."""
+        return render(choice, around)
+
+
+PLANNER = OllamaPlanner

@@ -1,0 +1,142 @@
+"""What the planner must know of an engine: one subclass of Planner for each, in `plan/engines/<name>/planner.py`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from rigwright.catalogue import load
+from rigwright.hardware.values import Hardware
+from rigwright.models.known import Format, Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.devices import Device
+from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.settings import EngineSettings
+from rigwright.plan.known_bad import Situation
+from rigwright.plan.layouts import Site
+from rigwright.plan.service import ServicePlan
+from rigwright.plan.ways import Candidate, Ground, Possibilities, situation
+from rigwright.plan.wish import ServiceWish
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What a rig has of the engines already.
+
+    flags: by what a release was built from, the lines of its program's --help that name flags and values.
+    commits: by a key of git and ref, the commit that the ref was found to be.
+    releases: the directories of the releases that are there.
+    nvcc, cuda_version: the CUDA compiler and its release, None without one.
+    """
+
+    flags: Mapping[str, str] = field(default_factory=dict)
+    commits: Mapping[str, str] = field(default_factory=dict)
+    releases: frozenset[str] = frozenset()
+    nvcc: str = "nvcc"
+    cuda_version: str | None = None
+
+
+NOTHING = Installed()
+
+
+class Planner(ABC):
+    """One engine in plans, with the settings that a rig gives it.
+
+    name: the key in inventories and in the catalogue. label: what people call it. file_format: what it serves;
+    `other_format` says so to who names a file of another. is_automatic: tried where the inventory names no engine.
+    batches: built for many users at a time. can_spill: RAM may hold what a GPU does not. install, install_bytes: what
+    it takes to have it on a rig, in words and of disk. copies_weights: it keeps a copy of each file in its own store.
+    program: what a unit starts, below the directory of a release. checks: the module of its checks, where another
+    package brings the engine.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    file_format: ClassVar[Format] = "gguf"
+    other_format: ClassVar[str] = ""
+    is_automatic: ClassVar[bool] = True
+    batches: ClassVar[bool] = False
+    can_spill: ClassVar[bool] = False
+    install: ClassVar[str] = ""
+    install_bytes: ClassVar[int] = 0
+    copies_weights: ClassVar[bool] = False
+    program: ClassVar[str] = ""
+    checks: ClassVar[str] = ""
+    settings_model: ClassVar[type[EngineSettings] | None] = None
+
+    def __init__(self, settings: EngineSettings | None = None, installed: Installed = NOTHING) -> None:
+        self.settings = settings
+        self.installed = installed
+
+    @property
+    def version(self) -> str:
+        """The release that plans are made for."""
+        row = load("engines").get(self.name, {})
+        named = self.settings.version if self.settings else None
+        return named or str(row.get("version", row.get("ref", "")))
+
+    @property
+    def flags(self) -> Container[str]:
+        """The flags that it knows: an inventory that uses others means another engine."""
+        return ()
+
+    def bias(self, wish: ServiceWish) -> float:
+        """What its speed figures do not show, in the unit of a score: starts, batches under load."""
+        return 0.0
+
+    def open_slots(self, wish: ServiceWish) -> int:
+        """Requests that it would serve at once where the inventory leaves that open; 0 where it does not."""
+        return 0
+
+    def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
+        """Why it would refuse a file with these wishes, or quietly do otherwise; None where it would not."""
+        return None
+
+    def unestimated(self, wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device]) -> Candidate | None:
+        """The one way to serve what cannot be estimated; None where it can be."""
+        return None
+
+    @abstractmethod
+    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
+        """Add to `found` the ways to serve one of `offers`, all of its own format, near misses and refusals."""
+
+    def situation(self, choice: Choice, ground: Ground) -> Situation:
+        """A choice in the words of the catalogue of known troubles."""
+        site = Site(choice.layout, choice.replicas)
+        return situation(choice.wish, choice.offer, ground, site, engine=self.name, load=choice.load)
+
+    def evaluated(self, choice: Choice) -> Choice:
+        """The choice with its memory by part: what the search itself does not need."""
+        return choice
+
+    def with_spare_ram(self, choice: Choice, free_bytes: int) -> tuple[Choice, int]:
+        """The choice with what it makes of `free_bytes` of RAM that nobody needs, and how many of them it takes."""
+        return choice, 0
+
+    def release(self, hardware: Hardware) -> str | None:
+        """The directory of the release that services run on this rig; None while that cannot be told.
+
+        Raises:
+            Refused: none can be had here.
+        """
+        return None
+
+    @property
+    def template(self) -> str:
+        """The template of its units: the name of a file in `templates/`, or the text of another."""
+        return f"{self.name}.service.j2"
+
+    def weights_path(self, plan: ServicePlan) -> str:
+        """Where the weights of a plan lie on the rig; empty where none do."""
+        flags = {flag.name: flag.value for flag in plan.flags}
+        return flags.get("--model") or ""
+
+    @abstractmethod
+    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+        """Flags and environment of each replica.
+
+        Raises:
+            Refused: this release would not start so.
+        """

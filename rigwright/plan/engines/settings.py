@@ -1,0 +1,41 @@
+"""What an inventory may say of an engine: the base of the models behind the keys `rig.llamacpp` and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from rigwright.plan.wish import ServiceWish
+from rigwright.strict import Strict
+
+
+class EngineSettings(Strict):
+    """The settings of one engine. `engine` is its name in inventories, `about` says what the key is for."""
+
+    engine: ClassVar[str] = ""
+    about: ClassVar[str] = ""
+
+    @property
+    def version(self) -> str | None:
+        """The release that these settings install; None for the one that the catalogue pins."""
+        return None
+
+    def adapted(self, wish: ServiceWish) -> ServiceWish:
+        """The wish as far as these settings narrow it: a build for the CPU serves from the CPU.
+
+        Raises:
+            Refused: the wish contradicts them.
+        """
+        return wish
+
+    def stated(self) -> dict[str, Any]:
+        """What the inventory itself says of the release, by key, beyond the defaults; a change of it ends a lock."""
+        return {}
+
+    def source(self) -> dict[str, Any]:
+        """The source of the release as a lock keeps it; empty where there is nothing to keep."""
+        return {}
+
+    def with_source(self, locked: Mapping[str, Any]) -> Self:
+        """The settings with a locked source in place of what this version of rigwright pins."""
+        return self

@@ -1,0 +1,195 @@
+"""vLLM: each repository tensor parallel on one, two, four GPUs, in pipelines, and in copies side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+
+from rigwright.models.offers import Offer
+from rigwright.models.values import Model
+from rigwright.plan.choice import Choice
+from rigwright.plan.contexts import contexts
+from rigwright.plan.devices import Device
+from rigwright.plan.engines.llamacpp.candidates import USUAL_DEPTH_TOKENS
+from rigwright.plan.engines.vllm.flags import cache_type_of
+from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, capacity_of, estimate_vllm, kv_capacity
+from rigwright.plan.engines.vllm.parallel import tensor_parallel_obstacle
+from rigwright.plan.known_bad import known_bad, version_of
+from rigwright.plan.layouts import Site, sites_of_tensors
+from rigwright.plan.memory import Load
+from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
+from rigwright.plan.speed import Speed, decode_speed
+from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, situation
+from rigwright.plan.wish import ServiceWish
+from rigwright.units import GIB
+
+# vLLM's own default; what is left holds its graphs and what others allocate.
+_UTILIZATION = 0.92
+# vLLM's own defaults for a server. Source: 0.33.0, EngineArgs.get_batch_defaults.
+_LARGE_BYTES, _BATCHED_TOKENS, _BATCHED_TOKENS_LARGE = 70 * GIB, 2048, 8192
+
+# Weights of 4 bit are unpacked to 16 before each product: free while memory is what waits, up to batches of 16 to 32.
+# Source: the Marlin paper (arXiv 2408.11743), figure 1; the share beyond is a guess.
+_UNPACKED, _UNPACKING_USERS, _UNPACKING_SHARE = ("INT4", "AWQ", "GPTQ", "W4A16"), 16, 0.6
+# Cards without products in these types unpack them too. Source: the support matrix of vLLM's quantization docs.
+_UNPACKED_BEFORE = {"FP8": (8, 9), "NVFP4": (10, 0)}
+# The Tesla V100 and the Quadro GV100.
+_LARGEST_BEFORE_TURING_BYTES = 32 * GIB
+# A cache large enough that blocks, which are whole, do not count.
+_PROBE_BYTES = 1 << 50
+
+
+def with_tensors(
+    wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities, *, version: str, bias: float
+) -> None:
+    """All ways to serve repositories of safetensors."""
+    if wish.gpu == "none":
+        found.refused["vLLM"] = "it needs a GPU, and the inventory says gpu: none; serve with llama.cpp"
+        return
+    sites = tuple(sites_of_tensors(ground.topology))
+    if not sites:
+        found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
+    # A copy more than there are users serves nobody, unless throughput as such is the wish.
+    wanted = [one for one in sites if one.layout.replicas <= wish.users or wish.goal == "throughput"]
+    for offer, site in product(offers, wanted):
+        name = f"vLLM, {site.layout}, {offer.quant}"
+        obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
+        now = situation(
+            wish,
+            offer,
+            ground,
+            site,
+            engine="vllm",
+            load=Load(wish.context or 0),
+            pipeline_parallel=site.layout.pipeline_parallel,
+        )
+        troubles = known_bad(now)
+        refusal = next((str(trouble) for trouble in troubles if trouble.effect == "refuse"), None)
+        if refusal := obstacle or _unsuitable(wish, site) or refusal:
+            found.refused.setdefault(name, refusal)
+        elif candidate := _tensored(
+            wish, offer, ground, site, found, troubles=len(troubles), version=version, bias=bias
+        ):
+            found.candidates.append(candidate)
+
+
+def _unsuitable(wish: ServiceWish, site: Site) -> str | None:
+    """Why vLLM cannot, or had better not, be put on these GPUs."""
+    if other := next((device for device in site.devices if device.pace.backend != "cuda"), None):
+        where = f"{other.label} is from {other.gpu.vendor}"
+        return f"this version installs vLLM for CUDA alone, and {where}; serve with llama.cpp"
+    if wish.engine == "auto" and (other := next(filter(_may_be_old, site.devices), None)):
+        return f"it needs compute capability 7.5, and that of {other.label} is not known; set engine to vllm to try"
+    return None
+
+
+def _may_be_old(device: Device) -> bool:
+    """True for an unknown card of a size that there was before Turing."""
+    return not device.pace.compute_capability and device.vram_bytes <= _LARGEST_BEFORE_TURING_BYTES
+
+
+def _tensored(
+    wish: ServiceWish,
+    offer: Offer,
+    ground: Ground,
+    site: Site,
+    found: Possibilities,
+    *,
+    troubles: int,
+    version: str,
+    bias: float,
+) -> Candidate | None:
+    model, devices = offer.model, site.devices
+    longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
+    named = (wish.context,) if wish.context else ()
+    steps = named or tuple(contexts(model, longest=longest, least=wish.min_context or 0))
+    share = min(device.offered_bytes / device.vram_bytes for device in devices)
+    sizes = tuple(device.vram_bytes for device in devices)
+    cache = cache_type_of(wish.cache_type, [device.pace.compute_capability for device in devices])
+    base = VllmLoad(
+        max_model_len=steps[-1],
+        tensor_parallel=site.layout.tensor_parallel,
+        pipeline_parallel=site.layout.pipeline_parallel,
+        kv_bytes=cache.element_bytes,
+        kv_scale_bytes=cache.scale_bytes,
+        speculative_tokens=wish.draft,
+        max_batched_tokens=_BATCHED_TOKENS if min(sizes) < _LARGE_BYTES else _BATCHED_TOKENS_LARGE,
+        utilization=int(min(_UTILIZATION, share) * 100) / 100,
+        version=version,
+    )
+    if load := _longest(model, base, steps, sizes):
+        speed = _tensor_speed(wish, offer, ground, site, load.max_model_len)
+        asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // site.layout.replicas)))
+        choice = Choice(wish, offer, "vllm", site.layout, site.replicas, asked, None, None, speed, own=VllmChoice(load))
+        taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
+        return Candidate(choice, score(choice, bias=bias, troubles=troubles), taken, 0, site)
+    needs, offers_bytes = _least(model, base, sizes)
+    short = needs - offers_bytes
+    found.misses.append(Miss("vllm", offer, site, Load(steps[-1]), needs, offers_bytes, short, is_each=True))
+    return None
+
+
+def _least(model: Model, load: VllmLoad, sizes: Sequence[int]) -> tuple[int, int]:
+    """What the fullest GPU needs for one request of that context, and what vLLM may take of it."""
+    one = -int(-_PROBE_BYTES // kv_capacity(model, load, _PROBE_BYTES).concurrency)
+    parts = [part for part in estimate_vllm(model, load, sizes).memory.parts if part.name != "KV cache"]
+    needs = [one + sum(part.size_bytes for part in parts if part.device == rank) for rank in range(len(sizes))]
+    fullest = max(range(len(sizes)), key=lambda rank: needs[rank] - sizes[rank] * load.utilization)
+    offers = int(sizes[fullest] * load.utilization)
+    return max(needs[fullest], offers + 1), offers
+
+
+# Copies of a layout and its like on equal GPUs ask the same.
+@lru_cache(maxsize=4096)
+def _longest(model: Model, base: VllmLoad, steps: tuple[int, ...], sizes: tuple[int, ...]) -> VllmLoad | None:
+    """The longest context of which one request at least fits into the cache."""
+    low, high = 0, len(steps) - 1
+    best: VllmLoad | None = None
+    while low <= high:
+        middle = (low + high) // 2 if best else high
+        load = base._replace(max_model_len=steps[middle])
+        capacity = capacity_of(model, load, sizes)
+        if capacity is not None and capacity.concurrency >= 1:
+            best, high = load, middle - 1
+        elif best is None:
+            return None
+        else:
+            low = middle + 1
+    return best
+
+
+def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, context_tokens: int) -> Speed:
+    """The speed of the first copy; together with the others they serve what each can."""
+    per_copy = max(1, -(-wish.users // site.layout.replicas))
+    copies = {
+        link: decode_speed(
+            offer.model,
+            paces=[device.pace for device in site.devices],
+            placement=None,
+            depth_tokens=min(context_tokens, USUAL_DEPTH_TOKENS),
+            engine="vllm",
+            tensor_parallel=site.layout.tensor_parallel,
+            link_gbytes_per_second=link or None,
+            host=ground.host,
+            draft_tokens=wish.draft,
+            users=per_copy,
+        )
+        for link in dict.fromkeys(site.links_gbytes_per_second)
+    }
+    each = [copies[link] for link in site.links_gbytes_per_second]
+    # Seven copies for eight users have seats for fourteen.
+    filled = wish.users / (per_copy * len(each)) if wish.users >= len(each) else 1.0
+    together = sum(one.aggregate or one.expected for one in each) * filled
+    if wish.users > _UNPACKING_USERS * len(each) and _unpacks(offer.quant.upper(), site):
+        together *= _UNPACKING_SHARE
+    return each[0].model_copy(update={"aggregate": together})
+
+
+def _unpacks(quant: str, site: Site) -> bool:
+    """True where weights become 16 bit before each product."""
+    capability = version_of(site.devices[0].pace.compute_capability)
+    before = next((bound for name, bound in _UNPACKED_BEFORE.items() if name in quant), None)
+    if before:
+        return capability is not None and capability < before
+    return any(word in quant for word in _UNPACKED)

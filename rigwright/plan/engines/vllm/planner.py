@@ -1,0 +1,80 @@
+"""vLLM in plans."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Sequence
+from dataclasses import replace
+
+from rigwright.models.offers import Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.planner import Planner
+from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.vllm.candidates import with_tensors
+from rigwright.plan.engines.vllm.memory import VllmChoice, estimate_vllm
+from rigwright.plan.engines.vllm.overrides import known_flags
+from rigwright.plan.engines.vllm.render import render
+from rigwright.plan.known_bad import Situation
+from rigwright.plan.limits import context_obstacle, draft_obstacle
+from rigwright.plan.ranking import MANY_USERS
+from rigwright.plan.ways import Ground, Possibilities
+from rigwright.plan.wish import ServiceWish
+from rigwright.units import GIB
+
+# It batches what llama.cpp serves in slots: its own speed figures do not show that under load.
+_BATCHING = 1.0
+# For one or two users llama.cpp holds more context in the same memory and starts in seconds: vLLM must be twice as
+# fast.
+_SLOW_START = math.log(2)
+
+
+class VllmPlanner(Planner):
+    """vLLM, which serves repositories of safetensors to many users."""
+
+    name = "vllm"
+    label = "vLLM"
+    file_format = "safetensors"
+    other_format = (
+        "vLLM serves safetensors; GGUF needs a plugin that is not kept up, so name a repository or use llamacpp"
+    )
+    batches = True
+    # The environment of 0.33 takes 9.1 GB, of which 3.5 GB are fetched.
+    install = "a Python environment with vLLM: about 2 minutes and 3.5 GB to fetch"
+    install_bytes = 10 * GIB
+
+    @property
+    def flags(self) -> Container[str]:
+        """All names that its parser takes."""
+        known = known_flags(self.version)
+        return known.names if known else ()
+
+    def bias(self, wish: ServiceWish) -> float:
+        """Batches under load against a slow start."""
+        return _BATCHING if wish.users >= MANY_USERS else -_SLOW_START
+
+    def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
+        """A context beyond the trained one, drafts without layers for them."""
+        return context_obstacle(wish, offer.model) or draft_obstacle(wish, offer.model)
+
+    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
+        """All ways to serve repositories of safetensors."""
+        with_tensors(wish, offers, ground, found, version=self.version, bias=self.bias(wish))
+
+    def situation(self, choice: Choice, ground: Ground) -> Situation:
+        """With its stages."""
+        return super().situation(choice, ground)._replace(pipeline_parallel=choice.layout.pipeline_parallel)
+
+    def evaluated(self, choice: Choice) -> Choice:
+        """The choice with its memory by part, and what its cache holds."""
+        if not isinstance(choice.own, VllmChoice):
+            return choice
+        sizes = [device.vram_bytes for device in choice.devices]
+        estimate = estimate_vllm(choice.offer.model, choice.own.load, sizes)
+        return replace(choice, memory=estimate.memory, own=choice.own._replace(estimate=estimate))
+
+    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+        """Flags of `vllm serve` and the environment of each replica."""
+        return render(choice, around, self.version, links=around.links)
+
+
+PLANNER = VllmPlanner

@@ -1,0 +1,182 @@
+"""The answer of `roles/base/deployed.sh` as RigRecords. What cannot be read is left out; nothing here raises."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rigwright.plan.engines.planner import Installed
+from rigwright.records.values import MARKER, Deployed, KeyFile, Record, RigRecords
+from rigwright.resources import role_text
+
+_DEPLOYED, _INSTALLED = "deployed ", "installed"
+
+
+def script(names: Iterable[str] = ()) -> str:
+    """The questions as shell, for a script that defines `section`; `names` are services that an inventory wishes."""
+    return f"NAMES={shlex.quote(' '.join(names))}\n{role_text('base', 'deployed.sh')}"
+
+
+def read_records(sections: Mapping[str, Sequence[str]]) -> RigRecords:
+    """The sections of an answer (name -> lines) as values."""
+    services = {
+        name.removeprefix(_DEPLOYED): _deployed(name.removeprefix(_DEPLOYED), lines)
+        for name, lines in sections.items()
+        if name.startswith(_DEPLOYED)
+    }
+    return RigRecords(services, _installed(sections.get(_INSTALLED, ())))
+
+
+def is_section(name: str) -> bool:
+    """Whether a section of an answer is one of these."""
+    return name == _INSTALLED or name.startswith(_DEPLOYED)
+
+
+def read_record(text: str | None) -> Record | None:
+    """The record of a plan, of this version or of another one; None where it says nothing that can be used.
+
+    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health` and `answer`.
+    """
+    try:
+        data = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or not isinstance(data.get("engine"), str):
+        return None
+    flags = tuple(_flags(data.get("flags")))
+    replicas = [one for one in _list(data.get("replicas")) if isinstance(one, dict)]
+    place = _number(data.get("replica")) or 0
+    replica: dict[str, Any] = replicas[place] if place < len(replicas) else {}
+    values = dict(flags)
+    port = _number(values.get("--port")) or _number(replica.get("port"))
+    host = str(values.get("--host") or "127.0.0.1")
+    gpus = tuple(_gpu(one) for one in _list(replica.get("gpus")) if isinstance(one, dict))
+    parts = list(_parts(data.get("memory")))
+    return Record(
+        engine=data["engine"],
+        engine_version=str(data.get("engine_version") or ""),
+        model=" ".join(str(data[key]) for key in ("model", "quant") if data.get(key)),
+        flags=flags,
+        environment=tuple(_pairs(replica.get("environment"))),
+        host=host,
+        port=port,
+        has_key="--api-key-file" in values,
+        gpus=gpus,
+        gpu_bytes=tuple(sum(size for device, size in parts if device == at) for at in range(len(gpus))),
+        ram_bytes=sum(size for device, size in parts if device is None),
+        is_measured=bool(parts),
+        health=str(data.get("health") or (f"{base_url(host, port)}/health" if port else "")),
+        answer=data.get("answer"),
+    )
+
+
+def base_url(host: str, port: int | str) -> str:
+    """The address at which the rig itself reaches what listens on `host`."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{local}]:{port}" if ":" in local else f"http://{local}:{port}"
+
+
+def _deployed(name: str, lines: Sequence[str]) -> Deployed:
+    pairs = dict(line.split("=", 1) for line in lines if "=" in line)
+    kind, mode, owner = [*pairs.pop("unit", "").split("|"), "", ""][:3]
+    unit = _text(pairs.pop("unit.text", None)) or ""
+    record, saved = _text(pairs.pop("record", None)), _text(pairs.pop("saved.record", None))
+    key = pairs.pop("key", None)
+    key_sum = pairs.pop("key.sha256", "")
+    health = pairs.pop("health", "")
+    return Deployed(
+        name=name,
+        unit_kind=kind,
+        unit=unit,
+        unit_mode=mode,
+        unit_owner=owner,
+        record=read_record(record),
+        record_text=record,
+        current=pairs.pop("current", None),
+        previous=pairs.pop("previous", None),
+        saved_unit=_text(pairs.pop("saved.unit", None)),
+        saved_record=read_record(saved),
+        saved_record_text=saved,
+        key=_key(key, key_sum) if key else None,
+        exe=pairs.pop("exe", None) or None,
+        marker=pairs.pop(f"env.{MARKER}", None),
+        started=_number(pairs.pop("since", None)) or 0,
+        health_url=pairs.pop("health.url", ""),
+        health=_number(health) or None,
+        properties=pairs,
+    )
+
+
+def _key(line: str, sha256: str) -> KeyFile:
+    modified, mode, owner = [*line.split("|"), "", ""][:3]
+    return KeyFile(sha256, _number(modified) or 0, mode, owner)
+
+
+def _installed(lines: Sequence[str]) -> Installed:
+    flags: dict[str, str] = {}
+    releases: dict[str, str] = {}
+    commits: dict[str, str] = {}
+    nvcc, cuda_version = "nvcc", None
+    release = identity = ""
+    for line in lines:
+        name, _, value = line.partition("=")
+        if name == "release":
+            release, identity = value, ""
+        elif name == "identity":
+            identity = value
+            releases[release] = value
+        elif name == "flags" and identity:
+            flags[identity] = _text(value) or ""
+        elif name == "ref":
+            ref, _, commit = value.partition("|")
+            commits[ref] = commit.strip()
+        elif name == "nvcc":
+            nvcc = value
+        elif name == "nvcc.version":
+            cuda_version = value or None
+    return Installed(flags, commits, frozenset(releases), nvcc, cuda_version)
+
+
+def _text(encoded: str | None) -> str | None:
+    if encoded is None:
+        return None
+    try:
+        return base64.b64decode(encoded).decode("utf-8", "replace")
+    except ValueError:
+        return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def _flags(value: Any) -> Iterator[tuple[str, str | None]]:
+    for one in _list(value):
+        if isinstance(one, dict) and isinstance(one.get("name"), str):
+            yield one["name"], None if one.get("value") is None else str(one["value"])
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, str]]:
+    for one in _list(value):
+        if isinstance(one, list) and len(one) == 2:
+            yield str(one[0]), str(one[1])
+
+
+def _gpu(value: Mapping[str, Any]) -> str:
+    return str(value.get("uuid") or f"GPU {value.get('index')}")
+
+
+def _parts(memory: Any) -> Iterator[tuple[int | None, int]]:
+    """Each part of an estimate: the place of its GPU in the replica, None for RAM, and its bytes."""
+    for one in _list(memory.get("parts") if isinstance(memory, dict) else None):
+        size = _number(one.get("size_bytes")) if isinstance(one, dict) else None
+        if size is not None:
+            yield _number(one.get("device")), size

@@ -1,0 +1,172 @@
+"""What lies on a rig, as values: services as they were deployed and as they run, releases, keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rigwright.plan.engines.planner import NOTHING, Installed
+
+MARKER = "RIGWRIGHT_UNIT"
+_SUM = re.compile(
+    r"\A(?P<header># Written by rigwright\.[^\n]*\n)# sha256 of the rest: (?P<sum>[0-9a-f]{64})\n(?P<rest>.*)\Z",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The plan that a service was deployed by, as far as it can be read.
+
+    flags: each with its value, None for a bare one. gpus: UUID, or `GPU <index>` where there was none, in the engine's
+    order. gpu_bytes: what the plan gave it of each. health: the address that answers 200 while it is healthy. answer:
+    the request that proves that it serves, as it was recorded.
+    """
+
+    engine: str
+    engine_version: str = ""
+    model: str = ""
+    flags: tuple[tuple[str, str | None], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    host: str = "127.0.0.1"
+    port: int | None = None
+    has_key: bool = False
+    gpus: tuple[str, ...] = ()
+    gpu_bytes: tuple[int, ...] = ()
+    ram_bytes: int = 0
+    is_measured: bool = False
+    health: str = ""
+    answer: object = None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The arguments, without the program."""
+        return tuple(word for name, value in self.flags for word in (name, value) if word is not None)
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The file of a service's API keys: never its content."""
+
+    sha256: str = ""
+    modified: int = 0
+    mode: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One service, or one replica of it (`chat@1`), as it lies on the rig and as it runs.
+
+    unit_kind: `file`, `link`, `other`, empty where there is none. unit, saved_unit: the texts of the unit and of the
+    one before. record, saved_record: the same of the plan; the texts beside them are what the files hold. current,
+    previous: directories of releases. properties are those of `systemctl show`. health: an HTTP status, None where
+    nobody answers.
+    """
+
+    name: str
+    unit_kind: str = ""
+    unit: str = ""
+    unit_mode: str = ""
+    unit_owner: str = ""
+    record: Record | None = None
+    record_text: str | None = None
+    current: str | None = None
+    previous: str | None = None
+    saved_unit: str | None = None
+    saved_record: Record | None = None
+    saved_record_text: str | None = None
+    key: KeyFile | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    exe: str | None = None
+    marker: str | None = None
+    started: int = 0
+    health_url: str = ""
+    health: int | None = None
+
+    @property
+    def service(self) -> str:
+        """The service that it is a replica of."""
+        return self.name.partition("@")[0]
+
+    @property
+    def unit_name(self) -> str:
+        """`rigwright-chat.service`."""
+        return f"rigwright-{self.name}.service"
+
+    @property
+    def is_ours(self) -> bool:
+        """True for a unit file that rigwright wrote, edited or not."""
+        return self.unit_kind == "file" and was_ours(self.unit)
+
+    @property
+    def is_active(self) -> bool:
+        """Running now."""
+        return self.properties.get("ActiveState") == "active" and self.properties.get("SubState") == "running"
+
+    @property
+    def is_enabled(self) -> bool:
+        """Starts again after a reboot."""
+        return self.properties.get("UnitFileState") == "enabled"
+
+    @property
+    def pid(self) -> int:
+        """The main process, 0 where none runs."""
+        text = self.properties.get("MainPID", "0")
+        return int(text) if text.isdecimal() else 0
+
+
+NOT_DEPLOYED = Deployed("")
+
+
+@dataclass(frozen=True)
+class RigRecords:
+    """All that rigwright left on a rig. `services` is by instance, `chat` and `chat@1`, and has the names asked for."""
+
+    services: Mapping[str, Deployed] = field(default_factory=dict)
+    installed: Installed = NOTHING
+
+    def of(self, name: str) -> Deployed:
+        """An instance; one without anything where there is none."""
+        return self.services.get(name) or Deployed(name)
+
+    def instances_of(self, service: str) -> list[Deployed]:
+        """The deployed instances of a service, in order."""
+        return [one for one in self.deployed if one.service == service]
+
+    @property
+    def deployed(self) -> list[Deployed]:
+        """The instances that have a unit of ours, in order of their names."""
+        return [self.services[name] for name in sorted(self.services, key=_by_number) if self.services[name].is_ours]
+
+    def absent(self, services: Iterable[str]) -> list[Deployed]:
+        """The instances of services that are not among the ones named: orphans."""
+        named = set(services)
+        return [one for one in self.deployed if one.service not in named]
+
+
+NO_RECORDS = RigRecords()
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    service, _, replica = name.partition("@")
+    return service, int(replica) if replica.isdecimal() else 0
+
+
+def is_ours(unit: str) -> bool:
+    """True for the text of a unit that we wrote and nobody edited since."""
+    found = _SUM.match(unit)
+    return found is not None and found["sum"] == hashlib.sha256(found["rest"].encode()).hexdigest()
+
+
+def was_ours(unit: str) -> bool:
+    """True for the text of a unit that we wrote, edited or not."""
+    return unit.startswith("# Written by rigwright.")
+
+
+def marker_of(unit: str) -> str | None:
+    """The mark that a process started from this unit text carries in its environment."""
+    found = re.search(rf"^Environment={MARKER}=(\w+)$", unit, re.MULTILINE)
+    return found[1] if found else None

@@ -1,0 +1,97 @@
+"""One replica of a service as it runs: its unit, port, environment, arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rigwright.plan.service import Flag, GpuRef, Replica, ServicePlan
+from rigwright.plan.wish import ServiceWish
+from rigwright.records import paths
+from rigwright.records.reading import base_url
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A replica of a planned service; `number` counts from 0. The first is called as the service, others `chat@1`."""
+
+    wish: ServiceWish
+    plan: ServicePlan
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """`chat`, `chat@1`."""
+        return f"{self.plan.service}@{self.number}" if self.number else self.plan.service
+
+    @property
+    def service(self) -> str:
+        """The name of the service."""
+        return self.plan.service
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine."""
+        return self.plan.engine
+
+    @property
+    def unit_name(self) -> str:
+        """`rigwright-chat.service`."""
+        return paths.unit_name(self.name)
+
+    @property
+    def replica(self) -> Replica:
+        """Its GPUs, port and environment."""
+        return self.plan.replicas[self.number]
+
+    @property
+    def gpus(self) -> tuple[GpuRef, ...]:
+        """Its GPUs in the engine's order."""
+        return self.replica.gpus
+
+    @property
+    def port(self) -> int:
+        """Its TCP port."""
+        return self.replica.port
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Its environment variables."""
+        return self.replica.environment
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """The flags of the plan, with its own port."""
+        return self.plan.flags_of(self.number)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Its arguments, without the program."""
+        return self.plan.argv_of(self.number)
+
+    @property
+    def url(self) -> str:
+        """Where the rig itself reaches it."""
+        return base_url(self.wish.host, self.port)
+
+    @property
+    def key_path(self) -> str:
+        """The file of its API keys; empty where it has none."""
+        return paths.key_path(self.service) if self.wish.api_key_file else ""
+
+    def record(self, *, health: str, answer: Mapping[str, str]) -> str:
+        """The record that lies on the rig: the plan as JSON, with its own flags and number.
+
+        Args:
+            health: The path that answers 200 while the engine is healthy: `/health`.
+            answer: The request that proves that it serves: path, body, and what its answer holds.
+        """
+        data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
+        data |= {"replica": self.number, "health": f"{self.url}{health}", "answer": dict(answer)}
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def instances(plans: Sequence[ServicePlan], wishes: Mapping[str, ServiceWish]) -> tuple[Instance, ...]:
+    """All replicas of all services, in the order of the plan."""
+    return tuple(Instance(wishes[plan.service], plan, number) for plan in plans for number in range(len(plan.replicas)))

@@ -1,0 +1,85 @@
+"""From a resolved rig to its entry in a lock file."""
+
+from __future__ import annotations
+
+from rigwright.errors import Refused
+from rigwright.hardware.values import Hardware
+from rigwright.lock.changes import stated_settings
+from rigwright.lock.values import LockedRig, PinnedFile, pin_hardware, pin_service
+from rigwright.plan.devices import devices
+from rigwright.plan.service import ServicePlan
+from rigwright.resolve.resolve import Resolved
+from rigwright.spec.rig import RigSpec
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.cache import file_url
+from rigwright.weights.hub import hub_facts
+from rigwright.weights.local import LocalModel
+
+
+def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> tuple[LockedRig, list[str]]:
+    """The entry of a rig, with the commit and the checksums that the hub names, and what could not be pinned.
+
+    Raises:
+        Refused: a GPU that the plan needs has no driver yet, so that it cannot be told from another.
+    """
+    _require_drivers(resolved, hardware, rig)
+    notes: list[str] = []
+    services = {}
+    for plan in resolved.plan.services:
+        wish = spec.wish(plan.service)
+        files, commit = _files(resolved.models.get(wish.name), plan, notes, spec.weights)
+        source = plan.source.model_copy(update={"revision": commit}) if plan.source and commit else plan.source
+        services[wish.name] = pin_service(wish, plan.model_copy(update={"source": source}), files)
+    used = {service.engine for service in services.values()}
+    builds = {name: own.source() for name, own in spec.engines.items() if name in used}
+    return LockedRig(
+        hardware=pin_hardware(hardware),
+        settings=stated_settings(spec),
+        builds={name: build for name, build in builds.items() if build},
+        services=services,
+    ), notes
+
+
+def _require_drivers(resolved: Resolved, hardware: Hardware, rig: str) -> None:
+    silent = {device.ref for device in devices(hardware) if device.is_silent}
+    for service in resolved.plan.services:
+        if waiting := [gpu for gpu in service.gpus if gpu in silent]:
+            gpu = f"GPU {waiting[0].index} ({waiting[0].name})"
+            raise Refused(
+                f"{rig}: services.{service.service}: no driver answers for {gpu}, so that it cannot be locked; "
+                f"install the driver first"
+            )
+
+
+def _files(
+    local: LocalModel | None, plan: ServicePlan, notes: list[str], settings: WeightsSettings
+) -> tuple[list[PinnedFile], str | None]:
+    """Each file with its sum, asked of the hub where there is one, and the commit that all are of."""
+    if local is None:
+        source = plan.source
+        if not source or not source.repo:
+            return [], None
+        url = file_url(settings.hugging_face, source.repo, revision=source.revision, file=source.file or "config.json")
+        return [PinnedFile(name=source.file)] if source.file else [], hub_facts(url).commit
+    files, commits = [], set()
+    for file in local.files:
+        facts = hub_facts(file.url) if file.url else None
+        commits |= {facts.commit} if facts and facts.commit else set()
+        sha256 = file.sha256 or (facts.sha256 if facts else None)
+        size = file.size_bytes or (facts.size_bytes if facts else None) or _listed_bytes(file)
+        name = file.source.file or file.source.file_name
+        files.append(PinnedFile(name=name, sha256=sha256, size_bytes=size))
+        if sha256 is None:
+            notes.append(f"services.{plan.service}: no checksum of {name} is known; the first download decides")
+    is_pinned = not local.source.repo or commits or len(local.source.revision) == 40
+    if not is_pinned:
+        notes.append(
+            f"services.{plan.service}: the hub did not say which commit {local.source.revision} is; not pinned"
+        )
+    return files, min(commits) if len(commits) == 1 else None
+
+
+def _listed_bytes(file: LocalModel) -> int | None:
+    """The size that the catalogue gives, where it is that of one file and no estimate."""
+    offer = file.offer
+    return offer.file_bytes if offer and offer.is_size_exact and offer.parts == 1 else None

@@ -1,0 +1,105 @@
+"""What a deploy would change of the services on a rig: what lies and runs there against what is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rigwright.errors import Refused
+from rigwright.hardware.values import Hardware
+from rigwright.lock.changes import flag_changes
+from rigwright.plan.changes import Change, changed, differences
+from rigwright.plan.engines import label
+from rigwright.records.values import Deployed, RigRecords, marker_of
+from rigwright.resolve.instance import Instance
+from rigwright.resolve.resolve import Resolved
+from rigwright.resolve.unit import render_unit, weights_in
+from rigwright.spec.rig import RigSpec
+
+
+def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, records: RigRecords) -> tuple[Change, ...]:
+    """All that a deploy of all engines would change of the services, in their order; then what it takes away."""
+    found: list[Change] = []
+    for instance in resolved.instances(spec):
+        engine, deployed = resolved.engines[instance.engine], records.of(instance.name)
+        try:
+            release = engine.release(hardware)
+        except Refused:
+            release = None  # the deploy's preflight says why
+        local = resolved.models.get(instance.service)
+        weights = (local.sha256 if local else None) or weights_in(deployed.unit) or "unknown"
+        unit = render_unit(instance, engine, weights=weights)
+        found += instance_changes(instance, deployed, unit=unit, release=release)
+    found += [Change("-", one.name, note="a replica too many") for one in surplus(resolved, records)]
+    if spec.remove_orphans:
+        found += [Change("-", one.name, note="not in the inventory") for one in resolved.orphans]
+    return tuple(found)
+
+
+def surplus(resolved: Resolved, records: RigRecords) -> list[Deployed]:
+    """Replicas on the rig that a service no longer has."""
+    counts = {plan.service: len(plan.replicas) for plan in resolved.plan.services}
+    planned = {f"{name}@{number}" if number else name for name, count in counts.items() for number in range(count)}
+    return [one for one in records.deployed if one.service in counts and one.name not in planned]
+
+
+def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, release: str | None) -> Iterator[Change]:
+    """How an instance differs from what is planned; nothing where the very process runs that a deploy would start.
+
+    Args:
+        instance: As it is planned.
+        deployed: As it lies on the rig and runs.
+        unit: The text of its unit file as planned.
+        release: The directory of its release, None while that is not known.
+    """
+    name = instance.name
+    if not deployed.is_ours:
+        yield Change("+", name, note=f"{label(instance.engine)} on {instance.plan.device}, port {instance.port}")
+        return
+    if deployed.unit != unit:
+        yield from list(_unit_changes(instance, deployed, unit)) or [
+            Change("~", f"{name} unit", note="its file differs")
+        ]
+    elif (deployed.unit_mode, deployed.unit_owner) != ("644", "root"):
+        yield changed(f"{name} unit", f"{deployed.unit_mode} {deployed.unit_owner}", "644 root")
+    if release and deployed.current != release:
+        yield changed(f"{name} release", _last(deployed.current), _last(release))
+    yield from _process_changes(instance, deployed, unit=unit, release=release)
+
+
+def _unit_changes(instance: Instance, deployed: Deployed, unit: str) -> Iterator[Change]:
+    """What of the plan makes another unit, as far as the record of the old one tells."""
+    name, record = instance.name, deployed.record
+    if record:
+        if record.engine != instance.engine:
+            yield changed(f"{name} engine", record.engine, instance.engine)
+        yield from flag_changes(name, _words(record.flags), _words((one.name, one.value) for one in instance.flags))
+        yield from differences(name, dict(record.environment), dict(instance.environment))
+    old, new = weights_in(deployed.unit), weights_in(unit)
+    if old != new:
+        yield changed(f"{name} weights", old, new)
+
+
+def _process_changes(instance: Instance, deployed: Deployed, *, unit: str, release: str | None) -> Iterator[Change]:
+    """What a unit file does not show; what an ordinary user cannot see counts as right."""
+    name = instance.name
+    if not deployed.is_active:
+        yield changed(f"{name} state", deployed.properties.get("ActiveState") or "not loaded", "active")
+        return
+    if not deployed.is_enabled:
+        yield changed(f"{name} at boot", deployed.properties.get("UnitFileState") or "unknown", "enabled")
+    if release and deployed.exe and not deployed.exe.startswith(f"{release}/"):
+        yield changed(f"{name} program", deployed.exe, release)
+    if deployed.exe and deployed.marker != marker_of(unit):
+        yield Change("~", f"{name} process", note="started from another unit file")
+    if instance.key_path and deployed.key and deployed.key.modified > deployed.started:
+        yield Change("~", f"{name} process", note="started before its API keys were written")
+    if deployed.health_url and deployed.health != 200:
+        yield changed(f"{name} health", str(deployed.health or "no answer"), "200")
+
+
+def _words(flags: Iterable[tuple[str, str | None]]) -> list[str]:
+    return [name if value is None else f"{name} {value}" for name, value in flags]
+
+
+def _last(path: str | None) -> str | None:
+    return path.rpartition("/")[2] if path else None

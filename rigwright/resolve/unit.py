@@ -1,0 +1,76 @@
+"""The systemd unit of an instance as text: pure, so that a test can compare it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from rigwright.plan.engines.planner import Planner
+from rigwright.records import paths
+from rigwright.records.values import MARKER
+from rigwright.resolve.instance import Instance
+from rigwright.resources import render_text, template
+
+_HEADER = (
+    "# Written by rigwright. An edit here is never overwritten but stops the next run: put yours into {unit}.d/*.conf\n"
+)
+_WEIGHTS = re.compile(r"^Environment=RIGWRIGHT_WEIGHTS=(\w+)$", re.MULTILINE)
+
+
+def quote(text: str) -> str:
+    """One word of an ExecStart= or Environment= line. Source: systemd.syntax(7), systemd.service(5), COMMAND LINES."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"' if not text or re.search(r"[\s\"'\\;#]", text) else text
+
+
+def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
+    """The whole unit file, with its own checksum in the header and in the environment of what it starts.
+
+    `weights` is the sha256 of the model file: another file under the same name is another unit.
+    """
+    wish, plan = instance.wish, instance.plan
+    lines = [f"ExecStart={paths.current_link(instance.name)}/{engine.program}"]
+    for word in map(quote, instance.argv):
+        if word.startswith("--"):
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}"
+    # The credentials directory is the one variable that systemd itself shall fill in.
+    exec_start = " \\\n".join(lines).replace("$${CREDENTIALS_DIRECTORY}", "${CREDENTIALS_DIRECTORY}")
+    specific = not wish.is_loopback and wish.host not in ("0.0.0.0", "::")
+    body = render_text(
+        engine.template if "\n" in engine.template else template(engine.template),
+        description=f"Rigwright service {instance.name} ({engine.label})",
+        after="network-online.target" if specific else "network.target",
+        exec_start=exec_start.split("\n"),
+        environment=[quote(f"{key}={value}").replace("$$", "$") for key, value in _environment(instance, weights)],
+        credential=instance.key_path,
+        bind_weights=_hidden_weights(engine.weights_path(plan)),
+        uses_gpu=plan.uses_gpu,
+        allow="localhost" if wish.is_loopback else " ".join(("localhost", *wish.allow_from)) if wish.allow_from else "",
+    )
+    marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={_digest(body)[:12]}\n", 1)
+    return _HEADER.format(unit=instance.unit_name) + f"# sha256 of the rest: {_digest(marked)}\n" + marked
+
+
+def weights_in(unit: str) -> str | None:
+    """The first digits of the sha256 of the model file that a unit was written for."""
+    found = _WEIGHTS.search(unit)
+    return found[1] if found else None
+
+
+def _environment(instance: Instance, weights: str) -> list[tuple[str, str]]:
+    pairs = [*instance.environment, ("RIGWRIGHT_WEIGHTS", weights[:16])]
+    if instance.plan.uses_gpu:
+        pairs.append(("CUDA_CACHE_PATH", f"/var/cache/{instance.unit_name.removesuffix('.service')}"))
+    return pairs
+
+
+def _hidden_weights(path: str) -> str:
+    """A path below a directory that the sandbox hides, quoted; empty for any other."""
+    hidden = path.startswith(("/home/", "/root/", "/run/user/"))
+    return quote(path).replace("$$", "$") if hidden else ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

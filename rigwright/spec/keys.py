@@ -1,0 +1,30 @@
+"""The API keys of a service, read from the controller: one per line, readable for their owner alone."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from rigwright.errors import WrongSpec
+
+
+def read_keys(where: str, path: Path) -> str:
+    """The text of a file of keys; `where` names the service in messages.
+
+    Raises:
+        WrongSpec: it cannot be read, others may read it, or it holds no keys.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise WrongSpec(
+            f"{where}.api_key_file: {path} cannot be read: {reason}; write one API key per line into it"
+        ) from None
+    if mode & 0o077:
+        raise WrongSpec(f"{where}.api_key_file: {path} is readable for others (mode {mode:o}); chmod 600 it")
+    keys = text.split("\n")
+    if not text.strip() or any(key != key.strip() or not key.isprintable() for key in keys):
+        raise WrongSpec(f"{where}.api_key_file: {path} must hold one API key per line, without blanks; write it anew")
+    return text.rstrip("\n") + "\n"

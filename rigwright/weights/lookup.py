@@ -1,0 +1,57 @@
+"""The files that services can be served from, each looked at once for all rigs of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rigwright.errors import RigwrightError
+from rigwright.models.offers import Offer
+from rigwright.plan.wish import ModelSource
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.local import LocalModel, inspect_model
+from rigwright.weights.offers import offers_for
+
+
+class Lookup:
+    """What was found of each model, or why it cannot be served; `say` is told of each before it is looked at."""
+
+    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
+        self._say = say
+        self._found: dict[tuple[str, str], tuple[Offer, ...] | RigwrightError] = {}
+        self._models: dict[tuple[ModelSource, WeightsSettings, str | None], LocalModel | RigwrightError] = {}
+
+    def offers(self, source: ModelSource, hub: str) -> tuple[Offer, ...]:
+        """The files that could serve a model; none for `auto`.
+
+        Raises:
+            RigwrightError: it is not there, or is no language model.
+        """
+        key = f"{source}{source.sha256 or ''}", hub
+        if key not in self._found:
+            self._say(str(source))
+            try:
+                self._found[key] = offers_for(source, hub=hub)
+            except RigwrightError as error:
+                self._found[key] = error
+        found = self._found[key]
+        if isinstance(found, RigwrightError):
+            raise found
+        return found
+
+    def model(self, source: ModelSource, settings: WeightsSettings, *, projector: str | None = None) -> LocalModel:
+        """The files of a model that is named by its file.
+
+        Raises:
+            RigwrightError: a file is missing, cut short, or not the one that is named.
+        """
+        key = source, settings, projector
+        if key not in self._models:
+            self._say(str(source))
+            try:
+                self._models[key] = inspect_model(source, settings, projector=projector)
+            except RigwrightError as error:
+                self._models[key] = error
+        found = self._models[key]
+        if isinstance(found, RigwrightError):
+            raise found
+        return found

@@ -1,0 +1,46 @@
+"""Package managers, and the names that a purpose has in each distribution: `rigwright/catalogue/packages.yml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rigwright.catalogue import load
+from rigwright.hardware import Hardware
+from rigwright.resources import script
+
+
+@dataclass(frozen=True)
+class PackageManager:
+    """One package manager, `apt` or `dnf`: scripts behind the functions of `roles/base/<name>.sh`.
+
+    The functions: `repair` finishes what an interruption left, `installed` names all packages, `refresh` reads the
+    lists, `add NAMES` installs, `unneeded NAMES` prints which of them came along and nothing needs any more, `drop
+    NAMES` takes away.
+    """
+
+    name: str
+
+    def install(self, names: tuple[str, ...], *, record: str) -> str:
+        """A script that installs packages, and appends to `record` every package that came with them."""
+        return script("base", f"{self.name}.sh", "packages.sh", PACKAGES=" ".join(names), RECORD=record)
+
+
+def package_manager(hardware: Hardware) -> PackageManager | None:
+    """The package manager of a system; None where it is not known."""
+    name = load("packages")["managers"].get(hardware.os_id)
+    return PackageManager(name) if name else None
+
+
+def package_names(purpose: str, hardware: Hardware) -> tuple[str, ...] | None:
+    """What a purpose, `build`, needs on this system; None where it is not known."""
+    by_version: dict[str, Any] | None = load("packages")[purpose].get(hardware.os_id)
+    if by_version is None:
+        return None
+    return tuple(by_version.get(hardware.os_version) or by_version["*"])
+
+
+def all_names(purpose: str) -> tuple[str, ...]:
+    """The names that a purpose has on any system: what to ask before the system is known."""
+    tables = load("packages")[purpose].values()
+    return tuple(sorted({name for table in tables for names in table.values() for name in names}))

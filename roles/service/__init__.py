@@ -1,0 +1,1 @@
+"""What every engine's service shares: unit, keys, switch, proof, rollback and removal, behind the Engine protocol."""

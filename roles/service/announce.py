@@ -1,0 +1,81 @@
+"""The plan as a person reads it, before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyinfra.api.host import Host
+
+from rigwright.errors import RigwrightError
+from rigwright.plan.engines import label
+from rigwright.plan.service import ServicePlan
+from rigwright.plan.wish import ServiceWish
+from rigwright.resolve.resolve import Resolved
+from rigwright.resolve.running import running_changes
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.preflight import preflight_errors
+from rigwright.units import format_bytes
+
+_COLOURS = {"+": "green", "-": "red", "~": "yellow"}
+
+
+def announce(host: Host, context: RigContext, rig: Rig, resolved: Resolved, engines: Sequence[Engine]) -> None:
+    """Say what would run, with the reasons where it is new, what changes, and what stands in the way."""
+    for line in preflight_errors(rig, context, engines):
+        host.log_styled(f"cannot be deployed: {line}", fg="red")
+    _announce_lock(host, context, resolved)
+    names = {engine.name for engine in engines}
+    changes = running_changes(resolved, context.spec, rig.hardware, rig.records)
+    changed = {change.where.split(" ")[0].partition("@")[0] for change in changes}
+    for plan in resolved.plan.services:
+        if plan.engine not in names:
+            host.log_styled(f"{plan.service}: planned on {label(plan.engine)}, left alone by this deploy", fg="yellow")
+            continue
+        host.log(_line(plan, context.spec.wish(plan.service), resolved))
+        if plan.service in changed:
+            _explain(host, plan)
+    for change in changes:
+        host.log_styled(f"  {change}", fg=_COLOURS[change.mark])
+    if not context.spec.remove_orphans:
+        for one in resolved.orphans:
+            hint = "remove_orphans: True in the inventory takes it away"
+            host.log_styled(f"{one.unit_name} is on the rig but not in the inventory; {hint}", fg="yellow")
+
+
+def _line(plan: ServicePlan, wish: ServiceWish, resolved: Resolved) -> str:
+    """`chat: m.gguf on GPU 0 (RTX 3090), 4096 tokens × 1 slots, 5.4 GiB, 127.0.0.1:8080`."""
+    local = resolved.models.get(plan.service)
+    name = local.source.file_name if local else str(plan.source or plan.model)
+    memory = f", {format_bytes(plan.memory.total_bytes)}" if plan.memory else ""
+    ports = "+".join(str(replica.port) for replica in plan.replicas)
+    copies = f"{len(plan.replicas)} × " if len(plan.replicas) > 1 else ""
+    size = f"{plan.context_tokens} tokens × {plan.slots} slots{memory}"
+    return f"{plan.service}: {copies}{name} on {plan.device}, {size}, {wish.host}:{ports}"
+
+
+def _explain(host: Host, plan: ServicePlan) -> None:
+    for flag in plan.flags:
+        said = f"{flag.name} {flag.value}" if flag.value is not None else flag.name
+        host.log(f"  {said:<36} {flag.reason.because}")
+    for reason in plan.reasons:
+        host.log(f"  {reason.choice}: {reason.because}")
+
+
+def _announce_lock(host: Host, context: RigContext, resolved: Resolved) -> None:
+    """What the plan stands on, and what would be otherwise without it."""
+    if not context.lock:
+        if context.lock_file:
+            host.log_styled(f"{context.lock_file} has no entry for this rig; it is planned anew", fg="yellow")
+        return
+    if resolved.is_locked:
+        host.log(f"as {context.lock_file} says")
+        for change in resolved.changes:
+            host.log_styled(f"  this version of rigwright would plan otherwise: {change}", fg="yellow")
+
+
+def announce_refusal(host: Host, error: RigwrightError) -> None:
+    """Say why this rig has no plan."""
+    for line in error.message.splitlines():
+        host.log_styled(f"cannot be deployed: {line}", fg="red")

@@ -1,0 +1,170 @@
+"""What a run knows of a rig: its checked spec, its lock and its keys; and its plan, once the rig is read."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import State
+
+from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.hardware.sections import SECTIONS
+from rigwright.lock.file import Lock, lock_file, read_lock
+from rigwright.lock.values import LockedRig
+from rigwright.resolve import Resolved, resolve
+from rigwright.resolve.instance import Instance
+from rigwright.resolve.rigs import look_at_models
+from rigwright.roles.base.facts import Rig, current_host, current_state
+from rigwright.roles.base.operations import base_probe
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.service.inventory import inventory_name
+from rigwright.roles.weights.facts import weights_probe
+from rigwright.spec.keys import read_keys
+from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.weights.local import projector_of, weights_path
+from rigwright.weights.lookup import Lookup
+
+
+class WrongInventory(WrongSpec, PyinfraError):
+    """What stops a run before any rig is touched, in the form that pyinfra prints as a line."""
+
+
+@dataclass(frozen=True)
+class RigContext:
+    """One rig's part of the inventory, ready to work from; `keys` are API keys by service.
+
+    `lock` is what is pinned for this rig, `lock_file` the file that holds it or other rigs.
+    """
+
+    rig: str
+    spec: RigSpec
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
+    lock: LockedRig | None = None
+    lock_file: str = ""
+    inventory: str = "INVENTORY"
+    lookup: Lookup = field(default_factory=Lookup, repr=False, compare=False)
+    _resolved: dict[object, Resolved] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """Short: pyinfra prints the arguments of an operation."""
+        return f"RigContext({self.rig})"
+
+    @property
+    def probe(self) -> Probe:
+        """The one question that all operations of a run share; an engine's role adds its own."""
+        weights, services = self.spec.weights, self.spec.services
+        named = [
+            self.lookup.model(wish.model, weights, projector=projector_of(wish))
+            for wish in services
+            if wish.model.names_file
+        ]
+        paths = tuple(weights_path(file.source, weights) for local in named for file in local.files)
+        # A name of the catalogue comes to a file when the hardware is known: all that are there are listed.
+        is_open = len(named) < len(services)
+        return (
+            base_probe()
+            | Probe(scripts=SECTIONS, services=tuple(wish.name for wish in services))
+            | weights_probe(paths, weights.directory, is_open=is_open)
+        )
+
+    def resolved(self, rig: Rig) -> Resolved:
+        """The plan of the rig and its files.
+
+        Raises:
+            RigwrightError: the rig cannot serve what is wished.
+        """
+        hardware, installed = replace(rig.hardware, disks=(), problems=()), rig.records.installed
+        orphans = tuple(one.name for one in rig.records.absent(wish.name for wish in self.spec.services))
+        key = hardware, orphans, frozenset(installed.flags), tuple(sorted(installed.commits.items())), installed.nvcc
+        if key not in self._resolved:
+            self._resolved[key] = resolve(self.spec, hardware, self.lock, records=rig.records, lookup=self.lookup)
+        return self._resolved[key]
+
+    def instance(self, rig: Rig, name: str) -> Instance | None:
+        """An instance of the plan by its name; None where the plan has no such one any more.
+
+        Raises:
+            RigwrightError: the rig cannot serve what is wished.
+        """
+        found = self.resolved(rig).instances(self.spec)
+        return next((one for one in found if one.name == name), None)
+
+    def lock_refusal(self, resolved: Resolved) -> list[str]:
+        """Why the lock forbids a deploy, a line each; empty where it does not."""
+        if not self.lock or resolved.is_locked:
+            return []
+        renew = f"rigwright plan {self.inventory} --replan --limit {self.rig}"
+        first = f"{self.lock_file} no longer matches; nothing was touched. To take the new state: {renew}"
+        return [first, *map(str, resolved.changes)]
+
+
+_contexts: WeakKeyDictionary[State, dict[str, RigContext]] = WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def current_context() -> RigContext:
+    """The context of the current host.
+
+    The first host of a run checks the whole inventory, so that no rig is touched while another one's data is wrong.
+
+    Raises:
+        WrongInventory: a line for each thing that is wrong.
+    """
+    state = current_state()
+    with _guard:
+        if state not in _contexts:
+            _contexts[state] = _check(state)
+    return _contexts[state][current_host().name]
+
+
+def make_context(
+    rig: str,
+    data: object,
+    *,
+    lock: LockedRig | None = None,
+    lock_file: str = "",
+    inventory: str | None = None,
+    lookup: Lookup | None = None,
+) -> RigContext:
+    """One rig's data, checked, with its models looked at and its keys read.
+
+    Raises:
+        RigwrightError: a line for each thing that is wrong.
+    """
+    lookup = lookup or Lookup()
+    spec = parse_spec(rig, data)
+    look_at_models({rig: spec}, lookup)
+    keys = {
+        wish.name: read_keys(f"{rig}: rig.services.{index}", Path(wish.api_key_file).expanduser())
+        for index, wish in enumerate(spec.services)
+        if wish.api_key_file
+    }
+    return RigContext(rig, spec, keys, lock, lock_file, inventory or "INVENTORY", lookup)
+
+
+def _check(state: State) -> dict[str, RigContext]:
+    contexts, wrong = {}, []
+    locks: dict[Path, Lock] = {}
+    lookup, inventory = Lookup(), inventory_name()
+    for host in state.limit_hosts or list(state.inventory):
+        try:
+            path = lock_file(host.name, host.data.get("rig_lock"), inventory)
+            if path and path not in locks:
+                locks[path] = read_lock(path)
+            locked = locks[path].rigs.get(host.name) if path else None
+            contexts[host.name] = make_context(
+                host.name,
+                host.data.get("rig"),
+                lock=locked,
+                lock_file=str(path or ""),
+                inventory=inventory,
+                lookup=lookup,
+            )
+        except RigwrightError as error:
+            wrong.append(error.message)
+    if wrong:
+        raise WrongInventory("\n".join(dict.fromkeys(line for message in wrong for line in message.splitlines())))
+    return contexts

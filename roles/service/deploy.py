@@ -1,0 +1,103 @@
+"""The order of the changes: packages, account, model files, releases, services, then what is no longer wanted."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+
+from pyinfra.api.deploy import deploy
+
+from rigwright.errors import RigwrightError
+from rigwright.resolve.instance import Instance
+from rigwright.resolve.running import surplus
+from rigwright.roles.base import operations as base
+from rigwright.roles.base.facts import current_host, rig_state
+from rigwright.roles.base.removal import remove_instance
+from rigwright.roles.service import operations as service
+from rigwright.roles.service.announce import announce, announce_refusal
+from rigwright.roles.service.context import current_context
+from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.preflight import preflight
+from rigwright.roles.weights.operations import weights
+from rigwright.weights.local import LocalModel
+
+
+def serve(*engines: Engine) -> None:
+    """Serve what the inventory's `rig` data wishes, with these engines; what is planned on others is left alone.
+
+    All services of a rig are planned together, whatever is deployed.
+
+    Raises:
+        WrongInventory: before any rig is touched.
+    """
+    _serve(engines=engines)
+
+
+@deploy("Serve")
+def _serve(engines: Sequence[Engine]) -> None:
+    context, host = current_context(), current_host()
+    probe = context.probe
+    for engine in engines:
+        probe |= engine.probe(context.spec)
+    # Only what no operation changes is read here: the distribution, the hardware, what is deployed.
+    rig = rig_state(probe)
+    if rig is None:
+        host.log_styled(
+            "its state could not be read: commands must run as root; check the user's sudo rights", fg="red"
+        )
+        host.state.fail_hosts({host})
+        return
+    try:
+        resolved = context.resolved(rig)
+    except RigwrightError as error:
+        announce_refusal(host, error)
+        host.state.fail_hosts({host})
+        return
+    if lines := context.lock_refusal(resolved):
+        announce_refusal(host, RigwrightError("\n".join(lines)))
+        host.state.fail_hosts({host})
+        return
+    announce(host, context, rig, resolved, engines)
+    by_name = {engine.name: engine for engine in engines}
+    instances = [one for one in resolved.instances(context.spec) if one.engine in by_name]
+    used = [engine for engine in engines if any(one.engine == engine.name for one in instances)]
+    preflight(context=context, engines=engines, probe=probe, name="Check that the rig can do it")
+    names = dict.fromkeys(name for engine in used for name in engine.packages(rig.hardware) or ())
+    if instances:
+        base.packages(
+            packages=tuple(names), probe=probe, install=context.spec.base.install_packages, name="Install packages"
+        )
+        base.account(probe=probe, name="Create the builder's account")
+    for file in host.loop(_files(resolved.models, instances)):
+        weights(local=file, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}")
+    for engine in host.loop(used):
+        engine.install(context, probe)
+    for name in host.loop(_with_keys(instances)):
+        service.api_key(service=name, key=context.keys[name], probe=probe, name=f"Write the API keys of {name}")
+    for instance in host.loop(instances):
+        service.serve_instance(
+            instance=instance.name,
+            context=context,
+            engine=by_name[instance.engine],
+            probe=probe,
+            name=f"Serve {instance.name}",
+        )
+    gone = [one.name for one in surplus(resolved, rig.records) if one.service in {one.service for one in instances}]
+    gone += [one.name for one in resolved.orphans] if context.spec.remove_orphans else []
+    for name in host.loop(gone):
+        remove_instance(instance=name, probe=probe, name=f"Remove {name}")
+    service.prune(probe=probe, name="Remove old releases")
+    # Python would look through all that was imported once more when it exits: a tenth of a run that changes nothing.
+    gc.freeze()
+
+
+def _files(models: Mapping[str, LocalModel], instances: Sequence[Instance]) -> list[LocalModel]:
+    """The files of the services that are deployed, each once."""
+    services = dict.fromkeys(one.service for one in instances)
+    files = [file for name in services if name in models for file in models[name].files]
+    return list({str(file.source): file for file in files}.values())
+
+
+def _with_keys(instances: Sequence[Instance]) -> list[str]:
+    """The services that have API keys; replicas share them."""
+    return list(dict.fromkeys(one.service for one in instances if one.wish.api_key_file))

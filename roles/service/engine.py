@@ -1,0 +1,59 @@
+"""The contract of an engine's role: what `roles.service` asks of it, and nothing else.
+
+A role keeps to it in `roles/<engine>/engine.py`, as a value called ENGINE. What plans must know of an engine is the
+planner's: `rigwright.plan.engines.planner.Planner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from rigwright.hardware import Hardware
+from rigwright.resolve.instance import Instance
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.service.answer import Answer
+from rigwright.roles.service.context import RigContext
+from rigwright.spec.rig import RigSpec
+
+
+class Engine(Protocol):
+    """How one engine is brought to a rig, and how its instances prove that they serve."""
+
+    @property
+    def name(self) -> str:
+        """The key in inventories and in the catalogue: `llamacpp`."""
+        ...
+
+    @property
+    def health(self) -> str:
+        """The path that answers 200 while an instance is healthy: `/health`."""
+        ...
+
+    def answer(self, instance: Instance) -> Answer:
+        """The first request to an instance, and what its answer holds: the proof that it serves."""
+        ...
+
+    def probe(self, spec: RigSpec) -> Probe:
+        """What it asks of a rig beyond what every service asks."""
+        ...
+
+    def packages(self, hardware: Hardware) -> tuple[str, ...] | None:
+        """The packages of the distribution that it needs; None where the distribution is not known."""
+        ...
+
+    def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
+        """Why it could not be brought to this rig, looked for before anything is changed."""
+        ...
+
+    def install(self, context: RigContext, probe: Probe) -> None:
+        """Have its release on the rig: calls of pyinfra operations. What runs is left alone."""
+        ...
+
+    def before_start(self, rig: Rig, instance: Instance) -> str:
+        """Shell that runs before an instance is switched, and fails where it could not run; may be empty.
+
+        $RELEASE is the directory of its release, $NAME the instance; `fail TEXT` refuses, `say TEXT` reports.
+        """
+        ...

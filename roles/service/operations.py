@@ -1,0 +1,159 @@
+"""Keys, units and switches: instances run what is planned, go back to what ran before, or are taken away."""
+
+from __future__ import annotations
+
+import hashlib
+
+from pyinfra.api import operation
+
+from rigwright.errors import RigwrightError
+from rigwright.records import paths
+from rigwright.records.values import Deployed
+from rigwright.resolve.running import instance_changes
+from rigwright.resolve.unit import render_unit
+from rigwright.resources import script
+from rigwright.roles.base.channel import Script
+from rigwright.roles.base.facts import current_host, current_state
+from rigwright.roles.base.operations import Commands, current_rig, refuse
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.service.answer import Proof, proof_of
+from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.room import in_the_way, leaves_for
+from rigwright.roles.weights.facts import verified_stamp
+
+# How long a rollback waits for a model to load; the inventory's own limit may be unreadable by then.
+_ROLLBACK_SECONDS = 600
+
+
+@operation()
+def api_key(service: str, key: str, probe: Probe) -> Commands:
+    """Have the API keys on the rig, readable for root alone from the first byte. The text travels on standard input.
+
+    + service: whose keys
+    + key: their text, one per line
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    found = rig.records.of(service).key
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    if found and (found.sha256, found.mode, found.owner) == (digest, "600", "root"):
+        return
+    yield Script(script("service", "key.sh", KEY=paths.key_path(service)), stdin=key)
+
+
+@operation()
+def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Probe) -> Commands:
+    """Have an instance run as planned, proven by its first answer; what ran before comes back if it does not.
+
+    + instance: its name, `chat` or `chat@1`
+    + context: the rig's part of the inventory
+    + engine: the role of its engine
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    try:
+        resolved = context.resolved(rig)
+        planner = resolved.engines[engine.name]
+        release = planner.release(rig.hardware)
+    except RigwrightError as error:
+        yield from refuse(error.message)
+        return
+    wanted = next((one for one in resolved.instances(context.spec) if one.name == instance), None)
+    if wanted is None or wanted.engine != engine.name or release is None:
+        yield from refuse(f"{instance}: the plan of this rig changed while it was deployed to; run again")
+        return
+    deployed, stamp = rig.records.of(instance), verified_stamp(rig, planner.weights_path(wanted.plan))
+    unit = render_unit(wanted, planner, weights=stamp.sha256 if stamp else "unknown")
+    answer = engine.answer(wanted)
+    record = wanted.record(health=engine.health, answer=answer._asdict())
+    if any(instance_changes(wanted, deployed, unit=unit, release=release)):
+        _show_diff(instance, deployed.unit, unit)
+        yield Script(
+            script(
+                "service",
+                "switch.sh",
+                before=engine.before_start(rig, wanted),
+                **_switch(deployed, unit=unit, release=release, record=record),
+                **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
+                MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),
+                TIMEOUT=wanted.wish.start_timeout_seconds,
+            )
+        )
+    elif deployed.record_text != record:
+        yield Script(script("service", "record.sh", PLAN=record, PLAN_FILE=paths.record_path(instance)))
+
+
+@operation()
+def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Commands:
+    """Bring back the release and the unit that an instance had before; a second time brings back the newer one.
+
+    + instance: its name
+    + together: all instances that are brought back: they may have swapped places
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    deployed = rig.records.of(instance)
+    unit, record = deployed.saved_unit, deployed.saved_record
+    release = deployed.previous or deployed.current
+    if unit is None or record is None or release is None:
+        yield from refuse(f"{instance}: no earlier release is kept on this rig; deploy the version you want instead")
+        return
+    others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
+    held = [one for one in others if leaves_for(one, record)]
+    yield Script(
+        script(
+            "service",
+            "switch.sh",
+            **_switch(deployed, unit=unit, release=release, record=deployed.saved_record_text or ""),
+            **proof_of(record, deployed.service).variables(),
+            MAKE_ROOM=" ".join(one.unit_name for one in held),
+            TIMEOUT=_ROLLBACK_SECONDS,
+        )
+    )
+
+
+@operation()
+def prune(probe: Probe) -> Commands:
+    """Remove releases that no instance runs and none would roll back to.
+
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    used = {link for one in rig.records.services.values() for link in (one.current, one.previous)}
+    if rig.records.installed.releases - used:
+        yield Script(script("service", "prune.sh"))
+
+
+@operation()
+def report_refusal(reason: str) -> Commands:
+    """Fail this rig with a line, after the operations before it.
+
+    + reason: the line
+    """
+    yield from refuse(reason)
+
+
+def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict[str, str]:
+    """The variables of switch.sh that are no proof of the new one."""
+    return {
+        "NAME": deployed.name,
+        "UNIT": deployed.unit_name,
+        "UNIT_TEXT": unit,
+        "RELEASE": release,
+        "PLAN": record,
+        "PLAN_FILE": paths.record_path(deployed.name),
+        **proof_of(deployed.record, deployed.service).variables("OLD_"),
+    }
+
+
+def _show_diff(instance: str, old: str, new: str) -> None:
+    """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
+    if not current_state().config.DIFF:
+        return
+    from pyinfra.operations.util.files import generate_color_diff  # costs 16 ms, seldom wanted
+
+    host = current_host()
+    host.log(f"Will change {paths.unit_path(instance)}")
+    for line in generate_color_diff(old.splitlines(), new.splitlines()):
+        host.log(f"  {line}")

@@ -1,0 +1,104 @@
+"""What would stop a deploy half-way, looked for before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pyinfra.api import operation
+
+from rigwright.errors import RigwrightError
+from rigwright.plan.devices import devices
+from rigwright.plan.engines import label
+from rigwright.records import paths
+from rigwright.records.values import Deployed, is_ours
+from rigwright.resolve.instance import Instance
+from rigwright.resolve.resolve import Resolved
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.operations import Commands, current_rig, refuse
+from rigwright.roles.base.packages import package_manager
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.room import holder, in_the_way
+
+
+@operation()
+def preflight(context: RigContext, engines: Sequence[Engine], probe: Probe) -> Commands:
+    """Refuse a rig on which the deploy could not end well.
+
+    + context: the rig's part of the inventory
+    + engines: whose instances are deployed
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    for reason in preflight_errors(rig, context, engines):
+        yield from refuse(reason)
+        return
+
+
+def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -> Iterator[str]:
+    """Why this rig cannot be deployed to, a line each."""
+    if rig.uid != 0:
+        yield "the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"
+        return
+    if rig.init != "systemd":
+        yield f"its init is {rig.init}, not systemd; services are systemd units, use a machine that boots with systemd"
+        return
+    if package_manager(rig.hardware) is None:
+        system = f"{rig.hardware.os_id} {rig.hardware.os_version}".strip()
+        yield f"{system} is not known here; Debian, Ubuntu and Fedora are"
+        return
+    try:
+        resolved = context.resolved(rig)
+    except RigwrightError as error:
+        yield error.message
+        return
+    yield from context.lock_refusal(resolved)
+    names = {engine.name for engine in engines}
+    mine = [one for one in resolved.instances(context.spec) if one.engine in names]
+    yield from _driver_errors(rig, mine)
+    for instance in mine:
+        yield from _unit_errors(rig.records.of(instance.name))
+        yield from _port_errors(rig, context, resolved, instance, names)
+    for engine in engines:
+        if any(instance.engine == engine.name for instance in mine):
+            yield from engine.preflight_errors(rig, context)
+
+
+def _driver_errors(rig: Rig, instances: Sequence[Instance]) -> Iterator[str]:
+    silent = {device.ref for device in devices(rig.hardware) if device.is_silent}
+    for instance in instances:
+        if waiting := [gpu for gpu in instance.gpus if gpu in silent]:
+            gpu = f"GPU {waiting[0].index} ({waiting[0].name})"
+            yield f"{instance.name} is planned on {gpu}, for which no driver answers; install it, or set gpu to none"
+            return
+
+
+def _unit_errors(deployed: Deployed) -> Iterator[str]:
+    path, fragment = paths.unit_path(deployed.name), deployed.properties.get("FragmentPath", "")
+    if deployed.unit_kind and not deployed.is_ours:
+        yield f"{path} exists and was not written by rigwright; rename the service, or move that unit away"
+    elif deployed.unit_kind and not is_ours(deployed.unit):
+        yield f"{path} was edited by hand; move the change to {path}.d/local.conf and delete the file, then run again"
+    elif not deployed.unit_kind and fragment:
+        yield f"{fragment} provides {deployed.unit_name} and was not written by rigwright; rename the service"
+
+
+def _port_errors(
+    rig: Rig, context: RigContext, resolved: Resolved, instance: Instance, engines: set[str]
+) -> Iterator[str]:
+    owner = rig.listeners.get(instance.port)
+    ours = holder(instance.port, rig)
+    if owner is None or (ours and ours.name == instance.name):
+        return
+    if ours is None:
+        taken = f"port {instance.port} is taken by {owner[0]} (pid {owner[1]})"
+        yield f"{taken}; give service {instance.service} another port, or stop that program"
+        return
+    moving = {one.name for one in in_the_way(instance, resolved, context.spec, rig)}
+    planned = next((one for one in resolved.instances(context.spec) if one.name == ours.name), None)
+    if ours.name not in moving:
+        yield f"port {instance.port} is that of {ours.name}; give service {instance.service} another port"
+    elif planned and planned.engine not in engines:
+        both = f"serve with {label(planned.engine)} in the same deploy"
+        yield f"port {instance.port} is still that of {ours.name}, which moves when {both}"
