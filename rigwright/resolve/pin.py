@@ -60,10 +60,10 @@ def _files(
         if not source or not source.repo:
             return [], None
         url = file_url(settings.hugging_face, source.repo, revision=source.revision, file=source.file or "config.json")
-        return [PinnedFile(name=source.file)] if source.file else [], hub_facts(url).commit
+        return [PinnedFile(name=source.file)] if source.file else [], hub_facts(url, hub=settings.hugging_face).commit
     files, commits = [], set()
     for file in local.files:
-        facts = hub_facts(file.url) if file.url else None
+        facts = hub_facts(file.url, hub=settings.hugging_face) if file.url else None
         commits |= {facts.commit} if facts and facts.commit else set()
         sha256 = file.sha256 or (facts.sha256 if facts else None)
         size = file.size_bytes or (facts.size_bytes if facts else None) or _listed_bytes(file)

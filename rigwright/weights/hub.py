@@ -1,76 +1,169 @@
-"""What a hub says of a file before it is fetched: its commit, checksum and size, from the headers of its answer."""
+"""What a hub says of a file before it is read: commit, checksum, size, place, and whether this user may have it.
+
+huggingface_hub asks, as its own downloads do. It is imported when a hub is asked, and not before: it costs 0.1 s.
+"""
 
 from __future__ import annotations
 
-import http.client
+import logging
 import re
-from collections.abc import Mapping
-from email.message import Message
-from typing import IO, NamedTuple
-from urllib.error import HTTPError
-from urllib.parse import urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urljoin, urlsplit
+
+from rigwright import __version__
+from rigwright.errors import UnreadableModel
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 _TIMEOUT_SECONDS = 10
-_MOST_REDIRECTS = 4
-_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+_GET_TOKEN = "set HF_TOKEN to a token of yours, or run `hf auth login`"
 
 
 class HubFacts(NamedTuple):
-    """The commit that a branch is at, and the sha256 and size of a large file; None where the hub does not say."""
+    """The commit that a branch is at, and the sha256 and size of a large file; None where the hub does not say.
+
+    `etag` changes with the content. `location` is where the content lies; None where the hub cannot be asked.
+    """
 
     commit: str | None = None
     sha256: str | None = None
     size_bytes: int | None = None
+    etag: str | None = None
+    location: str | None = None
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """The hub's own headers are on the answer that sends elsewhere; the content network behind it knows nothing."""
+def hub_facts(url: str, *, hub: str) -> HubFacts:
+    """What the host of `url` says of it.
 
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> Request | None:
-        """Nowhere."""
-        return None
-
-
-def hub_facts(url: str) -> HubFacts:
-    """What the host of `url` says of it; nothing where it cannot be asked.
-
-    A redirect is followed on the same host alone: another one never sees the request.
-    Source: huggingface_hub 0.34, file_download.get_hf_file_metadata: X-Repo-Commit, X-Linked-Etag, X-Linked-Size.
+    Raises:
+        UnreadableModel: the hub says that there is no such file, or that this user may not have it.
     """
-    host = urlsplit(url).netloc
-    for _ in range(_MOST_REDIRECTS):
-        status, headers = _head(url)
-        facts = _facts(headers, is_file=status == 200)
-        target = urljoin(url, headers.get("location", ""))
-        if facts.commit or facts.sha256 or not 300 <= status < 400 or urlsplit(target).netloc != host:
-            return facts
-        url = target
-    return HubFacts()
+    from httpx2 import HTTPError, InvalidURL  # what huggingface_hub lets through
+    from huggingface_hub import constants, get_hf_file_metadata
+    from huggingface_hub.errors import HfHubHTTPError
 
-
-def _head(url: str) -> tuple[int, Mapping[str, str]]:
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # it would ask huggingface.co which programs to look for, and tell it
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its warnings are the server's own words
+    token = authorization(url, hub=hub)
     try:
-        with build_opener(_NoRedirect).open(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS) as answer:
-            return answer.status, _lower(answer.headers)
-    except HTTPError as error:
-        return error.code, _lower(error.headers)
-    except (OSError, http.client.HTTPException, ValueError):
-        return 0, {}
-
-
-def _lower(headers: Message) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _facts(headers: Mapping[str, str], *, is_file: bool) -> HubFacts:
-    commit = headers.get("x-repo-commit", "")
-    linked = headers.get("x-linked-etag", "").removeprefix("W/").strip('"')
-    size = headers.get("x-linked-size") or (headers.get("content-length", "") if is_file else "")
+        with _token_stays_at(url):
+            found = get_hf_file_metadata(
+                url,
+                token=False,
+                headers=token,
+                timeout=_TIMEOUT_SECONDS,
+                library_name="rigwright",
+                library_version=__version__,
+            )
+    except HfHubHTTPError as error:
+        if problem := _problem(error, url, hub, has_token=bool(token)):
+            raise UnreadableModel(f"{without_secrets(url)}: {problem}") from None
+        return HubFacts(location=url)
+    except (
+        HTTPError,
+        InvalidURL,
+        OSError,
+        ValueError,
+    ):  # no answer in time, or none that is HTTP; HF_HUB_OFFLINE is an OSError
+        return HubFacts()
+    etag = found.etag or ""
     return HubFacts(
-        commit if _COMMIT.fullmatch(commit) else None,
-        linked if _SHA256.fullmatch(linked) else None,
-        int(size) if size.isdecimal() else None,
+        found.commit_hash if COMMIT.fullmatch(found.commit_hash or "") else None,
+        etag if SHA256.fullmatch(etag) else None,
+        found.size,
+        etag if re.fullmatch(r"[\x21-\x7e]{1,200}", etag) else None,
+        urljoin(url, found.location),
     )
+
+
+def authorization(url: str, *, hub: str) -> dict[str, str]:
+    """The header with the user's token for an address of the hub; none for any other, and none without a token.
+
+    It is the token of HF_TOKEN, or of the file that `hf auth login` writes.
+    """
+    if not is_of(url, hub):
+        return {}
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import OIDCError
+
+    try:
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    except (OSError, ValueError, OIDCError):
+        return {}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def is_of(url: str, hub: str) -> bool:
+    """True for an address on the hub: the same scheme, host and port."""
+    return bool(hub) and _origin(url) == _origin(hub)
+
+
+def without_secrets(url: str) -> str:
+    """The address without user, password, query: what a message may show."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        return "the model's address"
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return "", url, None
+
+
+@contextmanager
+def _token_stays_at(url: str) -> Iterator[None]:
+    """Takes the token off each request to another origin: huggingface_hub 2.4 takes it along from a mirror to its own.
+
+    Source: huggingface_hub 2.4, utils/_http.py, _HUB_ORIGINS.
+    """
+    from huggingface_hub import get_session
+
+    hooks = get_session().event_hooks["request"]
+    origin = _origin(url)
+
+    def take_off(request: object) -> None:
+        if _origin(str(request.url)) != origin:  # type: ignore[attr-defined]
+            request.headers.pop("Authorization", None)  # type: ignore[attr-defined]
+
+    hooks.append(take_off)
+    try:
+        yield
+    finally:
+        hooks.remove(take_off)
+
+
+def _problem(error: HfHubHTTPError, url: str, hub: str, *, has_token: bool) -> str | None:
+    """What is wrong and what to do; None where the answer does not decide whether the file can be read."""
+    from huggingface_hub import errors
+
+    path = unquote(urlsplit(url).path.removeprefix(urlsplit(hub).path.rstrip("/"))).strip("/")
+    repo, _, rest = path.partition("/resolve/")
+    code = error.response.status_code
+    if isinstance(error, errors.GatedRepoError):
+        if has_token:
+            what = "is gated, and your token may not read it; accept its terms with the account that the token is of"
+        else:
+            what = f"is gated, and there is no token here; accept its terms, then {_GET_TOKEN}"
+        return f"{repo} {what}: {hub.rstrip('/')}/{repo}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        if has_token:
+            return f"the hub knows no repository {repo}, or your token may not see it; check both"
+        return f"the hub knows no repository {repo}, or it is private; check the name, or {_GET_TOKEN}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{repo} has no revision {rest.partition('/')[0]}; name a branch, a tag or a commit that it has"
+    if isinstance(error, errors.DisabledRepoError):
+        return f"the hub has disabled {repo}; name another repository"
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return f"there is no such file ({code}); check the repository"
+    if has_token and code in (401, 403):
+        return f"the hub refuses your token ({code}); {_GET_TOKEN}"
+    return None

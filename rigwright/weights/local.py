@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from rigwright.models.parts import part_names
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import cache_directory, file_url, model_at
+from rigwright.weights.remote import keep
 
 _NO_SUMS: Mapping[str, str] = {}
 
@@ -71,7 +71,7 @@ def inspect_model(
         others.append(_file(source.model_copy(update={"file": projector, "sha256": None}), settings, sums))
     found = _file(first, settings, sums, is_first=True)
     if source.path is None:
-        model = model_at(found.url or "", revision=source.revision, sha256=found.sha256)
+        model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
     else:
         model = read_model(Path(source.path).expanduser())
     return replace(found, model=model, offer=offer, others=tuple(others))
@@ -147,10 +147,7 @@ def file_sha256(path: Path) -> str:
     if key not in known:
         with path.open("rb") as file:
             known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        store.parent.mkdir(parents=True, exist_ok=True)
-        scratch = store.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(known))
-        scratch.replace(store)
+        keep(store, json.dumps(known).encode())
     return known[key]
 
 

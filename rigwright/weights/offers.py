@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +15,8 @@ from rigwright.models import Model, read_model
 from rigwright.models.offers import Offer, find_model, find_offer, model_of, offers, split_quant
 from rigwright.models.quants import quants
 from rigwright.plan.wish import ModelSource
-from rigwright.weights.cache import file_url, json_at, model_at, size_at
+from rigwright.weights.cache import file_url, json_at, model_at
+from rigwright.weights.hub import hub_facts
 
 HUB = "https://huggingface.co"
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
@@ -39,7 +41,7 @@ def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Offer, ...]:
     if source.repo and not source.file:
         return (_repository(source, hub),)
     url = source.url or file_url(hub, source.repo or "", revision=source.revision, file=source.file or "")
-    return (gguf_offer(source.file_name, model_at(url, revision=source.revision, sha256=source.sha256)),)
+    return (gguf_offer(source.file_name, model_at(url, hub=hub, revision=source.revision, sha256=source.sha256)),)
 
 
 def gguf_offer(file_name: str, model: Model | None) -> Offer:
@@ -83,7 +85,8 @@ def _repository(source: ModelSource, hub: str) -> Offer:
     repo = source.repo or ""
     known = find_model(repo)
     listed = next((offer for offer in offers(known) if offer.repo == repo), None) if known else None
-    config = json_at(file_url(hub, repo, revision=source.revision, file="config.json"), revision=source.revision)
+    url = file_url(hub, repo, revision=source.revision, file="config.json")
+    config = json_at(url, hub=hub, revision=source.revision)
     if config is None:
         if listed:
             return replace(listed, notes="config.json could not be read from here: its dimensions are the catalogue's")
@@ -111,9 +114,11 @@ def _weights_bytes(source: ModelSource, hub: str) -> int | None:
     """The sum of the weights: what their index says, or the size of the only file."""
     revision, repo = source.revision, source.repo or ""
     try:
-        index = json_at(file_url(hub, repo, revision=revision, file=_INDEX), revision=revision) or {}
+        index = json_at(file_url(hub, repo, revision=revision, file=_INDEX), hub=hub, revision=revision) or {}
     except UnreadableModel:
-        return size_at(file_url(hub, repo, revision=revision, file=_WHOLE))
+        with suppress(UnreadableModel):
+            return hub_facts(file_url(hub, repo, revision=revision, file=_WHOLE), hub=hub).size_bytes
+        return None
     from rigwright.models.config import index_bytes
 
     return index_bytes(index)

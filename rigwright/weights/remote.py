@@ -1,14 +1,17 @@
-"""Reads the header of a GGUF file at an address, without downloading the rest."""
+"""Reads the start of a file at an address, a header or a configuration, and keeps it: nothing is read twice."""
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
@@ -18,105 +21,150 @@ from rigwright.models.header import Header
 from rigwright.models.parts import part_names
 from rigwright.models.reading import WINDOWS_BYTES, header_from_stream, model_of
 from rigwright.models.values import Model
+from rigwright.weights.hub import SHA256, authorization, hub_facts, is_of, without_secrets
 
 _TIMEOUT_SECONDS = 10
 _DEADLINE_SECONDS = 60
-_NO_HEADERS: Mapping[str, str] = {}
+
+T = TypeVar("T")
+Read = Callable[[int], bytes]
+# From a stream, how messages name it, and its size where that is known, to what it holds.
+Parse = Callable[[Read, str, int | None], T]
 
 
-class TooSlow(Exception):
-    """The server answers, but a header would take minutes."""
+class NotRead(Exception):
+    """Nothing was read: the file is as it was, or out of reach from here."""
 
 
-class _OutOfReach(Exception):
-    """The address cannot be read from here; it may be from elsewhere."""
+def read_kept_model(url: str, kept: Path, *, is_pinned: bool, hub: str = "", sha256: str | None = None) -> Model | None:
+    """The model at an http(s) address, from its first bytes; None when it cannot be read from here.
 
+    A model in several parts is read part by part.
 
-def read_remote_model(url: str, headers: Mapping[str, str] = _NO_HEADERS) -> Model | None:
-    """The model at an http(s) address, from its first bytes; None when the address cannot be read from here.
-
-    One request asks for the first 64 MiB and hangs up as soon as the header is complete, usually after 2 to 16 MiB; a
-    server that ignores ranges therefore costs no more. `headers` (a token) stay with the first host: a redirect to a
-    content network does not see them. A model in several parts costs one such request for each.
+    Args:
+        kept: The file that keeps the header.
+        is_pinned: The content never changes.
+        hub: The address of the hub, which may get the user's token.
+        sha256: The checksum of the file.
 
     Raises:
-        UnreadableModel: the address answers, but not with a whole GGUF model.
+        UnreadableModel: the address answers, but not with a whole GGUF model, or the hub does not give it to this user.
     """
-    try:
-        return _model(url, lambda part: _remote_header(part, headers))
-    except _OutOfReach:
-        return None
-
-
-def _model(url: str, read: Callable[[str], Header]) -> Model:
-    """The model whose parts lie beside each other."""
     parts = urlsplit(url)
     folder, _, name = parts.path.rpartition("/")
     addresses = {part: urlunsplit(parts._replace(path=f"{folder}/{part}")) for part in part_names(name)}
     if len(addresses) == 1:
         addresses = {name: url}
-    return model_of(tuple(addresses), lambda part: read(addresses[part]), where=without_secrets(url))
 
+    def header(part: str) -> Header:
+        address = addresses[part]
+        file = kept if address == url else kept.with_name(f"{kept.name}-{part}")
+        known_sum = sha256 if address == url else None
+        return read_kept(address, file, _header, is_pinned=is_pinned, hub=hub, sha256=known_sum)
 
-def _remote_header(url: str, headers: Mapping[str, str] = _NO_HEADERS, *, seen: bytearray | None = None) -> Header:
-    """The header at an address; `seen` takes up the bytes that were read."""
-    where = without_secrets(url)
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise UnreadableModel(f"{where}: is no http(s) address; write https://host/model.gguf")
-    request = Request(url, headers={"Range": f"bytes=0-{WINDOWS_BYTES[-1] - 1}"})
-    for name, value in headers.items():
-        request.add_unredirected_header(name, value)
     try:
-        with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return header_from_stream(reader(response, seen), where=where, size_bytes=_size_bytes(response))
-    except HTTPError as error:
-        if error.code in (404, 410):
-            raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
-        raise _OutOfReach from None
-    except (OSError, http.client.HTTPException, ValueError, TooSlow):
-        raise _OutOfReach from None
-
-
-def read_kept_model(url: str, kept: Path, *, is_pinned: bool) -> Model | None:
-    """Like `read_remote_model`, with the header's bytes kept in a file.
-
-    A pinned file never changes: its kept header answers without a request. Any other is asked for anew, and the kept
-    one stands in when the address cannot be reached, so that the same rig is planned the same way.
-
-    Raises:
-        UnreadableModel: the address answers, but not with a whole GGUF model.
-    """
-    try:
-        return _model(url, lambda part: _kept_header(part, _kept_path(url, part, kept), is_pinned=is_pinned))
-    except _OutOfReach:
+        return model_of(tuple(addresses), header, where=without_secrets(url))
+    except NotRead:
         return None
 
 
-def _kept_path(url: str, part: str, kept: Path) -> Path:
-    """Where the header of a part is kept: `kept` itself for the one that was named."""
-    return kept if part == url else kept.with_name(f"{kept.name}-{urlsplit(part).path.rpartition('/')[2]}")
+def _header(read: Read, where: str, size_bytes: int | None) -> Header:
+    return header_from_stream(read, where=where, size_bytes=size_bytes)
 
 
-def _kept_header(url: str, kept: Path, *, is_pinned: bool) -> Header:
-    if is_pinned and (known := _known_header(kept)):
+def read_kept(url: str, kept: Path, parse: Parse[T], *, is_pinned: bool, hub: str = "", sha256: str | None = None) -> T:
+    """What the file at an address holds, from its start, which is kept.
+
+    What is pinned, or has this checksum, is read once. A hub is asked for the checksum before anything is read, any
+    other host to send only what has changed. What is kept stands in when the address cannot be reached, so that the
+    same rig is planned the same way.
+
+    Raises:
+        NotRead: it is out of reach, and nothing is kept.
+        UnreadableModel: the address answers, but not with such a file.
+    """
+    note = kept.with_name(f"{kept.name}.etag")
+    etag = sha256 or _text(note)
+    known = _known(_content(url, kept, etag), parse)
+    if known is not None and (is_pinned or sha256):
         return known
     seen = bytearray()
     try:
-        header = _remote_header(url, seen=seen)
-    except _OutOfReach:
-        if known := _known_header(kept):
+        location, told = _place(url, hub)
+        if told and told == etag and known is not None:
             return known
-        raise
-    keep(kept, bytes(seen))
-    return header
+        if SHA256.fullmatch(told) and (same := _known(_content(url, kept, told), parse)) is not None:
+            keep(note, told.encode())
+            return same
+        found, given = _read(url, location, parse, seen, hub=hub, etag=etag if known is not None and not told else "")
+    except NotRead:
+        if known is None:
+            raise
+        return known
+    etag = told or sha256 or given
+    keep(note, b"")  # a run that ends here leaves no content under another's etag
+    keep(_content(url, kept, etag), bytes(seen))
+    keep(note, etag.encode())
+    return found
 
 
-def _known_header(kept: Path) -> Header | None:
-    """The header that is kept; None without one, or when it is damaged."""
+def _content(url: str, kept: Path, etag: str) -> Path:
+    """Where a content is kept: under its checksum for all addresses of a host, else under its address."""
+    if not SHA256.fullmatch(etag):
+        return kept
+    return kept.with_name(hashlib.sha256(f"{urlsplit(url).netloc} {etag}".encode()).hexdigest()[:32])
+
+
+def _place(url: str, hub: str) -> tuple[str, str]:
+    """Where the content lies, and what the hub tells it from another by; any other address is its own place."""
+    if not is_of(url, hub):
+        return url, ""
+    facts = hub_facts(url, hub=hub)
+    if facts.location is None:
+        raise NotRead
+    return facts.location, facts.etag or ""
+
+
+def _read(url: str, location: str, parse: Parse[T], seen: bytearray, *, hub: str, etag: str) -> tuple[T, str]:
+    """What lies there, and its etag; `seen` takes up the bytes.
+
+    One request asks for the first 64 MiB and hangs up as soon as the header is complete, usually after 2 to 16 MiB; a
+    server that ignores ranges therefore costs no more. A token stays with the first host: a redirect does not see it.
+    """
+    where = without_secrets(url)
+    if urlsplit(location).scheme not in ("http", "https"):
+        raise UnreadableModel(f"{where}: is no http(s) address; write https://host/model.gguf")
+    request = Request(location, headers={"Range": f"bytes=0-{WINDOWS_BYTES[-1] - 1}"})
+    if etag:
+        request.add_header("If-None-Match", etag)
+    for name, value in authorization(location, hub=hub).items():
+        request.add_unredirected_header(name, value)
     try:
-        return header_from_stream(BytesIO(kept.read_bytes()).read, where=str(kept), size_bytes=None)
-    except (OSError, UnreadableModel):
+        with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            found = parse(_reader(response, seen), where, _size_bytes(response))
+            given = response.headers.get("ETag") or ""
+    except HTTPError as error:
+        if error.code in (404, 410):
+            raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
+        raise NotRead from None
+    except (OSError, http.client.HTTPException, ValueError):
+        raise NotRead from None
+    return found, given if re.fullmatch(r"[\x21-\x7e]{1,200}", given) else ""
+
+
+def _known(kept: Path, parse: Parse[T]) -> T | None:
+    """What is kept; None without it, or when it is damaged."""
+    try:
+        return parse(BytesIO(kept.read_bytes()).read, str(kept), None)
+    except (OSError, UnreadableModel, NotRead):
         return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("ascii")
+    except (OSError, ValueError):
+        return ""
 
 
 def keep(path: Path, data: bytes) -> None:
@@ -128,21 +176,18 @@ def keep(path: Path, data: bytes) -> None:
         scratch.replace(path)
 
 
-def reader(response: http.client.HTTPResponse, seen: bytearray | None = None) -> Callable[[int], bytes]:
+def _reader(response: http.client.HTTPResponse, seen: bytearray) -> Read:
     """Reads on from an answer, for a minute at most; `seen` takes up the bytes."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
 
     def read(wanted: int) -> bytes:
-        chunks = []
+        start = len(seen)
         while wanted > 0 and (chunk := response.read1(min(wanted, 2**20))):
             if time.monotonic() > deadline:
-                raise TooSlow
-            chunks.append(chunk)
+                raise NotRead
+            seen.extend(chunk)
             wanted -= len(chunk)
-        data = b"".join(chunks)
-        if seen is not None:
-            seen.extend(data)
-        return data
+        return bytes(seen[start:])
 
     return read
 
@@ -154,12 +199,3 @@ def _size_bytes(response: http.client.HTTPResponse) -> int | None:
     else:
         text = response.headers.get("Content-Length") or ""
     return int(text) if text.isdecimal() else None
-
-
-def without_secrets(url: str) -> str:
-    """The address without user, password, query: what a message may show."""
-    try:
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:
-        return "the model's address"
