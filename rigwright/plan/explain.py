@@ -126,14 +126,6 @@ def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
         "pipeline": f"{count} GPUs in stages; only activations cross from one stage to the next",
     }
     because = words[kind]
-    if (
-        (free := _free_gpus(choice, found))
-        and choice.wish.users >= MANY_USERS
-        and not planner_of(choice.engine).batches
-    ):
-        because += (
-            f"; {free} more would take copies: llama.cpp runs one for each service, so name the model in more of them"
-        )
     if choice.layout.replicas > 1:
         because += f"; {choice.layout.replicas} copies side by side serve more users than one over all GPUs"
     return because
@@ -149,12 +141,6 @@ def _why_not_one(choice: Choice, found: Possibilities) -> str:
     if not alone:
         return "one GPU does not hold it"
     return f"one GPU holds it with {max(alone)} tokens of context alone"
-
-
-def _free_gpus(choice: Choice, found: Possibilities) -> int:
-    """How many other GPUs could serve the same."""
-    mine = {device.ordinal for group in choice.replicas for device in group}
-    return len({ordinal for one in found.candidates for ordinal in one.gpu_bytes} - mine) if mine else 0
 
 
 def place_label(choice: Choice) -> str:

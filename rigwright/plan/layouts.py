@@ -44,6 +44,11 @@ class Site(NamedTuple):
         """True when NVLinks (or XGMI) join each with each inside every group: the slowest link is one."""
         return len(self.devices) < 2 or rank(self.layout.link) > NVLINK_RANK
 
+    @property
+    def every_device(self) -> Group:
+        """The devices of all copies."""
+        return _joined(self.replicas)
+
 
 CPU = Site(Layout(kind="cpu"), ((),))
 
@@ -129,6 +134,28 @@ def sites_of_layers(topology: Topology) -> Iterator[Site]:
             # The last holds the output too: which it is must not depend on how unequal cards are numbered.
             ordered = tuple(sorted(group, key=lambda one: -one.kind[1]))
             yield Site(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (ordered,), (speed,))
+
+
+def sites_of_copies(topology: Topology) -> Iterator[Site]:
+    """llama.cpp: two and more copies on equal GPUs, each on one, on a pair, on four; those that are neighbours."""
+    for kind in dict.fromkeys(device.kind for device in topology.devices):
+        same = tuple(device for device in topology.devices if device.kind == kind)
+        singles = tuple((device,) for device in same)
+        for groups in (singles, _of_kind(topology.pairs, same), _of_kind(topology.quads, same)):
+            for count in range(2, len(groups) + 1):
+                for start in range(len(groups) - count + 1):
+                    yield _layered(topology, groups[start : start + count])
+
+
+def _layered(topology: Topology, replicas: tuple[Group, ...]) -> Site:
+    worst, size = [topology.worst(group) for group in replicas], len(replicas[0])
+    layout = Layout(
+        kind="single" if size == 1 else "layers",
+        pipeline_parallel=size,
+        replicas=len(replicas),
+        link=min(worst, key=_by_rank)[0],
+    )
+    return Site(layout, replicas, tuple(speed for _, speed in worst) if size > 1 else ())
 
 
 def sites_of_tensors(topology: Topology) -> Iterator[Site]:

@@ -150,7 +150,9 @@ class ServiceWish(Strict):
         description="Tokens of context that each slot must have at least; the plan takes more where that is worth it.",
     )
     slots: Annotated[int, Field(ge=1, le=256)] | None = Field(
-        None, description="Requests served at once, each with `context`; by default one for each user, at most 8."
+        None,
+        description="Requests that each copy serves at once, each with `context`; by default one for each user, at "
+        "most 8.",
     )
     replicas: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None,

@@ -22,6 +22,7 @@ from rigwright.hardware.models import find
 from rigwright.models.offers import model_of, offers
 from rigwright.plan.candidates import possibilities
 from rigwright.plan.devices import named
+from rigwright.plan.engines import planners
 from rigwright.plan.ranking import goal_of
 from rigwright.plan.rig_plan import Request, ground_of, plan_rig
 from rigwright.plan.search import Budget, choose
@@ -75,8 +76,8 @@ def request(name: str = "chat", *, model: str, **keys: Any) -> Request:
 
 def worth(hardware: Hardware, asked: Request) -> float | None:
     """The score of the best way, None where nothing fits."""
-    ground, usable = ground_of(hardware, [], is_preview=False)
-    found = possibilities(asked.wish, asked.offers, ground)
+    ground, usable = ground_of(hardware, [], is_preview=False, engines=planners())
+    found = possibilities(asked.wish, asked.offers, ground, planners())
     best = choose([found.candidates], Budget({one.ordinal: one.offered_bytes for one in usable}, ground.ram_bytes))
     return best[0].score.total if best else None
 
@@ -219,13 +220,13 @@ def test_eight_gpus_three_services_all_quants_in_200_ms() -> None:
     assert any(_seconds(hardware, asked) < 0.2 for _ in range(40))
 
 
-def test_eight_gpus_three_services_all_quants_in_600_000_calls() -> None:
-    """The same as work, which no neighbour on the machine changes; on Python 3.11 it was 570,000 calls of functions."""
+def test_eight_gpus_three_services_all_quants_in_700_000_calls() -> None:
+    """The same as work, which no neighbour on the machine changes; on Python 3.11 it was 660,000 calls of functions."""
     hardware, asked = eight_gpus_three_services()
     plan_rig(hardware, asked)
     profile = cProfile.Profile()
     profile.runcall(plan_rig, hardware, asked)
-    assert sum(row.callcount for row in profile.getstats()) < 600_000
+    assert sum(row.callcount for row in profile.getstats()) < 700_000
 
 
 def _seconds(hardware: Hardware, asked: list[Request]) -> float:

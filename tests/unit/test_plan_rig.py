@@ -593,3 +593,72 @@ def test_least_context_that_fits_nowhere_is_refused(rig: Rig, model_35b: Model) 
     assert plan(rig(ram=26), model_35b, min_context=tokens).context_tokens >= tokens
     with pytest.raises(WrongSpec, match="more than the 262144 tokens"):
         plan(rig(24), model_35b, min_context=300000)
+
+
+def test_many_users_are_served_by_copies(rig: Rig, model_35b: Model) -> None:
+    """Eight users on four cards: a copy on each, two slots each, and more tokens than one card makes."""
+    one, many = (plan(rig(24, 24, 24, 24), model_35b, users=8, replicas=count) for count in (1, None))
+    assert (len(one.replicas), one.slots, len(many.replicas), many.slots) == (1, 8, 4, 2)
+    assert [replica.port for replica in many.replicas] == [8080, 8081, 8082, 8083]
+    assert len({replica.environment for replica in many.replicas}) == 4
+    assert many.speed and one.speed and (many.speed.aggregate or 0) > 1.4 * (one.speed.aggregate or 0)
+    assert many.context_tokens >= one.context_tokens
+    assert "GPUs" in many.device and "4 × one GPU" in str(many.layout)
+
+
+def test_one_or_two_users_get_no_copies_unasked(rig: Rig, hybrid: Model) -> None:
+    """A second copy would wait for a third user."""
+    assert [len(plan(rig(24, 24), hybrid, users=users).replicas) for users in (1, 2, 3)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("vram", "keys"), [((24, 24, 24), {}), ((), {}), ((24, 24), {"gpu": "none"})])
+def test_copies_are_as_many_as_asked(rig: Rig, hybrid: Model, vram: tuple[int, ...], keys: dict[str, Any]) -> None:
+    """On GPUs of their own, or side by side on the CPU, where they share the cores and the RAM."""
+    result = whole(rig(*vram), hybrid, replicas=2, **keys)
+    service = result.services[0]
+    assert [replica.port for replica in service.replicas] == [8080, 8081]
+    assert len({gpu for replica in service.replicas for gpu in replica.gpus}) == (2 if vram and not keys else 0)
+    alone = plan(rig(*vram), hybrid, replicas=1, **keys)
+    if not service.gpus:
+        assert int(flag(service, "--threads") or 0) <= int(flag(alone, "--threads") or 0) // 2 + 1
+        assert service.speed and alone.speed
+        assert alone.speed.expected / 2 <= service.speed.expected < alone.speed.expected
+
+
+@pytest.mark.parametrize(
+    ("vram", "engine", "message"),
+    [
+        ((24, 24), "llamacpp", "3 copies need as many equal GPUs, and at most 2 .* lower replicas"),
+        ((24, 16, 8), "llamacpp", "3 copies need as many equal GPUs, and at most 1 .* lower replicas"),
+        ((24, 24, 24), "ollama", "Ollama runs once for each service; drop replicas"),
+    ],
+)
+def test_copies_that_have_no_place_are_refused(
+    rig: Rig, hybrid: Model, vram: tuple[int, ...], engine: str, message: str
+) -> None:
+    with pytest.raises((Refused, WrongSpec), match=message):
+        plan(rig(*vram), hybrid, engine=engine, replicas=3)
+
+
+def test_copies_of_a_model_that_is_too_large_for_a_gpu_share_the_ram(rig: Rig, model_35b: Model) -> None:
+    """Asked for by name, each may leave experts in its part of RAM."""
+    service = plan(rig(16, 16), model_35b, replicas=2, context=8192)
+    assert len(service.replicas) == 2 and int(flag(service, "--n-cpu-moe") or 0) > 0
+
+
+def test_copies_of_what_cannot_be_estimated_take_a_gpu_each(rig: Rig) -> None:
+    service = plan(rig(24, 24, 16), None, replicas=2)
+    assert [gpu.index for replica in service.replicas for gpu in replica.gpus] == [0, 1]
+    with pytest.raises(Refused, match="4 copies need as many GPUs, and it may use 3"):
+        plan(rig(24, 24, 16), None, replicas=4)
+
+
+def test_two_services_share_the_copies_of_a_rig(machine: Rig) -> None:
+    """Both are for many users: each gets copies, and no GPU is full twice."""
+    both = [
+        wish(name=name, port=port, model="qwen3-14b:Q4_K_M", engine="llamacpp", users=8)
+        for name, port in (("a", 8080), ("b", 9000))
+    ]
+    found = plan_rig(machine(gpus=["RTX 3090"] * 4), [listed(one) for one in both])
+    assert [len(one.replicas) for one in found.services] == [2, 2]
+    assert len({gpu for one in found.services for replica in one.replicas for gpu in replica.gpus}) == 4

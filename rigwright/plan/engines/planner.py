@@ -46,7 +46,8 @@ class Planner(ABC):
 
     name: the key in inventories and in the catalogue. label: what people call it. file_format: what it serves;
     `other_format` says so to who names a file of another. is_automatic: tried where the inventory names no engine.
-    batches: built for many users at a time. can_spill: RAM may hold what a GPU does not. install, install_bytes: what
+    batches: built for many users at a time. can_spill: RAM may hold what a GPU does not. can_copy: several
+    of them may serve the same model beside each other. install, install_bytes: what
     it takes to have it on a rig, in words and of disk. copies_weights: it keeps a copy of each file in its own store.
     program: what a unit starts, below the directory of a release. checks: the module of its checks, where another
     package brings the engine.
@@ -59,6 +60,7 @@ class Planner(ABC):
     is_automatic: ClassVar[bool] = True
     batches: ClassVar[bool] = False
     can_spill: ClassVar[bool] = False
+    can_copy: ClassVar[bool] = False
     install: ClassVar[str] = ""
     install_bytes: ClassVar[int] = 0
     copies_weights: ClassVar[bool] = False

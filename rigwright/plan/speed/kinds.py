@@ -32,6 +32,14 @@ class Host(NamedTuple):
     cores: int | None
     pcie_gbytes_per_second: float | None
 
+    def part(self, copies: int) -> Host:
+        """What each of several copies has of it that work at the same time."""
+        if copies == 1:
+            return self
+        ram: float = self.ram_gbytes_per_second or settings()["offload"]["ram_gbytes_per_second"]
+        cores = max(1, self.cores // copies) if self.cores else None
+        return self._replace(ram_gbytes_per_second=ram / copies, cores=cores)
+
 
 class Kind(NamedTuple):
     """The constants of one kind of card, as the catalogue explains them."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.offers import Offer
@@ -13,8 +14,9 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement import Room, place
+from rigwright.plan.engines.llamacpp.sites import classes_of, sites_of, too_few
 from rigwright.plan.known_bad import known_bad
-from rigwright.plan.layouts import CPU, Site, sites_of_layers
+from rigwright.plan.layouts import CPU, Site
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
@@ -45,15 +47,17 @@ def with_layers(
     engine: str,
     label: str,
     can_spill: bool,
+    can_copy: bool,
 ) -> None:
-    """All ways to serve GGUF files: whole and in part, with each type of KV cache that may be chosen."""
-    overrides = Overrides.of(wish)
-    every = [] if wish.gpu == "none" else list(sites_of_layers(ground.topology))
-    classes = _classes(every)
+    """All ways to serve GGUF files: whole and in part, in copies, with each type of KV cache that may be chosen."""
+    every = sites_of(wish, ground, can_copy=can_copy)
+    classes = classes_of(every)
     sites = [alike[0] for alike in classes]
-    sizes = sorted({len(site.devices) for site in sites})
-    alone = [site for site in sites if len(site.devices) == 1]
-    for offer in offers:
+    if not every:
+        found.refused.setdefault(f"{label}, {wish.replicas} copies, -", too_few(wish, ground))
+    for copies, offer in product(sorted({site.layout.replicas for site in sites}), offers):
+        overrides = Overrides.of(wish, copies=copies)
+        mine = [site for site in sites if site.layout.replicas == copies]
         for load in _loads(wish, offer.model, overrides):
             types = load.cache_type_k, load.cache_type_v
             now = situation(wish, offer, ground, CPU, engine=engine, load=load, cache_types=types)
@@ -61,19 +65,12 @@ def with_layers(
                 found.refused.setdefault(f"{label}, -, {offer.quant}", str(trouble))
                 continue
             attempts = _Attempts(wish, offer, ground, engine, load, overrides, found, can_spill)
-            is_held = False
-            for size in sizes:
-                mine = [site for site in sites if len(site.devices) == size]
-                is_held = max([attempts.whole_on(site) for site in mine])
-                # More GPUs than are needed make nothing better: they work one after the other.
-                if is_held:
-                    break
-            if not attempts.has_enough or ground.is_shared:
-                for site in sites if not attempts.has_enough else alone:
-                    attempts.partly_on(site)
-            if wish.gpu in ("auto", "none"):
-                attempts.whole_on(CPU)
-            if not is_held:
+            is_asked = copies == (wish.replicas or 1)
+            is_held = attempts.on([site for site in mine if site.devices], may_split=is_asked)
+            for site in mine:
+                if not site.devices:
+                    attempts.whole_on(site)
+            if is_asked and not is_held:
                 found.misses += attempts.misses
     for first, *others in classes:
         if others:
@@ -84,18 +81,9 @@ def with_layers(
     found.candidates.sort(key=lambda one: places.get(id(one.site), len(places)))
 
 
-def _classes(sites: Iterable[Site]) -> list[list[Site]]:
-    """Sites that differ in nothing but which of equal GPUs they name: what holds of the first holds of all."""
-    classes: dict[object, list[Site]] = {}
-    for site in sites:
-        cards = tuple((one.offered_bytes, one.pace) for one in site.devices)
-        classes.setdefault((site.layout.kind, site.link_gbytes_per_second, cards), []).append(site)
-    return list(classes.values())
-
-
 def _moved(one: Candidate, site: Site) -> Candidate:
     """The same on equal GPUs in another place."""
-    sizes = dict(zip((device.ordinal for device in site.devices), one.gpu_bytes.values(), strict=True))
+    sizes = dict(zip((device.ordinal for device in site.every_device), one.gpu_bytes.values(), strict=True))
     return Candidate(one.choice, one.score, sizes, one.ram_bytes, site)
 
 
@@ -134,6 +122,21 @@ class _Attempts:
         named = self.overrides.context
         return [named] if named else contexts(self.offer.model, longest=longest, least=self.wish.min_context or 0)
 
+    def on(self, sites: Sequence[Site], *, may_split: bool) -> bool:
+        """Adds what works on these sites of GPUs; True when one holds all the context that could be asked for."""
+        is_held = False
+        for size in sorted({len(site.devices) for site in sites}):
+            is_held = max([self.whole_on(site) for site in sites if len(site.devices) == size])
+            # More GPUs than are needed make nothing better: they work one after the other. Copies that nobody asked for
+            # are the more, the less each of them needs.
+            if is_held or (self.has_enough and not may_split):
+                break
+        if may_split and (not self.has_enough or self.ground.is_shared):
+            for site in sites:
+                if not self.has_enough or len(site.devices) == 1:
+                    self.partly_on(site)
+        return is_held
+
     def whole_on(self, site: Site) -> bool:
         """Adds what works whole on a site; True when that has all the context that could be asked for."""
         made = self._add(site, self._whole_within)
@@ -151,7 +154,7 @@ class _Attempts:
 
     def _add(self, site: Site, attempt: Callable[[Site, float], list[Candidate]]) -> list[Candidate]:
         """The candidates of a site, with less and less of a GPU where services share a rig."""
-        shares = _SHARES if self.ground.is_shared and len(site.devices) == 1 else _SHARES[:1]
+        shares = _SHARES if self.ground.is_shared and len(site.every_device) == 1 else _SHARES[:1]
         made = thinned(one for share in shares for one in attempt(site, share))
         self.found.candidates += made
         return made
@@ -161,7 +164,10 @@ class _Attempts:
         return self.overrides.placement(self.offer.model, devices=len(site.devices)) if site.devices else None
 
     def _room(self, site: Site, share: float) -> Room:
-        return Room(tuple(int(device.offered_bytes * share) for device in site.devices), self.ground.ram_bytes)
+        """What each copy may fill: the least of its place in each group, and its part of RAM."""
+        least = [min(device.offered_bytes for device in alike) for alike in zip(*site.replicas, strict=True)]
+        ram_bytes = self.ground.ram_bytes // len(site.replicas)
+        return Room(tuple(int(size * share) for size in least), ram_bytes)
 
     def _whole_within(self, site: Site, share: float) -> list[Candidate]:
         """With the most context that takes no more than a share of each GPU."""
@@ -231,13 +237,15 @@ class _Attempts:
         speed = self._speed(site, load, placement, model)
         if self.ground.measurements and site.devices:
             speed = self._measured(site, load, placement, speed)
+        speed = self._together(site, load, speed)
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         choice = Choice(
             self.wish, self.offer, self.engine, site.layout, site.replicas, load, placement, None, speed,
             cache_loss_percent=loss,
         )  # fmt: skip
         worth = score(choice)
-        needs = list(zip(site.devices, gpus, strict=True))
+        needs = [pair for group in site.replicas for pair in zip(group, gpus, strict=True)]
+        ram *= len(site.replicas)
         if over := [(device, size) for device, size in needs if size > device.offered_bytes]:
             device, size = over[0]
             told = f"{format_bytes(size)} on {device.label}, which offers {format_bytes(device.offered_bytes)}"
@@ -245,6 +253,15 @@ class _Attempts:
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
         return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram, site)
+
+    def _together(self, site: Site, load: Load, speed: Speed) -> Speed:
+        """The speed of one copy, and of the users of all."""
+        copies, users = len(site.replicas), self.wish.users
+        if copies == 1:
+            return speed
+        # Seven copies for eight users have seats for fourteen.
+        filled = min(1.0, users / (load.slots * copies)) if users >= copies else 1.0
+        return speed.model_copy(update={"aggregate": (speed.aggregate or speed.expected) * copies * filled})
 
     def _speed(
         self, site: Site, load: Load, placement: Placement, model: Model, depth_tokens: int | None = None
@@ -256,7 +273,7 @@ class _Attempts:
             placement=placement,
             depth_tokens=usual if depth_tokens is None else depth_tokens,
             cache_types=(load.cache_type_k, load.cache_type_v),
-            host=self.ground.host,
+            host=self.ground.host.part(len(site.replicas)),
             draft_tokens=load.draft_tokens,
             users=load.slots,
             link_gbytes_per_second=site.link_gbytes_per_second,

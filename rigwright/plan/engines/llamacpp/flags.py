@@ -74,7 +74,7 @@ def _context(choice: Choice) -> Iterator[Flag]:
 
 def _why_context(choice: Choice) -> str:
     tokens, offer = choice.load.context_tokens, choice.offer
-    if tokens in (choice.wish.context, Overrides.of(choice.wish).context):
+    if tokens in (choice.wish.context, Overrides.of(choice.wish, copies=len(choice.replicas)).context):
         return "the inventory asks for it"
     if not (offer.header or offer.known):
         return "the header of the model could not be read from here, so this is a guess that most models hold"
@@ -124,7 +124,7 @@ def _why_cache(choice: Choice, kind: str) -> str:
 def _work(choice: Choice, around: Surroundings) -> Iterator[Flag]:
     # Unset where the cores are not known: llama-server counts them itself.
     if around.cpu.physical_cores:
-        yield _threads(choice, around.cpu.physical_cores)
+        yield _threads(choice, max(1, around.cpu.physical_cores // len(choice.replicas)))
     ubatch = choice.load.ubatch_tokens
     if ubatch != _USUAL_UBATCH_TOKENS:
         because, source = "a prompt is read in batches of this size", None

@@ -26,7 +26,14 @@ class LayeredPlanner(Planner):
     def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
         """All ways to serve GGUF files, but for files that are larger than another that loses no more."""
         with_layers(
-            wish, _undominated(offers), ground, found, engine=self.name, label=self.label, can_spill=self.can_spill
+            wish,
+            _undominated(offers),
+            ground,
+            found,
+            engine=self.name,
+            label=self.label,
+            can_spill=self.can_spill,
+            can_copy=self.can_copy,
         )
 
     def open_slots(self, wish: ServiceWish) -> int:
@@ -42,6 +49,8 @@ class LayeredPlanner(Planner):
 
     def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
         """A context beyond the trained one, cache types that do not divide the heads, drafts without layers."""
+        if not self.can_copy and (wish.replicas or 1) > 1:
+            return f"{self.label} runs once for each service; drop replicas, or serve with llama.cpp"
         overrides, model = Overrides.of(wish), offer.model
         context = overrides.context or wish.context or wish.min_context
         if context and context > model.context_train and not overrides.is_stretched:

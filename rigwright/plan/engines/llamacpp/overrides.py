@@ -63,8 +63,8 @@ class Overrides(NamedTuple):
     is_stretched: bool
 
     @classmethod
-    def of(cls, wish: ServiceWish) -> Overrides:
-        """Reads them.
+    def of(cls, wish: ServiceWish, *, copies: int = 1) -> Overrides:
+        """Reads them, for one of so many copies that share the users.
 
         Raises:
             WrongSpec: a flag that the plan must understand has no whole number for its value.
@@ -72,7 +72,8 @@ class Overrides(NamedTuple):
         flags = {_SAME.get(name, name): value for name, value in wish.flags.items() if _is_given(value)}
         numbers = {name: _number(wish, name, flags.get(name)) for name in _NUMBERS}
         asked = numbers["--parallel"]
-        slots = _AUTO_SLOTS if asked is not None and asked < 0 else asked or wish.slots or min(wish.users, _MOST_SLOTS)
+        slots = _AUTO_SLOTS if asked is not None and asked < 0 else asked or wish.slots
+        slots = slots or min(-(-wish.users // copies), _MOST_SLOTS)
         total = numbers["--ctx-size"]
         layers = flags.get("--n-gpu-layers")
         is_fitted = layers == "auto" or ("--fit" in flags and str(flags["--fit"]).lower() not in _OFF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rigwright.errors import Refused
 from rigwright.models.offers import Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
@@ -28,23 +29,33 @@ def is_unestimated(offers: Sequence[Offer], overrides: Overrides, allowed: Seque
 def unestimated_candidate(
     wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device], overrides: Overrides, *, engine: str
 ) -> Candidate:
-    """The roomiest GPU as a whole, with llama-server's own --fit where nothing else places the model."""
-    device = max(allowed, key=lambda one: (one.offered_bytes, -one.ordinal), default=None)
+    """The roomiest GPU as a whole for each copy, with llama-server's own --fit where nothing else places the model.
+
+    Raises:
+        Refused: there are fewer GPUs than copies.
+    """
+    copies = wish.replicas or 1
+    taken = sorted(allowed, key=lambda one: (-one.offered_bytes, one.ordinal))[:copies]
+    if allowed and len(taken) < copies:
+        raise Refused(f"services.{wish.name}: {copies} copies need as many GPUs, and it may use {len(taken)}")
+    device = taken[-1] if taken else None
     offer = _finest(offers, device.offered_bytes if device else 0)
     why = (
         "the inventory's own flags place the model"
         if offer.has_model
         else "the header of the model could not be read from here"
     )
-    load = overrides.load()._replace(
-        context_tokens=overrides.context or wish.context or wish.min_context or _CONTEXT_TOKENS
+    load = (
+        Overrides.of(wish, copies=copies)
+        .load()
+        ._replace(context_tokens=overrides.context or wish.context or wish.min_context or _CONTEXT_TOKENS)
     )
     choice = Choice(
         wish=wish,
         offer=offer,
         engine=engine,
-        layout=Layout(kind="single" if device else "cpu"),
-        replicas=((device,),) if device else ((),),
+        layout=Layout(kind="single" if device else "cpu", replicas=copies),
+        replicas=tuple((one,) for one in taken) or ((),) * copies,
         load=load,
         placement=None,
         memory=None,
@@ -52,8 +63,8 @@ def unestimated_candidate(
         is_fitted=not offer.has_model or overrides.is_fitted,
         reasons=(Reason(choice="memory not checked", because=why),),
     )
-    taken = {device.ordinal: device.offered_bytes} if device else {}
-    return Candidate(choice, Score(0, 0, 0, 0), taken, 0, Site(choice.layout, choice.replicas))
+    sizes = {device.ordinal: device.offered_bytes for device in taken}
+    return Candidate(choice, Score(0, 0, 0, 0), sizes, 0, Site(choice.layout, choice.replicas))
 
 
 def _finest(offers: Sequence[Offer], gpu_bytes: int) -> Offer:

@@ -50,8 +50,9 @@ def with_tensors(
     sites = tuple(sites_of_tensors(ground.topology))
     if not sites:
         found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
-    # A copy more than there are users serves nobody, unless throughput as such is the wish.
-    wanted = [one for one in sites if one.layout.replicas <= wish.users or wish.goal == "throughput"]
+    wanted = [one for one in sites if _is_wanted(wish, one.layout.replicas)]
+    if sites and not wanted:
+        found.refused["vLLM"] = f"{wish.replicas} copies need more equal GPUs than this service may use; lower replicas"
     for offer, site in product(offers, wanted):
         name = f"vLLM, {site.layout}, {offer.quant}"
         obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
@@ -72,6 +73,14 @@ def with_tensors(
             wish, offer, ground, site, found, troubles=len(troubles), version=version, bias=bias
         ):
             found.candidates.append(candidate)
+
+
+def _is_wanted(wish: ServiceWish, copies: int) -> bool:
+    """True where so many copies are asked for, or are worth having."""
+    if wish.replicas:
+        return copies == wish.replicas
+    # A copy more than there are users serves nobody, unless throughput as such is the wish.
+    return copies <= wish.users or wish.goal == "throughput"
 
 
 def _unsuitable(wish: ServiceWish, site: Site) -> str | None:
