@@ -102,6 +102,7 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         saved_record_text=saved,
         key=_key(key, key_sum) if key else None,
         exe=pairs.pop("exe", None) or None,
+        directory=pairs.pop("cwd", None) or None,
         marker=pairs.pop(f"env.{MARKER}", None),
         started=_number(pairs.pop("since", None)) or 0,
         health_url=pairs.pop("health.url", ""),

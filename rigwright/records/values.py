@@ -62,8 +62,8 @@ class Deployed:
 
     unit_kind: `file`, `link`, `other`, empty where there is none. unit, saved_unit: the texts of the unit and of the
     one before. record, saved_record: the same of the plan; the texts beside them are what the files hold. current,
-    previous: directories of releases. properties are those of `systemctl show`. health: an HTTP status, None where
-    nobody answers.
+    previous: directories of releases. exe, directory: the program and the working directory of its process.
+    properties are those of `systemctl show`. health: an HTTP status, None where nobody answers.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Deployed:
     key: KeyFile | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     exe: str | None = None
+    directory: str | None = None
     marker: str | None = None
     started: int = 0
     health_url: str = ""
@@ -105,6 +106,11 @@ class Deployed:
     def is_active(self) -> bool:
         """Running now."""
         return self.properties.get("ActiveState") == "active" and self.properties.get("SubState") == "running"
+
+    @property
+    def runs_current(self) -> bool:
+        """True where the program lies in the current release, or works there: an interpreter lies elsewhere."""
+        return (self.exe or "").startswith(f"{self.current}/") or self.directory == self.current
 
     @property
     def is_enabled(self) -> bool:

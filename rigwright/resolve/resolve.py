@@ -165,13 +165,15 @@ def _request(
     for engine in engines.values():
         adapted = engine.settings.adapted(adapted) if engine.settings else adapted
     local = models.get(wish.name)
-    if local and (wish.model.names_file or wish.model.name in (None, "auto")):
-        # `auto` plans every model that there is: too dear to ask again what is locked.
+    if local and local.offer and local.offer.known and wish.model.name == "auto":
+        # `auto` plans every model that there is: too dear where the lock says which, so that all files of that one do.
+        adapted = adapted.model_copy(
+            update={"model": ModelSource(name=local.offer.known.key, quant=wish.model.quant)}
+        )
+    if local and (wish.model.names_file or adapted.model.name in (None, "auto")):
         offers: tuple[Offer, ...] = (_offer_of(local, spec),)
-        if wish.model.name == "auto":
-            adapted = adapted.model_copy(update={"model": local.source})
     else:
-        offers = lookup.offers(wish.model, spec.weights.hugging_face)
+        offers = lookup.offers(adapted.model, spec.weights.hugging_face)
         if local:
             known = _offer_of(local, spec)
             offers = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in offers)

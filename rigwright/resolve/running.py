@@ -21,6 +21,8 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
     found: list[Change] = []
     for instance in resolved.instances(spec):
         engine, deployed = resolved.engines[instance.engine], records.of(instance.name)
+        if not engine.program:
+            continue  # planned alone: no role deploys this engine yet
         try:
             release = engine.release(hardware)
         except Refused:
@@ -63,7 +65,7 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
         yield changed(f"{name} unit", f"{deployed.unit_mode} {deployed.unit_owner}", "644 root")
     if release and deployed.current != release:
         yield changed(f"{name} release", _last(deployed.current), _last(release))
-    yield from _process_changes(instance, deployed, unit=unit, release=release)
+    yield from _process_changes(instance, deployed)
 
 
 def _unit_changes(instance: Instance, deployed: Deployed, unit: str) -> Iterator[Change]:
@@ -79,17 +81,17 @@ def _unit_changes(instance: Instance, deployed: Deployed, unit: str) -> Iterator
         yield changed(f"{name} weights", old, new)
 
 
-def _process_changes(instance: Instance, deployed: Deployed, *, unit: str, release: str | None) -> Iterator[Change]:
-    """What a unit file does not show; what an ordinary user cannot see counts as right."""
+def _process_changes(instance: Instance, deployed: Deployed) -> Iterator[Change]:
+    """How the process differs from its files. What an ordinary user cannot see counts as right."""
     name = instance.name
     if not deployed.is_active:
         yield changed(f"{name} state", deployed.properties.get("ActiveState") or "not loaded", "active")
         return
     if not deployed.is_enabled:
         yield changed(f"{name} at boot", deployed.properties.get("UnitFileState") or "unknown", "enabled")
-    if release and deployed.exe and not deployed.exe.startswith(f"{release}/"):
-        yield changed(f"{name} program", deployed.exe, release)
-    if deployed.exe and deployed.marker != marker_of(unit):
+    if deployed.current and deployed.exe and not deployed.runs_current:
+        yield changed(f"{name} program", deployed.exe, deployed.current)
+    if deployed.exe and deployed.marker != marker_of(deployed.unit):
         yield Change("~", f"{name} process", note="started from another unit file")
     if instance.key_path and deployed.key and deployed.key.modified > deployed.started:
         yield Change("~", f"{name} process", note="started before its API keys were written")

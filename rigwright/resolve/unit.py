@@ -42,6 +42,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
         engine.template if "\n" in engine.template else template(engine.template),
         description=f"Rigwright service {instance.name} ({engine.label})",
         after="network-online.target" if specific else "network.target",
+        directory=paths.current_link(instance.name),
         exec_start=exec_start.split("\n"),
         environment=[quote(f"{key}={value}").replace("$$", "$") for key, value in _environment(instance, weights)],
         credential=instance.key_path,

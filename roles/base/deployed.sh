@@ -42,6 +42,7 @@ for name in $names; do
   pid=$(printf '%s\n' "$properties" | sed -n 's/^MainPID=//p')
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then
     echo "exe=$(readlink "/proc/$pid/exe")"
+    echo "cwd=$(readlink "/proc/$pid/cwd")"
     echo "since=$(date -d "$(printf '%s\n' "$properties" | sed -n 's/^ExecMainStartTimestamp=//p')" +%s 2>/dev/null)"
     tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep '^RIGWRIGHT_' | sed 's/^/env./'
     url=$(url_of "$record")

@@ -1,0 +1,1 @@
+"""A toy engine as another package brings it: a small HTTP program that answers every chat with the same words."""

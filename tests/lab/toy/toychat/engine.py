@@ -1,0 +1,91 @@
+"""The toy engine as a role: its program is a script that is written to the rig."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyinfra.api import operation
+
+from rigwright.hardware import Hardware
+from rigwright.resolve.instance import Instance
+from rigwright.resources import assignments
+from rigwright.roles.base.channel import Script
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.operations import Commands, current_rig
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.service.answer import Answer
+from rigwright.roles.service.context import RigContext
+from rigwright.spec.rig import RigSpec
+
+_PROGRAM = '''#!/usr/bin/python3
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+size = os.stat(options["--model"]).st_size
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer({"status": "ok"})
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer({"reply": os.environ["TOY_WORDS"], "bytes": size})
+    def answer(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+ThreadingHTTPServer((options["--host"], int(options["--port"])), Handler).serve_forever()
+'''
+
+_INSTALL = """
+mkdir -p "$RELEASE.new/bin"
+printf %s "$PROGRAM" >"$RELEASE.new/bin/toychat"
+chmod 755 "$RELEASE.new/bin/toychat"
+printf '{\\n "identity": "toychat",\\n "engine": "toychat"\\n}\\n' >"$RELEASE.new/release.json"
+mv -T "$RELEASE.new" "$RELEASE"
+"""
+
+
+class Toy:
+    """The toy engine."""
+
+    name = "toychat"
+    health = "/health"
+
+    def answer(self, instance: Instance) -> Answer:
+        """The words that the inventory gives it."""
+        return Answer("/say", "{}", '"reply"')
+
+    def probe(self, spec: RigSpec) -> Probe:
+        """Python for its program."""
+        return Probe(packages=("python3",))
+
+    def packages(self, hardware: Hardware) -> tuple[str, ...]:
+        """Python."""
+        return ("python3",)
+
+    def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
+        """Nothing."""
+        return iter(())
+
+    def install(self, context: RigContext, probe: Probe) -> None:
+        """Write its program."""
+        install(context=context, probe=probe, name="Write the toy's program")
+
+    def before_start(self, rig: Rig, instance: Instance) -> str:
+        """Nothing."""
+        return ""
+
+
+@operation()
+def install(context: RigContext, probe: Probe) -> Commands:
+    """Have its release on the rig."""
+    rig = yield from current_rig(probe)
+    release = context.resolved(rig).engines["toychat"].release(rig.hardware)
+    if release not in rig.records.installed.releases:
+        yield Script("\n".join(["set -eu", *assignments({"RELEASE": str(release), "PROGRAM": _PROGRAM}), _INSTALL]))
+
+
+ENGINE = Toy()

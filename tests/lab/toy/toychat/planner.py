@@ -1,0 +1,82 @@
+"""The toy engine in plans: on the CPU, as large as its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rigwright.hardware.values import Hardware
+from rigwright.models.offers import Offer
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.planner import Planner
+from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.settings import EngineSettings
+from rigwright.plan.layouts import Site
+from rigwright.plan.memory import Load
+from rigwright.plan.ranking import Score
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag, Layout
+from rigwright.plan.ways import Candidate, Ground, Possibilities
+from rigwright.plan.wish import ServiceWish
+
+_TEMPLATE = """{% extends "service.j2" %}
+{% block service %}
+WorkingDirectory={{ directory }}
+{% endblock %}
+"""
+
+
+class ToySettings(EngineSettings):
+    """How the toy engine gets onto a rig."""
+
+    engine: ClassVar[str] = "toychat"
+    about: ClassVar[str] = "How the toy engine gets onto a rig."
+    words: str = "Hello from the toy."
+
+    @property
+    def version(self) -> str:
+        """The release that plans are made for."""
+        return "1.0"
+
+
+class ToyPlanner(Planner):
+    """The toy engine."""
+
+    name = "toychat"
+    label = "Toy chat"
+    is_automatic = False
+    program = "bin/toychat"
+    checks = "toychat.verify"
+    settings_model = ToySettings
+    settings: ToySettings
+
+    @property
+    def version(self) -> str:
+        """The release that plans are made for."""
+        return self.settings.version
+
+    @property
+    def template(self) -> str:
+        """The unit of every engine, started in the directory of its release: its program is a script."""
+        return _TEMPLATE
+
+    def release(self, hardware: Hardware) -> str:
+        """The directory of its only release, by what it says."""
+        return f"/opt/rigwright/toychat/releases/1.0-{len(self.settings.words)}"
+
+    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
+        """One way: each copy on the CPU."""
+        copies = wish.replicas or 1
+        for offer in offers:
+            layout = Layout(kind="cpu", replicas=copies)
+            site = Site(layout, ((),) * copies)
+            load = Load(wish.context or 256)
+            choice = Choice(wish, offer, self.name, layout, site.replicas, load, None, None, None)
+            found.candidates.append(Candidate(choice, Score(0, 0, 0, 0), {}, offer.file_bytes * copies, site))
+
+    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+        """The file, where to listen, what to say."""
+        wish = choice.wish
+        values = {"--model": around.weights_path, "--host": wish.host, "--port": str(wish.port)}
+        flags = tuple(Flag(name=key, value=value, reason=Reason(choice=key, because="toy")) for key, value in values.items())
+        return Rendered(flags, (((("TOY_WORDS", self.settings.words),)),) * len(choice.replicas))
