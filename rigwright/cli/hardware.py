@@ -16,7 +16,6 @@ from rigwright.hardware.record import redact, require_new, write
 from rigwright.hardware.topology import group
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import collect
-from rigwright.view.answers.hardware_report import report
 from rigwright.view.drawing import draw
 from rigwright.view.hardware_table import show, summary
 from rigwright.view.terminal import answering, console
@@ -94,7 +93,9 @@ def _file_name(rig: str) -> str:
 
 def _show(rigs: Mapping[str, Hardware], *, as_json: bool, is_single: bool) -> None:
     if as_json:
-        objects = {name: report(found) for name, found in rigs.items()}
+        from rigwright.view.answers.hardware import hardware_answer
+
+        objects = {name: hardware_answer(found).plain() for name, found in rigs.items()}
         click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
         return
     screen = console()

@@ -173,10 +173,10 @@ def _print(planned: ResolvedRigs, *, as_json: bool, why: bool, is_single: bool, 
 def _print_json(planned: ResolvedRigs, *, is_single: bool, is_compared: bool) -> None:
     import json
 
-    from rigwright.view.answers.report import report
+    from rigwright.view.answers.plan import plan_answer
 
     objects = {
-        name: report(name, resolved.plan, changes=planned.changes(name) if is_compared else None)
+        name: plan_answer(name, resolved.plan, changes=planned.changes(name) if is_compared else None).plain()
         for name, resolved in planned.resolved.items()
     }
     if not is_single:

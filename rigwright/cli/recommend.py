@@ -20,7 +20,7 @@ from rigwright.plan.recommend import PURPOSES, Purpose, Ranked
 from rigwright.plan.recommend import recommend as ranked_for
 from rigwright.resolve import resolve
 from rigwright.spec.rig import parse_spec
-from rigwright.view.answers.recommend_report import report
+from rigwright.view.answers.recommend import recommend_answer
 from rigwright.view.recommend_table import service_of, show, show_closing
 from rigwright.view.terminal import answering, console
 
@@ -76,7 +76,7 @@ def recommend(
                 show(screen, rig, hardware, answers[rig], purpose=purpose, notes=notes, top=top)
                 _close(screen, answers[rig], hardware)
         if as_json and (answers or not is_single):
-            objects = {name: report(name, purpose, ranked) for name, ranked in answers.items()}
+            objects = {name: recommend_answer(name, purpose, ranked).plain() for name, ranked in answers.items()}
             click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
     errors |= {name: "no model of the catalogue fits" for name, ranked in answers.items() if not ranked.fitting}
     for name, message in errors.items():

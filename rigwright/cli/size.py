@@ -59,15 +59,12 @@ def size(model: str, **options: Any) -> None:
     told = {"model": found.model.name, "quant": found.quant, "engine": options["engine"]}
     told |= _sizes(found.model, options)
     speed = _speed(found.model, options) if options["speed"] else None
-    if speed:
-        told["decode_tokens_per_second"] = {
-            "low": round(speed.low, 2),
-            "expected": round(speed.expected, 2),
-            "high": round(speed.high, 2),
-        }
     with answering():
         if options["as_json"]:
-            click.echo(json.dumps(told, indent=1))
+            from rigwright.view.answers.size import Size
+
+            answer = Size.model_validate(told | ({"decode_tokens_per_second": speed} if speed else {}))
+            click.echo(json.dumps(answer.plain(), indent=1))
             return
         from rigwright.view.size_table import show
         from rigwright.view.terminal import console

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from rigwright.strict import Strict
 
 
@@ -11,9 +13,9 @@ class Reason(Strict):
     `source` names what a number rests on, where it does not come from the inventory or the rig.
     """
 
-    choice: str
-    because: str
-    source: str | None = None
+    choice: str = Field(description="what was chosen")
+    because: str = Field(description="why")
+    source: str | None = Field(None, description="what a number rests on")
 
     def __str__(self) -> str:
         return f"{self.choice}: {self.because}" + (f" ({self.source})" if self.source else "")

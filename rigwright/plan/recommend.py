@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Literal, NamedTuple, get_args
 
+from pydantic import Field
+
 from rigwright.errors import DoesNotFit, Refused, RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.offers import KnownModel, Offer, known_models, offers
@@ -60,9 +62,9 @@ class Recommendation(Strict):
 class NotRecommended(Strict):
     """A model that this rig cannot serve, and why."""
 
-    model: str
-    key: str
-    why: str
+    model: str = Field(description="its name")
+    key: str = Field(description="its key in the catalogue")
+    why: str = Field(description="what it lacks, and by how much")
 
 
 class Ranked(NamedTuple):

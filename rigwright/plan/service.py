@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.speed import Speed
@@ -36,11 +38,11 @@ class Layout(Strict):
     all. `pipeline`: tensor-parallel groups behind each other.
     """
 
-    kind: LayoutKind
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    replicas: int = 1
-    link: str | None = None
+    kind: LayoutKind = Field(description="how one copy is spread")
+    tensor_parallel: int = Field(1, description="GPUs that share each layer")
+    pipeline_parallel: int = Field(1, description="stages behind each other; for layers the GPUs")
+    replicas: int = Field(1, description="copies side by side")
+    link: str | None = Field(None, description="what joins the GPUs of one copy: NV4, PHB")
 
     def __str__(self) -> str:
         words = {"cpu": "CPU", "single": "one GPU", "layers": f"layers over {self.pipeline_parallel} GPUs"}
@@ -60,12 +62,12 @@ class Replica(Strict):
 class Alternative(Strict):
     """What else was possible, and why it lost. `why_not` says what it would have been worse at, or what refused it."""
 
-    engine: str
-    layout: str
-    quant: str
-    context_tokens: int | None = None
-    tokens_per_second: float | None = None
-    why_not: str
+    engine: str = Field(description="what would serve it")
+    layout: str = Field(description="where")
+    quant: str = Field(description="which quant")
+    context_tokens: int | None = Field(None, description="with how much context")
+    tokens_per_second: float | None = Field(None, description="how fast")
+    why_not: str = Field(description="what it would be worse at, or what refused it")
 
 
 class ServicePlan(Strict):
@@ -144,16 +146,13 @@ class GpuBudget(Strict):
 
 
 class Cost(Strict):
-    """What it takes to get from a blank machine to the plan; what is there already is not done again.
+    """What it takes to get from a blank machine to the plan; what is there already is not done again."""
 
-    `downtime` and `reboot` say when and why, None that there is none.
-    """
-
-    download_bytes: int
-    disk_bytes: int
-    builds: tuple[str, ...] = ()
-    reboot: str | None = None
-    downtime: str | None = None
+    download_bytes: int = Field(description="weights that the rig fetches")
+    disk_bytes: int = Field(description="what it takes of the disk")
+    builds: tuple[str, ...] = Field((), description="what is built or installed")
+    reboot: str | None = Field(None, description="why the rig restarts; null where it does not")
+    downtime: str | None = Field(None, description="when a service that runs now is interrupted; null where none is")
 
 
 class RigPlan(Strict):

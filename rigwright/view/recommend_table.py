@@ -13,7 +13,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.plan.reasons import Reason
 from rigwright.plan.recommend import NotRecommended, Ranked, Recommendation
 from rigwright.plan.service import ServicePlan
-from rigwright.view.answers.recommend_report import spec_of
+from rigwright.view.answers.recommend import spec_of
 from rigwright.view.hardware_words import clean
 from rigwright.view.plan_table import head, notes_table
 from rigwright.view.words import engine_name, number, numbers_of, on, served, short, tokens

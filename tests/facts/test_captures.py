@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rigwright.hardware.capture import read_folder
-from rigwright.view.answers.hardware_report import report
+from rigwright.view.answers.hardware import hardware_answer
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 NAMES = sorted(folder.name for folder in CAPTURES.iterdir() if folder.is_dir())
@@ -23,7 +23,7 @@ def expected(name: str) -> dict[str, Any]:
 
 @cache
 def found(name: str) -> dict[str, Any]:
-    return json.loads(json.dumps(report(read_folder(CAPTURES / name))))
+    return json.loads(json.dumps(hardware_answer(read_folder(CAPTURES / name)).plain()))
 
 
 def expecting(field: str) -> list[str]:

@@ -23,7 +23,7 @@ import click
 
 from rigwright.hardware import Hardware
 from rigwright.hardware.capture import folder_files, read_files
-from rigwright.view.answers.hardware_report import report
+from rigwright.view.answers.hardware import hardware_answer
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 NAMELESS = ("1x5060ti-csv-idle-vs-load",)
@@ -165,7 +165,7 @@ def try_seed(seed: int) -> tuple[list[str], str | None]:
     name, files, whole, done = damaged(seed)
     try:
         found = read_files(files)
-        report(found)
+        hardware_answer(found).plain()
     except Exception as error:  # noqa: BLE001  any exception is the finding
         return done, f"seed {seed}: {name} ({', '.join(done)}): {type(error).__name__}: {error}"
     wrong = invented(found, whole)

@@ -17,7 +17,7 @@ from rigwright.hardware import Hardware
 from rigwright.plan.service import RigPlan
 from rigwright.resolve import resolve
 from rigwright.spec.rig import parse_spec
-from rigwright.view.answers.report import report
+from rigwright.view.answers.plan import plan_answer
 from rigwright.view.plan_table import show
 from rigwright.view.why import explain
 
@@ -67,7 +67,8 @@ def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:
 def test_plan_is_the_approved_one(case: Path, machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
     """The plan that was read and approved: as a person sees it, and as JSON."""
     hardware, plan = planned(case, machine, alternatives=6)
-    made = {".txt": as_text(case.stem, hardware, plan), ".json": json.dumps(report(case.stem, plan), indent=1) + "\n"}
+    told = json.dumps(plan_answer(case.stem, plan).plain(), indent=1) + "\n"
+    made = {".txt": as_text(case.stem, hardware, plan), ".json": told}
     for suffix, text in made.items():
         file = case.with_suffix(suffix)
         if pytestconfig.getoption("--renew-golden"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rigwright.hardware import Hardware, capture
 from rigwright.hardware.capture import folder_files, read_files
 from rigwright.hardware.topology import group
-from rigwright.view.answers.hardware_report import report
+from rigwright.view.answers.hardware import hardware_answer
 
 LINK = "pcie.link.gen.current, pcie.link.gen.max, pcie.link.width.current, pcie.link.width.max"
 UUIDS = [f"GPU-1aff65f8-8897-eaee-29e4-6871ef7491a{index}" for index in range(8)]
@@ -300,7 +300,7 @@ NAMES += [
 def test_no_text_of_a_machine_raises_or_becomes_a_gpu(files):
     """Whatever a tool prints, reading it ends with values."""
     found = read_files(files)
-    report(found)
+    hardware_answer(found)
     assert found.gpus == ()
 
 
@@ -313,7 +313,7 @@ WORDS = st.sampled_from(["\t", " ", "\n", UUIDS[0], *(piece.replace("_", " ") fo
 @given(st.dictionaries(st.sampled_from(NAMES), st.lists(WORDS, max_size=60).map("".join), max_size=3))
 def test_words_of_the_formats_in_any_order_raise_nothing(files):
     """Almost right is the worst."""
-    report(read_files(files))
+    hardware_answer(read_files(files))
 
 
 def test_log_alone_tells_no_count():

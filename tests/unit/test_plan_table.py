@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from rigwright.hardware.values import Cpu, Gpu, Hardware
+from rigwright.plan.changes import Change
 from rigwright.plan.memory.values import MemoryEstimate, MemoryPart
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import (
@@ -27,15 +28,15 @@ from rigwright.plan.service import (
 )
 from rigwright.plan.speed import Speed
 from rigwright.units import GIB
-from rigwright.view.answers.report import report
-from rigwright.view.answers.schema import DEFINITIONS, PLAN, plan_schema
+from rigwright.view.answers.plan import Plan, plan_answer
+from rigwright.view.answers.schema import schema
 from rigwright.view.bars import Colours, Share, bar, shares
 from rigwright.view.plan_table import show
 from rigwright.view.why import explain
 from rigwright.view.words import on, short
 
 GPUS = tuple(GpuRef(index=index, uuid=f"GPU-{index}", name="NVIDIA GeForce RTX 3090") for index in range(4))
-CHECK = jsonschema.Draft202012Validator(plan_schema())
+CHECK = jsonschema.Draft202012Validator(schema(Plan))
 
 
 def memory(*rows: tuple[str, int | None, float]) -> MemoryEstimate:
@@ -216,21 +217,17 @@ def test_rates_are_short(rate, text):
 
 def test_report_keeps_its_contract():
     """Every field of the schema is there, and nothing breaks it."""
-    told = report(
-        "homelab", rig_plan(service(), service("cpu", memory=None, speed=None, replicas=(Replica(gpus=(), port=1),)))
-    )
+    plan = rig_plan(service(), service("cpu", memory=None, speed=None, replicas=(Replica(gpus=(), port=1),)))
+    told = plan_answer("homelab", plan, changes=(Change("~", "chat.context", "1", "2"),)).plain()
     CHECK.validate(json.loads(json.dumps(told, allow_nan=False)))
-    assert list(told) == list(PLAN)
-    one = told["services"][0]
-    parts = {"service": one, "layout": one["layout"], "replica": one["replicas"][0], "speed": one["speed"]}
-    parts |= {"flag": one["flags"][0], "alternative": one["alternatives"][0], "gpu": told["gpus"][0]}
-    assert {name: list(part) for name, part in parts.items()} == {name: list(DEFINITIONS[name]) for name in parts}
+    assert told["changes"] == [{"mark": "~", "where": "chat.context", "old": "1", "new": "2", "note": ""}]
+    assert (told["services"][1]["memory"], told["services"][1]["speed"]) == (None, None)
 
 
 def test_report_adds_up():
     """What a GPU holds is the sum of its parts, and so is RAM, for all copies."""
     copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
-    told = report("homelab", rig_plan(service(replicas=copies), gpus=2))
+    told = plan_answer("homelab", rig_plan(service(replicas=copies), gpus=2)).plain()
     assert [gpu["used_bytes"] for gpu in told["gpus"]] == [16 * GIB, 16 * GIB]
     assert told["services"][0]["memory"]["gpus"][0]["total_bytes"] == 16 * GIB
     assert told["ram"]["used_bytes"] == GIB
@@ -239,5 +236,5 @@ def test_report_adds_up():
 def test_report_gives_each_copy_its_port():
     """The arguments of a copy are those with which it can start beside the others."""
     copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
-    told = report("homelab", rig_plan(service(replicas=copies)))["services"][0]["replicas"]
+    told = plan_answer("homelab", rig_plan(service(replicas=copies))).plain()["services"][0]["replicas"]
     assert [copy["argv"][copy["argv"].index("--port") + 1] for copy in told] == ["8080", "8081"]
