@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from rigwright import __version__
 from rigwright.errors import UnreadableModel
@@ -59,16 +59,12 @@ def hub_facts(url: str, *, hub: str) -> HubFacts:
                 library_name="rigwright",
                 library_version=__version__,
             )
+        location = urljoin(url, found.location)
     except HfHubHTTPError as error:
         if problem := _problem(error, url, hub, has_token=bool(token)):
             raise UnreadableModel(f"{without_secrets(url)}: {problem}") from None
         return HubFacts(location=url)
-    except (
-        HTTPError,
-        InvalidURL,
-        OSError,
-        ValueError,
-    ):  # no answer in time, or none that is HTTP; HF_HUB_OFFLINE is an OSError
+    except (HTTPError, InvalidURL, OSError, ValueError):  # no answer in time, none in HTTP, or HF_HUB_OFFLINE
         return HubFacts()
     etag = found.etag or ""
     return HubFacts(
@@ -76,7 +72,7 @@ def hub_facts(url: str, *, hub: str) -> HubFacts:
         etag if SHA256.fullmatch(etag) else None,
         found.size,
         etag if re.fullmatch(r"[\x21-\x7e]{1,200}", etag) else None,
-        urljoin(url, found.location),
+        location,
     )
 
 
@@ -143,27 +139,23 @@ def _token_stays_at(url: str) -> Iterator[None]:
 
 def _problem(error: HfHubHTTPError, url: str, hub: str, *, has_token: bool) -> str | None:
     """What is wrong and what to do; None where the answer does not decide whether the file can be read."""
-    from huggingface_hub import errors
-
-    path = unquote(urlsplit(url).path.removeprefix(urlsplit(hub).path.rstrip("/"))).strip("/")
-    repo, _, rest = path.partition("/resolve/")
-    code = error.response.status_code
-    if isinstance(error, errors.GatedRepoError):
-        if has_token:
-            what = "is gated, and your token may not read it; accept its terms with the account that the token is of"
-        else:
-            what = f"is gated, and there is no token here; accept its terms, then {_GET_TOKEN}"
-        return f"{repo} {what}: {hub.rstrip('/')}/{repo}"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        if has_token:
-            return f"the hub knows no repository {repo}, or your token may not see it; check both"
-        return f"the hub knows no repository {repo}, or it is private; check the name, or {_GET_TOKEN}"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"{repo} has no revision {rest.partition('/')[0]}; name a branch, a tag or a commit that it has"
-    if isinstance(error, errors.DisabledRepoError):
-        return f"the hub has disabled {repo}; name another repository"
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        return f"there is no such file ({code}); check the repository"
-    if has_token and code in (401, 403):
-        return f"the hub refuses your token ({code}); {_GET_TOKEN}"
-    return None
+    repo, _, rest = url.removeprefix(hub.rstrip("/")).strip("/").partition("/resolve/")
+    code, terms = error.response.status_code, f"{hub.rstrip('/')}/{repo}"
+    of_class = {
+        "GatedRepoError": (
+            f"{repo} is gated, and there is no token here; accept its terms, then {_GET_TOKEN}: {terms}",
+            f"{repo} is gated, and your token may not read it; accept its terms with the token's own account: {terms}",
+        ),
+        "RepositoryNotFoundError": (
+            f"the hub knows no repository {repo}, or it is private; check the name, or {_GET_TOKEN}",
+            f"the hub knows no repository {repo}, or your token may not see it; check both",
+        ),
+        "RevisionNotFoundError": (
+            f"{repo} has no revision {rest.partition('/')[0]}; name a branch, a tag or a commit that it has",
+        ),
+        "DisabledRepoError": (f"the hub has disabled {repo}; name another repository",),
+        "RemoteEntryNotFoundError": (f"there is no such file ({code}); check the repository",),
+    }
+    if texts := of_class.get(type(error).__name__):
+        return texts[-1] if has_token else texts[0]
+    return f"the hub refuses your token ({code}); {_GET_TOKEN}" if has_token and code in (401, 403) else None

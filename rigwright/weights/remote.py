@@ -21,7 +21,7 @@ from rigwright.models.header import Header
 from rigwright.models.parts import part_names
 from rigwright.models.reading import WINDOWS_BYTES, header_from_stream, model_of
 from rigwright.models.values import Model
-from rigwright.weights.hub import SHA256, authorization, hub_facts, is_of, without_secrets
+from rigwright.weights.hub import SHA256, HubFacts, authorization, hub_facts, is_of, without_secrets
 
 _TIMEOUT_SECONDS = 10
 _DEADLINE_SECONDS = 60
@@ -90,13 +90,17 @@ def read_kept(url: str, kept: Path, parse: Parse[T], *, is_pinned: bool, hub: st
         return known
     seen = bytearray()
     try:
-        location, told = _place(url, hub)
+        facts = hub_facts(url, hub=hub) if is_of(url, hub) else HubFacts(location=url)
+        if facts.location is None:
+            raise NotRead
+        told = facts.etag or ""
         if told and told == etag and known is not None:
             return known
         if SHA256.fullmatch(told) and (same := _known(_content(url, kept, told), parse)) is not None:
             keep(note, told.encode())
             return same
-        found, given = _read(url, location, parse, seen, hub=hub, etag=etag if known is not None and not told else "")
+        condition = etag if known is not None and not told else ""
+        found, given = _read(url, facts.location, parse, seen, hub=hub, etag=condition)
     except NotRead:
         if known is None:
             raise
@@ -113,16 +117,6 @@ def _content(url: str, kept: Path, etag: str) -> Path:
     if not SHA256.fullmatch(etag):
         return kept
     return kept.with_name(hashlib.sha256(f"{urlsplit(url).netloc} {etag}".encode()).hexdigest()[:32])
-
-
-def _place(url: str, hub: str) -> tuple[str, str]:
-    """Where the content lies, and what the hub tells it from another by; any other address is its own place."""
-    if not is_of(url, hub):
-        return url, ""
-    facts = hub_facts(url, hub=hub)
-    if facts.location is None:
-        raise NotRead
-    return facts.location, facts.etag or ""
 
 
 def _read(url: str, location: str, parse: Parse[T], seen: bytearray, *, hub: str, etag: str) -> tuple[T, str]:

@@ -29,11 +29,12 @@ FILE, CONFIG = "/org/m/resolve/main/m.gguf", "/org/m/resolve/main/config.json"
 
 @dataclass
 class Answer:
-    """What a path answers: to HEAD by the first two, to GET by `content`, if there is one."""
+    """What a path answers: to HEAD by the first two, to GET by `content` or by sending to `moved`, if there is one."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes | None = None
+    moved: str = ""
 
 
 @dataclass
@@ -70,6 +71,9 @@ def handler(host: Host) -> type[BaseHTTPRequestHandler]:
             status = 200 if is_read else answer.status
             if is_read and self.headers.get("If-None-Match", "-") == answer.headers.get("ETag"):
                 status, body = 304, b""
+            if self.command == "GET" and answer.moved:
+                answer = Answer(302, {"Location": answer.moved})
+                status = answer.status
             self.send_response(status)
             for name, value in answer.headers.items():
                 if not is_read or name == "ETag":
@@ -183,6 +187,7 @@ def test_redirect_to_another_host_is_not_followed(serve):
         (Answer(200, {"X-Repo-Commit": "main", "X-Linked-Etag": '"abc"', "Content-Length": "0"}), (None, None, 0)),
         (Answer(200, {"X-Repo-Commit": COMMIT, "X-Linked-Size": "many", "Content-Length": "0"}), (COMMIT, None, None)),
         (Answer(404, {"Content-Length": "9"}), (None, None, None)),
+        (Answer(200, {"Location": "//[/m"}), (None, None, None)),
         (Answer(501), (None, None, None)),
     ],
 )
@@ -218,8 +223,8 @@ INVALID = {"X-Error-Message": "Invalid credentials in Authorization header"}
     [
         (401, GATED, False,
          f"org/m is gated, and there is no token here; accept its terms, then {GET_TOKEN}: HUB/org/m"),
-        (403, GATED, True, "org/m is gated, and your token may not read it; accept its terms with the account that the "
-                           "token is of: HUB/org/m"),
+        (403, GATED, True, "org/m is gated, and your token may not read it; accept its terms with the "
+                           "token's own account: HUB/org/m"),
         (401, INVALID, True, f"the hub refuses your token (401); {GET_TOKEN}"),
         (401, {"X-Error-Code": "RepoNotFound"}, False,
          f"the hub knows no repository org/m, or it is private; check the name, or {GET_TOKEN}"),
@@ -284,7 +289,7 @@ def test_token_stays_at_the_hub(serve, token, tiny_dense, monkeypatch):
 def test_token_stays_with_the_first_host_of_a_read(serve, token, tiny_dense):
     """A hub that says nothing on HEAD sends the read elsewhere, where nobody sees the token."""
     other = serve({"/m.gguf": Answer(content=tiny_dense.read_bytes())})
-    hub = serve({FILE: Answer(302, {"Location": f"{other.address}/m.gguf"})})
+    hub = serve({FILE: Answer(405, moved=f"{other.address}/m.gguf")})
     assert model(hub) == read_model(tiny_dense)
     assert (hub.tokens, other.tokens) == ({token}, {None})
 
