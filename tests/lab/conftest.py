@@ -46,7 +46,7 @@ class Outcome:
     @property
     def changed(self) -> set[str]:
         """The operations that changed something."""
-        rows = re.findall(r"^\s+llama\.cpp \| (.*?)\s{2,}\d+\s+(\d+)\s", self.output, re.MULTILINE)
+        rows = re.findall(r"^\s+\w+ \| (.*?)\s{2,}\d+\s+(\d+)\s", self.output, re.MULTILINE)
         return {name.strip() for name, _ in rows}
 
     @property

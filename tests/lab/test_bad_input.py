@@ -49,8 +49,8 @@ def test_two_services_on_one_port(workshop, serving, unharmed):
 def test_one_wrong_rig_stops_all_before_any_is_touched(workshop, serving, unharmed):
     """A fleet is checked as a whole: the good rig is not changed while another one's data is wrong."""
     good = workshop.inventory(workshop.spec(context=1024), serving).read_text()
-    outcome = workshop.deploy_file(good + "\nothers = [('@local', {'rig': {'services': []}})]\n")
-    refused(outcome, "@local: rig: services is empty")
+    outcome = workshop.deploy_file(good + "\nothers = [('@local', {'rig': {'services': [{'name': 'a'}]}})]\n")
+    refused(outcome, "@local: rig.services.0.model: missing")
     assert "Starting operation" not in outcome.output
 
 

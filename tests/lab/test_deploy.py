@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+
+from rigwright.cli.verify import checks
 
 pytestmark = pytest.mark.lab
 
@@ -37,7 +40,8 @@ def ssh_commands(workshop, serving) -> Iterator:
 def test_dry_run_on_a_blank_rig_names_every_change_and_makes_none(trixie):
     """--dry tells the truth before anything is there."""
     assert trixie.dry.code == 0
-    for step in ("Install build packages", "Create the builder's account", "Bring tiny.gguf", "Build", "Serve demo"):
+    steps = "Install packages", "Create the builder's account", "Bring tiny.gguf", "Build llama.cpp", "Serve demo"
+    for step in steps:
         assert re.search(rf"\| {re.escape(step)}\s+1 \(", trixie.dry.output), trixie.dry.output
     assert trixie.after_dry == trixie.blank
 
@@ -55,15 +59,24 @@ def test_verify_passes_and_says_how_many_checks(workshop, serving):
     path = workshop.inventory(workshop.spec(), serving)
     outcome = workshop.rigwright("verify", str(path))
     assert outcome.code == 0, outcome.output
-    assert re.search(r"^verify: \d\d passed$", outcome.output, re.MULTILINE)
+    assert re.search(r"^verify: \d\d passed, 4 skipped$", outcome.output, re.MULTILINE)
 
 
 def test_verify_prints_json(workshop, serving):
     """A machine reads the same outcome."""
     path = workshop.inventory(workshop.spec(), serving)
     found = json.loads(workshop.rigwright("verify", str(path), "--json").output)
+    outcomes = Counter(row["outcome"] for row in found["checks"])
+    assert outcomes == {"passed": found["passed"], "skipped": found["skipped"]}
     assert found["failed"] == 0
     assert {"check", "subject", "outcome", "seconds", "message"} == set(found["checks"][0])
+    skipped = {row["check"]: row["message"] for row in found["checks"] if row["outcome"] == "skipped"}
+    assert skipped == {
+        "test_runs_what_is_locked": "this rig has no lock",
+        "test_keys_stay_secret": "this service has no API keys",
+        "test_asks_for_the_key": "this service has no API keys",
+        "test_gpus_are_used_when_planned": "this service is planned on the CPU",
+    }
 
 
 def test_verify_fails_when_the_inventory_has_moved_on(workshop, serving):
@@ -77,10 +90,11 @@ def test_verify_fails_when_the_inventory_has_moved_on(workshop, serving):
 def test_plain_pytest_runs_the_same_checks(workshop, serving):
     """The checks are an ordinary pytest module."""
     path = workshop.inventory(workshop.spec(), serving)
-    command = [sys.executable, "-m", "pytest", "-q", "--pyargs", "rigwright.roles.llamacpp.verify", "--rigs", str(path)]
+    command = [sys.executable, "-m", "pytest", "-q", "--pyargs", *checks(), "--rigs", str(path)]
     done = subprocess.run(command, cwd=workshop.directory, env=workshop.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert re.search(r"1\d passed", done.stdout)
+    ours = re.search(r"^verify: (.*)$", workshop.rigwright("verify", str(path)).output, re.MULTILINE)[1]
+    assert f"{ours} in " in done.stdout
 
 
 def test_second_run_changes_nothing_in_at_most_three_commands(workshop, serving, ssh_commands, unharmed):
@@ -106,6 +120,7 @@ def test_changed_context_changes_the_unit_and_restarts_once(workshop, serving):
     outcome = workshop.deploy(workshop.spec(context=4096), serving)
     assert outcome.code == 0, outcome.output
     assert outcome.changed == {"Serve demo"}
+    assert _announced(outcome) == ["~ demo --ctx-size: 2048 -> 4096"]
     starts = workshop.on(serving, "journalctl -b -u rigwright-demo -o cat --no-pager | grep -c '^Started '")
     assert starts == "2"
     after = workshop.on(
@@ -224,3 +239,8 @@ def test_bookworm_is_deployed_to_and_verified(workshop, bookworm):
         assert workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), name))).code == 0
     finally:
         workshop.lab.down([name])
+
+
+def _announced(outcome):
+    """What the deploy said beforehand that it would change."""
+    return [line for line in outcome.lines if re.match(r"[+~-] \w", line)]

@@ -92,7 +92,7 @@ def _finish(workshop, rig, spec, fast_again, *, expect):
     assert "what runs goes on running" in rest
     outcome = workshop.deploy(spec, rig)
     assert outcome.code == 0, outcome.output
-    assert {"Build", "Serve demo"} <= outcome.changed
+    assert {"Build llama.cpp", "Serve demo"} <= outcome.changed
     assert workshop.deploy(spec, rig).changed == set()
 
 

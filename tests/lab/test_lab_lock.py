@@ -109,7 +109,7 @@ def test_lock_is_written_deployed_held_and_renewed(shop, locked):
 
     first = shop.deploy(spec(shop), locked)
     assert first.code == 0, first.output
-    assert "as " in first.output and "plan otherwise" not in first.output
+    assert f"as {file} says" in first.output and "plan otherwise" not in first.output
     assert shop.deploy(spec(shop), locked).changed == set()
     assert shop.rigwright("verify", str(shop.directory / "inventory.py")).code == 0
     again = plan(shop, spec(shop), locked, "--write")
@@ -119,14 +119,14 @@ def test_lock_is_written_deployed_held_and_renewed(shop, locked):
     before = serving(shop, locked)
     refused = shop.deploy(spec(shop, context=1024), locked)
     assert refused.code == 1
-    assert any("services.demo.context: locked 2048, now 1024" in line for line in refused.lines), refused.output
+    assert any("~ services.demo.context: 2048 -> 1024" in line for line in refused.lines), refused.output
     assert any("rigwright plan" in line and "--replan --limit locked" in line for line in refused.lines)
     assert "Starting operation" not in refused.output and "Traceback" not in refused.output
     assert serving(shop, locked) == before
 
     held = plan(shop, spec(shop, context=1024), locked, "--write")
     assert (held.code, file.read_text()) == (1, text)
-    assert "services.demo.context: locked 2048, now 1024" in held.output
+    assert f"{locked}: ~ services.demo.context: 2048 -> 1024" in held.output
     assert plan(shop, spec(shop, context=1024), locked, "--replan").code == 0
     outcome = shop.deploy(spec(shop, context=1024), locked)
     assert outcome.code == 0, outcome.output
@@ -147,7 +147,7 @@ def test_rig_that_lost_a_gpu_is_refused(shop, locked):
     arguments = ("-y", "--data", f"rig_lock={other}")
     refused = shop.deploy(spec(shop, context=1024), locked, arguments=arguments)
     assert refused.code == 1
-    lost = "GPU 2 (NVIDIA GeForce RTX 3090, GPU-0c0ffee0-0000-0000-0000-000000000000) is locked, and is not there"
+    lost = "- GPU 2 (NVIDIA GeForce RTX 3090, GPU-0c0ffee0-0000-0000-0000-000000000000): is not there"
     assert any(lost in line for line in refused.lines), refused.output
     assert serving(shop, locked) == before
 

@@ -87,7 +87,7 @@ def test_tag_is_built_switched_to_and_rolled_back(workshop, serving, repository)
     """A changed ref: a new release beside the old one, one switch; the way back takes seconds and no build."""
     outcome = workshop.deploy(from_git(workshop, repository, "v1"), serving)
     assert outcome.code == 0, outcome.output
-    assert outcome.changed == {"Find the commit", "Build", "Serve demo"}
+    assert outcome.changed == {"Find the commit of llama.cpp", "Build llama.cpp", "Serve demo"}
     first = repository.git("rev-parse", "v1^{commit}")
     assert first[:9] in build_info(workshop, serving)
     second = repository.commit("AUTHORS", "one more\n", "v2")

@@ -41,7 +41,7 @@ def test_hostile_strings_reach_the_process_as_they_are(workshop, serving):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_flag_values_are_one_word_whatever_they_hold(workshop, serving, text):
     """A flag's value is one argument: the grammar that llama-server then rejects arrives byte for byte."""
-    from rigwright.roles.llamacpp.unit import quote
+    from rigwright.resolve.unit import quote
 
     unit = f"[Service]\nType=oneshot\nExecStart=/usr/bin/printf <%%s>\\n {quote(text)}\n"
     workshop.lab.exec(serving, ["sh", "-c", "cat >/run/systemd/system/say.service"], input=unit)

@@ -14,7 +14,7 @@ def test_wheel_holds_roles_templates_and_data_once(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"rigwright"}
     for wanted in (
-        "roles/llamacpp/switch.sh",
+        "roles/service/switch.sh",
         "templates/llamacpp.service.j2",
         "catalogue/engines.yml",
         "py.typed",
@@ -47,5 +47,5 @@ def test_import_does_not_shadow_a_roles_package_of_the_user(installed, plainly, 
     """The user's own `roles` stays theirs."""
     (tmp_path / "roles").mkdir()
     (tmp_path / "roles" / "__init__.py").write_text("MINE = True\n")
-    code = "import roles, rigwright.roles.llamacpp.unit; assert roles.MINE"
+    code = "import roles, rigwright.roles.llamacpp.engine; assert roles.MINE"
     assert plainly(str(installed / "python"), "-c", code, cwd=tmp_path).returncode == 0
