@@ -1,0 +1,454 @@
+"""Deploys as pyinfra runs them, on rigs of its fake connector: their order, and what is refused before it begins."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+import pyinfra
+import pytest
+from pyinfra.api import Config, Inventory, State, operation
+from pyinfra.api.connect import connect_all
+from pyinfra.api.deploy import add_deploy
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import StateStage
+
+from rigwright.catalogue import engines as registry
+from rigwright.catalogue import load
+from rigwright.hardware import Hardware
+from rigwright.plan import engines as plan_engines
+from rigwright.plan.choice import Choice
+from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
+from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag
+from rigwright.resolve.instance import Instance
+from rigwright.resources import template
+from rigwright.roles.base.channel import Script
+from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.operations import Commands, current_rig
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.service.answer import CHAT, Answer
+from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.deploy import serve
+from rigwright.spec.rig import RigSpec
+
+from .machine import CPU_ONLY, GIB, OWN_UNIT, SYSTEM, TOY_RELEASE, UNPACK, Connector, Machine, is_question
+
+ROOT = Path(__file__).parents[2]
+# A port that nothing listens on: the catalogue's dimensions stand in for headers.
+NOWHERE = {"weights": {"hugging_face": "http://127.0.0.1:9"}}
+L40S = {"query.csv": (ROOT / "tests/captures/1x-l40s-capture/query.csv").read_text("utf-8")}
+SILENT = {"sysfs.txt": "device=0000:01:00.0\nclass=0x030000\nvendor=0x10de\ndevice_id=0x2204\n"}
+AT_ONCE = {"fake_delay": 0, "fake_delay_jitter": 0}
+
+
+@dataclass
+class Run:
+    """One run of a deploy over some rigs: `said` is what pyinfra logged, by stage."""
+
+    state: State
+    said: dict[StateStage, list[str]]
+    failed: set[str]
+
+    def changed(self, rig: str = "rig1") -> list[str]:
+        """The operations that did something on a rig, in the order in which they ran."""
+        done = [(meta, self._of(rig).get(meta)) for meta in self.state.get_op_order()]
+        return [self._name(key) for key, op in done if op and op.operation_meta.is_complete() and _did(op)]
+
+    def would_change(self, rig: str = "rig1") -> list[str]:
+        """The operations that a dry run says would do something."""
+        return [self._name(key) for key, op in self._of(rig).items() if op.operation_meta.will_change]
+
+    def commands(self, rig: str = "rig1") -> list[str]:
+        """All commands that ran on a rig, questions too."""
+        found: list[str] = self._host(rig).connector.executed_commands
+        return found
+
+    def lines(self, rig: str = "rig1", stage: StateStage | None = None) -> list[str]:
+        """What was said of a rig."""
+        stages = [stage] if stage is not None else list(self.said)
+        mark = f"[@fake/{rig}]"
+        return [
+            line.removeprefix(mark).strip() for at in stages for line in self.said.get(at, []) if line.startswith(mark)
+        ]
+
+    def _host(self, rig: str) -> Any:
+        return self.state.inventory.get_host(f"@fake/{rig}")
+
+    def _of(self, rig: str) -> dict[str, Any]:
+        return self.state.ops[self._host(rig)]
+
+    def _name(self, key: str) -> str:
+        return str(next(iter(self.state.get_op_meta(key).names))).removeprefix("Serve | ")
+
+
+def _did(op: Any) -> bool:
+    return bool(op.operation_meta.did_change() or op.operation_meta.did_error())
+
+
+class _Said(logging.Handler):
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.state, self.lines = state, dict[StateStage, list[str]]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = click.unstyle(record.getMessage()).splitlines()
+        self.lines.setdefault(self.state.current_stage, []).extend(lines)
+
+
+def deploy_llamacpp() -> None:
+    """The file that a user runs."""
+    runpy.run_path(str(ROOT / "deploys/llamacpp.py"))
+
+
+@pytest.fixture
+def run(model: Path) -> Iterator[Callable[..., Run]]:
+    """Runs a deploy over rigs, as `pyinfra -y` does, or as a dry run. Each rig is a machine and its inventory data."""
+
+    def of(
+        *rigs: tuple[Machine, dict[str, Any]], deploy: Callable[[], None] = deploy_llamacpp, dry: bool = False
+    ) -> Run:
+        hosts = []
+        for number, (_, data) in enumerate(rigs, start=1):
+            rows = [{"model": str(model), "context": 2048, **row} for row in data.get("services", ())]
+            hosts.append((f"@fake/rig{number}", {"rig": {**data, "services": rows}, **AT_ONCE}))
+        inventory = Inventory((hosts, {}))
+        for host, (machine, _) in zip(inventory, rigs, strict=True):
+            host.connector_cls = partial(Connector, machine)  # pyinfra copies what is in a host's data
+        state = State(inventory, Config(), check_for_changes=dry)
+        said = _Said(state)
+        pyinfra.logger.addHandler(said)
+        level = pyinfra.logger.level
+        pyinfra.logger.setLevel(logging.INFO)
+        try:
+            state.set_stage(StateStage.Connect)
+            connect_all(state)
+            state.set_stage(StateStage.Prepare)
+            add_deploy(state, deploy)
+            if not dry:
+                state.set_stage(StateStage.Execute)
+                run_ops(state)
+        except PyinfraError as error:
+            assert str(error) == "No hosts remaining!", error
+        finally:
+            pyinfra.logger.removeHandler(said)
+            pyinfra.logger.setLevel(level)
+        return Run(state, said.lines, {host.name.removeprefix("@fake/") for host in state.failed_hosts})
+
+    yield of
+    gc.unfreeze()  # a deploy freezes what was imported, for it is the last thing that its process does
+
+
+def rig(*services: dict[str, Any], machine: Machine | None = None, **data: Any) -> tuple[Machine, dict[str, Any]]:
+    """A rig, blank where no machine is given, and its inventory data."""
+    return machine or Machine(), {"services": services, **data}
+
+
+class ToyPlanner(LayeredPlanner):
+    """An engine in plans that another package brings."""
+
+    name: ClassVar[str] = "toy"
+    label: ClassVar[str] = "Toy"
+    is_automatic: ClassVar[bool] = False
+    program: ClassVar[str] = "bin/toy"
+
+    @property
+    def template(self) -> str:
+        """A unit like that of llama.cpp."""
+        return template("llamacpp.service.j2")
+
+    def release(self, hardware: Hardware) -> str:
+        """One for all rigs."""
+        return TOY_RELEASE
+
+    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+        """Its model and its port."""
+        given = {"--model": around.weights_path, "--port": str(choice.wish.port)}
+        flags = [
+            Flag(name=name, value=value, reason=Reason(choice=name, because="it")) for name, value in given.items()
+        ]
+        return Rendered(flags=tuple(flags), environments=((),))
+
+
+class Toy:
+    """The role of that engine."""
+
+    name = "toy"
+    health = "/health"
+
+    def answer(self, instance: Instance) -> Answer:
+        """A chat completion."""
+        return CHAT
+
+    def probe(self, spec: RigSpec) -> Probe:
+        """Nothing of its own."""
+        return Probe()
+
+    def packages(self, hardware: Hardware) -> tuple[str, ...]:
+        """One that llama.cpp needs too."""
+        return ("curl",)
+
+    def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
+        """It runs everywhere."""
+        return iter(())
+
+    def install(self, context: RigContext, probe: Probe) -> None:
+        """One operation."""
+        unpack(probe=probe, name="Unpack Toy")
+
+    def before_start(self, rig: Rig, instance: Instance) -> str:
+        """Nothing."""
+        return ""
+
+
+@operation()
+def unpack(probe: Probe) -> Commands:
+    """Have the release of Toy."""
+    rig = yield from current_rig(probe)
+    if TOY_RELEASE not in rig.records.installed.releases:
+        yield Script(UNPACK)
+
+
+TOY = Toy()
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Toy among the engines that plans know, as an installed package would bring it."""
+    caches = (registry.engine_names, registry.brought, plan_engines.planner_of, plan_engines.settings_models)
+    point = EntryPoint("toy", f"{__name__}:ToyPlanner", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    monkeypatch.undo()
+    for cached in caches:
+        cached.cache_clear()
+
+
+BLANK = ["Install packages", "Create the builder's account", "Bring m.gguf", "Build llama.cpp", "Serve chat"]
+CHECK = "Check that the rig can do it"
+
+
+def test_blank_rig_gets_packages_before_weights_before_build_before_unit(run):
+    """Each step finds what it needs."""
+    done = run(rig({"name": "chat"}))
+    assert done.changed() == BLANK and not done.failed
+
+
+def test_converged_rig_is_asked_twice_and_nothing_is_run(run):
+    """One question while planning, one before changing."""
+    machine = Machine()
+    run(rig({"name": "chat"}, {"name": "code", "port": 8081}, machine=machine))
+    again = run(rig({"name": "chat"}, {"name": "code", "port": 8081}, machine=machine))
+    assert again.changed() == [] and not again.failed
+    assert len(again.commands()) == 2 and again.commands()[0] == again.commands()[1]
+
+
+def test_dry_run_asks_once_and_runs_nothing(run):
+    """It names what would be done, in the same order."""
+    done = run(rig({"name": "chat"}), dry=True)
+    assert done.would_change() == BLANK and len(done.commands()) == 1
+    assert "+ chat: llama.cpp on CPU, port 8080" in done.lines()
+
+
+def test_what_is_not_wanted_any_more_goes_last(run):
+    """Releases are removed when the new one serves and the one before is kept for the way back."""
+    machine, builds = Machine(), []
+    for option in ("OFF", "ON", "AUTO"):
+        done = run(rig({"name": "chat"}, machine=machine, llamacpp={"cmake_options": {"GGML_OPENMP": option}}))
+        builds.append(done.changed()[-3:])
+    assert builds[1] == ["Build llama.cpp", "Serve chat"]
+    assert builds[2] == ["Build llama.cpp", "Serve chat", "Remove old releases"]
+    assert len(machine.installed) == 2
+
+
+def test_keys_are_on_the_rig_before_the_service_and_in_no_command(run, tmp_path):
+    """Their text travels on standard input."""
+    key = tmp_path / "k"
+    key.write_text("secret-of-mine\n")
+    key.chmod(0o600)
+    done = run(rig({"name": "chat", "api_key_file": str(key)}))
+    assert done.changed()[-2:] == ["Write the API keys of chat", "Serve chat"]
+    assert not any("secret-of-mine" in command for command in done.commands())
+
+
+PREFLIGHT = [
+    ({"uid": 1000}, {}, "the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"),
+    (
+        {"init": "runit"},
+        {},
+        "its init is runit, not systemd; services are systemd units, use a machine that boots with systemd",
+    ),
+    (
+        {"listeners": {8080: ("nginx", 3)}},
+        {},
+        "port 8080 is taken by nginx (pid 3); give service chat another port, or stop that program",
+    ),
+    (
+        {"deployed": {"chat": OWN_UNIT}},
+        {},
+        "/etc/systemd/system/rigwright-chat.service exists and was not written by rigwright; rename the service, or "
+        "move that unit away",
+    ),
+    (
+        {"free_bytes": GIB // 2},
+        {},
+        "building needs 1.0 GiB in /var/lib/rigwright, the disk has 512 MiB; free some",
+    ),
+    (
+        {"sources": CPU_ONLY | L40S},
+        {},
+        "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu",
+    ),
+    (
+        {"sources": CPU_ONLY | SILENT},
+        {"model": "qwen3-8b:Q4_K_M", "engine": "llamacpp"},
+        "chat is planned on GPU 0 (NVIDIA GeForce RTX 3090), for which no driver answers; install it, or set "
+        "gpu to none",
+    ),
+]
+
+
+@pytest.mark.parametrize(("state", "service", "reason"), PREFLIGHT)
+def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
+    """It is said with the plan and where the run ends; the rig was asked and nothing else."""
+    done = run(rig({"name": "chat", **service}, machine=Machine(**state), **NOWHERE))
+    assert done.failed == {"rig1"} and done.changed() == [CHECK]
+    assert [line for line in done.lines(stage=StateStage.Prepare) if "cannot" in line] == [
+        f"cannot be deployed: {reason}"
+    ]
+    assert done.lines(stage=StateStage.Execute) == [reason, "Error: executed 0 commands"]
+    asked, again, refusal = done.commands()
+    assert asked == again and refusal.startswith("printf ")
+
+
+def test_rig_that_cannot_hold_the_model_is_refused_while_planning(run):
+    """Without a plan there are no operations."""
+    small = Machine(CPU_ONLY | {"system.txt": SYSTEM.format(4 << 20)})
+    done = run(rig({"name": "chat", "model": "qwen3-8b:Q8_0", "engine": "llamacpp"}, machine=small, **NOWHERE))
+    (line,) = done.lines(stage=StateStage.Prepare)
+    assert line.startswith("cannot be deployed: services.chat: ") and "offers" in line
+    assert done.failed == {"rig1"} and done.state.get_op_order() == [] and len(done.commands()) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "service"), [({"uid": 1000}, {}), ({}, {"model": "qwen3-235b-a22b:Q8_0", "engine": "llamacpp"})]
+)
+def test_refusal_of_one_rig_does_not_stop_the_others(run, state, service):
+    """Refused while planning or before changing: the other one is served."""
+    first = rig({"name": "chat", **service}, machine=Machine(**state), **NOWHERE)
+    done = run(first, rig({"name": "chat"}))
+    assert done.failed == {"rig1"} and done.changed("rig2") == BLANK
+    assert all(is_question(command) or command.startswith("printf ") for command in done.commands("rig1"))
+
+
+def test_failed_operation_leaves_what_follows_undone_and_is_picked_up(run):
+    """Nothing is served by a build that failed; the next run begins there, and the other rig never noticed."""
+    machine = Machine(breaks="llamacpp/build.sh")
+    done = run(rig({"name": "chat"}, machine=machine), rig({"name": "chat"}))
+    assert done.changed() == BLANK[:-1] and done.failed == {"rig1"}
+    assert machine.deployed == {} and "it broke" in done.lines()
+    assert done.changed("rig2") == BLANK
+    machine.breaks = ""
+    assert run(rig({"name": "chat"}, machine=machine)).changed() == BLANK[-2:]
+
+
+def test_failed_switch_leaves_the_services_after_it_undone(run):
+    """The first error ends a rig's run."""
+    done = run(rig({"name": "a"}, {"name": "b", "port": 8081}, machine=Machine(breaks="service/switch.sh")))
+    assert done.changed()[-1] == "Serve a" and done.failed == {"rig1"}
+
+
+def test_orphan_is_named_and_left_alone_until_it_may_go(run):
+    """A renamed service does not vanish by itself, and does not stay in silence."""
+    machine = Machine()
+    chat, code = {"name": "chat"}, {"name": "code", "port": 8081}
+    run(rig(chat, code, machine=machine))
+    kept = run(rig(chat, machine=machine))
+    hint = "remove_orphans: True in the inventory takes it away"
+    assert f"rigwright-code.service is on the rig but not in the inventory; {hint}" in kept.lines()
+    assert kept.changed() == [] and set(machine.deployed) == {"chat", "code"}
+    assert run(rig(chat, machine=machine, remove_orphans=True)).changed() == ["Remove code"]
+    assert set(machine.deployed) == {"chat"}
+    # Without any service left, what nobody runs goes too; and a second time there is nothing to do.
+    assert run(rig(machine=machine, remove_orphans=True)).changed() == ["Remove chat", "Remove old releases"]
+    assert run(rig(machine=machine, remove_orphans=True)).changed() == [] and machine.installed == {}
+
+
+def test_services_that_swap_ports_stop_for_each_other(run):
+    """Both move in one run, and then there is nothing to do."""
+    machine = Machine()
+    run(rig({"name": "a"}, {"name": "b", "port": 8081}, machine=machine))
+    swapped = [{"name": "a", "port": 8081}, {"name": "b"}]
+    assert run(rig(*swapped, machine=machine)).changed() == ["Serve a", "Serve b"]
+    assert run(rig(*swapped, machine=machine)).changed() == []
+
+
+TWO = ({"name": "chat", "engine": "llamacpp"}, {"name": "play", "engine": "toy", "port": 8081})
+
+
+def test_two_engines_are_served_in_one_run(toy, run):
+    """What both need is brought once; each engine is installed before any service starts."""
+    machine = Machine()
+    both = lambda: serve(ENGINE, TOY)  # noqa: E731
+    done = run(rig(*TWO, machine=machine), deploy=both)
+    assert done.changed() == [*BLANK[:-1], "Unpack Toy", "Serve chat", "Serve play"]
+    again = run(rig(*TWO, machine=machine), deploy=both)
+    assert again.changed() == [] and len(again.commands()) == 2
+
+
+def test_services_of_other_engines_are_left_alone_and_said_so(toy, run):
+    """Two engines in two runs: neither touches what is the other's."""
+    machine = Machine()
+    first = run(rig(*TWO, machine=machine))
+    assert "play: planned on Toy, left alone by this deploy" in first.lines()
+    assert first.changed() == BLANK
+    second = run(rig(*TWO, machine=machine), deploy=lambda: serve(TOY))
+    assert "chat: planned on llama.cpp, left alone by this deploy" in second.lines()
+    assert second.changed() == ["Unpack Toy", "Serve play"]
+    assert run(rig(*TWO, machine=machine)).changed() == []
+    assert set(machine.installed.values()) == {"1", load("engines")["llamacpp"]["ref"]}
+
+
+@pytest.mark.patience
+def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
+    """pyinfra's own command line and connector: the converged rig ends well, the run fails."""
+    services = [{"name": "chat", "model": str(model), "context": 2048}]
+    machine = Machine()
+    run(rig(*services, machine=machine))
+    question = run(rig(*services, machine=machine)).commands()[0]
+    answers = [list(one.answer(question)) for one in (Machine(uid=1000), machine)]
+    hosts = [
+        (
+            f"@fake/rig{number}",
+            {
+                "rig": {"services": services},
+                **AT_ONCE,
+                "fake_responses": {"section end": lines, "::error": {"success": False}},
+            },
+        )
+        for number, lines in enumerate(answers, start=1)
+    ]
+    inventory = tmp_path / "rigs.py"
+    codes = {}
+    for name, listed in {"both": hosts, "converged": hosts[1:]}.items():
+        inventory.write_text(f"hosts = {listed!r}\n")
+        command = [sys.executable, "-m", "pyinfra", "-y", str(inventory), str(ROOT / "deploys/llamacpp.py")]
+        codes[name] = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert {name: one.returncode for name, one in codes.items()} == {"both": 1, "converged": 0}, codes
+    said = click.unstyle(codes["both"].stderr + codes["both"].stdout)
+    assert "the SSH user is not root" in said and "[@fake/rig2] No changes" in said
