@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from rigwright.cli.quantities import size
 
 if TYPE_CHECKING:
     from rigwright.inventory.rigs import Wished
+    from rigwright.plan.changes import Change
     from rigwright.plan.speed.measured import Measurement
     from rigwright.resolve.rigs import ResolvedRigs
     from rigwright.weights.lookup import Lookup
@@ -97,13 +98,14 @@ def plan(
     planned = resolve_all(
         asked, lookup, measurements=measurements, alternatives=alternatives, is_preview=bool(what_ifs)
     )
-    _print(planned, as_json=as_json, why=why, is_single=is_single, is_compared=not what_ifs)
+    changes = {} if what_ifs else {name: planned.changes(name) for name in planned.resolved}
+    _print(planned, changes, as_json=as_json, why=why, is_single=is_single)
     for name, error in (*planned.errors.items(), *((name, f"not read: {why}") for name, why in found.missing.items())):
         click.echo(f"{name}: {error}", err=True)
     status = 1 if planned.errors or found.missing else 0
     if is_kept and inventory and not planned.errors:
         status |= _keep(inventory, planned, lock, is_renewed=replan)
-    if is_compared and not status and any(planned.changes(name) for name in planned.resolved):
+    if is_compared and not status and any(changes.values()):
         status = 2
     sys.exit(status)
 
@@ -148,12 +150,15 @@ def _look(wishes: Mapping[str, Wished], spec: Path | None) -> Lookup:
         return lookup
 
 
-def _print(planned: ResolvedRigs, *, as_json: bool, why: bool, is_single: bool, is_compared: bool) -> None:
+def _print(
+    planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], *, as_json: bool, why: bool, is_single: bool
+) -> None:
+    """The answer; `changes` has none of a rig that is not compared with what runs."""
     from rigwright.view.terminal import answering, console
 
     with answering():
         if as_json:
-            _print_json(planned, is_single=is_single, is_compared=is_compared)
+            _print_json(planned, changes, is_single=is_single)
             return
         from rigwright.view.changes import show_changes
         from rigwright.view.plan_table import show, summary
@@ -164,19 +169,19 @@ def _print(planned: ResolvedRigs, *, as_json: bool, why: bool, is_single: bool, 
             show(screen, name, planned.asked[name].hardware, resolved.plan)
             if why:
                 explain(screen, resolved.plan)
-            if is_compared:
-                show_changes(screen, planned.asked[name], resolved, planned.changes(name))
+            if name in changes:
+                show_changes(screen, planned.asked[name], resolved, changes[name])
         if len(planned.asked) > 1:
             summary(screen, {name: one.plan for name, one in planned.resolved.items()}, planned.errors)
 
 
-def _print_json(planned: ResolvedRigs, *, is_single: bool, is_compared: bool) -> None:
+def _print_json(planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], *, is_single: bool) -> None:
     import json
 
     from rigwright.view.answers.plan import plan_answer
 
     objects = {
-        name: plan_answer(name, resolved.plan, changes=planned.changes(name) if is_compared else None).plain()
+        name: plan_answer(name, resolved.plan, changes=changes.get(name)).plain()
         for name, resolved in planned.resolved.items()
     }
     if not is_single:

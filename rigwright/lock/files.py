@@ -14,11 +14,13 @@ from rigwright.weights.local import LocalModel, inspect_model
 
 
 def locked_source(wish: ServiceWish, pinned: PinnedService) -> ModelSource:
-    """The file that a lock names; that of the wish where the wish itself says where it lies."""
+    """What a lock names, a file or a repository; that of the wish where the wish itself says where it lies."""
     first = pinned.model.files[0] if pinned.model.files else None
-    if pinned.model.repo and first:
-        keys = {"repo": pinned.model.repo, "revision": pinned.model.revision, "file": first.name}
-        return ModelSource(**{key: value for key, value in {**keys, "sha256": first.sha256}.items() if value})
+    if pinned.model.repo:
+        # A whole repository has no first file.
+        keys = {"repo": pinned.model.repo, "revision": pinned.model.revision}
+        keys |= {"file": first.name, "sha256": first.sha256} if first else {}
+        return ModelSource(**{key: value for key, value in keys.items() if value})
     if wish.model.url and first and first.sha256:
         return wish.model.model_copy(update={"sha256": first.sha256})
     return wish.model

@@ -29,9 +29,9 @@ _BECAUSE = Reason(choice="the lock file", because="pinned")
 class PinnedGpu(Strict):
     """A GPU by what tells it from others; `uuid` is None where the rig's GPUs have none of their own."""
 
-    index: int | None
+    index: int | None = None
     name: str
-    uuid: str | None
+    uuid: str | None = None
     vram_mib: int
 
     def __str__(self) -> str:

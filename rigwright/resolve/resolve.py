@@ -167,9 +167,7 @@ def _request(
     local = models.get(wish.name)
     if local and local.offer and local.offer.known and wish.model.name == "auto":
         # `auto` plans every model that there is: too dear where the lock says which, so that all files of that one do.
-        adapted = adapted.model_copy(
-            update={"model": ModelSource(name=local.offer.known.key, quant=wish.model.quant)}
-        )
+        adapted = adapted.model_copy(update={"model": ModelSource(name=local.offer.known.key, quant=wish.model.quant)})
     if local and (wish.model.names_file or adapted.model.name in (None, "auto")):
         offers: tuple[Offer, ...] = (_offer_of(local, spec),)
     else:
