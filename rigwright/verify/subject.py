@@ -102,9 +102,10 @@ class ServiceUnderTest:
 
     @cached_property
     def argv(self) -> list[str]:
-        """The command line of the running process, without the program."""
-        text = self.host.check_output(f"tr '\\0' '\\n' </proc/{self.pid}/cmdline")
-        return str(text).split("\n")[1:]
+        """The command line of the running process, without the program, and without the interpreter of a script."""
+        words = str(self.host.check_output(f"tr '\\0' '\\n' </proc/{self.pid}/cmdline")).split("\n")
+        started = f"/opt/rigwright/services/{self.name}/current/"
+        return words[next((place for place, word in enumerate(words) if word.startswith(started)), 0) + 1 :]
 
     @cached_property
     def environment(self) -> list[str]:

@@ -89,7 +89,9 @@ def test_replicas_come_and_go(workshop, rig):
     converge(workshop, services(workshop, DEMO | {"replicas": 2}), rig)
     assert units(workshop, rig).keys() == {"demo", "demo@1", "parrot"}
     for port in (8080, 8081):
-        answer = workshop.on(rig, f"curl -sS -d '{{\"prompt\": \"a\", \"n_predict\": 1}}' http://127.0.0.1:{port}/completion")
+        answer = workshop.on(
+            rig, f'curl -sS -d \'{{"prompt": "a", "n_predict": 1}}\' http://127.0.0.1:{port}/completion'
+        )
         assert '"content"' in answer
     wish = services(workshop, DEMO | {"replicas": 2}, PARROT)
     assert workshop.rigwright("verify", str(workshop.inventory(wish, rig))).code == 0
@@ -124,7 +126,9 @@ def test_ports_swap_in_one_run(workshop, rig):
 
 def test_service_moves_to_another_engine(workshop, rig):
     """The same name, port and file, served by another program."""
-    wish = services(workshop, {"name": "talk", "port": 8085, "engine": "toychat"}, {"name": "more", "port": 8080}, PARROT)
+    wish = services(
+        workshop, {"name": "talk", "port": 8085, "engine": "toychat"}, {"name": "more", "port": 8080}, PARROT
+    )
     converge(workshop, wish, rig, deploy=BOTH)
     assert "reply" in say(workshop, rig, 8085)
 

@@ -17,7 +17,7 @@ from rigwright.roles.service.answer import Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.spec.rig import RigSpec
 
-_PROGRAM = '''#!/usr/bin/python3
+_PROGRAM = """#!/usr/bin/python3
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 ThreadingHTTPServer((options["--host"], int(options["--port"])), Handler).serve_forever()
-'''
+"""
 
 _INSTALL = """
 mkdir -p "$RELEASE.new/bin"

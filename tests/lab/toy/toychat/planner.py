@@ -78,5 +78,7 @@ class ToyPlanner(Planner):
         """The file, where to listen, what to say."""
         wish = choice.wish
         values = {"--model": around.weights_path, "--host": wish.host, "--port": str(wish.port)}
-        flags = tuple(Flag(name=key, value=value, reason=Reason(choice=key, because="toy")) for key, value in values.items())
+        flags = tuple(
+            Flag(name=key, value=value, reason=Reason(choice=key, because="toy")) for key, value in values.items()
+        )
         return Rendered(flags, (((("TOY_WORDS", self.settings.words),)),) * len(choice.replicas))
