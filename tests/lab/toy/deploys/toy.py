@@ -1,6 +1,7 @@
 """The toy engine alone."""
 
-from rigwright.roles.service.deploy import serve
 from toychat.engine import ENGINE
+
+from rigwright.roles.service.deploy import serve
 
 serve(ENGINE)
