@@ -24,8 +24,9 @@ _DIRECTORIES = (CONFIG_DIRECTORY, "/opt/rigwright", f"{STATE_DIRECTORY}/build", 
 
 
 def refuse(reason: str) -> Commands:
-    """Fail this rig with one line; the others go on. Raising would end the run for all of them."""
-    yield Script(f"printf '%s\\n' {shlex.quote('::error ' + reason)}; exit 1")
+    """Fail this rig with a reason; the others go on. Raising would end the run for all of them."""
+    lines = " ".join(shlex.quote(f"::error {line}") for line in reason.splitlines())
+    yield Script(f"printf '%s\\n' {lines}; exit 1")
 
 
 def current_rig(probe: Probe) -> Generator[PyinfraCommand, None, Rig]:

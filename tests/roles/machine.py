@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ TOY_RELEASE, UNPACK = "/opt/rigwright/toy/releases/1", "unpack Toy"
 class Machine:
     """What lies and runs on a rig. Questions are answered from it; a script leaves on it what a real one would.
 
-    sources: what its tools say, by the file of a capture. breaks: the script that fails.
+    sources: what its tools say, by the file of a capture. breaks: the script that fails, or `question`.
     """
 
     sources: dict[str, str] = field(default_factory=lambda: dict(CPU_ONLY))
@@ -78,13 +79,14 @@ class Machine:
 
     def run(self, command: str) -> tuple[bool, list[str]]:
         """A script of ours; whether it succeeded, and what it prints."""
-        if command.startswith("printf "):  # a refusal
-            return False, [shlex.split(command)[2].rstrip(";")]
+        if command.startswith("printf "):  # a refusal: any shell can say it
+            said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+            return said.returncode == 0, said.stdout.splitlines()
         name = next(name for name in SCRIPTS if command.endswith(role_text(*name.split("/")) if "/" in name else name))
         if name == self.breaks:
             return False, ["::error it broke"]
-        SCRIPTS[name](self, _variables(command))
-        return True, []
+        error = SCRIPTS[name](self, _variables(command))
+        return not error, [f"::error {error}"] if error else []
 
     def add_packages(self, given: dict[str, str]) -> None:
         """packages.sh."""
@@ -107,13 +109,15 @@ class Machine:
         """What Toy's role runs."""
         self.installed[TOY_RELEASE] = "1"
 
-    def switch(self, given: dict[str, str]) -> None:
+    def switch(self, given: dict[str, str]) -> str | None:
         """switch.sh: who is in the way stops, and the new one answers."""
         name, record = given["NAME"], read_record(given["PLAN"])
         for unit in given["MAKE_ROOM"].split():
             self._stop(unit.removeprefix("rigwright-").removesuffix(".service"))
         old = self._stop(name)
         port, pid = int(given["URL"].rpartition(":")[2]), 100 + sum(map(ord, name))
+        if port in self.listeners:
+            return f"port {port} is in use"
         self.listeners[port] = (record.engine if record else "", pid)
         self.deployed[name] = {
             **OWN_UNIT,
@@ -129,6 +133,7 @@ class Machine:
             "health.url": given["HEALTH"],
             "health": "200",
         }
+        return None
 
     def _stop(self, name: str) -> dict[str, str]:
         found = self.deployed.get(name, {})
@@ -152,7 +157,7 @@ class Machine:
         """prepare.sh, key.sh: what they leave is not asked for here."""
 
 
-SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], None]] = {
+SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "base/packages.sh": Machine.add_packages,
     "base/account.sh": Machine.add_account,
     "base/remove-service.sh": Machine.remove,
@@ -193,7 +198,7 @@ class Connector(FakeConnector):
 
     def _lookup_response(self, command_str: str) -> tuple[bool, CommandOutput]:
         if is_question(command_str):
-            is_done, lines = True, list(self.machine.answer(command_str))
+            is_done, lines = self.machine.breaks != "question", list(self.machine.answer(command_str))
         else:
             is_done, lines = self.machine.run(command_str)
         return is_done, CommandOutput([OutputLine("stdout", line) for line in lines])

@@ -43,6 +43,7 @@ from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.answer import CHAT, Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.deploy import serve
+from rigwright.roles.service.operations import report_refusal
 from rigwright.spec.rig import RigSpec
 
 from .machine import CPU_ONLY, GIB, OWN_UNIT, SYSTEM, TOY_RELEASE, UNPACK, Connector, Machine, is_question
@@ -323,7 +324,9 @@ PREFLIGHT = [
 ]
 
 
-@pytest.mark.parametrize(("state", "service", "reason"), PREFLIGHT)
+@pytest.mark.parametrize(
+    ("state", "service", "reason"), PREFLIGHT, ids=["user", "init", "port", "unit", "disk", "nvcc", "driver"]
+)
 def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     """It is said with the plan and where the run ends; the rig was asked and nothing else."""
     done = run(rig({"name": "chat", **service}, machine=Machine(**state), **NOWHERE))
@@ -336,6 +339,12 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     assert asked == again and refusal.startswith("printf ")
 
 
+def test_refusal_of_several_lines_is_said_whole(run):
+    """What a planner says of a model that does not fit takes more than one."""
+    done = run(rig(), deploy=lambda: report_refusal(reason="too large\nby 3 GiB", name="Refuse"))
+    assert done.lines(stage=StateStage.Execute)[:-1] == ["too large", "by 3 GiB"] and done.failed == {"rig1"}
+
+
 def test_rig_that_cannot_hold_the_model_is_refused_while_planning(run):
     """Without a plan there are no operations."""
     small = Machine(CPU_ONLY | {"system.txt": SYSTEM.format(4 << 20)})
@@ -343,6 +352,14 @@ def test_rig_that_cannot_hold_the_model_is_refused_while_planning(run):
     (line,) = done.lines(stage=StateStage.Prepare)
     assert line.startswith("cannot be deployed: services.chat: ") and "offers" in line
     assert done.failed == {"rig1"} and done.state.get_op_order() == [] and len(done.commands()) == 1
+
+
+def test_rig_that_does_not_answer_is_refused_while_planning(run):
+    """No sudo rights, no shell: it is asked once."""
+    done = run(rig({"name": "chat"}, machine=Machine(breaks="question")), rig({"name": "chat"}))
+    reason = "its state could not be read: commands must run as root; check the user's sudo rights"
+    assert reason in done.lines(stage=StateStage.Prepare) and done.lines(stage=StateStage.Execute) == []
+    assert done.failed == {"rig1"} and len(done.commands()) == 1 and done.changed("rig2") == BLANK
 
 
 @pytest.mark.parametrize(
@@ -438,7 +455,7 @@ def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
             {
                 "rig": {"services": services},
                 **AT_ONCE,
-                "fake_responses": {"section end": lines, "::error": {"success": False}},
+                "fake_responses": {"section end": lines, "printf '%s\\n' '::error": {"success": False}},
             },
         )
         for number, lines in enumerate(answers, start=1)
