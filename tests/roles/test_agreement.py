@@ -126,7 +126,7 @@ CASES = {
     "a GPU by its number": Case(chat(gpu=1), "CUDA_VISIBLE_DEVICES"),
     "own flags": Case(chat(flags=WORDS), "100 % of"),
     "keys of its own": Case(
-        chat(alias="a b", slots=3, cache_type="q8_0", goal="throughput", rig={"weights": {"directory": "/home/my models"}}),
+        chat(alias="a b", slots=3, cache_type="q8_0", rig={"weights": {"directory": "/home/my models"}}),
         "/home/my models",
     ),
     "open to others": Case(chat(host="0.0.0.0", api_key_file=KEYS, allow_from=["10.0.0.0/8"]), "--api-key-file"),
@@ -155,7 +155,7 @@ CASES = {
     "file of a hub": Case(known(model="hf:unsloth/Qwen3-8B-GGUF@main:Qwen3-8B-Q4_K_M.gguf", context=4096), "Q4_K_M"),
     "two engines": Case(known(MANY, model="qwen3-8b:Q4_K_M", engine="llamacpp", context=8192), '"vllm"'),
     "ollama": Case(known(model="qwen3-8b:Q4_K_M", engine="ollama", context=8192), '"modelfile": "'),
-    "a model that the plan chooses": Case(known(model="auto", engine="llamacpp", gpu="none", context=8192), "--model"),
+    "auto": Case(known(model="auto", engine="llamacpp", quants=["Q4_K_M"], context=8192), "--model"),
 }  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def machines() -> dict[str, Hardware]:
     found = {}
     for folder in sorted(path for path in CAPTURES.iterdir() if path.is_dir()):
         hardware = what_if(read_folder(folder), recording=folder)[0]
-        nameless = [gpu.index for gpu in hardware.gpus if gpu.index is not None and not gpu.name and not gpu.pci_id]
+        nameless = [gpu.index for gpu in hardware.gpus if not (gpu.name or gpu.pci_id or gpu.vendor == "AMD")]
         found[folder.name] = rig_of(named(hardware, dict.fromkeys(nameless, card))).hardware
     return found
 
