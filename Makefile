@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast check golden accuracy check-vllm fuzz bench-converge host clean
+.PHONY: demo test test-fast check golden graph accuracy check-vllm fuzz bench-converge host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -30,6 +30,7 @@ check: .venv/ready  ## style and types
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 golden: .venv/ready  ## renew the recorded plans and units, then read the diff
 	pytest tests/unit --renew-golden
@@ -42,6 +43,13 @@ check-vllm: .venv/ready  ## the golden plans through vLLM's own parser: a 9 GB e
 
 fuzz: .venv/ready  ## 100,000 damaged recordings of machines, about four minutes
 	$(BIN)/python tests/fuzz/mutate.py --count 100000
+
+graph: HOST_PACKAGES = graphviz
+graph: .venv/ready host  ## docs/packages.svg, docs/roles.svg: who imports whom, without arrows that others imply
+	for name in packages:rigwright roles:rigwright.roles; do \
+	  import-linter drawgraph "$${name#*:}" | sed -E 's|"\.([a-z_]+)"( \[.*)?$$|"\1"|; s|"\.|"|g' | \
+	    tred | dot -Tsvg -o "docs/$${name%%:*}.svg" || exit 1; \
+	done
 
 bench-converge: .venv/ready host  ## a second run without changes, ours against Ansible
 	$(BIN)/python tests/bench/converge.py

@@ -64,7 +64,7 @@ PARROT = {"name": "parrot", "port": 9000, "engine": "toychat"}
 
 
 def test_two_engines_in_one_run_and_in_two(workshop, rig):
-    """Both are planned together; a deploy acts on its own engine's services and says that it leaves the others alone."""
+    """Both are planned together; a deploy acts on its own engine's services, and says that it leaves others alone."""
     wish = services(workshop, DEMO, PARROT)
     before = units(workshop, rig)
     first = converge(workshop, wish, rig, deploy=BOTH)
