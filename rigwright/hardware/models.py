@@ -59,6 +59,7 @@ class _Row:
     modified_bytes: tuple[int, ...]
 
 
+@cache
 def find(name: str | None = None, pci_id: str | None = None, vram_bytes: int | None = None) -> GpuModel | None:
     """The model of a GPU by its PCI id, else by its name; None rather than a wrong guess.
 

@@ -20,7 +20,7 @@ from rigwright.hardware.capture import read_folder
 from rigwright.inventory import rigs
 from rigwright.inventory.rigs import Found
 from rigwright.inventory.what_if import what_if
-from rigwright.lock.file import read_lock
+from rigwright.lock.file import Lock, read_lock, render_lock
 from rigwright.lock.values import LockedRig
 from rigwright.plan.devices import devices, named
 from rigwright.plan.engines.planner import Installed
@@ -180,12 +180,16 @@ class Bench:
         self._monkeypatch = monkeypatch
         self.inventory.touch()
 
-    def plan(self, data: object, names: Iterable[str], *words: str, says: int = 0) -> tuple[dict[str, Any], str]:
-        """Type the command for these rigs, which are recordings: the plans that it shows, and the lines beside them."""
+    def see(self, data: object, names: Iterable[str]) -> None:
+        """Have the inventory name these rigs, and recordings answer for them."""
         chosen = {name: self.machines[name] for name in names}
         rows = [{"name": name, "groups": [], "data": {"rig": data}} for name in chosen]
         self._monkeypatch.setattr(rigs, "read_rows", lambda *_, **__: rows)
         self._monkeypatch.setattr(rigs, "read_rigs", lambda *_, **__: Found(chosen, {}, self.records))
+
+    def plan(self, data: object, names: Iterable[str], *words: str, says: int = 0) -> tuple[dict[str, Any], str]:
+        """Type the command for these rigs: the plans that it shows, and the lines beside them."""
+        self.see(data, names)
         result = CliRunner().invoke(main, ["plan", str(self.inventory), "--json", *words])
         assert result.exit_code == says, result.stderr
         return json.loads(result.stdout), result.stderr
@@ -267,6 +271,41 @@ def test_plan_lock_and_deploy_agree(case, bench, model, keys, serving):
         }
         assert bench.plan(data, names)[0] == shown
         assert bench.deploys(data, names) == {name: deploys[name] for name in names}
+
+
+def test_older_lock_is_shown_and_deployed_as_it_is(bench, model):
+    """What an earlier version pinned, another release and flag, is what the plan shows and the deploy renders."""
+    data = json.loads(json.dumps(chat(gpu="none", flags={"--cache-ram": 256})).replace(MODEL, str(model)))
+    bench.plan(data, bench.machines, "--write")
+    older = {name: as_before(one) for name, one in read_lock(bench.lock).rigs.items()}
+    bench.lock.write_text(render_lock(Lock(rigs=older), "rigs.py"))
+    shown, _ = bench.plan(data, bench.machines)
+    assert {name: one.plan for name, one in bench.deploys(data, bench.machines).items()} == shown
+    assert {name: instances_in(one) for name, one in shown.items()} == {name: pinned(older[name]) for name in shown}
+    assert all("77" in argv for one in shown.values() for _, _, argv, _ in instances_in(one))
+
+
+def as_before(locked: LockedRig) -> LockedRig:
+    """An entry as an earlier version would have made it."""
+    builds = {"llamacpp": {**locked.builds["llamacpp"], "ref": OLDER}}
+    flags = tuple(flag.replace("--cache-ram 256", "--cache-ram 77") for flag in locked.services["chat"].flags)
+    service = locked.services["chat"].model_copy(update={"flags": flags, "engine_version": OLDER})
+    return locked.model_copy(update={"builds": builds, "services": {"chat": service}})
+
+
+def test_lock_that_no_longer_matches_is_told_alike(bench, model, machines):
+    """The lines for which a deploy refuses are the lines that the plan shows, and `--write` leaves the file."""
+    name = "2x3090-nvlink-x299-lxc"
+    before, after = (json.loads(json.dumps(chat(port=port)).replace(MODEL, str(model))) for port in (9000, 9001))
+    bench.plan(before, [name], "--write")
+    locked = read_lock(bench.lock)
+    context = make_context(name, after, lock=locked.rigs[name], lock_file=str(bench.lock))
+    _, *lines = context.lock_refusal(context.resolved(rig_of(machines[name])))
+    assert lines == ["~ services.chat.port: 9000 -> 9001"]
+    bench.see(after, [name])
+    told = " ".join(CliRunner().invoke(main, ["plan", str(bench.inventory)]).stdout.split())
+    assert f"rigs.lock.yml no longer matches: a deploy refuses until --replan {lines[0]}" in told
+    assert lines[0] in bench.plan(after, [name], "--write", says=1)[1] and read_lock(bench.lock) == locked
 
 
 def deploy_of(context: RigContext, rig: Rig) -> Deploy:

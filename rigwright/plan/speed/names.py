@@ -20,6 +20,7 @@ _MEANINGFUL = frozenset(("ti", "super", "pro", "max", "ultra", "ada", "sff", "la
 _JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super)\b")
 
 
+@cache
 def pace_of(name: str, bandwidth_gbytes_per_second: float | None = None) -> Pace:
     """The pace of a GPU; a bandwidth that is given goes before the catalogue's.
 
