@@ -23,7 +23,9 @@ from rigwright.lab import Lab, RigWish
 from rigwright.lab.tiny_model import write_tiny_model
 
 REPOSITORY = Path(__file__).parents[2]
-LAB_NAME = "t" + hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:5]
+# Several processes of pytest-xdist have a lab each.
+_OWNER = f"{REPOSITORY}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+LAB_NAME = "t" + hashlib.sha256(_OWNER.encode()).hexdigest()[:5]
 
 _INVENTORY = """
 import json
@@ -33,6 +35,16 @@ names = {names!r}
 hosts = [(name, data | {login!r}) for name, data in lab_hosts() if name in names]
 rigs = (hosts, {{"rig": json.loads({rig!r})}})
 """
+
+# All that a deploy leaves on a rig and removal takes away again: packages, accounts, files, units. Caches that apt
+# itself makes are not among them, nor a name that systemd alone remembers: the rigs of a machine may see each other's
+# cgroups, and one that is in use elsewhere keeps its name.
+_TRACES = (
+    "dpkg-query -W -f='${Package}\\n'; getent passwd; getent group; ls -A /opt /etc /etc/systemd/system"
+    " /etc/systemd/system/multi-user.target.wants; ls -A /var/lib | grep rigwright;"
+    " ls -A /var/cache/private 2>/dev/null;"
+    " systemctl list-units --all --plain --no-legend 'rigwright*' | grep -v ' not-found inactive dead '"
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,10 @@ class Workshop:
         """A shell script on the rig, not over SSH."""
         return str(self.lab.exec(rig, ["sh", "-c", script], check=check).stdout).strip()
 
+    def traces(self, rig: str) -> set[str]:
+        """What a deploy would leave on the rig, a line each."""
+        return set(self.on(rig, _TRACES, check=False).splitlines())
+
     def boot(self, name: str, **wish: Any) -> str:
         """A rig, fresh."""
         if name in self.lab.names():
@@ -153,6 +169,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 class FirstRun:
     """What happened on a blank rig, and the name of the disk it left."""
 
+    traces: set[str]
     blank: str
     dry: Outcome
     after_dry: str
@@ -168,7 +185,7 @@ def snapshot_name(release: str) -> str:
 def _first_run(workshop: Workshop, release: str) -> FirstRun:
     name = workshop.boot(f"born-{release[:4]}", os=release)
     listing = "dpkg-query -W; ls -1 /etc /etc/systemd/system /opt /var/lib; getent passwd"
-    blank = workshop.on(name, listing)
+    traces, blank = workshop.traces(name), workshop.on(name, listing)
     dry = workshop.deploy(workshop.spec(), name, arguments=("--dry",))
     after_dry = workshop.on(name, listing)
     first = workshop.deploy(workshop.spec(), name)
@@ -176,7 +193,7 @@ def _first_run(workshop: Workshop, release: str) -> FirstRun:
     snapshot = snapshot_name(release)
     workshop.lab.snapshot(name, snapshot)
     workshop.lab.down([name])
-    return FirstRun(blank, dry, after_dry, first, snapshot)
+    return FirstRun(traces, blank, dry, after_dry, first, snapshot)
 
 
 @pytest.fixture(scope="session")

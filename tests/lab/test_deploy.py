@@ -151,6 +151,36 @@ def test_rollback_after_a_changed_port_asks_at_the_old_one(workshop, serving):
     assert workshop.deploy(workshop.spec(), serving).changed == set()
 
 
+def test_rollback_needs_the_names_of_services_alone(workshop, serving):
+    """No model, no key, a wrong value, a damaged lock, wrong data of another rig: none stands in the way back."""
+    assert workshop.deploy(workshop.spec(context=4096), serving).changed == {"Serve demo"}
+    broken = workshop.spec(context="x", model="gone.gguf", host="0.0.0.0", api_key_file="gone.key")
+    path = workshop.inventory(broken, serving)
+    path.write_text(path.read_text() + "others = [('@local', {'rig': {'services': 'none'}})]\n")
+    lock = path.with_suffix(".lock.yml")
+    lock.write_text("rigs: [\n")
+    try:
+        back = workshop.rigwright("rollback", str(path))
+        assert back.code == 0, back.output
+        assert _context(workshop, serving) == "2048"
+    finally:
+        lock.unlink()
+
+
+def test_rollback_names_what_has_no_earlier_release_and_fails(workshop, serving):
+    """What can go back goes back; the exit code says that this was not all."""
+    rig = workshop.spec()
+    rig["services"].append({**rig["services"][0], "name": "never", "port": 8081})
+    back = workshop.rigwright("rollback", str(workshop.inventory(rig, serving)))
+    assert back.code == 1
+    assert "never is not on this rig" in back.lines
+    assert _context(workshop, serving) == "4096"
+    assert workshop.deploy(workshop.spec(), serving).changed == {"Serve demo"}
+    absent = workshop.rigwright("rollback", "nope.py")
+    assert absent.code == 1
+    assert absent.lines == ["Error: nope.py: does not exist; check the path of the inventory"]
+
+
 def test_other_weights_under_the_same_name_are_served(workshop, serving):
     """A model file that changed is sent and served: the process does not keep the old one."""
     from rigwright.lab.tiny_model import write_tiny_model
@@ -195,10 +225,18 @@ def test_a_service_that_left_the_inventory_is_named(workshop, serving):
     assert workshop.deploy(rig, serving).code == 0
     outcome = workshop.deploy(workshop.spec(), serving)
     assert "rigwright-second.service is on the rig but not in the inventory" in outcome.output
+    verified = workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving)))
+    assert verified.code == 1
+    assert re.search(r"^verify: \d\d passed, 1 failed, 4 skipped$", verified.output, re.MULTILINE), verified.output
+    assert "test_nothing_is_orphaned" in verified.output
     pick = ("-y", "--data", "remove_service=second")
     removed = workshop.deploy(workshop.spec(), serving, deploy="remove", arguments=pick)
     assert removed.code == 0, removed.output
     assert workshop.on(serving, "ls /etc/systemd/system | grep rigwright-") == "rigwright-demo.service"
+    # Its memory was counted as taken: what a quarter of the rest is grows.
+    alone = workshop.deploy(workshop.spec(), serving)
+    assert alone.changed == {"Serve demo"}
+    assert [line.partition(":")[0] for line in _announced(alone)] == ["~ demo --cache-ram"]
     assert workshop.deploy(workshop.spec(), serving).changed == set()
 
 
@@ -244,3 +282,9 @@ def test_bookworm_is_deployed_to_and_verified(workshop, bookworm):
 def _announced(outcome):
     """What the deploy said beforehand that it would change."""
     return [line for line in outcome.lines if re.match(r"[+~-] \w", line)]
+
+
+def _context(workshop, rig):
+    """The context of the process that serves."""
+    argv = workshop.on(rig, "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID rigwright-demo)/cmdline").split("\n")
+    return argv[argv.index("--ctx-size") + 1]
