@@ -18,6 +18,8 @@ from rigwright.plan.wish import Goal, ServiceWish
 ENOUGH_TOKENS = 16384
 # More than that is a wish, not a default: it is read slowly and rarely used.
 USUAL_TOKENS = 131072
+# A prompt and an answer of ordinary length lie in the cache while tokens are made.
+USUAL_DEPTH_TOKENS = 4096
 # From three users on they are served together. Source: the published decision rule, "more than 2 concurrent users".
 MANY_USERS = 3
 

@@ -15,19 +15,16 @@ from rigwright.plan.contexts import contexts
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement import Room, place
 from rigwright.plan.engines.llamacpp.sites import classes_of, sites_of, too_few
+from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.known_bad import known_bad
 from rigwright.plan.layouts import CPU, Site
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
-from rigwright.plan.speed import Speed, decode_speed
-from rigwright.plan.speed.measured import Setup, measured_speed
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation, thinned
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
-# A prompt and an answer of ordinary length lie in the cache while tokens are made.
-USUAL_DEPTH_TOKENS = 4096
 # Rather a whole model on the GPU with a shorter context than a longer one with a part in RAM.
 _OFFLOAD_TOKENS = (131072, 65536, 32768, 16384, 4096)
 # Experts stream from RAM once per batch of a prompt: 458 tokens/s at 512, 706 at 1024, 707 at 2048 on one machine.
@@ -234,10 +231,7 @@ class _Attempts:
     def _layered(self, site: Site, load: Load, placement: Placement) -> Candidate:
         model = self.offer.model
         gpus, ram = fast_bytes(model, load, placement)
-        speed = self._speed(site, load, placement, model)
-        if self.ground.measurements and site.devices:
-            speed = self._measured(site, load, placement, speed)
-        speed = self._together(site, load, speed)
+        speed = speed_at(self.wish, self.offer, self.engine, self.ground, site, load, placement)
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         choice = Choice(
             self.wish, self.offer, self.engine, site.layout, site.replicas, load, placement, None, speed,
@@ -253,47 +247,3 @@ class _Attempts:
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
         return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram, site)
-
-    def _together(self, site: Site, load: Load, speed: Speed) -> Speed:
-        """The speed of one copy, and of the users of all."""
-        copies, users = len(site.replicas), self.wish.users
-        if copies == 1:
-            return speed
-        # Seven copies for eight users have seats for fourteen.
-        filled = min(1.0, users / (load.slots * copies)) if users >= copies else 1.0
-        return speed.model_copy(update={"aggregate": (speed.aggregate or speed.expected) * copies * filled})
-
-    def _speed(
-        self, site: Site, load: Load, placement: Placement, model: Model, depth_tokens: int | None = None
-    ) -> Speed:
-        usual = min(load.context_tokens, USUAL_DEPTH_TOKENS)
-        return decode_speed(
-            model,
-            paces=[device.pace for device in site.devices],
-            placement=placement,
-            depth_tokens=usual if depth_tokens is None else depth_tokens,
-            cache_types=(load.cache_type_k, load.cache_type_v),
-            host=self.ground.host.part(len(site.replicas)),
-            draft_tokens=load.draft_tokens,
-            users=load.slots,
-            link_gbytes_per_second=site.link_gbytes_per_second,
-        )
-
-    def _measured(self, site: Site, load: Load, placement: Placement, speed: Speed) -> Speed:
-        """What a result of the same card says, where there is one."""
-        setup = Setup(
-            gpu=site.devices[0].name,
-            model=self.offer.model,
-            gpu_count=len(site.devices),
-            engine=self.engine,
-            depth_tokens=min(load.context_tokens, USUAL_DEPTH_TOKENS),
-            cache_types=(load.cache_type_k, load.cache_type_v),
-            gpu_layers=placement.gpu_layers,
-            cpu_expert_layers=placement.cpu_expert_layers,
-            users=load.slots,
-        )
-
-        def reckon(other: Setup) -> Speed:
-            return self._speed(site, load, placement, other.model, other.depth_tokens)
-
-        return measured_speed(self.ground.measurements, setup, reckon, reckoned=speed)

@@ -11,14 +11,13 @@ from rigwright.models.values import Model
 from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.llamacpp.candidates import USUAL_DEPTH_TOKENS
 from rigwright.plan.engines.vllm.flags import cache_type_of
 from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, capacity_of, estimate_vllm, kv_capacity
 from rigwright.plan.engines.vllm.parallel import tensor_parallel_obstacle
 from rigwright.plan.known_bad import known_bad, version_of
 from rigwright.plan.layouts import Site, sites_of_tensors
 from rigwright.plan.memory import Load
-from rigwright.plan.ranking import USUAL_TOKENS, goal_of, score
+from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, situation
 from rigwright.plan.wish import ServiceWish

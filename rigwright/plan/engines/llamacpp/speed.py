@@ -1,0 +1,60 @@
+"""llama.cpp: the speed of one copy on its GPUs, and of all copies and their users together."""
+
+from __future__ import annotations
+
+from rigwright.models.offers import Offer
+from rigwright.models.values import Model
+from rigwright.plan.layouts import Site
+from rigwright.plan.memory import Load, Placement
+from rigwright.plan.ranking import USUAL_DEPTH_TOKENS
+from rigwright.plan.speed import Speed, decode_speed
+from rigwright.plan.speed.measured import Setup, measured_speed
+from rigwright.plan.ways import Ground
+from rigwright.plan.wish import ServiceWish
+
+
+def speed_at(
+    wish: ServiceWish, offer: Offer, engine: str, ground: Ground, site: Site, load: Load, placement: Placement
+) -> Speed:
+    """The speed of `offer` placed on `site`, as others measured it where they did."""
+
+    def formula(model: Model, depth_tokens: int) -> Speed:
+        return decode_speed(
+            model,
+            paces=[device.pace for device in site.devices],
+            placement=placement,
+            depth_tokens=depth_tokens,
+            cache_types=(load.cache_type_k, load.cache_type_v),
+            host=ground.host.part(len(site.replicas)),
+            draft_tokens=load.draft_tokens,
+            users=load.slots,
+            link_gbytes_per_second=site.link_gbytes_per_second,
+        )
+
+    depth_tokens = min(load.context_tokens, USUAL_DEPTH_TOKENS)
+    speed = formula(offer.model, depth_tokens)
+    if ground.measurements and site.devices:
+        setup = Setup(
+            gpu=site.devices[0].name,
+            model=offer.model,
+            gpu_count=len(site.devices),
+            engine=engine,
+            depth_tokens=depth_tokens,
+            cache_types=(load.cache_type_k, load.cache_type_v),
+            gpu_layers=placement.gpu_layers,
+            cpu_expert_layers=placement.cpu_expert_layers,
+            users=load.slots,
+        )
+        speed = measured_speed(
+            ground.measurements, setup, lambda other: formula(other.model, other.depth_tokens), reckoned=speed
+        )
+    return _together(wish, len(site.replicas), load.slots, speed)
+
+
+def _together(wish: ServiceWish, copies: int, slots: int, speed: Speed) -> Speed:
+    """The speed of one copy, with the users of all."""
+    if copies == 1:
+        return speed
+    # Seven copies for eight users have seats for fourteen.
+    filled = min(1.0, wish.users / (slots * copies)) if wish.users >= copies else 1.0
+    return speed.model_copy(update={"aggregate": (speed.aggregate or speed.expected) * copies * filled})
