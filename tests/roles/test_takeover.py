@@ -1,0 +1,129 @@
+"""A rig that 0.1.0 deployed is converged as it is: its records, units, stamps and its lock are understood."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rigwright.lab.tiny_model import write_tiny_model
+from rigwright.lock.file import read_lock
+from rigwright.records.values import is_ours
+from rigwright.resolve.running import running_changes
+from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.service.answer import proof_of
+from rigwright.roles.service.context import RigContext, make_context
+from rigwright.roles.service.preflight import preflight_errors
+from rigwright.roles.weights.facts import verified_stamp
+
+from .earlier import RECORDED, EarlierRig
+
+# inv.py, without the lab's hosts.
+DATA = {
+    "services": [
+        {"name": "demo", "model": "tiny.gguf", "port": 8080, "context": 2048},
+        {
+            "name": "open",
+            "model": "tiny.gguf",
+            "port": 8081,
+            "context": 1024,
+            "host": "0.0.0.0",
+            "api_key_file": "chat.key",
+            "alias": "the-model",
+        },
+    ],
+    "llamacpp": {"archive": "pinned"},
+}
+LOCK = RECORDED / "inv.lock.yml"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of the recorded rig: the same one each time that it is written."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture
+def earlier(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EarlierRig:
+    """The rig, and the user's directory with the model and the key."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(RECORDED / "rig/etc/rigwright/open.key", "chat.key")
+    Path("chat.key").chmod(0o600)
+    shutil.copy(tiny, "tiny.gguf")
+    return EarlierRig.laid_out(tmp_path, tiny)
+
+
+def locked_context() -> RigContext:
+    """The rig's part of the inventory, with its lock of version 1."""
+    return make_context("rig1", DATA, lock=read_lock(LOCK).rigs["rig1"], lock_file=LOCK.name)
+
+
+def test_lock_of_version_1_is_read_and_holds(earlier):
+    """Nothing on the rig or in the inventory differs from it, and a new plan would say the same."""
+    context = locked_context()
+    resolved = context.resolved(earlier.read(context.probe))
+    assert context.lock_refusal(resolved) == []
+    assert resolved.is_locked and resolved.changes == ()
+
+
+@pytest.mark.parametrize("is_locked", [True, False], ids=["locked", "planned anew"])
+def test_services_run_on(earlier, is_locked):
+    """The unit is the same to the byte, the release and the process are the wanted ones: nothing restarts."""
+    context = locked_context() if is_locked else make_context("rig1", DATA)
+    rig = earlier.read(context.probe)
+    assert [(one.name, one.pid, one.health) for one in rig.records.deployed] == [("demo", 63, 200), ("open", 64, 200)]
+    assert running_changes(context.resolved(rig), context.spec, rig.hardware, rig.records) == ()
+    assert list(preflight_errors(rig, context, (ENGINE,))) == []
+
+
+def test_nothing_is_built_or_brought_again(earlier):
+    """The release, the checksum of the model and the key are there."""
+    context = locked_context()
+    rig = earlier.read(context.probe)
+    resolved = context.resolved(rig)
+    assert resolved.engines["llamacpp"].release(rig.hardware) in rig.records.installed.releases
+    assert "--ctx-size" in next(iter(rig.records.installed.flags.values()))
+    stamp, local = verified_stamp(rig, "/var/lib/rigwright/weights/tiny.gguf"), resolved.models["demo"]
+    assert stamp and stamp.satisfies(local.sha256, local.origin)
+    key = rig.records.of("open").key
+    assert key and (key.sha256, key.mode) == (hashlib.sha256(context.keys["open"].encode()).hexdigest(), "600")
+
+
+def test_records_say_what_was_planned(earlier):
+    """Arguments, place and memory of the running services, from the record alone."""
+    records = earlier.read(locked_context().probe).records
+    record = records.of("open").record
+    assert record and record.argv[:8] == (
+        "--model", "/var/lib/rigwright/weights/tiny.gguf", "--alias", "the-model",
+        "--host", "0.0.0.0", "--port", "8081",
+    )  # fmt: skip
+    assert (record.engine, record.port, record.has_key, record.gpus) == ("llamacpp", 8081, True, ())
+    # The lock has memory_mib: RAM: 3978, rounded up.
+    assert record.is_measured and -(-record.ram_bytes // 2**20) == 3978
+    assert [one.name for one in records.absent(["open"])] == ["demo"]
+
+
+def test_change_of_the_inventory_is_told_against_the_old_record(earlier):
+    """The first change after the upgrade is one flag, not a new service."""
+    services = [{**DATA["services"][0], "context": 1024}, DATA["services"][1]]
+    context = make_context("rig1", {**DATA, "services": services})
+    rig = earlier.read(context.probe)
+    changes = running_changes(context.resolved(rig), context.spec, rig.hardware, rig.records)
+    assert "~ demo --ctx-size: 2048 -> 1024" in map(str, changes)
+    assert {change.where.split()[0] for change in changes} == {"demo"}
+
+
+def test_earlier_release_can_come_back(earlier):
+    """What 0.1.0 kept for a rollback: unit, release, and where the one before proves that it serves."""
+    one = earlier.read(locked_context().probe).records.of("demo")
+    assert one.previous == one.current == "/opt/rigwright/llamacpp/releases/9153f7e1a39c"
+    assert one.saved_unit and is_ours(one.saved_unit) and "--ctx-size 4096" in one.saved_unit
+    assert one.saved_record and ("--ctx-size", "4096") in one.saved_record.flags
+    proof = proof_of(one.saved_record, one.service)
+    assert (proof.url, proof.health) == ("http://127.0.0.1:8080", "http://127.0.0.1:8080/health")
+    assert (proof.key, proof.answer.path) == ("", "/v1/chat/completions")
+    assert proof_of(earlier.read(locked_context().probe).records.of("open").record, "open").key == (
+        "/etc/rigwright/open.key"
+    )
