@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.lock.file import read_lock
@@ -20,22 +21,7 @@ from rigwright.roles.weights.facts import verified_stamp
 
 from .earlier import RECORDED, EarlierRig
 
-# inv.py, without the lab's hosts.
-DATA = {
-    "services": [
-        {"name": "demo", "model": "tiny.gguf", "port": 8080, "context": 2048},
-        {
-            "name": "open",
-            "model": "tiny.gguf",
-            "port": 8081,
-            "context": 1024,
-            "host": "0.0.0.0",
-            "api_key_file": "chat.key",
-            "alias": "the-model",
-        },
-    ],
-    "llamacpp": {"archive": "pinned"},
-}
+DATA = yaml.safe_load((RECORDED / "rig.yml").read_text("utf-8"))
 LOCK = RECORDED / "inv.lock.yml"
 
 
