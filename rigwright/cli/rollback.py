@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,13 @@ from pathlib import Path
 
 import click
 
-_DEPLOY = "from rigwright.roles.service.rollback import rollback\n\nrollback()\n"
+_DEPLOY = """from pathlib import Path
+
+from rigwright.roles.service.rollback import rollback
+
+Path({mark!r}).touch()
+rollback()
+"""
 
 
 @click.command()
@@ -22,16 +29,23 @@ def rollback(inventory: str, limit: tuple[str, ...], service: str | None) -> Non
     It needs the names of the services alone: no model file, no key, no lock. What has no earlier release is left as it
     is and named, and the exit code is 1. A later deploy moves forward again: change the inventory too.
     """
+    from rigwright.errors import RigwrightError
     from rigwright.inventory.rows import require_inventory
 
     require_inventory(inventory)
     with tempfile.TemporaryDirectory() as scratch:
         # pyinfra wants deploy code in a file; an installed rigwright has no deploys/ beside it.
         deploy = Path(scratch) / "rollback.py"
-        deploy.write_text(_DEPLOY)
+        mark = Path(scratch) / "called"
+        deploy.write_text(_DEPLOY.format(mark=str(mark)))
         command = [sys.executable, "-m", "pyinfra", "-y", inventory, str(deploy)]
         for pattern in limit:
             command += ["--limit", pattern]
-        if service:
-            command += ["--data", f"rollback_service={service}"]
-        sys.exit(subprocess.run(command).returncode)
+        if service is not None:
+            command += ["--data", f"rollback_service={json.dumps(service)}"]
+        status = subprocess.run(command).returncode
+        # pyinfra is content with an inventory, or a limit, that leaves no rig at all.
+        if status == 0 and not mark.exists():
+            which = f"no rig matches {', '.join(limit)}" if limit else "names no rig"
+            raise RigwrightError(f"{inventory}: {which}; nothing was brought back")
+    sys.exit(status)

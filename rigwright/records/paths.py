@@ -27,6 +27,11 @@ def record_path(name: str) -> str:
     return f"{CONFIG_DIRECTORY}/{name}.json"
 
 
+def saved_record_path(name: str) -> str:
+    """The record of what ran before, kept for a rollback."""
+    return f"{STATE_DIRECTORY}/services/{name}/previous.json"
+
+
 def current_link(name: str) -> str:
     """The link to the release that runs; switching is this one link."""
     return f"{SERVICES}/{name}/current"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rigwright.plan.engines.planner import Installed
+from rigwright.plan.engines.installed import Installed
 from rigwright.records.values import MARKER, Deployed, KeyFile, Record, RigRecords
 from rigwright.resources import role_text
 
@@ -27,7 +28,8 @@ def read_records(sections: Mapping[str, Sequence[str]]) -> RigRecords:
         for name, lines in sections.items()
         if name.startswith(_DEPLOYED)
     }
-    return RigRecords(services, _installed(sections.get(_INSTALLED, ())))
+    installed, unnamed = _installed(sections.get(_INSTALLED, ()))
+    return RigRecords(services, installed, unnamed)
 
 
 def is_section(name: str) -> bool:
@@ -42,6 +44,7 @@ def read_record(text: str | None) -> Record | None:
     """
     try:
         data = json.loads(text or "")
+        json.dumps(data, ensure_ascii=False).encode()  # what cannot be encoded could not be printed either
     except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or not isinstance(data.get("engine"), str):
@@ -68,7 +71,7 @@ def read_record(text: str | None) -> Record | None:
         gpu_bytes=tuple(sum(size for device, size in parts if device == at) for at in range(len(gpus))),
         ram_bytes=sum(size for device, size in parts if device is None),
         is_measured=bool(parts),
-        health=str(data.get("health") or (f"{base_url(host, port)}/health" if port else "")),
+        health=_health(data.get("health")) or (f"{base_url(host, port)}/health" if port else ""),
         answer=data.get("answer"),
     )
 
@@ -116,7 +119,8 @@ def _key(line: str, sha256: str) -> KeyFile:
     return KeyFile(sha256, _number(modified) or 0, mode, owner)
 
 
-def _installed(lines: Sequence[str]) -> Installed:
+def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
+    """What is installed, and the releases that do not tell what they are."""
     flags: dict[str, str] = {}
     releases: dict[str, str] = {}
     commits: dict[str, str] = {}
@@ -133,12 +137,14 @@ def _installed(lines: Sequence[str]) -> Installed:
             flags[identity] = _text(value) or ""
         elif name == "ref":
             ref, _, commit = value.partition("|")
-            commits[ref] = commit.strip()
+            # A stamp that was cut is none: the commit is looked up again.
+            commits |= {ref: commit.strip()} if re.fullmatch(r"[0-9a-f]{40}", commit.strip()) else {}
         elif name == "nvcc":
             nvcc = value
         elif name == "nvcc.version":
             cuda_version = value or None
-    return Installed(flags, commits, frozenset(releases), nvcc, cuda_version)
+    unnamed = tuple(path for path, name in releases.items() if not name)
+    return Installed(flags, commits, frozenset(releases), nvcc, cuda_version), unnamed
 
 
 def _text(encoded: str | None) -> str | None:
@@ -169,6 +175,10 @@ def _pairs(value: Any) -> Iterator[tuple[str, str]]:
     for one in _list(value):
         if isinstance(one, list) and len(one) == 2:
             yield str(one[0]), str(one[1])
+
+
+def _health(value: Any) -> str:
+    return value if isinstance(value, str) and re.fullmatch(r"https?://\S+", value) else ""
 
 
 def _gpu(value: Mapping[str, Any]) -> str:

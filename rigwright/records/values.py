@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rigwright.plan.engines.planner import NOTHING, Installed
+from rigwright.plan.engines.installed import NOTHING, Installed
+from rigwright.records import paths
 
 MARKER = "RIGWRIGHT_UNIT"
 _SUM = re.compile(
@@ -118,6 +119,11 @@ class Deployed:
         return self.properties.get("UnitFileState") == "enabled"
 
     @property
+    def can_go_back(self) -> bool:
+        """Whether what ran before is kept, with the place at which it proves that it serves."""
+        return bool(self.saved_unit and self.saved_record and self.saved_record.port)
+
+    @property
     def pid(self) -> int:
         """The main process, 0 where none runs."""
         text = self.properties.get("MainPID", "0")
@@ -129,10 +135,14 @@ NOT_DEPLOYED = Deployed("")
 
 @dataclass(frozen=True)
 class RigRecords:
-    """All that rigwright left on a rig. `services` is by instance, `chat` and `chat@1`, and has the names asked for."""
+    """All that rigwright left on a rig. `services` is by instance, `chat` and `chat@1`, and has the names asked for.
+
+    unnamed: releases that are there and do not tell what they were built from.
+    """
 
     services: Mapping[str, Deployed] = field(default_factory=dict)
     installed: Installed = NOTHING
+    unnamed: tuple[str, ...] = ()
 
     def of(self, name: str) -> Deployed:
         """An instance; one without anything where there is none."""
@@ -146,6 +156,21 @@ class RigRecords:
     def deployed(self) -> list[Deployed]:
         """The instances that have a unit of ours, in order of their names."""
         return [self.services[name] for name in sorted(self.services, key=_by_number) if self.services[name].is_ours]
+
+    @property
+    def damage(self) -> list[str]:
+        """What is there and cannot be read, a line each with what becomes of it. It stands in no run's way."""
+        found = []
+        for name, one in sorted(self.services.items()):
+            if one.record_text is not None and one.record is None:
+                found.append(f"{paths.record_path(name)}: cannot be read; the next deploy writes it anew")
+            if one.saved_record_text is not None and one.saved_record is None:
+                lost = f"there is no way back to what {name} ran before"
+                found.append(f"{paths.saved_record_path(name)}: cannot be read; {lost}")
+        for release in self.unnamed:
+            anew = f"to build it anew, delete {release} and deploy"
+            found.append(f"{release}/release.json: cannot be read; {anew}")
+        return found
 
     def absent(self, services: Iterable[str]) -> list[Deployed]:
         """The instances of services that are not among the ones named: orphans."""

@@ -21,6 +21,8 @@ def show_changes(console: Console, asked: RigRequest, resolved: Resolved, change
         _section(console, "what a deploy would change", changes)
     else:
         _line(console, Text("no change: a deploy would leave everything as it runs", "green"))
+    for line in asked.records.damage if asked.records else ():
+        _line(console, Text(clean(line), "yellow"))
     if asked.lock and resolved.is_locked:
         _line(console, Text(f"as {asked.lock} says", "dim"))
         if resolved.changes:

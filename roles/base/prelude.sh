@@ -21,7 +21,7 @@ write() {
   umask 077
   cat >"$1.rigwright-new"
   chmod "$2" "$1.rigwright-new"
-  mv -f -- "$1.rigwright-new" "$1"
+  mv -fT -- "$1.rigwright-new" "$1"
   umask 022
 }
 # follow UNIT: waits for a transient unit that outlives this connection; says what progress() prints when it changes.

@@ -59,6 +59,9 @@ runuser -u "$BUILDER" -- "$TREE/build/bin/llama-server" --help 2>/dev/null |
   sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" \
     >"$stage/flags.txt"
 chown -R root:root "$stage"
+# One without its release.json is no release; what runs from it goes on until it is restarted.
+rm -rf "$stage.gone"
+[ ! -e "$RELEASE" ] || mv -T "$RELEASE" "$stage.gone"
 mv -T "$stage" "$RELEASE"
-rm -rf "$WORK" "$ARCHIVE"
+rm -rf "$stage.gone" "$WORK" "$ARCHIVE"
 say "release $ID installed"

@@ -27,6 +27,8 @@ def announce(host: Host, context: RigContext, rig: Rig, resolved: Resolved, engi
         host.log_styled(f"cannot be deployed: {line}", fg="red")
     _announce_lock(host, context, resolved)
     names = {engine.name for engine in engines}
+    for line in rig.records.damage:
+        host.log_styled(line, fg="yellow")
     changes = running_changes(resolved, context.spec, rig.hardware, rig.records)
     changed = {change.where.split(" ")[0].partition("@")[0] for change in changes}
     for plan in resolved.plan.services:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from pyinfra.api import operation
+from pyinfra.api.operation import OperationMeta
 
 from rigwright.errors import RigwrightError
 from rigwright.records import paths
@@ -96,7 +98,7 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
     deployed = rig.records.of(instance)
     unit, record = deployed.saved_unit, deployed.saved_record
     release = deployed.previous or deployed.current
-    if unit is None or record is None or release is None:
+    if unit is None or record is None or release is None or not deployed.can_go_back:
         yield from refuse(f"{instance}: no earlier release is kept on this rig; deploy the version you want instead")
         return
     others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
@@ -126,12 +128,16 @@ def prune(probe: Probe) -> Commands:
 
 
 @operation()
-def report_refusal(reason: str) -> Commands:
-    """Fail this rig with a line, after the operations before it.
+def report_left_out(reasons: tuple[str, ...], tried: Mapping[str, OperationMeta]) -> Commands:
+    """Fail this rig where not all was done, after all that could be.
 
-    + reason: the line
+    + reasons: why something was not even tried, a line each
+    + tried: the operations before this one, by instance; each said why it failed
     """
-    yield from refuse(reason)
+    failed = [name for name, done in tried.items() if done.is_complete() and done.did_error()]
+    lines = [*reasons, *([f"{', '.join(failed)}: not brought back, see above"] if failed else [])]
+    if lines:
+        yield from refuse("\n".join(lines))
 
 
 def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict[str, str]:

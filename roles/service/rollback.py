@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pyinfra.api.deploy import deploy
@@ -28,28 +28,54 @@ def rollback() -> None:
         host.log_styled("its state could not be read; see above", fg="red")
         host.state.fail_hosts({host})
         return
-    only = host.data.rollback_service
-    names = (str(only),) if only else service_names(host.data.get("rig"), rig.records)
+    for line in rig.records.damage:
+        host.log_styled(line, fg="yellow")
+    only, data = host.data.rollback_service, host.data.get("rig")
+    names = service_names(data, rig.records) if only is None else (str(only),)
     asked = [one for name in names for one in rig.records.instances_of(name)]
-    ready = tuple(one.name for one in asked if one.saved_unit and one.saved_record)
-    for name in host.loop(ready):
-        service.bring_back(
-            instance=name, together=ready, probe=_PROBE, name=f"Bring back the earlier release of {name}"
+    ready = tuple(one.name for one in asked if one.can_go_back)
+    tried = {
+        name: service.bring_back(
+            instance=name,
+            together=ready,
+            probe=_PROBE,
+            name=f"Bring back the earlier release of {name}",
+            # One that cannot go back keeps no other from it; the last operation fails the rig.
+            _ignore_errors=True,
         )
-    for line in host.loop(_left_out(names, rig.records, ready)):
-        service.report_refusal(reason=line, name="What was not brought back")
+        for name in host.loop(ready)
+    }
+    unnamed = _rows_without_a_name(data) if only is None else []
+    service.report_left_out(
+        reasons=tuple(_left_out(names, rig.records, ready, unnamed)), tried=tried, name="Tell what was not brought back"
+    )
 
 
 def service_names(data: Any, records: RigRecords) -> tuple[str, ...]:
     """The names of the services in a host's `rig` data, whatever else is wrong there; without any all on the rig."""
-    services = data.get("services") if isinstance(data, dict) else None
-    rows = services if isinstance(services, list | tuple) else ()
-    names = [row["name"] for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str)]
+    names = [name for name in map(_name, _rows(data)) if name]
     return tuple(dict.fromkeys(names or [one.service for one in records.deployed]))
 
 
-def _left_out(names: Iterable[str], records: RigRecords, ready: tuple[str, ...]) -> list[str]:
-    """One line for all that was not brought back; none where everything was."""
+def _rows(data: Any) -> Sequence[Any]:
+    services = data.get("services") if isinstance(data, dict) else None
+    return services if isinstance(services, list | tuple) else ()
+
+
+def _name(row: Any) -> str | None:
+    name = row.get("name") if isinstance(row, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _rows_without_a_name(data: Any) -> list[str]:
+    """Where the inventory has services whose names cannot be read, beside others."""
+    rows = _rows(data)
+    found = [f"rig.services.{index}" for index, row in enumerate(rows) if not _name(row)]
+    return found if len(found) < len(rows) else []
+
+
+def _left_out(names: Iterable[str], records: RigRecords, ready: tuple[str, ...], unnamed: Sequence[str]) -> list[str]:
+    """A line for each kind of what cannot be brought back."""
     there = [one for name in names for one in records.instances_of(name)]
     without = [one.name for one in there if one.name not in ready]
     absent = [name for name in names if not records.instances_of(name)]
@@ -58,4 +84,6 @@ def _left_out(names: Iterable[str], records: RigRecords, ready: tuple[str, ...])
         said.append(f"no earlier release is kept of {', '.join(without)}; deploy the version you want instead")
     if absent:
         said.append(f"{', '.join(absent)} is not on this rig")
-    return ["; ".join(said)] if said else []
+    if unnamed:
+        said.append(f"{', '.join(unnamed)} has no name; name it with --service NAME")
+    return said

@@ -29,6 +29,8 @@ await() {
       running/0 | start*/0) ;;
       *) reason="the engine ended while starting"; return 1 ;;
     esac
+    # Its record could not be read: nothing tells where it answers.
+    [ -n "$HEALTH" ] || return 0
     if [ "$(curl -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' "$HEALTH")" = 200 ]; then
       answer=$(ask "$ASK" -H 'Content-Type: application/json' -d "$BODY") || :
       case $answer in *"$EXPECTED"*) return 0 ;; esac
@@ -84,7 +86,7 @@ if [ -n "$old_release" ] && [ -e "$state/running.service" ]; then
   failed=$reason URL=$OLD_URL KEY=$OLD_KEY HEALTH=$OLD_HEALTH ASK=$OLD_ASK BODY=$OLD_BODY EXPECTED=$OLD_EXPECTED
   restart || :
   give_back
-  if await; then fail "$NAME: $failed; the previous release is back and serving, see journalctl -u $UNIT"; fi
+  if await; then fail "$NAME: $failed; the previous release is back${HEALTH:+ and serving}, see journalctl -u $UNIT"; fi
   fail "$NAME: $failed, and so did the previous release: $reason; see journalctl -u $UNIT"
 fi
 systemctl disable -q --now "$UNIT" 2>/dev/null || :

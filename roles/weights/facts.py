@@ -68,7 +68,6 @@ def verified_stamp(rig: Rig, path: str) -> Stamp | None:
     """The stamp of `path`, None where there is none or the file changed since."""
     stamp_file, file = weights_file(rig, stamp_path(path)), weights_file(rig, path)
     words = ((stamp_file.content if stamp_file else None) or "").split()
-    if file is None or len(words) != 4 or not (words[1].isdecimal() and words[2].isdecimal()):
+    if file is None or len(words) != 4 or words[1:3] != [str(file.size_bytes), str(file.modified)]:
         return None
-    stamp = Stamp(words[0], int(words[1]), int(words[2]), words[3])
-    return stamp if (stamp.size_bytes, stamp.modified) == (file.size_bytes, file.modified) else None
+    return Stamp(words[0], file.size_bytes, file.modified, words[3])

@@ -124,7 +124,7 @@ class Machine:
             "unit.text": _encoded(given["UNIT_TEXT"]),
             "record": _encoded(given["PLAN"]),
             "current": given["RELEASE"],
-            **({"previous": old["current"]} if old and old["current"] != given["RELEASE"] else {}),
+            **_kept(old, given),
             **({"key": "4|600|root", "key.sha256": self.key_sum} if given["KEY"] else {}),
             **{"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "MainPID": str(pid)},
             "exe": f"{given['RELEASE']}/bin/x",
@@ -174,6 +174,13 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
 def is_question(command: str) -> bool:
     """Whether a command is the script of a Probe, which changes nothing."""
     return command.endswith("section end\nexit 0")
+
+
+def _kept(old: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """What is kept for a rollback: what ran before, and was something else."""
+    if not old or (old.get("current"), old["unit.text"]) == (given["RELEASE"], _encoded(given["UNIT_TEXT"])):
+        return {key: old[key] for key in ("previous", "saved.unit", "saved.record") if key in old}
+    return {"previous": old["current"], "saved.unit": old["unit.text"], "saved.record": old["record"]}
 
 
 def _encoded(text: str) -> str:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import gc
-import logging
 import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
 
 import click
-import pyinfra
 import pytest
-from pyinfra.api import Config, Inventory, State, operation
-from pyinfra.api.connect import connect_all
-from pyinfra.api.deploy import add_deploy
-from pyinfra.api.exceptions import PyinfraError
-from pyinfra.api.operations import run_ops
+from pyinfra.api import operation
 from pyinfra.api.state import StateStage
 
 from rigwright.catalogue import engines as registry
@@ -43,10 +35,11 @@ from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.answer import CHAT, Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.deploy import serve
-from rigwright.roles.service.operations import report_refusal
+from rigwright.roles.service.operations import report_left_out
 from rigwright.spec.rig import RigSpec
 
-from .machine import CPU_ONLY, GIB, OWN_UNIT, SYSTEM, TOY_RELEASE, UNPACK, Connector, Machine, is_question
+from .machine import CPU_ONLY, GIB, OWN_UNIT, SYSTEM, TOY_RELEASE, UNPACK, Machine, is_question
+from .run import Run, run_deploy
 
 ROOT = Path(__file__).parents[2]
 # A port that nothing listens on: the catalogue's dimensions stand in for headers.
@@ -54,60 +47,6 @@ NOWHERE = {"weights": {"hugging_face": "http://127.0.0.1:9"}}
 L40S = {"query.csv": (ROOT / "tests/captures/1x-l40s-capture/query.csv").read_text("utf-8")}
 SILENT = {"sysfs.txt": "device=0000:01:00.0\nclass=0x030000\nvendor=0x10de\ndevice_id=0x2204\n"}
 AT_ONCE = {"fake_delay": 0, "fake_delay_jitter": 0}
-
-
-@dataclass
-class Run:
-    """One run of a deploy over some rigs: `said` is what pyinfra logged, by stage."""
-
-    state: State
-    said: dict[StateStage, list[str]]
-    failed: set[str]
-
-    def changed(self, rig: str = "rig1") -> list[str]:
-        """The operations that did something on a rig, in the order in which they ran."""
-        done = [(meta, self._of(rig).get(meta)) for meta in self.state.get_op_order()]
-        return [self._name(key) for key, op in done if op and op.operation_meta.is_complete() and _did(op)]
-
-    def would_change(self, rig: str = "rig1") -> list[str]:
-        """The operations that a dry run says would do something."""
-        return [self._name(key) for key, op in self._of(rig).items() if op.operation_meta.will_change]
-
-    def commands(self, rig: str = "rig1") -> list[str]:
-        """All commands that ran on a rig, questions too."""
-        found: list[str] = self._host(rig).connector.executed_commands
-        return found
-
-    def lines(self, rig: str = "rig1", stage: StateStage | None = None) -> list[str]:
-        """What was said of a rig."""
-        stages = [stage] if stage is not None else list(self.said)
-        mark = f"[@fake/{rig}]"
-        return [
-            line.removeprefix(mark).strip() for at in stages for line in self.said.get(at, []) if line.startswith(mark)
-        ]
-
-    def _host(self, rig: str) -> Any:
-        return self.state.inventory.get_host(f"@fake/{rig}")
-
-    def _of(self, rig: str) -> dict[str, Any]:
-        return self.state.ops[self._host(rig)]
-
-    def _name(self, key: str) -> str:
-        return str(next(iter(self.state.get_op_meta(key).names))).removeprefix("Serve | ")
-
-
-def _did(op: Any) -> bool:
-    return bool(op.operation_meta.did_change() or op.operation_meta.did_error())
-
-
-class _Said(logging.Handler):
-    def __init__(self, state: State) -> None:
-        super().__init__()
-        self.state, self.lines = state, dict[StateStage, list[str]]()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        lines = click.unstyle(record.getMessage()).splitlines()
-        self.lines.setdefault(self.state.current_stage, []).extend(lines)
 
 
 def deploy_llamacpp() -> None:
@@ -126,28 +65,7 @@ def run(model: Path) -> Iterator[Callable[..., Run]]:
         for number, (_, data) in enumerate(rigs, start=1):
             rows = [{"model": str(model), "context": 2048, **row} for row in data.get("services", ())]
             hosts.append((f"@fake/rig{number}", {"rig": {**data, "services": rows}, **AT_ONCE}))
-        inventory = Inventory((hosts, {}))
-        for host, (machine, _) in zip(inventory, rigs, strict=True):
-            host.connector_cls = partial(Connector, machine)  # pyinfra copies what is in a host's data
-        state = State(inventory, Config(), check_for_changes=dry)
-        said = _Said(state)
-        pyinfra.logger.addHandler(said)
-        level = pyinfra.logger.level
-        pyinfra.logger.setLevel(logging.INFO)
-        try:
-            state.set_stage(StateStage.Connect)
-            connect_all(state)
-            state.set_stage(StateStage.Prepare)
-            add_deploy(state, deploy)
-            if not dry:
-                state.set_stage(StateStage.Execute)
-                run_ops(state)
-        except PyinfraError as error:
-            assert str(error) == "No hosts remaining!", error
-        finally:
-            pyinfra.logger.removeHandler(said)
-            pyinfra.logger.setLevel(level)
-        return Run(state, said.lines, {host.name.removeprefix("@fake/") for host in state.failed_hosts})
+        return run_deploy(hosts, [machine for machine, _ in rigs], deploy, dry=dry)
 
     yield of
     gc.unfreeze()  # a deploy freezes what was imported, for it is the last thing that its process does
@@ -341,7 +259,7 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
 
 def test_refusal_of_several_lines_is_said_whole(run):
     """What a planner says of a model that does not fit takes more than one."""
-    done = run(rig(), deploy=lambda: report_refusal(reason="too large\nby 3 GiB", name="Refuse"))
+    done = run(rig(), deploy=lambda: report_left_out(reasons=("too large\nby 3 GiB",), tried={}, name="Refuse"))
     assert done.lines(stage=StateStage.Execute)[:-1] == ["too large", "by 3 GiB"] and done.failed == {"rig1"}
 
 

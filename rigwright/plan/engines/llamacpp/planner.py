@@ -56,9 +56,12 @@ class LlamacppPlanner(LayeredPlanner):
         """What the llama-server that will run accepts: as its own build says, else as the pinned release does."""
         pairs = kv_pairs_of(self.settings.cmake_options)
         recorded = self.installed.flags.get(source_identity(self.settings, self.installed.commits) or "")
+        pinned = replace(pinned_capabilities(), kv_pairs=pairs)
         if self.settings.is_pinned or recorded is None:
-            return replace(pinned_capabilities(), kv_pairs=pairs)
-        return read_capabilities(recorded, self.settings.ref, kv_pairs=pairs)
+            return pinned
+        found = read_capabilities(recorded, self.settings.ref, kv_pairs=pairs)
+        # A file that was damaged on the rig names no option.
+        return found if found.options else pinned
 
     def with_spare_ram(self, choice: Choice, free_bytes: int) -> tuple[Choice, int]:
         """Prompts kept in RAM: a quarter of what is left, in whole steps, up to llama-server's own default."""
