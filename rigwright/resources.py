@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jinja2
+if TYPE_CHECKING:
+    import jinja2
 
 
 @cache
 def _environment() -> jinja2.Environment:
+    import jinja2  # 0.02 s: only where a template is rendered
+
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(Path(str(resources.files("rigwright"))) / "templates")),
         undefined=jinja2.StrictUndefined,

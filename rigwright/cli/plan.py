@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,17 +77,21 @@ def plan(
     check_options(is_kept=is_kept, is_compared=is_compared, other=next(iter(what_ifs), None))
     ram_bytes = size(ram, "--ram")
 
-    from rigwright.inventory.rigs import Wished, read_rigs, read_wishes
-    from rigwright.inventory.what_if import gpu_model, what_if
-    from rigwright.resolve.rigs import RigRequest, resolve_all
-    from rigwright.spec.file import read_spec
+    from rigwright.inventory.live import pyinfra
 
-    for name in (*more, *filter(None, (gpu,))):
-        gpu_model(name)  # a typing error before rigs are asked
-    measurements = _measurements(results)
-    wishes = {SAME: Wished(read_spec(spec))} if spec else read_wishes(inventory or LOCAL, limit=limit)
-    lookup = _look(wishes, spec)
-    found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single)
+    # Started first: the rest is imported and the inventory is checked while pyinfra imports itself.
+    with nullcontext() if is_single else pyinfra() as started:
+        from rigwright.inventory.rigs import Wished, read_rigs, read_wishes
+        from rigwright.inventory.what_if import gpu_model, what_if
+        from rigwright.resolve.rigs import RigRequest, resolve_all
+        from rigwright.spec.file import read_spec
+
+        for name in (*more, *filter(None, (gpu,))):
+            gpu_model(name)  # a typing error before rigs are asked
+        measurements = _measurements(results)
+        wishes = {SAME: Wished(read_spec(spec))} if spec else read_wishes(inventory or LOCAL, limit=limit)
+        lookup = _look(wishes, spec)
+        found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single, started=started)
     asked = {}
     for name, hardware in found.rigs.items():
         changed, notes = what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)

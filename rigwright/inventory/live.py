@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
 import click
@@ -20,8 +21,9 @@ from rich.console import Console
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
-from rigwright.records.reading import read_records
-from rigwright.records.values import RigRecords
+
+if TYPE_CHECKING:
+    from rigwright.records.values import RigRecords
 
 LOCAL = "@local"
 _DEPLOY = """from rigwright.roles.hardware.deploy import collect
@@ -45,12 +47,36 @@ class Collected:
     records: dict[str, RigRecords] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pyinfra:
+    """A pyinfra that imports itself, and does nothing before `collect` tells it what; what it says goes to a file."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+
+@contextmanager
+def pyinfra() -> Iterator[Pyinfra]:
+    """One that starts here: it needs 0.3 s, and the caller has other things to do. It ends with the block."""
+    command = [sys.executable, "-m", "rigwright.roles.hardware.waiting"]
+    with (
+        tempfile.TemporaryFile() as output,
+        _process(command, output.fileno(), stdin=subprocess.PIPE) as process,
+    ):
+        yield Pyinfra(process, output)
+
+
 def collect(
-    inventory: str, *, limit: tuple[str, ...] = (), under_load: bool = False, with_records: bool = False
+    inventory: str,
+    *,
+    limit: tuple[str, ...] = (),
+    under_load: bool = False,
+    with_records: bool = False,
+    started: Pyinfra | None = None,
 ) -> Collected:
     """Ask all rigs of an inventory at once, one remote command each; `@local` is this machine, without SSH.
 
-    `with_records` also asks what is deployed there.
+    `with_records` also asks what is deployed there; `started` is the pyinfra that asks, where there is one already.
 
     Raises:
         RigwrightError: the inventory cannot be read, or no rig is left.
@@ -58,29 +84,30 @@ def collect(
     if inventory == LOCAL:
         found = Collected({"local": _here(under_load=under_load)})
     else:
-        found = _ask(inventory, limit, under_load=under_load, with_records=with_records)
+        with nullcontext(started) if started else pyinfra() as asking:
+            found = _ask(asking, inventory, limit, under_load=under_load, with_records=with_records)
     for name, files in found.files.items():
         for line in files.get("load.txt", "").splitlines():
             click.echo(f"{name}: not under load: {line}", err=True)
     return found
 
 
-def _ask(inventory: str, limit: tuple[str, ...], *, under_load: bool, with_records: bool) -> Collected:
+def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load: bool, with_records: bool) -> Collected:
     """All rigs that pyinfra finds in an inventory."""
+    from rigwright.records.reading import read_records  # 0.1 s, and pyinfra starts meanwhile
+
     with tempfile.TemporaryDirectory(prefix="rigwright-") as scratch:
         folder = Path(scratch)
         # pyinfra wants deploy code in a file.
         deploy = folder / "collect.py"
         deploy.write_text(_DEPLOY.format(folder=scratch, under_load=under_load, with_records=with_records))
-        command = [sys.executable, "-m", "pyinfra", "-y", inventory, str(deploy)]
+        arguments = ["-y", inventory, str(deploy)]
         for pattern in limit:
-            command += ["--limit", pattern]
-        output = folder / "output"
+            arguments += ["--limit", pattern]
         has_log = _DEBUG_LOG.exists()
-        _run(command, folder, output)
+        said = _ANSI.sub("", _run(asking, arguments, folder))
         if not has_log:
             _DEBUG_LOG.unlink(missing_ok=True)
-        said = _ANSI.sub("", output.read_text("utf-8", "replace"))
         answers = sorted(path for path in folder.glob("*.json"))
         told = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
     rigs = _by_rig(said)
@@ -93,26 +120,31 @@ def _ask(inventory: str, limit: tuple[str, ...], *, under_load: bool, with_recor
     return Collected({name: told[name]["files"] for name in names}, missing, records)
 
 
-def _run(command: list[str], folder: Path, output: Path) -> None:
-    """pyinfra from start to end; on a terminal it shows how many rigs have answered."""
-    console = Console(stderr=True)
-    with output.open("wb") as sink, _process(command, sink.fileno()) as process, console.status("") as status:
+def _run(asking: Pyinfra, arguments: list[str], folder: Path) -> str:
+    """What pyinfra says from start to end; on a terminal it shows how many rigs have answered."""
+    process = asking.process
+    with suppress(BrokenPipeError), process.stdin or nullcontext() as stdin:  # it may have ended, and has said why
+        if stdin:
+            stdin.write(json.dumps(arguments).encode())
+    with Console(stderr=True).status("") as status:
         while True:
             status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read")
             try:
                 process.wait(timeout=0.2)
-                return
+                break
             except subprocess.TimeoutExpired:
                 continue
+    asking.output.seek(0)
+    return asking.output.read().decode("utf-8", "replace")
 
 
 @contextmanager
-def _process(command: list[str], output: int) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: list[str], output: int, *, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
     """A command without a terminal: nothing can ask for a password, and an interrupt ends all of it."""
     environment = os.environ | {"PYINFRA_PROGRESS": "off"}
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=output,
         stderr=subprocess.STDOUT,
         env=environment,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.values import Hardware
-from rigwright.inventory.live import LOCAL, collect
+from rigwright.inventory.live import LOCAL, Pyinfra, collect
 from rigwright.inventory.rows import read_rows
 from rigwright.lock.file import lock_file
 from rigwright.records.values import RigRecords
@@ -32,16 +32,21 @@ class Wished(NamedTuple):
 
 
 def read_rigs(
-    inventory: str | None, *, capture: Path | None = None, limit: tuple[str, ...] = (), with_records: bool = False
+    inventory: str | None,
+    *,
+    capture: Path | None = None,
+    limit: tuple[str, ...] = (),
+    with_records: bool = False,
+    started: Pyinfra | None = None,
 ) -> Found:
-    """What the rigs have: one remote command each, or a recorded folder; `with_records` also what is deployed.
+    """What the rigs have: one remote command each, or a recorded folder; the rest is `collect`'s.
 
     Raises:
         RigwrightError: there is nothing to read.
     """
     if capture is not None:
         return Found({folder_name(capture): read_folder(capture)}, {}, {})
-    found = collect(inventory or LOCAL, limit=limit, with_records=with_records)
+    found = collect(inventory or LOCAL, limit=limit, with_records=with_records, started=started)
     return Found({name: read_files(files) for name, files in found.files.items()}, found.missing, found.records)
 
 

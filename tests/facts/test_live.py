@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rigwright.errors import RigwrightError
-from rigwright.inventory.live import Collected, collect
+from rigwright.inventory.live import Collected, collect, pyinfra
 
 pytestmark = pytest.mark.patience  # each starts pyinfra
 
@@ -101,3 +101,18 @@ def test_interrupt_ends_what_was_begun(here: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         read(here, 'rigs = ["@local"]')
     assert begun[0].returncode is not None
+
+
+def test_pyinfra_that_is_told_nothing_asks_nobody(here: Path) -> None:
+    """A plan that ends before, as over a mistake in a spec, leaves none behind."""
+    with pyinfra() as started:
+        assert started.process.poll() is None
+    assert started.process.returncode is not None and started.output.closed
+
+
+def test_pyinfra_that_was_started_before_asks(here: Path) -> None:
+    """It gives the same answer as one that is started for it."""
+    (here / "inventory.py").write_text('rigs = ["@local"]')
+    with pyinfra() as started:
+        found = collect(str(here / "inventory.py"), started=started)
+    assert "system.txt" in found.files["@local"]

@@ -11,7 +11,7 @@ import pytest
 
 from rigwright.hardware import Cpu, Disk, Gpu, Hardware, Link
 from rigwright.lab.tiny_model import write_tiny_model
-from rigwright.plan.engines.planner import Installed
+from rigwright.plan.engines.installed import Installed
 from rigwright.records.reading import read_record
 from rigwright.records.values import Deployed, KeyFile, RigRecords, marker_of
 from rigwright.resolve.instance import Instance

@@ -23,7 +23,7 @@ from rigwright.inventory.what_if import what_if
 from rigwright.lock.file import Lock, read_lock, render_lock
 from rigwright.lock.values import LockedRig
 from rigwright.plan.devices import devices, named
-from rigwright.plan.engines.planner import Installed
+from rigwright.plan.engines.installed import Installed
 from rigwright.records.reading import read_record
 from rigwright.records.values import RigRecords
 from rigwright.resolve import Resolved

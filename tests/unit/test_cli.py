@@ -4,23 +4,51 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from rigwright.cli import main
 
+# What takes 0.02 s or more to import.
+HEAVY = {"pyinfra", "gevent", "paramiko", "huggingface_hub", "httpx2", "pydantic", "jinja2", "yaml", "pytest", "gguf"}
 
-def test_help_imports_nothing_heavy():
-    """--help is typed without thinking: nothing that takes time to import is imported for it."""
-    code = (
-        "import sys\nfrom rigwright.cli import main\n"
-        "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'pyinfra', 'pydantic', 'paramiko', 'jinja2', 'yaml', 'pytest', 'gguf'}\n"
-        "print('HEAVY', sorted(heavy & set(sys.modules)))"
-    )
+
+def imported(code: str) -> set[str]:
+    """The heavy packages that a Python of its own has imported after `code`."""
+    code += f"\nimport sys; print('HEAVY', *sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def typed(*words: str) -> str:
+    """Python that types a command."""
+    return f"from rigwright.cli import main\ntry: main({list(words)!r})\nexcept SystemExit as end: assert not end.code"
+
+
+@pytest.mark.parametrize("words", [("--help",), ("plan", "--help")])
+def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    """--help is typed without thinking: nothing that takes time to import is imported for it."""
+    assert imported(typed(*words)) == set()
+
+
+def test_plan_of_a_file_imports_no_more_than_it_needs(tmp_path: Path, tiny_dense: Path) -> None:
+    """A recorded rig and a file at hand: no SSH, no hub, no template."""
+    (tmp_path / "spec.yml").write_text(f"services: [{{name: a, model: {tiny_dense}, context: 4096}}]")
+    capture = Path(__file__).parents[1] / "captures" / "1x-h100-capture"
+    words = ("plan", "--capture", str(capture), "--spec", str(tmp_path / "spec.yml"))
+    assert imported(typed(*words)) == {"pydantic", "yaml"}
+
+
+def test_pyinfra_is_started_before_anything_else_is_imported() -> None:
+    """`rigwright plan INVENTORY` waits for pyinfra, so what starts it is light."""
+    assert imported("import rigwright.cli.plan, rigwright.inventory.live") == set()
+
+
+def test_reading_rigs_imports_no_planner() -> None:
+    """The deploy that reads rigs needs pyinfra, and neither specs nor plans."""
+    assert "pydantic" not in imported("import rigwright.roles.hardware.deploy")
 
 
 def test_every_command_of_the_help_exists():

@@ -8,6 +8,7 @@ import pytest
 
 from rigwright import catalogue
 from rigwright.errors import WrongSpec
+from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.capabilities import (
     USUAL_KV_PAIRS,
     Capabilities,
@@ -19,7 +20,6 @@ from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import ref_key
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
-from rigwright.plan.engines.planner import Installed
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 

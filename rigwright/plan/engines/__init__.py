@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rigwright.catalogue.engines import brought, engine_names
 
 if TYPE_CHECKING:
-    from rigwright.plan.engines.planner import Installed, Planner
+    from rigwright.plan.engines.installed import Installed
+    from rigwright.plan.engines.planner import Planner
     from rigwright.plan.engines.settings import EngineSettings
 
 
@@ -39,7 +40,7 @@ def planners(
     settings: Mapping[str, EngineSettings] | None = None, installed: Installed | None = None
 ) -> dict[str, Planner]:
     """A planner for each engine, with the settings and the releases of a rig; without them as the catalogue pins it."""
-    from rigwright.plan.engines.planner import NOTHING
+    from rigwright.plan.engines.installed import NOTHING
 
     models, given = settings_models(), settings or {}
     found = {}

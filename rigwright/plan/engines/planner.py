@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
 from typing import ClassVar
 
 from rigwright.catalogue import load
@@ -12,6 +11,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.models.known import Format, Offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
+from rigwright.plan.engines.installed import NOTHING, Installed
 from rigwright.plan.engines.rendered import Rendered, Surroundings
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.known_bad import Situation
@@ -19,26 +19,6 @@ from rigwright.plan.layouts import Site
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.ways import Candidate, Ground, Possibilities, situation
 from rigwright.plan.wish import ServiceWish
-
-
-@dataclass(frozen=True)
-class Installed:
-    """What a rig has of the engines already.
-
-    flags: by what a release was built from, the lines of its program's --help that name flags and values.
-    commits: by a key of git and ref, the commit that the ref was found to be.
-    releases: the directories of the releases that are there.
-    nvcc, cuda_version: the CUDA compiler and its release, None without one.
-    """
-
-    flags: Mapping[str, str] = field(default_factory=dict)
-    commits: Mapping[str, str] = field(default_factory=dict)
-    releases: frozenset[str] = frozenset()
-    nvcc: str = "nvcc"
-    cuda_version: str | None = None
-
-
-NOTHING = Installed()
 
 
 class Planner(ABC):
