@@ -19,7 +19,7 @@ def cost_of(services: Sequence[ServicePlan], usable: Sequence[Device]) -> Cost:
     return Cost(
         download_bytes=sum(size for source, size in files.items() if source in fetched),
         disk_bytes=sum(files.values()) + copies + sum(planner_of(engine).install_bytes for engine in engines),
-        builds=tuple(planner_of(engine).install for engine in engines),
+        builds=tuple(filter(None, (planner_of(engine).install for engine in engines))),
         reboot="once, for the NVIDIA driver, which you install"
         if any(silent.intersection(service.gpus) for service in services)
         else None,

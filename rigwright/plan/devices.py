@@ -52,7 +52,7 @@ class Device:
     @property
     def label(self) -> str:
         """`GPU 0 (NVIDIA GeForce RTX 3090)`."""
-        return gpu_label(self.gpu)
+        return gpu_label(self.gpu, self.name)
 
     @property
     def kind(self) -> tuple[str, int]:
@@ -195,10 +195,17 @@ def ram_of(hardware: Hardware) -> tuple[int, int]:
     return total, max(0, total - min(GIB + total // 20, total // 4))
 
 
-def gpu_label(gpu: Gpu) -> str:
-    """How messages name a GPU: `GPU 0 (NVIDIA GeForce RTX 3090)`."""
+def unsized_silent(hardware: Hardware) -> list[Gpu]:
+    """NVIDIA GPUs that no driver answers for and whose memory the catalogue does not know: no plan can use them yet."""
+    planned = {device.ordinal for device in devices(hardware)}
+    rest = [gpu for ordinal, gpu in enumerate(hardware.gpus) if ordinal not in planned]
+    return [gpu for gpu in rest if gpu.vendor in ("NVIDIA", None) and gpu.state is None and not gpu.vram_bytes]
+
+
+def gpu_label(gpu: Gpu, name: str = "") -> str:
+    """How messages name a GPU: `GPU 0 (NVIDIA GeForce RTX 3090)`; `name` is for one that does not tell its own."""
     index = gpu.pci_address if gpu.index is None else gpu.index
-    return f"GPU {index} ({gpu.name or gpu.pci_id or 'unknown'})"
+    return f"GPU {index} ({gpu.name or name or gpu.pci_id or 'unknown'})"
 
 
 def why_unused(gpu: Gpu) -> str:

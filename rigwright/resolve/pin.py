@@ -41,12 +41,11 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
 
 
 def _require_drivers(resolved: Resolved, hardware: Hardware, rig: str) -> None:
-    silent = {device.ref for device in devices(hardware) if device.is_silent}
+    silent = {device.ref: device.label for device in devices(hardware) if device.is_silent}
     for service in resolved.plan.services:
-        if waiting := [gpu for gpu in service.gpus if gpu in silent]:
-            gpu = f"GPU {waiting[0].index} ({waiting[0].name})"
+        if waiting := [silent[gpu] for gpu in service.gpus if gpu in silent]:
             raise Refused(
-                f"{rig}: services.{service.service}: no driver answers for {gpu}, so that it cannot be locked; "
+                f"{rig}: services.{service.service}: no driver answers for {waiting[0]}, so that it cannot be locked; "
                 f"install the driver first"
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pyinfra.api import operation
 
 from rigwright.errors import RigwrightError
-from rigwright.plan.devices import devices
+from rigwright.plan.devices import devices, gpu_label, unsized_silent
 from rigwright.plan.engines import label
 from rigwright.records import paths
 from rigwright.records.values import Deployed, is_ours
@@ -66,11 +66,16 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
 
 
 def _driver_errors(rig: Rig, instances: Sequence[Instance]) -> Iterator[str]:
-    silent = {device.ref for device in devices(rig.hardware) if device.is_silent}
+    """NVIDIA GPUs that no driver answers for: planned on, or left out where nobody knows their memory."""
+    silent = {device.ref: device.label for device in devices(rig.hardware) if device.is_silent}
+    unsized = [gpu_label(gpu) for gpu in unsized_silent(rig.hardware)]
     for instance in instances:
-        if waiting := [gpu for gpu in instance.gpus if gpu in silent]:
-            gpu = f"GPU {waiting[0].index} ({waiting[0].name})"
-            yield f"{instance.name} is planned on {gpu}, for which no driver answers; install it, or set gpu to none"
+        remedy = "no driver answers; install it, or set gpu to none"
+        if waiting := [silent[gpu] for gpu in instance.gpus if gpu in silent]:
+            yield f"{instance.name} is planned on {waiting[0]}, for which {remedy}"
+            return
+        if unsized and not instance.gpus and instance.wish.gpu == "auto":
+            yield f"{instance.name} would be served from the CPU beside {unsized[0]}, for which {remedy}"
             return
 
 

@@ -123,6 +123,9 @@ def test_gpu_without_a_driver_is_not_served_from_the_cpu_in_silence(context, bla
     errors = list(preflight_errors(rig, chat, (ENGINE,)))
     assert any("for which no driver answers; install it, or set gpu to none" in text for text in errors), errors
     assert list(preflight_errors(rig, context({"name": "chat", "gpu": "none"}), (ENGINE,))) == []
+    unknown = replace(rig.hardware, gpus=tuple(replace(gpu, pci_id="10de:ffff") for gpu in rig.hardware.gpus))
+    errors = list(preflight_errors(replace(rig, hardware=unknown), context({"name": "chat"}), (ENGINE,)))
+    assert any("from the CPU beside GPU 0000:01:00.0 (10de:ffff), for which no driver" in text for text in errors)
 
 
 def test_rig_without_obstacles_has_none(context, blank, serving):
