@@ -202,7 +202,7 @@ def test_refusal_says_what_differs_and_what_to_do(mine, cards, blank):
 def test_gpu_without_a_driver_cannot_be_locked(cards):
     """Nothing tells it from another yet."""
     with pytest.raises(
-        Refused, match=r"no driver answers for GPU 0000:01:00\.0 \(RTX 3090\), so.*; install the driver first"
+        Refused, match=r"no driver answers for GPU 0000:01:00\.0 \(NVIDIA GeForce RTX 3090\), so.*; install the driver first"
     ):
         locked(data(model="qwen3-8b:Q4_K_M", engine="llamacpp"), cards(has_driver=False))
 
