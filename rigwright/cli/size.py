@@ -56,20 +56,20 @@ def size(model: str, **options: Any) -> None:
 
     is_vllm = options["engine"] == "vllm"
     found = sized_model(model, quant=options["quant"], file_bytes=options["file_bytes"], is_vllm=is_vllm)
-    told = {"model": found.model.name, "quant": found.quant, "engine": options["engine"]}
-    told |= _sizes(found.model, options)
+    lines = {"model": found.model.name, "quant": found.quant, "engine": options["engine"]}
+    lines |= _sizes(found.model, options)
     speed = _speed(found.model, options) if options["speed"] else None
     with answering():
         if options["as_json"]:
             from rigwright.view.answers.size import Size
 
-            answer = Size.model_validate(told | ({"decode_tokens_per_second": speed} if speed else {}))
+            answer = Size.model_validate(lines | ({"decode_tokens_per_second": speed} if speed else {}))
             click.echo(json.dumps(answer.plain(), indent=1))
             return
         from rigwright.view.size_table import show
         from rigwright.view.terminal import console
 
-        show(console(), told, vram_bytes=_vram_bytes(options["gpu_name"]), gpu_name=options["gpu_name"], speed=speed)
+        show(console(), lines, vram_bytes=_vram_bytes(options["gpu_name"]), gpu_name=options["gpu_name"], speed=speed)
 
 
 def _sizes(model: Model, options: dict[str, Any]) -> dict[str, Any]:
@@ -102,13 +102,13 @@ def _vram_bytes(name: str | None) -> int | None:
 
 
 def _speed(model: Model, options: dict[str, Any]) -> Speed:
-    from rigwright.plan.speed import decode_speed, pace_of
+    from rigwright.plan.speed import decode_speed, throughput_of
 
     is_vllm, count = options["engine"] == "vllm", options["tp"] if options["engine"] == "vllm" else options["gpus"]
-    paces = (pace_of(options["gpu_name"], options["gpu_bandwidth"]),) * count if count else ()
+    throughputs = (throughput_of(options["gpu_name"], options["gpu_bandwidth"]),) * count if count else ()
     return decode_speed(
         model,
-        paces=paces,
+        throughputs=throughputs,
         placement=_placement(model, count, options["n_cpu_moe"]) if not is_vllm else None,
         depth_tokens=(options["context"] or 0) if options["depth"] is None else options["depth"],
         cache_types=("f16", "f16") if is_vllm else (options["cache_type_k"], options["cache_type_v"]),

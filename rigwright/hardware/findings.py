@@ -108,12 +108,12 @@ def _versions(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem
     """The driver's libraries and its kernel module belong together; nvidia-smi itself does not name the module's."""
     loaded = {source.reading.kernel_module_version for source in sources} - {None}
     used = {source.reading.driver_version for source in sources} - {None}
-    told = [problem for problem in hardware.problems if problem.code == "driver_library_mismatch"]
+    lines = [problem for problem in hardware.problems if problem.code == "driver_library_mismatch"]
     for module in sorted(version for version in loaded if version):
         yield from (
-            replace(problem, what=f"{problem.what}, {module}") for problem in told if module not in problem.what
+            replace(problem, what=f"{problem.what}, {module}") for problem in lines if module not in problem.what
         )
-        for library in sorted(version for version in used if version and version != module and not told):
+        for library in sorted(version for version in used if version and version != module and not lines):
             what = f"the loaded kernel module is {module}, nvidia-smi says {library}"
             yield Problem("driver_library_mismatch", "driver", what, "reboot, or unload and load the nvidia modules")
 
@@ -146,9 +146,9 @@ def _models(hardware: Hardware) -> Iterator[Problem]:
     answering = [gpu for gpu in named if gpu.state == "ok"]
     counts = Counter(gpu.name for gpu in answering or [gpu for gpu in named if gpu.state is None])
     if len(counts) > 1:
-        told = ", ".join(f"{count}×{name}" for name, count in counts.items())
+        lines = ", ".join(f"{count}×{name}" for name, count in counts.items())
         do = "each model serves on its own; across models only layers can be split, at the pace of the slower card"
-        yield Problem("mixed_models", "GPUs", f"different models: {told}", do)
+        yield Problem("mixed_models", "GPUs", f"different models: {lines}", do)
 
 
 def _bridges(hardware: Hardware) -> Iterator[Problem]:
@@ -191,8 +191,8 @@ def _power(hardware: Hardware) -> Iterator[Problem]:
             limits.setdefault(gpu.name, set()).add(gpu.power.current)
     for name, found in limits.items():
         if len(found) > 1:
-            told = " and ".join(f"{limit:g} W" for limit in sorted(found))
-            what = f"{name}: power limits differ ({told}); in a group the slower card sets the pace"
+            lines = " and ".join(f"{limit:g} W" for limit in sorted(found))
+            what = f"{name}: power limits differ ({lines}); in a group the slower card sets the pace"
             yield Problem("power_limits_differ", "GPUs", what, "set one limit for all with `nvidia-smi -pl`")
 
 

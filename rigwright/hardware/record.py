@@ -98,8 +98,8 @@ def write(folder: Path, files: Mapping[str, str], *, name: str) -> None:
         RigwrightError: the folder holds something already, or cannot be written.
     """
     hardware = read_files(files)
-    told = {source.file: f"$ {source.command}" for source in collection.SOURCES if source.command}
-    told["query-load.csv"] = f"$ nvidia-smi --query-gpu={','.join(collection.LINK_FIELDS)} --format=csv"
+    messages = {source.file: f"$ {source.command}" for source in collection.SOURCES if source.command}
+    messages["query-load.csv"] = f"$ nvidia-smi --query-gpu={','.join(collection.LINK_FIELDS)} --format=csv"
     meta = {
         "id": folder.absolute().name,
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -108,7 +108,9 @@ def write(folder: Path, files: Mapping[str, str], *, name: str) -> None:
         "files": sorted(files),
     }
     # A tool that was not there made no file.
-    made = {file: told[file] for file in sorted(files) if file in told and not files[file].endswith(": not found\n")}
+    made = {
+        file: messages[file] for file in sorted(files) if file in messages and not files[file].endswith(": not found\n")
+    }
     texts = {**files, META: _json(meta), COMMANDS: _json(made)}
     try:
         require_new(folder)

@@ -109,15 +109,15 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load:
         if not has_log:
             _DEBUG_LOG.unlink(missing_ok=True)
         answers = sorted(path for path in folder.glob("*.json"))
-        told = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
+        messages = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
     rigs = _by_rig(said)
-    missing = {name: _reason(lines) for name, lines in rigs.items() if name not in told}
-    if not told and not missing:
+    missing = {name: _reason(lines) for name, lines in rigs.items() if name not in messages}
+    if not messages and not missing:
         said = _complaint(said).removeprefix(f"{inventory} ")
         raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said}; correct the inventory")
-    names = [name for name in dict.fromkeys((*rigs, *told)) if name in told]
-    records = {name: read_records(told[name]["records"]) for name in names}
-    return Collected({name: told[name]["files"] for name in names}, missing, records)
+    names = [name for name in dict.fromkeys((*rigs, *messages)) if name in messages]
+    records = {name: read_records(messages[name]["records"]) for name in names}
+    return Collected({name: messages[name]["files"] for name in names}, missing, records)
 
 
 def _run(asking: Pyinfra, arguments: list[str], folder: Path) -> str:

@@ -69,8 +69,8 @@ def what_if(
         recording: Where it was read from: whoever recorded it may have named the GPUs in its meta.json.
     """
     notes: list[Reason] = []
-    found, told = _with_names(hardware, gpu, recording)
-    notes += told
+    found, lines = _with_names(hardware, gpu, recording)
+    notes += lines
     for name in more:
         model = gpu_model(name)
         found = with_gpu(found, model)
@@ -94,8 +94,8 @@ def _with_names(hardware: Hardware, gpu: str | None, recording: Path | None) -> 
             return hardware, [Reason(choice="GPU models", because=because)]
         note = Reason(choice=f"GPUs taken for {model.name}", because="no output names them; --gpu-model says so")
         return named(hardware, dict.fromkeys(nameless, model)), [note]
-    told = _told_by_recorder(hardware, recording) if nameless and recording else {}
-    by_index = {index: model for index, model in told.items() if index in nameless}
+    lines = _told_by_recorder(hardware, recording) if nameless and recording else {}
+    by_index = {index: model for index, model in lines.items() if index in nameless}
     if not by_index:
         return hardware, []
     names = " and ".join(dict.fromkeys(model.name for model in by_index.values()))
@@ -106,12 +106,12 @@ def _with_names(hardware: Hardware, gpu: str | None, recording: Path | None) -> 
 def _told_by_recorder(hardware: Hardware, folder: Path | None) -> Mapping[int, GpuModel]:
     """The models that a recording's meta.json names, by index; nothing where they cannot be told apart."""
     try:
-        told = json.loads((folder / "meta.json").read_text("utf-8")).get("gpus") if folder else None
+        lines = json.loads((folder / "meta.json").read_text("utf-8")).get("gpus") if folder else None
     except (OSError, ValueError, AttributeError):
         return {}
-    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+    if not isinstance(lines, list) or not all(isinstance(name, str) for name in lines):
         return {}
     count = len(hardware.gpus)
-    names = told if len(told) == count else told * count if len(set(told)) == 1 else []
+    names = lines if len(lines) == count else lines * count if len(set(lines)) == 1 else []
     rows = {place: _with_memory(known_models(name)) for place, name in enumerate(names)}
     return {place: found[0] for place, found in rows.items() if len(found) == 1}

@@ -166,15 +166,15 @@ def write_lock(
         changes = list(rig_changes(kept[name], entry)) if name in kept else []
         lines += [f"{name}: {change}" for change in changes]
         made[name] = kept[name] if name in kept and not changes else entry.locked
-    told = [f"{name}: {note}" for name, entry in rigs.items() for note in entry.notes]
+    messages = [f"{name}: {note}" for name, entry in rigs.items() for note in entry.notes]
     if lines and not is_renewed:
         hint = f"nothing was written; to take the new state: rigwright plan {inventory} --replan"
         return Written(path, False, (*lines, hint), is_refused=True)
     if path.exists() and all(kept.get(name) == rig for name, rig in made.items()):
-        return Written(path, False, (f"{path}: nothing differs, left as it is", *told))
+        return Written(path, False, (f"{path}: nothing differs, left as it is", *messages))
     text = render_lock(Lock(rigs=kept | made), Path(inventory).name)
     _write(path, text)
-    return Written(path, True, (*lines, *told, f"{path}: written, {len(made)} of {len(kept | made)} rigs renewed"))
+    return Written(path, True, (*lines, *messages, f"{path}: written, {len(made)} of {len(kept | made)} rigs renewed"))
 
 
 def _kept(path: Path, *, renewed: set[str]) -> dict[str, LockedRig]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from rigwright.lock.values import PinnedService
-from rigwright.models.offers import offers, split_quant
 from rigwright.models.parts import part_names
+from rigwright.models.variants import split_quant, variants
 from rigwright.plan.changes import Change
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.spec.weights import WeightsSettings
@@ -36,13 +36,13 @@ def locked_model(wish: ServiceWish, pinned: PinnedService, settings: WeightsSett
     parts = part_names(source.file_name)
     beside = [file.name for file in files[1:] if PurePosixPath(file.name).name not in parts]
     known = split_quant(source.file_name)[0] if wish.model.name else None
-    listed = offers(known) if known else ()
-    offer = next((one for one in listed if (one.repo, one.file) == (source.repo, source.file)), None)
+    listed = variants(known) if known else ()
+    variant = next((one for one in listed if (one.repo, one.file) == (source.repo, source.file)), None)
     sums = {PurePosixPath(file.name).name: file.sha256 for file in files if file.sha256}
     return inspect_model(
         source,
         settings,
-        offer=offer,
+        variant=variant,
         sums=sums if source.path is None else {},
         projector=beside[0] if beside else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rigwright.models.offers import KnownModel, Offer, known_models, offers
+from rigwright.models.variants import KnownModel, Variant, known_models, variants
 from rigwright.units import GIB
 
 _HEAD = """# Models
@@ -21,7 +21,7 @@ _FILES = """
 ## Files
 
 Sizes in GiB (1.0737 GB), on the disk. `~` marks a size that is not known to the byte: rounded by who published it, or
-reckoned from the parameters. In brackets is how much worse than 8 bit the file predicts text, in percent, where that
+computed from the parameters. In brackets is how much worse than 8 bit the file predicts text, in percent, where that
 was measured for the file itself; for others the planner takes the typical loss of the quant, which is that of an 8B
 model and thus cautious.
 
@@ -75,13 +75,13 @@ def _notes(models: Iterable[KnownModel]) -> str:
 
 
 def _files(known: KnownModel) -> tuple[str, ...]:
-    found = offers(known)
+    found = variants(known)
     return tuple(", ".join(_file(one) for one in found if one.format == kind) for kind in ("gguf", "safetensors"))
 
 
-def _file(offer: Offer) -> str:
-    loss = f" ({offer.loss_percent:.1f} %)" if offer.is_loss_measured and offer.quant != "Q8_0" else ""
-    return f"`{offer.quant}` {_size(offer.file_bytes, offer.is_size_exact)}{loss}"
+def _file(variant: Variant) -> str:
+    loss = f" ({variant.loss_percent:.1f} %)" if variant.is_loss_measured and variant.quant != "Q8_0" else ""
+    return f"`{variant.quant}` {_size(variant.file_bytes, variant.is_size_exact)}{loss}"
 
 
 def _size(size_bytes: int | None, is_exact: bool) -> str:

@@ -26,7 +26,7 @@ def model_from_config(name: str, config: Mapping[str, Any], *, weights_bytes: in
     Args:
         name: How messages and the model are named.
         config: The file as plain data.
-        weights_bytes: The total_size of the safetensors index; by default reckoned from dtype and quantization.
+        weights_bytes: The total_size of the safetensors index; by default computed from dtype and quantization.
 
     Raises:
         UnreadableModel: it describes no language model.
@@ -53,7 +53,7 @@ def _latent(model: Model, text: Mapping[str, Any]) -> Model:
     if not all(isinstance(one, int) and 0 <= one <= _MAX_LATENT for one in (rank, rope, index)) or not rank:
         return model
     length = rank + rope + index
-    note = "its attention is latent: the cache is exact, the weights of attention are reckoned as plain ones"
+    note = "its attention is latent: the cache is exact, the weights of attention are computed as plain ones"
     if index:
         note += "; the indexer's keys are counted as a part of the cache"
     return replace(

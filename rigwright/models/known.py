@@ -83,7 +83,7 @@ class KnownModel:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Variant:
     """One file, or one directory of weights, of a model: what can be downloaded and served.
 
     `file_bytes` is what lies on the disk, of a file in parts the sum; `size` says where the number comes from.
@@ -129,7 +129,7 @@ class Offer:
 
     @cached_property
     def model(self) -> Model:
-        """The dimensions: from the file's header, else reckoned from the catalogue (`Model.is_estimated`).
+        """The dimensions: from the file's header, else computed from the catalogue (`Model.is_estimated`).
 
         Raises:
             UnreadableModel: the offer has neither.

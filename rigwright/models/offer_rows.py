@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from rigwright import catalogue
-from rigwright.models.known import KnownModel, Offer, Sampling, Superseded
+from rigwright.models.known import KnownModel, Sampling, Superseded, Variant
 from rigwright.models.quants import find_quant
 
 
@@ -61,7 +61,7 @@ def _superseded(row: Mapping[str, Any]) -> Superseded:
 
 
 @cache
-def offers_of(key: str) -> tuple[Offer, ...]:
+def offers_of(key: str) -> tuple[Variant, ...]:
     """The offers of a model: GGUF files from coarse to fine, then repositories of safetensors."""
     known, row = models()[key], rows()[key]
     losses = _losses(known, row)
@@ -69,12 +69,12 @@ def offers_of(key: str) -> tuple[Offer, ...]:
     return tuple(sorted(found, key=lambda one: (one.format, one.file_bytes)))
 
 
-def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], losses: _Losses) -> Offer:
+def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], losses: _Losses) -> Variant:
     quant, parts = row["quant"], row.get("parts", 1)
     kind = find_quant(quant)
     file = row.get("file") or part.get("file")
     loss, is_measured = losses.of(quant)
-    return Offer(
+    return Variant(
         known=known,
         name=f"{known.name} {quant}",
         quant=quant,

@@ -1,4 +1,4 @@
-"""From the dimensions of a model to a `Model`, for a file that is not there: its tensor table is reckoned.
+"""From the dimensions of a model to a `Model`, for a file that is not there: its tensor table is computed.
 
 The sum of the table is the size of the file, so that totals hold; how the bits are spread over tensors is a guess:
 norms and routers F32, embedding and output at the types usual for the file's mean, all else alike.

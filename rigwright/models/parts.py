@@ -55,7 +55,7 @@ def _part(names: tuple[str, ...], number: int, read: Callable[[str], Header]) ->
     if count != len(names):
         where = f"{names[number]} says that it" if number else "it says that it"
         raise Corrupt(f"{where} is one of {count} files, its name says {len(names)}")
-    told = header.metadata.get("split.no", number)
-    if count > 1 and told != number:
-        raise Corrupt(f"{names[number]} says that it is part {told!r:.40}, not {number}")
+    lines = header.metadata.get("split.no", number)
+    if count > 1 and lines != number:
+        raise Corrupt(f"{names[number]} says that it is part {lines!r:.40}, not {number}")
     return header

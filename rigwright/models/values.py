@@ -65,7 +65,7 @@ class Model:
 
     `layers` counts the nextn (multi-token prediction) layers at the end too. What differs by layer is a tuple with one
     entry per layer; 0 KV heads mean that the layer keeps no KV cache. `file_bytes` is what the header declares. With
-    `is_estimated` the tensor table is reckoned from parameters: what each tensor takes is a guess, and their sum too
+    `is_estimated` the tensor table is computed from parameters: what each tensor takes is a guess, and their sum too
     unless `is_sum_exact`.
     `assumptions` says what was guessed beside that.
     """

@@ -8,13 +8,13 @@ from itertools import zip_longest
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
+from rigwright.plan.search_space import Candidate, Miss, SearchResult
 from rigwright.plan.service import Alternative
-from rigwright.plan.ways import Candidate, Miss, Possibilities
 
 
-def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tuple[Alternative, ...]:
+def alternatives(chosen: Candidate, found: SearchResult, *, count: int) -> tuple[Alternative, ...]:
     """What else was possible, the best of each kind, then what was refused or did not fit."""
-    mine, quant = _where(chosen.choice), chosen.choice.offer.quant
+    mine, quant = _where(chosen.choice), chosen.choice.variant.quant
     places: dict[object, Candidate] = {mine: chosen}
     quants: dict[object, Candidate] = {quant: chosen}
     # One choice may have many places: the first tells of them all.
@@ -25,10 +25,10 @@ def alternatives(chosen: Candidate, found: Possibilities, *, count: int) -> tupl
         where = _where(one.choice)
         places.setdefault(where, one)
         if where == mine:
-            quants.setdefault(one.choice.offer.quant, one)
+            quants.setdefault(one.choice.variant.quant, one)
     mixed = [one for pair in zip_longest(list(places.values())[1:], list(quants.values())[1:]) for one in pair if one]
-    told = tuple(_alternative(one, chosen) for one in mixed[:count])
-    return (*told, *_lost(found, count - len(told)))
+    lines = tuple(_alternative(one, chosen) for one in mixed[:count])
+    return (*lines, *_lost(found, count - len(lines)))
 
 
 def _where(choice: Choice) -> tuple[str, str, int, int, int, bool]:
@@ -42,7 +42,7 @@ def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
     return Alternative(
         engine=label(choice.engine),
         layout=_layout(choice),
-        quant=choice.offer.quant,
+        quant=choice.variant.quant,
         context_tokens=choice.load.context_tokens,
         tokens_per_second=round(choice.speed.expected, 1) if choice.speed else None,
         why_not=difference(choice, chosen.choice) or _why_not(one, chosen),
@@ -67,26 +67,26 @@ def _layout(choice: Choice) -> str:
 
 def difference(one: Choice, chosen: Choice) -> str:
     """What `one` is worse at than what was chosen, the weightiest first."""
-    told = []
+    lines = []
     speeds = [_rate(choice) for choice in (one, chosen)]
     if speeds[0] < speeds[1] * 0.95:
-        told.append((speeds[1] / max(speeds[0], 0.01), f"{speeds[0]:.0f} instead of {speeds[1]:.0f} tokens/s"))
+        lines.append((speeds[1] / max(speeds[0], 0.01), f"{speeds[0]:.0f} instead of {speeds[1]:.0f} tokens/s"))
     mine, theirs = (choice.load.context_tokens for choice in (one, chosen))
     if mine < theirs:
-        told.append((1 + 0.05 * (theirs / max(mine, 1)), f"{mine} instead of {theirs} tokens of context"))
+        lines.append((1 + 0.05 * (theirs / max(mine, 1)), f"{mine} instead of {theirs} tokens of context"))
     losses = [_loss(choice) for choice in (one, chosen)]
     if losses[0] > losses[1] + 0.05:
-        told.append(
+        lines.append(
             (1 + 0.1 * (losses[0] - losses[1]), f"{losses[0]:.1f} % perplexity lost instead of {losses[1]:.1f} %")
         )
     batches = planner_of(chosen.engine).batches
     is_rule = batches == (chosen.wish.users >= MANY_USERS) and batches != planner_of(one.engine).batches
     if chosen.wish.engine == "auto" and is_rule:
-        told.append((1.01, users_rule(one.engine, chosen.engine)))
+        lines.append((1.01, users_rule(one.engine, chosen.engine)))
     used = [sum(len(group) for group in choice.replicas) for choice in (one, chosen)]
-    if not told and used[0] > used[1] and mine <= theirs:
-        told.append((1.0, f"{used[0]} GPUs for what {used[1]} do"))
-    return ", ".join(text for _, text in sorted(told, key=lambda row: -row[0]))
+    if not lines and used[0] > used[1] and mine <= theirs:
+        lines.append((1.0, f"{used[0]} GPUs for what {used[1]} do"))
+    return ", ".join(text for _, text in sorted(lines, key=lambda row: -row[0]))
 
 
 def users_rule(*engines: str) -> str:
@@ -103,10 +103,10 @@ def _rate(choice: Choice) -> float:
 
 
 def _loss(choice: Choice) -> float:
-    return (choice.offer.loss_percent or 0.0) + choice.cache_loss_percent
+    return (choice.variant.loss_percent or 0.0) + choice.cache_loss_percent
 
 
-def _lost(found: Possibilities, count: int) -> Iterator[Alternative]:
+def _lost(found: SearchResult, count: int) -> Iterator[Alternative]:
     for what, why in list(found.refused.items())[: max(0, count)]:
         engine, _, rest = what.partition(", ")
         layout, _, quant = rest.rpartition(", ")
@@ -115,8 +115,8 @@ def _lost(found: Possibilities, count: int) -> Iterator[Alternative]:
     for miss in _nearest(found.misses)[: max(0, left)]:
         yield Alternative(
             engine=label(miss.engine),
-            layout=str(miss.site.layout),
-            quant=miss.offer.quant,
+            layout=str(miss.assignment.layout),
+            quant=miss.variant.quant,
             context_tokens=miss.load.context_tokens,
             why_not=miss.short,
         )
@@ -126,5 +126,5 @@ def _nearest(misses: Iterable[Miss]) -> list[Miss]:
     """The nearest miss of each file and layout."""
     best: dict[tuple[str, str], Miss] = {}
     for miss in sorted(misses, key=lambda one: one.total_short_bytes):
-        best.setdefault((miss.offer.quant, str(miss.site.layout)), miss)
+        best.setdefault((miss.variant.quant, str(miss.assignment.layout)), miss)
     return list(best.values())

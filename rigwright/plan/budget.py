@@ -50,16 +50,16 @@ def notes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: tuple[Devic
     is_cpu_alone = all(wish.gpu == "none" for wish in wishes)
     assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
     unsized = [one.label for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
-    told = [*silent]
+    lines = [*silent]
     if foreign:
         because = f"this version deploys to NVIDIA GPUs and CPUs on Linux; what follows is for {', '.join(foreign)}"
-        told.append(Reason(choice="NOT DEPLOYED", because=because))
+        lines.append(Reason(choice="NOT DEPLOYED", because=because))
     if unsized:
         because = f"no driver has told the memory of {', '.join(unsized)}: 96 % of what their model has are assumed"
-        told.append(Reason(choice="a preview", because=because))
+        lines.append(Reason(choice="a preview", because=because))
     if in_ram := [one.label for one in usable if one.is_in_ram]:
         because = f"{', '.join(in_ram)} may have what its bar offers of the machine's memory; the rest is RAM"
-        told.append(Reason(choice="one memory", because=because))
+        lines.append(Reason(choice="one memory", because=because))
     if not hardware.ram_bytes:
-        told.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
-    return tuple(told)
+        lines.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
+    return tuple(lines)

@@ -1,10 +1,10 @@
-"""One way to serve one wish, reckoned through: what the engines turn into flags."""
+"""A choice: one candidate with all that engines turn into flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.devices import Device
 from rigwright.plan.memory import Load, MemoryEstimate, Placement
 from rigwright.plan.reasons import Reason
@@ -15,7 +15,7 @@ from rigwright.plan.wish import ServiceWish
 
 @dataclass(frozen=True)
 class Choice:
-    """A wish, one of its offers, and where and how that would run.
+    """A wish, one of its variants, and where and how that would run.
 
     `replicas` holds the devices of each copy, in the order in which the engine numbers them: tensor-parallel groups
     side by side; on the CPU one copy without any. `load` is what each copy is asked for; `placement` is None
@@ -25,7 +25,7 @@ class Choice:
     """
 
     wish: ServiceWish
-    offer: Offer
+    variant: Variant
     engine: str
     layout: Layout
     replicas: tuple[tuple[Device, ...], ...]
@@ -47,7 +47,7 @@ class Choice:
     @property
     def is_whole(self) -> bool:
         """True when all that can be on GPUs is there."""
-        layers = self.offer.model.main_layers if self.offer.has_model else -1
+        layers = self.variant.model.main_layers if self.variant.has_model else -1
         return bool(self.devices and (self.placement is None or self.placement[:2] == (layers, 0)))
 
     @property

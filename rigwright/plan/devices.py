@@ -8,7 +8,7 @@ from rigwright.hardware import models
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuRef
-from rigwright.plan.speed import Host, Pace, pace_of
+from rigwright.plan.speed import Host, Throughput, throughput_of
 from rigwright.units import GIB, MIB
 
 # What a driver, a desktop and a browser take; 200 MiB too much has thrown Windows users from 70 to 10 tokens/s.
@@ -39,7 +39,7 @@ class Device:
     name: str
     vram_bytes: int
     offered_bytes: int
-    pace: Pace
+    throughput: Throughput
     is_assumed: bool = False
     is_in_ram: bool = False
     is_silent: bool = False
@@ -90,9 +90,9 @@ def _device(ordinal: int, gpu: Gpu, hardware: Hardware, *, is_preview: bool) -> 
 def _made(ordinal: int, gpu: Gpu, vram_bytes: int, *, is_assumed: bool = False, is_silent: bool = False) -> Device:
     known = models.find(gpu.name, gpu.pci_id, vram_bytes)
     name = (known.name if known and (gpu.is_name_cut or not gpu.name) else gpu.name) or gpu.pci_id or "unknown GPU"
-    pace = pace_of_gpu(gpu, known)
+    throughput = pace_of_gpu(gpu, known)
     offered = vram_bytes - reserve_bytes(gpu, vram_bytes)
-    return Device(ordinal, gpu, name, vram_bytes, offered, pace, is_assumed, is_silent=is_silent)
+    return Device(ordinal, gpu, name, vram_bytes, offered, throughput, is_assumed, is_silent=is_silent)
 
 
 def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
@@ -101,7 +101,7 @@ def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
     if gpu.vendor == "Apple" and total:
         name = gpu.name or hardware.chip or "Apple GPU"
         offered = int(total * (_SMALL_MAC_SHARE if total <= _SMALL_MAC_BYTES else _MAC_SHARE))
-        return Device(ordinal, gpu, name, total, offered, pace_of(name, None), is_assumed=True, is_in_ram=True)
+        return Device(ordinal, gpu, name, total, offered, throughput_of(name, None), is_assumed=True, is_in_ram=True)
     if not gpu.ram_share or not total:
         return None
     count = sum(1 for one in hardware.gpus if one.ram_share)
@@ -114,12 +114,12 @@ def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
     return Device(ordinal, gpu, name, total // count, offered, pace_of_gpu(gpu, known), is_in_ram=True)
 
 
-def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Pace:
+def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Throughput:
     """How fast a GPU reads its memory; a card without a row in the catalogue counts as a slow one of its size."""
     if known and known.bandwidth_gbytes_per_second:
-        return pace_of(known.name, known.bandwidth_gbytes_per_second)
+        return throughput_of(known.name, known.bandwidth_gbytes_per_second)
     capability = gpu.compute_capability or models.architecture(gpu.pci_id)[1]
-    return Pace(_SLOW, gpu.vendor, capability, "rocm" if gpu.vendor == "AMD" else "cuda", is_known=False)
+    return Throughput(_SLOW, gpu.vendor, capability, "rocm" if gpu.vendor == "AMD" else "cuda", is_known=False)
 
 
 def reserve_bytes(gpu: Gpu, vram_bytes: int) -> int:
@@ -176,8 +176,8 @@ def named(hardware: Hardware, models_by_index: dict[int, models.GpuModel]) -> Ha
             gpus.append(gpu)
             continue
         size = int((model.vram_bytes or 0) * _ASSUMED_SHARE) or None
-        told = replace(gpu, name=gpu.name or model.name, vram_bytes=size, vendor=model.vendor)
-        gpus.append(replace(told, ram_share=model.ram_share))
+        lines = replace(gpu, name=gpu.name or model.name, vram_bytes=size, vendor=model.vendor)
+        gpus.append(replace(lines, ram_share=model.ram_share))
     return replace(hardware, gpus=tuple(gpus))
 
 

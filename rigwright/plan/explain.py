@@ -11,19 +11,19 @@ from rigwright.plan.devices import Device
 from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.reasons import Reason
-from rigwright.plan.ways import Candidate, Possibilities
+from rigwright.plan.search_space import Candidate, SearchResult
 from rigwright.units import format_bytes
 
 
-def reasons(chosen: Candidate, found: Possibilities) -> tuple[Reason, ...]:
+def reasons(chosen: Candidate, found: SearchResult) -> tuple[Reason, ...]:
     """Engine, model and quant, place, cache: in the order in which a person asks."""
     choice = chosen.choice
-    told = [_engine(choice, found), _quant(choice, found), _place(choice, found), _cache(choice)]
-    notes = [Reason(choice="about this file", because=choice.offer.notes)] if choice.offer.notes else []
-    return (*choice.reasons, *(reason for reason in told if reason), *notes)
+    lines = [_engine(choice, found), _quant(choice, found), _place(choice, found), _cache(choice)]
+    notes = [Reason(choice="about this file", because=choice.variant.notes)] if choice.variant.notes else []
+    return (*choice.reasons, *(reason for reason in lines if reason), *notes)
 
 
-def _engine(choice: Choice, found: Possibilities) -> Reason | None:
+def _engine(choice: Choice, found: SearchResult) -> Reason | None:
     wish, name = choice.wish, label(choice.engine)
     if wish.engine != "auto":
         return Reason(choice=name, because="the inventory asks for it")
@@ -40,7 +40,7 @@ def _engine(choice: Choice, found: Possibilities) -> Reason | None:
         return Reason(choice=name, because=f"{users}; {many if is_choice else f'{label(other)} cannot serve it here'}")
     if wish.users >= MANY_USERS:
         why = _why_not(other, found) or (
-            f"the model comes as {choice.offer.format.upper()}, which {label(other)} does not serve"
+            f"the model comes as {choice.variant.format.upper()}, which {label(other)} does not serve"
         )
         return Reason(choice=name, because=f"{users} would be {label(other)}'s, but: {why}")
     return Reason(choice=name, because=f"{users}: the most context in the same memory, and it starts in seconds")
@@ -52,44 +52,46 @@ def _is_rival(engine: str, *, batches: bool) -> bool:
     return found.is_automatic and found.batches != batches
 
 
-def _why_not(engine: str, found: Possibilities) -> str | None:
+def _why_not(engine: str, found: SearchResult) -> str | None:
     """What refused an engine, or by how much its nearest miss misses."""
     if refusal := next((why for what, why in found.refused.items() if what.startswith(label(engine))), None):
         return refusal
     misses = [miss for miss in found.misses if miss.engine == engine]
     miss = min(misses, key=lambda one: one.total_short_bytes, default=None)
-    return f"{miss.offer.quant} on {miss.site.layout} is {miss.short}" if miss else None
+    return f"{miss.variant.quant} on {miss.assignment.layout} is {miss.short}" if miss else None
 
 
-def _quant(choice: Choice, found: Possibilities) -> Reason | None:
-    offer, wish = choice.offer, choice.wish
+def _quant(choice: Choice, found: SearchResult) -> Reason | None:
+    variant, wish = choice.variant, choice.wish
     if wish.model.is_chosen:
         return None
-    name = f"{offer.known.name if offer.known else offer.name} {offer.quant}"
+    name = f"{variant.known.name if variant.known else variant.name} {variant.quant}"
     if wish.model.quant:
         return Reason(choice=name, because="the inventory asks for it")
-    loss = "" if offer.loss_percent is None else f", {offer.loss_percent:+.1f} % perplexity over 8 bit"
+    loss = "" if variant.loss_percent is None else f", {variant.loss_percent:+.1f} % perplexity over 8 bit"
     better = _next_better(choice, found)
     goal = goal_of(wish)
-    return Reason(choice=name, because=f"best for {goal}: {format_bytes(offer.file_bytes)}{loss}{better}")
+    return Reason(choice=name, because=f"best for {goal}: {format_bytes(variant.file_bytes)}{loss}{better}")
 
 
-def _next_better(choice: Choice, found: Possibilities) -> str:
+def _next_better(choice: Choice, found: SearchResult) -> str:
     """Why not the next better quant: what it lacks."""
-    loss = choice.offer.loss_percent
+    loss = choice.variant.loss_percent
     if loss is None:
         return ""
-    offers = {
-        one.choice.offer.quant: one.choice.offer for one in found.candidates if one.choice.engine == choice.engine
+    variants = {
+        one.choice.variant.quant: one.choice.variant for one in found.candidates if one.choice.engine == choice.engine
     }
-    offers |= {miss.offer.quant: miss.offer for miss in found.misses if miss.offer.format == choice.offer.format}
-    finer = [one for one in offers.values() if one.loss_percent is not None and one.loss_percent < loss - 0.05]
+    variants |= {
+        miss.variant.quant: miss.variant for miss in found.misses if miss.variant.format == choice.variant.format
+    }
+    finer = [one for one in variants.values() if one.loss_percent is not None and one.loss_percent < loss - 0.05]
     if not finer:
         return "; nothing finer is in the catalogue"
     near = max(finer, key=lambda one: one.loss_percent or 0.0)
     same = [
         one for one in found.candidates
-        if one.choice.offer is near
+        if one.choice.variant is near
         and one.choice.engine == choice.engine
         and str(one.choice.layout) == str(choice.layout)
     ]  # fmt: skip
@@ -99,11 +101,11 @@ def _next_better(choice: Choice, found: Possibilities) -> str:
     return f"; {near.quant} would mean {difference(best.choice, choice) or 'more memory for no gain that counts'}"
 
 
-def _place(choice: Choice, found: Possibilities) -> Reason:
+def _place(choice: Choice, found: SearchResult) -> Reason:
     layout, devices, wish = choice.layout, choice.devices, choice.wish
     if not devices:
         has_gpus = any(one.choice.devices for one in found.candidates) or any(
-            miss.site.devices for miss in found.misses
+            miss.assignment.devices for miss in found.misses
         )
         because = "no GPU holds a part worth moving" if has_gpus else "this rig has no GPU that can serve"
         because = "the inventory says gpu: none" if wish.gpu == "none" else because
@@ -114,7 +116,7 @@ def _place(choice: Choice, found: Possibilities) -> Reason:
     return Reason(choice=where, because=_why_place(choice, found, layout.link))
 
 
-def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
+def _why_place(choice: Choice, found: SearchResult, link: str | None) -> str:
     kind, count = choice.layout.kind, len(choice.devices)
     words = {
         "single": "it holds the whole model"
@@ -131,12 +133,12 @@ def _why_place(choice: Choice, found: Possibilities, link: str | None) -> str:
     return because
 
 
-def _why_not_one(choice: Choice, found: Possibilities) -> str:
+def _why_not_one(choice: Choice, found: SearchResult) -> str:
     """What a single GPU would lack."""
     alone = [
         one.choice.load.context_tokens
         for one in found.candidates
-        if one.choice.offer is choice.offer and one.choice.layout.kind == "single" and one.choice.is_whole
+        if one.choice.variant is choice.variant and one.choice.layout.kind == "single" and one.choice.is_whole
     ]
     if not alone:
         return "one GPU does not hold it"

@@ -1,4 +1,4 @@
-"""All ways to lay a model over the GPUs of a rig: one, layers over several, tensor parallel, pipelines, replicas."""
+"""The layouts of a model over the GPUs of a rig: one, layers over several, tensor parallel, pipelines, replicas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ASSUMED = {"PIX": 15.0, "PXB": 15.0, "PHB": 8.0, "NODE": 8.0, "SYS": 8.0}
 _ASSUMED_NVLINK = 28.0
 
 
-class Site(NamedTuple):
+class GpuAssignment(NamedTuple):
     """One layout on concrete GPUs; `replicas` holds the devices of each copy in the engine's order.
 
     `links_gbytes_per_second` is what the slowest link inside each copy carries, one way.
@@ -50,7 +50,7 @@ class Site(NamedTuple):
         return _joined(self.replicas)
 
 
-CPU = Site(Layout(kind="cpu"), ((),))
+CPU = GpuAssignment(Layout(kind="cpu"), ((),))
 
 
 @dataclass(frozen=True)
@@ -117,26 +117,26 @@ def _like(devices: Group, size: int) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def sites_of_layers(topology: Topology) -> Iterator[Site]:
+def layer_assignments(topology: Topology) -> Iterator[GpuAssignment]:
     """llama.cpp: each GPU alone, then layers over two and more, those that belong together first."""
     devices = topology.devices
     for device in devices:
-        yield Site(Layout(kind="single"), ((device,),))
+        yield GpuAssignment(Layout(kind="single"), ((device,),))
     seen: set[frozenset[int]] = set()
     roomiest = sorted(devices, key=lambda one: (-one.offered_bytes, devices.index(one)))
     # Unequal cards the roomiest first, whatever their numbers: the plan does not depend on how they are numbered.
     rising = [tuple(roomiest[:size]) for size in range(2, len(devices) + 1)]
     for group in (*topology.pairs, *topology.quads, *rising):
         members = frozenset(device.ordinal for device in group)
-        if len({device.pace.backend for device in group}) == 1 and members not in seen:
+        if len({device.throughput.backend for device in group}) == 1 and members not in seen:
             seen.add(members)
             kind, speed = topology.worst(group)
             # The last holds the output too: which it is must not depend on how unequal cards are numbered.
             ordered = tuple(sorted(group, key=lambda one: -one.kind[1]))
-            yield Site(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (ordered,), (speed,))
+            yield GpuAssignment(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (ordered,), (speed,))
 
 
-def sites_of_copies(topology: Topology) -> Iterator[Site]:
+def replicated_assignments(topology: Topology) -> Iterator[GpuAssignment]:
     """llama.cpp: two and more copies on equal GPUs, each on one, on a pair, on four; those that are neighbours."""
     for kind in dict.fromkeys(device.kind for device in topology.devices):
         same = tuple(device for device in topology.devices if device.kind == kind)
@@ -147,7 +147,7 @@ def sites_of_copies(topology: Topology) -> Iterator[Site]:
                     yield _layered(topology, groups[start : start + count])
 
 
-def _layered(topology: Topology, replicas: tuple[Group, ...]) -> Site:
+def _layered(topology: Topology, replicas: tuple[Group, ...]) -> GpuAssignment:
     worst, size = [topology.worst(group) for group in replicas], len(replicas[0])
     layout = Layout(
         kind="single" if size == 1 else "layers",
@@ -155,10 +155,10 @@ def _layered(topology: Topology, replicas: tuple[Group, ...]) -> Site:
         replicas=len(replicas),
         link=min(worst, key=_by_rank)[0],
     )
-    return Site(layout, replicas, tuple(speed for _, speed in worst) if size > 1 else ())
+    return GpuAssignment(layout, replicas, tuple(speed for _, speed in worst) if size > 1 else ())
 
 
-def sites_of_tensors(topology: Topology) -> Iterator[Site]:
+def tensor_assignments(topology: Topology) -> Iterator[GpuAssignment]:
     """vLLM: tensor parallel on one, two, four, eight GPUs of a kind, pipelines of pairs, and replicas of each."""
     for kind in dict.fromkeys(device.kind for device in topology.devices):
         same = tuple(device for device in topology.devices if device.kind == kind)
@@ -171,23 +171,25 @@ def sites_of_tensors(topology: Topology) -> Iterator[Site]:
         octets = tuple(same[start : start + 8] for start in range(0, len(same) - 7, 8))
         yield from _replicated(topology, "tensor", octets, 8)
         if len(pairs) >= 2:
-            yield _site(topology, "pipeline", (_joined(pairs[:2]),), 2, stages=2)
+            yield _assignment(topology, "pipeline", (_joined(pairs[:2]),), 2, stages=2)
             if len(pairs) >= 4:
-                yield _site(topology, "pipeline", (_joined(pairs[:4]),), 2, stages=4)
+                yield _assignment(topology, "pipeline", (_joined(pairs[:4]),), 2, stages=4)
         if len(quads) >= 2:
-            yield _site(topology, "pipeline", (_joined(quads[:2]),), 4, stages=2)
+            yield _assignment(topology, "pipeline", (_joined(quads[:2]),), 4, stages=2)
         if len(same) > 1:
-            yield _site(topology, "pipeline", (same,), 1, stages=len(same))
+            yield _assignment(topology, "pipeline", (same,), 1, stages=len(same))
 
 
-def _replicated(topology: Topology, kind: LayoutKind, groups: Sequence[Group], tensor: int) -> Iterator[Site]:
+def _replicated(topology: Topology, kind: LayoutKind, groups: Sequence[Group], tensor: int) -> Iterator[GpuAssignment]:
     for group in groups:
-        yield _site(topology, kind, (group,), tensor)
+        yield _assignment(topology, kind, (group,), tensor)
     for count in range(2, len(groups) + 1):
-        yield _site(topology, kind, tuple(groups[:count]), tensor)
+        yield _assignment(topology, kind, tuple(groups[:count]), tensor)
 
 
-def _site(topology: Topology, kind: LayoutKind, replicas: tuple[Group, ...], tensor: int, *, stages: int = 1) -> Site:
+def _assignment(
+    topology: Topology, kind: LayoutKind, replicas: tuple[Group, ...], tensor: int, *, stages: int = 1
+) -> GpuAssignment:
     worst = [
         min((topology.worst(group[start : start + tensor]) for start in range(0, len(group), tensor)), key=_by_rank)
         for group in replicas
@@ -199,7 +201,7 @@ def _site(topology: Topology, kind: LayoutKind, replicas: tuple[Group, ...], ten
         replicas=len(replicas),
         link=min(worst, key=_by_rank)[0],
     )
-    return Site(layout, replicas, tuple(speed for _, speed in worst))
+    return GpuAssignment(layout, replicas, tuple(speed for _, speed in worst))
 
 
 def _by_rank(found: tuple[str | None, float]) -> tuple[int, float]:

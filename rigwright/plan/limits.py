@@ -56,7 +56,7 @@ def context_obstacle(wish: ServiceWish, model: Model) -> str | None:
     )
 
 
-def draft_obstacle(wish: ServiceWish, model: Model) -> str | None:
+def draft_error(wish: ServiceWish, model: Model) -> str | None:
     """Why nothing can be drafted: the model has no layers for it."""
     if not wish.draft or model.nextn_layers:
         return None

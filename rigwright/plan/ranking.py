@@ -1,7 +1,7 @@
-"""What a way to serve is worth to the user: one number, of terms that a plan can name.
+"""The score of a candidate: one number, of terms that a plan can name.
 
 The unit is a natural logarithm of speed: 0.1 is worth as much as a tenth more tokens per second. A score depends on
-what is served alone, never on how much the rig has left: more VRAM can only add ways, so it never makes a plan worse.
+what is served alone, never on how much the rig has left: more VRAM only adds candidates, and makes no plan worse.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ WEIGHTS: dict[Goal, Weights] = {
     "quality": Weights(1.0, 0.05, 1.0, 0.0, enough_tokens_per_second=30),
     "context": Weights(1.0, 2.0, 0.10, 0.05, enough_tokens_per_second=60, most_context=2**21),
 }
-# A CPU has a system to run, and what is reckoned of its RAM is the roughest of all: with a GPU at hand it must be four
+# A CPU has a system to run, and what is computed of its RAM is the roughest of all: with a GPU at hand it must be four
 # times as fast, as only the tiniest models are said to be.
 _CPU_IS_BUSY = math.log(4)
-# What others found to work at a price: rather a way that is a fifth slower.
+# What others found to work at a price: rather a candidate that is a fifth slower.
 _TROUBLE = 0.2
 # `low` of an ordinary estimate, in parts of `expected`.
 _USUAL_LOW = 0.75
@@ -76,22 +76,22 @@ def goal_of(wish: ServiceWish) -> Goal:
     return wish.goal or ("throughput" if wish.users >= MANY_USERS else "latency")
 
 
-def score(choice: Choice, *, bias: float = 0.0, troubles: int = 0) -> Score:
+def score(choice: Choice, *, bias: float = 0.0, issues: int = 0) -> Score:
     """What `choice` is worth to its own wish.
 
     Args:
         choice: With its speed, still without its memory.
         bias: What the engine's speed figures do not show; it counts where the inventory leaves the engine open.
-        troubles: How many are known of it that cost something.
+        issues: How many are known of it that cost something.
     """
     weights = WEIGHTS[goal_of(choice.wish)]
-    loss = choice.offer.loss_percent if choice.offer.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
+    loss = choice.variant.loss_percent if choice.variant.loss_percent is not None else _UNKNOWN_LOSS_PERCENT
     place = 0.0 if choice.devices else -_CPU_IS_BUSY
     return Score(
         speed=_speed_term(choice.speed, choice.wish, weights),
         context=_context_term(choice.load.context_tokens, weights),
         quality=_quality_term(max(0.0, loss) + choice.cache_loss_percent, weights),
-        engine=(bias if choice.wish.engine == "auto" else 0.0) + place - _TROUBLE * troubles,
+        engine=(bias if choice.wish.engine == "auto" else 0.0) + place - _TROUBLE * issues,
     )
 
 

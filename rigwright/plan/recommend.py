@@ -1,4 +1,4 @@
-"""Which model to run on a rig: the catalogue's models, each in its best way, ranked for a purpose."""
+"""Which model to run on a rig: the catalogue's models, each as its best candidate, ranked for a purpose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rigwright.errors import DoesNotFit, Refused, RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.offers import KnownModel, Offer, known_models, offers
+from rigwright.models.variants import KnownModel, Variant, known_models, variants
 from rigwright.plan.candidates import Engines
 from rigwright.plan.devices import devices
 from rigwright.plan.ranking import score_of_plan
@@ -49,7 +49,7 @@ _UNSCORED = 0.4
 
 
 class Recommendation(Strict):
-    """One model in its best way on this rig; `index` is its mean benchmark in parts of the best in the catalogue."""
+    """One model at its best on this rig; `index` is its mean benchmark in parts of the best in the catalogue."""
 
     model: str
     key: str
@@ -141,10 +141,10 @@ def _plain(error: RigwrightError) -> str:
     return error.message.removeprefix("services.model: ")
 
 
-def _files(known: KnownModel, wish: ServiceWish | None) -> tuple[Offer, ...]:
+def _files(known: KnownModel, wish: ServiceWish | None) -> tuple[Variant, ...]:
     """The files of a model, or those of the quant that `auto:Q8_0` names."""
     quant = wish.model.quant if wish else None
-    return tuple(one for one in offers(known) if not quant or one.quant.lower() == quant.lower())
+    return tuple(one for one in variants(known) if not quant or one.quant.lower() == quant.lower())
 
 
 def chosen_for(
@@ -198,5 +198,5 @@ def name_models(
         known = chosen[same]
         source = ModelSource(name=known.key, quant=request.wish.model.quant)
         files = _files(known, request.wish)
-        named.append(request._replace(wish=request.wish.model_copy(update={"model": source}), offers=files))
+        named.append(request._replace(wish=request.wish.model_copy(update={"model": source}), variants=files))
     return named

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from rigwright.errors import DoesNotFit, Refused, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.offers import Offer, offers
 from rigwright.models.values import Model
-from rigwright.plan.candidates import Engines, possibilities
+from rigwright.models.variants import Variant, variants
+from rigwright.plan.candidates import Engines, find_candidates
 from rigwright.plan.contexts import contexts
 from rigwright.plan.devices import unsized
 from rigwright.plan.engines import planner_of
 from rigwright.plan.search import Budget, choose
-from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities
+from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 
 def does_not_fit(
     wish: ServiceWish,
-    files: Sequence[Offer],
-    ground: Ground,
-    found: Possibilities,
+    files: Sequence[Variant],
+    space: SearchSpace,
+    found: SearchResult,
     *,
     hardware: Hardware,
     engines: Engines,
@@ -32,21 +32,21 @@ def does_not_fit(
     if not found.misses:
         why = next(iter(found.refused.values()), "nothing in the catalogue can be served by this rig")
         return Refused(f"{where}: {why}{also}")
-    miss = min(found.misses, key=lambda one: (_short_bytes(one, ground), one.offer.file_bytes))
+    miss = min(found.misses, key=lambda one: (_short_bytes(one, space), one.variant.file_bytes))
     slots = f"{miss.load.slots} slot{'s' if miss.load.slots > 1 else ''}"
     context = wish.context or miss.load.context_tokens
-    name = f"{miss.offer.known.name} {miss.offer.quant}" if miss.offer.known else miss.offer.name
+    name = f"{miss.variant.known.name} {miss.variant.quant}" if miss.variant.known else miss.variant.name
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
     mine = [one for one in files if not wish.quants or one.quant in wish.quants]
-    remedies = " or ".join(_remedies(wish, mine, ground, miss, engines))
-    return DoesNotFit(f"{where}: {needs}{_offer(miss, ground)}; {remedies}{also}")
+    remedies = " or ".join(_remedies(wish, mine, space, miss, engines))
+    return DoesNotFit(f"{where}: {needs}{_offer(miss, space)}; {remedies}{also}")
 
 
 def no_room_beside(
-    wish: ServiceWish, ways: Possibilities, others: Sequence[ServiceWish], taken: Sequence[Candidate], budget: Budget
+    wish: ServiceWish, result: SearchResult, others: Sequence[ServiceWish], taken: Sequence[Candidate], budget: Budget
 ) -> DoesNotFit:
     """The error for a service that would fit alone, but not beside those before it, which take `taken`."""
-    least = min(ways.candidates, key=lambda one: (sum(one.gpu_bytes.values()) + one.ram_bytes, one.ram_bytes))
+    least = min(result.candidates, key=lambda one: (sum(one.gpu_bytes.values()) + one.ram_bytes, one.ram_bytes))
     ram = budget.ram_bytes - sum(one.ram_bytes for one in taken)
     free = [size - sum(one.gpu_bytes.get(ordinal, 0) for one in taken) for ordinal, size in budget.gpu_bytes.items()]
     names = ", ".join(other.name for other in others)
@@ -65,31 +65,31 @@ def _amounts(gpu_bytes: int, ram_bytes: int) -> str:
 
 def _unknown(wish: ServiceWish, hardware: Hardware) -> str:
     """What would change the answer: nobody recorded the memory of the GPUs, or of the machine."""
-    told = []
+    lines = []
     if wish.gpu != "none" and (gpus := unsized(hardware)):
-        told.append(f"the memory of {', '.join(gpus)} was not recorded: name the model with --gpu-model NAME")
+        lines.append(f"the memory of {', '.join(gpus)} was not recorded: name the model with --gpu-model NAME")
     if not hardware.ram_bytes:
-        told.append("RAM was not recorded and counts as 16 GiB: name it with --ram SIZE")
-    return "".join(f"; {one}" for one in told)
+        lines.append("RAM was not recorded and counts as 16 GiB: name it with --ram SIZE")
+    return "".join(f"; {one}" for one in lines)
 
 
 def _can_spill(miss: Miss) -> bool:
     """True where RAM may hold what a GPU does not."""
-    is_metal = any(device.pace.backend == "metal" for device in miss.site.devices)
-    return bool(miss.site.devices) and planner_of(miss.engine).can_spill and not is_metal
+    is_metal = any(device.throughput.backend == "metal" for device in miss.assignment.devices)
+    return bool(miss.assignment.devices) and planner_of(miss.engine).can_spill and not is_metal
 
 
-def _short_bytes(miss: Miss, ground: Ground) -> int:
+def _short_bytes(miss: Miss, space: SearchSpace) -> int:
     """What is missing, with RAM where that helps; at least what a GPU alone lacks where RAM would do."""
-    spilled = miss.total_short_bytes - ground.ram_bytes if _can_spill(miss) and not miss.is_each else 0
+    spilled = miss.total_short_bytes - space.ram_bytes if _can_spill(miss) and not miss.is_each else 0
     return spilled if spilled > 0 else miss.total_short_bytes
 
 
-def _offer(miss: Miss, ground: Ground) -> str:
+def _offer(miss: Miss, space: SearchSpace) -> str:
     """What there is, and by how much it is too little."""
-    devices = miss.site.devices
+    devices = miss.assignment.devices
     if not devices:
-        return f", this rig offers {format_bytes(ground.ram_bytes)} of RAM, {miss.short}"
+        return f", this rig offers {format_bytes(space.ram_bytes)} of RAM, {miss.short}"
     count = len(devices)
     label = devices[0].label if count == 1 else f"{count} GPUs"
     if miss.is_each and count > 1:
@@ -97,16 +97,18 @@ def _offer(miss: Miss, ground: Ground) -> str:
     offers_ = f", {label} offer{'s' if count == 1 else ''} {format_bytes(miss.offers_bytes)}"
     if not _can_spill(miss) or miss.is_each:
         return f"{offers_}, {miss.short}"
-    ram = f" and RAM {format_bytes(ground.ram_bytes)}"
-    return f"{offers_}{ram}, {format_bytes(_short_bytes(miss, ground))} short"
+    ram = f" and RAM {format_bytes(space.ram_bytes)}"
+    return f"{offers_}{ram}, {format_bytes(_short_bytes(miss, space))} short"
 
 
-def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: Miss, engines: Engines) -> list[str]:
+def _remedies(
+    wish: ServiceWish, files: Sequence[Variant], space: SearchSpace, miss: Miss, engines: Engines
+) -> list[str]:
     """Changes after which the wish fits, the smallest loss first."""
-    model = miss.offer.model
+    model = miss.variant.model
 
     def helps(change: dict[str, object]) -> bool:
-        return bool(_found(wish.model_copy(update=change), files, ground, engines))
+        return bool(_found(wish.model_copy(update=change), files, space, engines))
 
     found: list[str] = []
     if wish.cache_type not in ("auto", "q8_0", "q4_0") and helps({"cache_type": "q8_0"}):
@@ -126,38 +128,38 @@ def _remedies(wish: ServiceWish, files: Sequence[Offer], ground: Ground, miss: M
         return [f"lower slots to 1 and {key} to {tokens}"]
     if wish.engine != "auto" and helps({"engine": "auto"}):
         return ["set engine to auto"]
-    every = offers(miss.offer.known) if miss.offer.known and wish.model.name else ()
-    if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, ground, engines)):
+    every = variants(miss.variant.known) if miss.variant.known and wish.model.name else ()
+    if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, space, engines)):
         return [f"allow {quant}" if wish.quants else f"ask for {quant}"]
-    return [_smaller_file(miss, ground)]
+    return [_smaller_file(miss, space)]
 
 
-def _found(wish: ServiceWish, files: Sequence[Offer], ground: Ground, engines: Engines) -> Possibilities | None:
+def _found(wish: ServiceWish, files: Sequence[Variant], space: SearchSpace, engines: Engines) -> SearchResult | None:
     """What a changed wish could have; None where that is nothing."""
     try:
-        found = possibilities(wish, files, ground, engines)
+        found = find_candidates(wish, files, space, engines)
     except WrongSpec:
         return None
     return found if found.candidates else None
 
 
-def _best_quant(wish: ServiceWish, files: Sequence[Offer], ground: Ground, engines: Engines) -> str | None:
+def _best_quant(wish: ServiceWish, files: Sequence[Variant], space: SearchSpace, engines: Engines) -> str | None:
     """The quant that a plan would choose among all of the catalogue."""
-    found = _found(wish.model_copy(update={"quants": ()}), files, ground, engines)
-    room = Budget({one.ordinal: one.offered_bytes for one in ground.topology.devices}, ground.ram_bytes)
+    found = _found(wish.model_copy(update={"quants": ()}), files, space, engines)
+    room = Budget({one.ordinal: one.offered_bytes for one in space.topology.devices}, space.ram_bytes)
     chosen = choose([found.candidates], room) if found else None
-    return chosen[0].choice.offer.quant if chosen else None
+    return chosen[0].choice.variant.quant if chosen else None
 
 
-def _smaller_file(miss: Miss, ground: Ground) -> str:
-    copies = len(miss.site.devices) if miss.is_each else 1
-    weights = min(miss.offer.model.weights_bytes, miss.needs_bytes * copies)
+def _smaller_file(miss: Miss, space: SearchSpace) -> str:
+    copies = len(miss.assignment.devices) if miss.is_each else 1
+    weights = min(miss.variant.model.weights_bytes, miss.needs_bytes * copies)
     room = weights - miss.short_bytes * copies
     if _can_spill(miss) and not miss.is_each:
-        room = weights - _short_bytes(miss, ground)
+        room = weights - _short_bytes(miss, space)
     if room <= 0:
         return "use a rig with more memory"
-    kind = "smaller files" if miss.offer.format == "safetensors" else "a smaller file"
+    kind = "smaller files" if miss.variant.format == "safetensors" else "a smaller file"
     return f"choose {kind}, of at most {format_bytes(room)}"
 
 

@@ -9,27 +9,27 @@ from typing import NamedTuple
 
 from rigwright.errors import Refused, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.budget import budgets, notes
-from rigwright.plan.candidates import Engines, considered, possibilities
+from rigwright.plan.candidates import Engines, considered, find_candidates
 from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
 from rigwright.plan.devices import Device, devices, host_of, ram_of
 from rigwright.plan.engines import planners
 from rigwright.plan.engines.planner import Planner
-from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.explain import place_label, reasons
-from rigwright.plan.known_bad import known_bad
+from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import Topology
 from rigwright.plan.limits import allowed, check_sizes
 from rigwright.plan.occupants import Occupant, beside, occupied
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
+from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.service import Replica, RigPlan, ServicePlan
 from rigwright.plan.speed.measured import Measurement
-from rigwright.plan.ways import Candidate, Ground, Possibilities
 from rigwright.plan.wish import ModelSource, ServiceWish
 
 
@@ -37,7 +37,7 @@ class Request(NamedTuple):
     """One service to plan: its wish, and the files that could serve it; `api_key_path` is a path on the rig."""
 
     wish: ServiceWish
-    offers: tuple[Offer, ...]
+    variants: tuple[Variant, ...]
     api_key_path: str | None = None
     weights_directory: str = "/var/lib/rigwright/weights"
 
@@ -58,7 +58,7 @@ def plan_rig(
     Args:
         is_preview: Also counts AMD's and Apple's GPUs, as no deploy does yet.
         measurements: What this rig or the same card really reached; it beats the formula.
-        alternatives_count: How many other ways each service tells of.
+        alternatives_count: How many other candidates each service tells of.
         engines: The engines with the settings and releases of this rig; by default as the catalogue pins them.
         occupants: What else is on the rig, and leaves less for the plan.
         part: How much of each GPU and of RAM the plan may use; the rest is for others.
@@ -69,7 +69,7 @@ def plan_rig(
     """
     wishes = [request.wish for request in requests]
     engines = engines or planners()
-    ground, usable = ground_of(
+    space, usable = search_space(
         hardware,
         wishes,
         is_preview=is_preview,
@@ -79,24 +79,24 @@ def plan_rig(
         occupants=occupants,
     )
     check_sizes(hardware, wishes, usable)
-    budget = Budget({device.ordinal: device.offered_bytes for device in usable}, ground.ram_bytes)
-    found = [_ways(hardware, request, ground, usable, engines) for request in requests]
+    budget = Budget({device.ordinal: device.offered_bytes for device in usable}, space.ram_bytes)
+    found = [_result(hardware, request, space, usable, engines) for request in requests]
     chosen = choose([each.candidates for each in found], budget)
     if chosen is None:
-        raise _refused(requests, found, ground, budget, hardware, engines)
+        raise _refused(requests, found, space, budget, hardware, engines)
     services, taken = [], {wish.port for wish in wishes}.union(*(one.ports for one in occupants))
-    left = ground.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
-    for request, candidate, ways in zip(requests, chosen, found, strict=True):
-        candidate = candidate.settled()
+    left = space.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
+    for request, candidate, result in zip(requests, chosen, found, strict=True):
+        candidate = candidate.placed()
         engine = engines[candidate.choice.engine]
         choice, spare_bytes = engine.with_spare_ram(engine.evaluated(candidate.choice), left)
         left -= spare_bytes
-        told = alternatives(candidate, ways, count=alternatives_count)
-        because = reasons(candidate, ways) + _warnings(candidate, engine, ground)
+        lines = alternatives(candidate, result, count=alternatives_count)
+        because = reasons(candidate, result) + _warnings(candidate, engine, space)
         plan = _service(request, choice, hardware, engine, ports=_ports(choice, taken))
         because += _service_notes(choice) + plan.reasons
-        services.append(plan.model_copy(update={"alternatives": told, "reasons": because}))
-    return _rig_plan(hardware, wishes, services, usable, ground.ram_bytes, occupants)
+        services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
+    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants)
 
 
 def with_services(
@@ -109,8 +109,8 @@ def with_services(
 ) -> RigPlan:
     """The plan of a rig whose services are planned already: what its lock says."""
     wishes = [request.wish for request in requests]
-    ground, usable = ground_of(hardware, wishes, is_preview=False, engines=engines, occupants=occupants)
-    return _rig_plan(hardware, wishes, services, usable, ground.ram_bytes, occupants)
+    space, usable = search_space(hardware, wishes, is_preview=False, engines=engines, occupants=occupants)
+    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants)
 
 
 def _rig_plan(
@@ -131,7 +131,7 @@ def _rig_plan(
     )
 
 
-def ground_of(
+def search_space(
     hardware: Hardware,
     wishes: Sequence[ServiceWish],
     *,
@@ -140,7 +140,7 @@ def ground_of(
     measurements: Sequence[Measurement] = (),
     occupants: Sequence[Occupant] = (),
     part: float = 1.0,
-) -> tuple[Ground, tuple[Device, ...]]:
+) -> tuple[SearchSpace, tuple[Device, ...]]:
     """What a search on this rig stands on, and the devices that may serve."""
     usable = tuple(beside(device, occupants) for device in devices(hardware, is_preview=is_preview))
     ram_bytes = max(0, ram_of(hardware)[1] - sum(one.ram_bytes for one in occupants))
@@ -149,7 +149,7 @@ def ground_of(
         ram_bytes = max(0, ram_bytes - sum(device.offered_bytes for device in usable if device.is_in_ram))
     if part < 1:
         usable = tuple(replace(device, offered_bytes=int(device.offered_bytes * part)) for device in usable)
-    ground = Ground(
+    space = SearchSpace(
         topology=Topology.of(hardware, usable),
         ram_bytes=int(ram_bytes * part),
         host=host_of(hardware),
@@ -158,63 +158,63 @@ def ground_of(
         versions=tuple((name, engine.version) for name, engine in engines.items()),
         is_shared=len(wishes) > 1,
     )
-    return ground, usable
+    return space, usable
 
 
-def _warnings(candidate: Candidate, engine: Planner, ground: Ground) -> tuple[Reason, ...]:
+def _warnings(candidate: Candidate, engine: Planner, space: SearchSpace) -> tuple[Reason, ...]:
     """What is known to work at a price."""
     choice = candidate.choice
-    if not choice.offer.has_model:
+    if not choice.variant.has_model:
         return ()
-    found = known_bad(engine.situation(choice, ground))
-    return tuple(Reason(choice="known trouble", because=str(trouble)) for trouble in found)
+    found = known_issues(engine.configuration(choice, space))
+    return tuple(Reason(choice="known issue", because=str(issue)) for issue in found)
 
 
-def _ways(
-    hardware: Hardware, request: Request, ground: Ground, usable: tuple[Device, ...], engines: Engines
-) -> Possibilities:
+def _result(
+    hardware: Hardware, request: Request, space: SearchSpace, usable: tuple[Device, ...], engines: Engines
+) -> SearchResult:
     wish = request.wish
     mine = allowed(hardware, wish, usable)
     if mine != usable:
-        ground = ground._replace(topology=Topology.of(hardware, mine))
+        space = space._replace(topology=Topology.of(hardware, mine))
     mine_to_serve = considered(wish, engines)
     for engine in mine_to_serve:
-        if candidate := engine.unestimated(wish, request.offers, mine):
-            return Possibilities([candidate])
-    offers = [offer for offer in request.offers if not wish.quants or offer.quant in wish.quants]
-    fitting = [offer for offer in offers if not _contradiction(wish, offer, mine_to_serve)]
-    if offers and not fitting:
-        raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, offers[0], mine_to_serve)}")
+        if candidate := engine.unestimated(wish, request.variants, mine):
+            return SearchResult([candidate])
+    variants = [variant for variant in request.variants if not wish.quants or variant.quant in wish.quants]
+    fitting = [variant for variant in variants if not _contradiction(wish, variant, mine_to_serve)]
+    if variants and not fitting:
+        raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, variants[0], mine_to_serve)}")
     if not fitting:
         raise WrongSpec(
             f"services.{wish.name}: none of the quants {', '.join(wish.quants)} is in the catalogue; "
-            f"{_quants(request.offers)}"
+            f"{_quants(request.variants)}"
         )
-    return possibilities(wish, fitting, ground, engines)
+    return find_candidates(wish, fitting, space, engines)
 
 
-def _contradiction(wish: ServiceWish, offer: Offer, engines: Sequence[Planner]) -> str | None:
+def _contradiction(wish: ServiceWish, variant: Variant, engines: Sequence[Planner]) -> str | None:
     """Why none of the engines that serve a file could do so with these wishes."""
-    found = [engine.contradiction(wish, offer) for engine in engines if engine.file_format == offer.format]
+    found = [engine.contradiction(wish, variant) for engine in engines if engine.file_format == variant.format]
     return found[0] if found and all(found) else None
 
 
-def _quants(files: Sequence[Offer]) -> str:
+def _quants(files: Sequence[Variant]) -> str:
     return f"write quants of {', '.join(dict.fromkeys(one.quant for one in files))}, or none"
 
 
 def _refused(
     requests: Sequence[Request],
-    found: Sequence[Possibilities],
-    ground: Ground,
+    found: Sequence[SearchResult],
+    space: SearchSpace,
     budget: Budget,
     hardware: Hardware,
     engines: Engines,
 ) -> Refused:
     """The first service that fits nowhere, alone or beside those before it."""
-    for place, (request, ways) in enumerate(zip(requests, found, strict=True)):
-        if choose([ways.candidates], budget) is None:
-            return does_not_fit(request.wish, request.offers, ground, ways, hardware=hardware, engines=engines)
+    for place, (request, result) in enumerate(zip(requests, found, strict=True)):
+        if choose([result.candidates], budget) is None:
+            return does_not_fit(request.wish, request.variants, space, result, hardware=hardware, engines=engines)
         if choose([each.candidates for each in found[: place + 1]], budget) is None:
             break
     taken = choose([each.candidates for each in found[:place]], budget) or ()
@@ -233,18 +233,18 @@ def _ports(choice: Choice, taken: set[int]) -> list[int]:
 def _service(
     request: Request, choice: Choice, hardware: Hardware, engine: Planner, *, ports: Sequence[int]
 ) -> ServicePlan:
-    wish, offer = request.wish, choice.offer
-    source = _source(wish, offer)
+    wish, variant = request.wish, choice.variant
+    source = _source(wish, variant)
     directory = request.weights_directory
     file = source.file_name if source else ""
-    weights = offer.path or (f"{directory}/{file}" if file else offer.repo or "")
+    weights = variant.path or (f"{directory}/{file}" if file else variant.repo or "")
     projector = (
-        f"{directory}/{offer.known.projector_file}"
-        if wish.vision and offer.known and offer.known.projector_file
+        f"{directory}/{variant.known.projector_file}"
+        if wish.vision and variant.known and variant.known.projector_file
         else None
     )
-    around = Surroundings(hardware.cpu, weights, request.api_key_path, projector, hardware.links)
-    rendered = engine.render(choice, around)
+    target = RenderContext(hardware.cpu, weights, request.api_key_path, projector, hardware.links)
+    rendered = engine.render(choice, target)
     replicas = tuple(
         Replica(gpus=tuple(device.ref for device in group), port=port, environment=environment)
         for group, environment, port in zip(choice.replicas, rendered.environments, ports, strict=True)
@@ -253,11 +253,11 @@ def _service(
         service=wish.name,
         engine=choice.engine,
         engine_version=engine.version,
-        model=offer.known.name if offer.known else offer.name,
-        quant=offer.quant,
+        model=variant.known.name if variant.known else variant.name,
+        quant=variant.quant,
         source=source,
-        file_bytes=offer.file_bytes or None,
-        loss_percent=offer.loss_percent,
+        file_bytes=variant.file_bytes or None,
+        loss_percent=variant.loss_percent,
         layout=choice.layout,
         replicas=replicas,
         device=place_label(choice),
@@ -271,17 +271,22 @@ def _service(
     )
 
 
-def _source(wish: ServiceWish, offer: Offer) -> ModelSource | None:
+def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
     """The files that a name of the catalogue came to."""
     if wish.model.is_chosen:
         return wish.model
-    if not offer.repo:
+    if not variant.repo:
         return None
-    keys = {"repo": offer.repo, "revision": offer.revision or "main", "file": offer.file, "sha256": offer.sha256}
+    keys = {
+        "repo": variant.repo,
+        "revision": variant.revision or "main",
+        "file": variant.file,
+        "sha256": variant.sha256,
+    }
     return ModelSource(**{key: value for key, value in keys.items() if value})
 
 
 def _service_notes(choice: Choice) -> tuple[Reason, ...]:
-    if not choice.offer.has_model:
+    if not choice.variant.has_model:
         return ()
-    return tuple(Reason(choice="assumed of this model", because=one) for one in choice.offer.model.assumptions)
+    return tuple(Reason(choice="assumed of this model", because=one) for one in choice.variant.model.assumptions)

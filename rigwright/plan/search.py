@@ -1,16 +1,16 @@
-"""The best combination: one way for each service of a rig so that all fit beside each other."""
+"""The best combination: one candidate for each service of a rig so that all fit beside each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from rigwright.plan.ways import Candidate, thinned
+from rigwright.plan.search_space import Candidate, pareto_front
 
 # Two services on one GPU wait for each other: each counts as if it ran at seven tenths of its speed.
 _SHARED_GPU = 0.35
-# Of the ways on one set of GPUs, for rigs with several services: the best, then those that take a tenth less each; all
-# that take less at all where that finds nothing.
+# Of the candidates on one set of GPUs, for rigs with several services: the best, then those that take a tenth
+# less each; all that take less at all where that finds nothing.
 _KEPT, _STEP = 10, 0.9
 _KEPT_ALL = 40
 # A bound on the search. Eight GPUs and three services need some thousand steps; what is found by then is good.
@@ -24,16 +24,16 @@ class Budget(NamedTuple):
     ram_bytes: int
 
 
-def choose(ways: Sequence[Sequence[Candidate]], budget: Budget) -> tuple[Candidate, ...] | None:
+def choose(candidates: Sequence[Sequence[Candidate]], budget: Budget) -> tuple[Candidate, ...] | None:
     """One candidate for each service, with the highest sum of scores that fits; None where none does.
 
     Equal sums go to fewer GPUs, then to the earlier candidate, so that the same input gives the same plan.
     """
-    if len(ways) == 1:
-        fitting = [one for one in ways[0] if _fits(one, budget)]
+    if len(candidates) == 1:
+        fitting = [one for one in candidates[0] if _fits(one, budget)]
         return (min(fitting, key=_order),) if fitting else None
-    thinned = _Search([_worthwhile(each, kept=_KEPT, step=_STEP) for each in ways], budget).best()
-    return thinned or _Search([_worthwhile(each, kept=_KEPT_ALL, step=1.0) for each in ways], budget).best()
+    first = _Search([_worthwhile(each, kept=_KEPT, step=_STEP) for each in candidates], budget).best()
+    return first or _Search([_worthwhile(each, kept=_KEPT_ALL, step=1.0) for each in candidates], budget).best()
 
 
 def _fits(candidate: Candidate, budget: Budget) -> bool:
@@ -44,7 +44,7 @@ def _fits(candidate: Candidate, budget: Budget) -> bool:
 
 def _order(candidate: Candidate) -> tuple[float, int, int, int, int]:
     """Better ones first; of equal ones that on fewer GPUs, without a display, which takes less, on the smaller GPU."""
-    devices = [device for group in candidate.site.replicas for device in group]
+    devices = [device for group in candidate.assignment.replicas for device in group]
     return (
         -round(candidate.score.total, 6),
         len(devices),
@@ -54,23 +54,23 @@ def _order(candidate: Candidate) -> tuple[float, int, int, int, int]:
     )
 
 
-def _worthwhile(ways: Sequence[Candidate], *, kept: int, step: float) -> list[Candidate]:
-    """For each set of GPUs the ways that no other beats in worth and, by a step, in what they take."""
+def _worthwhile(candidates: Sequence[Candidate], *, kept: int, step: float) -> list[Candidate]:
+    """For each set of GPUs the candidates that no other beats in worth and, by a step, in what they take."""
     by_place: dict[frozenset[int], list[Candidate]] = {}
-    for one in ways:
+    for one in candidates:
         by_place.setdefault(frozenset(one.gpu_bytes), []).append(one)
-    return sorted((one for mine in by_place.values() for one in thinned(mine, step=step)[:kept]), key=_order)
+    return sorted((one for mine in by_place.values() for one in pareto_front(mine, step=step)[:kept]), key=_order)
 
 
 class _Search:
     """Depth first through the services, in their order; a branch that cannot beat the best is left."""
 
-    def __init__(self, ways: Sequence[Sequence[Candidate]], budget: Budget) -> None:
-        self.ways = ways
+    def __init__(self, candidates: Sequence[Sequence[Candidate]], budget: Budget) -> None:
+        self.candidates = candidates
         self.left = dict(budget.gpu_bytes)
         self.ram_bytes = budget.ram_bytes
         self.users = dict.fromkeys(budget.gpu_bytes, 0)
-        tops = [each[0].score.total if each else float("-inf") for each in ways]
+        tops = [each[0].score.total if each else float("-inf") for each in candidates]
         self.hopes = [sum(tops[place:]) for place in range(len(tops) + 1)]
         self.found: tuple[float, int, tuple[Candidate, ...]] | None = None
         self.steps = 0
@@ -81,12 +81,12 @@ class _Search:
         return self.found[2] if self.found else None
 
     def _go(self, place: int, worth: float, taken: tuple[Candidate, ...]) -> None:
-        if place == len(self.ways):
+        if place == len(self.candidates):
             gpus = len({ordinal for one in taken for ordinal in one.gpu_bytes})
             if self.found is None or (round(worth, 6), -gpus) > (round(self.found[0], 6), -self.found[1]):
                 self.found = worth, gpus, taken
             return
-        for one in self.ways[place]:
+        for one in self.candidates[place]:
             self.steps += 1
             hope = worth + one.score.total + self.hopes[place + 1]
             if (self.steps > _MOST_STEPS and self.found) or (self.found and hope < self.found[0] - 1e-6):

@@ -54,7 +54,7 @@ def size(
     engine_version: str = "0.33.0",
     vram_bytes: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Sizes in bytes, with `exact` saying of each whether it is reckoned or estimated.
+    """Sizes in bytes, with `exact` saying of each whether it is computed or estimated.
 
     Args:
         model: What is sized.
@@ -67,7 +67,7 @@ def size(
         draft_depth: Tokens drafted ahead (--spec-draft-n-max).
         is_pinned_release: True for the release that Rigwright installs; otherwise the margin covers older ones too.
         kv_bytes: vLLM: bytes of a cache element, and `kv_scale_bytes` of a head's scale.
-        kv_budget_bytes: vLLM: what is left for the cache on each GPU; otherwise reckoned from `vram_bytes`.
+        kv_budget_bytes: vLLM: what is left for the cache on each GPU; otherwise computed from `vram_bytes`.
 
     Raises:
         WrongSpec: an argument cannot be.
@@ -207,5 +207,5 @@ def _per_gpu(memory: MemoryEstimate, count: int) -> list[dict[str, Any]]:
 def _judged(model: Model, sizes: dict[str, Any], exact: dict[str, bool]) -> dict[str, Any]:
     assumptions = list(model.assumptions)
     if model.is_estimated:
-        assumptions.append("the tensor table is reckoned from the model's dimensions")
+        assumptions.append("the tensor table is computed from the model's dimensions")
     return {"exact": {key: exact.get(key, False) for key in sizes}, "assumptions": assumptions}

@@ -80,5 +80,5 @@ def _files(
 
 def _listed_bytes(file: LocalModel) -> int | None:
     """The size that the catalogue gives, where it is that of one file and no estimate."""
-    offer = file.offer
-    return offer.file_bytes if offer and offer.is_size_exact and offer.parts == 1 else None
+    variant = file.variant
+    return variant.file_bytes if variant and variant.is_size_exact and variant.parts == 1 else None

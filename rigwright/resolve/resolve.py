@@ -11,7 +11,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.files import changed_file, locked_model, locked_source
 from rigwright.lock.values import LockedRig, PinnedService, pin_service, plan_of
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
 from rigwright.plan.devices import devices
@@ -27,7 +27,7 @@ from rigwright.resolve.instance import Instance, instances
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
 from rigwright.weights.lookup import Lookup
-from rigwright.weights.offers import gguf_offer
+from rigwright.weights.variants import gguf_offer
 
 Models = Mapping[str, LocalModel]
 _Plan = Callable[[Sequence[Request]], RigPlan]
@@ -74,7 +74,7 @@ def resolve(
         records: What is deployed there.
         lookup: Shared by the rigs of a run, so that each model is looked at once.
         measurements: What this rig or the same card really reached.
-        alternatives: How many other ways each service tells of.
+        alternatives: How many alternatives each service tells of.
         is_preview: Also counts GPUs that no deploy can use.
 
     Raises:
@@ -165,24 +165,26 @@ def _request(
     for engine in engines.values():
         adapted = engine.settings.adapted(adapted) if engine.settings else adapted
     local = models.get(wish.name)
-    if local and local.offer and local.offer.known and wish.model.name == "auto":
+    if local and local.variant and local.variant.known and wish.model.name == "auto":
         # `auto` plans every model that there is: too dear where the lock says which, so that all files of that one do.
-        adapted = adapted.model_copy(update={"model": ModelSource(name=local.offer.known.key, quant=wish.model.quant)})
+        adapted = adapted.model_copy(
+            update={"model": ModelSource(name=local.variant.known.key, quant=wish.model.quant)}
+        )
     if local and (wish.model.names_file or adapted.model.name in (None, "auto")):
-        offers: tuple[Offer, ...] = (_offer_of(local, spec),)
+        variants: tuple[Variant, ...] = (_offer_of(local, spec),)
     else:
-        offers = lookup.offers(adapted.model, spec.weights.hugging_face)
+        variants = lookup.variants(adapted.model, spec.weights.hugging_face)
         if local:
             known = _offer_of(local, spec)
-            offers = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in offers)
-    return Request(adapted, offers, KEY_CREDENTIAL if wish.api_key_file else None, spec.weights.directory)
+            variants = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in variants)
+    return Request(adapted, variants, KEY_CREDENTIAL if wish.api_key_file else None, spec.weights.directory)
 
 
-def _offer_of(local: LocalModel, spec: RigSpec) -> Offer:
+def _offer_of(local: LocalModel, spec: RigSpec) -> Variant:
     """A file as the planner sees it, where it will lie."""
     path = weights_path(local.source, spec.weights)
-    if local.offer:
-        return replace(local.offer, header=local.model, path=path)
+    if local.variant:
+        return replace(local.variant, header=local.model, path=path)
     return replace(gguf_offer(local.source.file_name, local.model), path=path)
 
 
@@ -199,12 +201,14 @@ def _settled(
         if not unread:
             break
         for place, source in unread:
-            offer = next(one for one in requests[place].offers if (one.repo, one.file) == (source.repo, source.file))
-            projector = projector_of(spec.services[place], offer)
-            read[str(source)] = inspect_model(source, spec.weights, offer=offer, projector=projector)
-            exact = replace(offer, header=read[str(source)].model)
-            swapped = tuple(exact if one is offer else one for one in requests[place].offers)
-            requests[place] = requests[place]._replace(offers=swapped)
+            variant = next(
+                one for one in requests[place].variants if (one.repo, one.file) == (source.repo, source.file)
+            )
+            projector = projector_of(spec.services[place], variant)
+            read[str(source)] = inspect_model(source, spec.weights, variant=variant, projector=projector)
+            exact = replace(variant, header=read[str(source)].model)
+            swapped = tuple(exact if one is variant else one for one in requests[place].variants)
+            requests[place] = requests[place]._replace(variants=swapped)
     for place in open_places:
         service = rig_plan.services[place]
         if str(service.source) in read:

@@ -63,7 +63,7 @@ def look_at_models(specs: Mapping[str, RigSpec], lookup: Lookup, *, origin: str 
                 if wish.model.names_file:
                     lookup.model(wish.model, spec.weights, projector=projector_of(wish))
                 else:
-                    lookup.offers(wish.model, spec.weights.hugging_face)
+                    lookup.variants(wish.model, spec.weights.hugging_face)
             except RigwrightError as error:
                 wrong.append(f"{origin or rig}: rig.services.{index}.model: {error.message.removeprefix('model: ')}")
     if wrong:

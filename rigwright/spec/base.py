@@ -1,4 +1,4 @@
-"""What an inventory may say about the ground that every engine stands on."""
+"""The key `rig.base`: what every engine needs of the system."""
 
 from __future__ import annotations
 

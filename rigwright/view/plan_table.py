@@ -102,7 +102,7 @@ def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
     yield "context", Text(context + (" for each copy" if len(service.replicas) > 1 else ""))
     yield "expected", _speed(service)
     if service.memory is None:
-        yield "memory", Text("not reckoned, so that nothing says it fits", "yellow")
+        yield "memory", Text("not computed, so that nothing says it fits", "yellow")
     source = without_commits(clean(str(service.source or "")))
     if service.file_bytes:
         yield "file", Text(_gigabytes(service.file_bytes) + (f"  {source}" if source else ""))

@@ -32,8 +32,8 @@ def show(
     """Print the ranking for one rig, its first `top` rows."""
     for line in head(name, hardware):
         console.print(line, highlight=False)
-    if told := tuple(notes):
-        console.print(notes_table(told))
+    if lines := tuple(notes):
+        console.print(notes_table(lines))
     console.print()
     if ranked.fitting:
         console.print(Text(f"for {purpose}, the best first", "bold"))

@@ -1,4 +1,4 @@
-"""A size on a terminal: each part with its share, what is reckoned and what estimated, and whether a card holds it."""
+"""A size on a terminal: each part with its share, what is computed and what estimated, and whether a card holds it."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ _BAR = 40
 
 
 def show(
-    console: Console, told: Mapping[str, Any], *, vram_bytes: int | None, gpu_name: str | None, speed: Speed | None
+    console: Console, lines: Mapping[str, Any], *, vram_bytes: int | None, gpu_name: str | None, speed: Speed | None
 ) -> None:
     """Print what `size` told."""
-    title = " ".join(filter(None, (clean(str(told["model"])), clean(str(told["quant"] or "")))))
-    console.print(Text.assemble((title, "bold"), f" under {engine_name(told['engine'])}"), highlight=False)
-    console.print(Padding(_table(told), (0, 0, 0, 2)))
-    for line in (*_devices(told, vram_bytes, console), *_answers(told, vram_bytes, gpu_name, speed)):
+    title = " ".join(filter(None, (clean(str(lines["model"])), clean(str(lines["quant"] or "")))))
+    console.print(Text.assemble((title, "bold"), f" under {engine_name(lines['engine'])}"), highlight=False)
+    console.print(Padding(_table(lines), (0, 0, 0, 2)))
+    for line in (*_devices(lines, vram_bytes, console), *_answers(lines, vram_bytes, gpu_name, speed)):
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
-    for note in told["assumptions"]:
+    for note in lines["assumptions"]:
         console.print(Padding(Text(f"assumed: {clean(note)}", "dim"), (0, 0, 0, 2)), highlight=False)
 
 
-def _table(told: Mapping[str, Any]) -> Table:
+def _table(lines: Mapping[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(justify="right")
     table.add_column(style="dim")
     for key, name in _PARTS.items():
-        if count := _sum(told[key]):
-            table.add_row(name, format_bytes(count), "" if told["exact"].get(key) else "estimated")
-    where = "on the GPUs" if len(told["per_gpu"]) > 1 else "on the GPU" if told["per_gpu"] else "in RAM"
-    margin = told["total_margin_bytes"]
+        if count := _sum(lines[key]):
+            table.add_row(name, format_bytes(count), "" if lines["exact"].get(key) else "estimated")
+    where = "on the GPUs" if len(lines["per_gpu"]) > 1 else "on the GPU" if lines["per_gpu"] else "in RAM"
+    margin = lines["total_margin_bytes"]
     more = f"and up to {format_bytes(margin)} more while it computes" if margin else ""
-    table.add_row(Text(where, "bold"), Text(format_bytes(told["total_bytes"]), "bold"), more)
-    if told["per_gpu"] and told["host_bytes"]:
-        table.add_row("in RAM", format_bytes(told["host_bytes"]), "")
+    table.add_row(Text(where, "bold"), Text(format_bytes(lines["total_bytes"]), "bold"), more)
+    if lines["per_gpu"] and lines["host_bytes"]:
+        table.add_row("in RAM", format_bytes(lines["host_bytes"]), "")
     return table
 
 
@@ -62,12 +62,12 @@ def _sum(size: int | Sequence[int]) -> int:
     return size if isinstance(size, int) else sum(size)
 
 
-def _devices(told: Mapping[str, Any], vram_bytes: int | None, console: Console) -> Iterator[Text]:
+def _devices(lines: Mapping[str, Any], vram_bytes: int | None, console: Console) -> Iterator[Text]:
     """A bar for each GPU, over its VRAM where that is known."""
     colours = Colours(["model"], is_ascii=not console.encoding.startswith("utf"))
-    found = [shares(("model", name, size) for name, size in one["parts"].items()) for one in told["per_gpu"]]
-    largest = max((one["total_bytes"] for one in told["per_gpu"]), default=0)
-    for number, (parts, one) in enumerate(zip(found, told["per_gpu"], strict=True)):
+    found = [shares(("model", name, size) for name, size in one["parts"].items()) for one in lines["per_gpu"]]
+    largest = max((one["total_bytes"] for one in lines["per_gpu"]), default=0)
+    for number, (parts, one) in enumerate(zip(found, lines["per_gpu"], strict=True)):
         whole = vram_bytes or largest
         stripe = _stripe(parts, whole, colours)
         of = f" of {format_bytes(vram_bytes)}" if vram_bytes else ""
@@ -82,12 +82,12 @@ def _stripe(parts: Sequence[Share], whole: int, colours: Colours) -> Text:
 
 
 def _answers(
-    told: Mapping[str, Any], vram_bytes: int | None, gpu_name: str | None, speed: Speed | None
+    lines: Mapping[str, Any], vram_bytes: int | None, gpu_name: str | None, speed: Speed | None
 ) -> Iterator[Text]:
     """Does it fit, how many tokens does vLLM's pool hold, how fast is it."""
-    if vram_bytes and told["per_gpu"]:
-        margin = told["total_margin_bytes"] // len(told["per_gpu"])
-        need = max(one["total_bytes"] for one in told["per_gpu"]) + margin
+    if vram_bytes and lines["per_gpu"]:
+        margin = lines["total_margin_bytes"] // len(lines["per_gpu"])
+        need = max(one["total_bytes"] for one in lines["per_gpu"]) + margin
         words = f"{clean(str(gpu_name))} with {format_bytes(vram_bytes)}"
         free = vram_bytes - need
         yield (
@@ -95,9 +95,9 @@ def _answers(
             if free >= 0
             else Text(f"does not fit {words}: {format_bytes(-free)} short", "red")
         )
-    if told.get("kv_tokens"):
-        room = f"{tokens(told['kv_tokens'])} tokens fit the KV cache"
-        yield Text(f"{room}: {told['max_concurrency']:.1f} requests of full length at once")
+    if lines.get("kv_tokens"):
+        room = f"{tokens(lines['kv_tokens'])} tokens fit the KV cache"
+        yield Text(f"{room}: {lines['max_concurrency']:.1f} requests of full length at once")
     if speed:
         spread = f"({short(speed.low)}–{short(speed.high)}, {speed.confidence} confidence)"
         yield Text.assemble((f"{short(speed.expected)} tokens/s", "bold"), f" {spread}: {speed.because}")

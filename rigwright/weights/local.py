@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models import Model, read_model
-from rigwright.models.offers import Offer, split_quant
 from rigwright.models.parts import part_names
+from rigwright.models.variants import Variant, split_quant
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import cache_directory, file_url, model_at
@@ -33,7 +33,7 @@ class LocalModel:
     sha256: str | None
     size_bytes: int | None
     url: str | None = None
-    offer: Offer | None = None
+    variant: Variant | None = None
     others: tuple[LocalModel, ...] = ()
 
     @property
@@ -51,7 +51,7 @@ def inspect_model(
     source: ModelSource,
     settings: WeightsSettings,
     *,
-    offer: Offer | None = None,
+    variant: Variant | None = None,
     sums: Mapping[str, str] = _NO_SUMS,
     projector: str | None = None,
 ) -> LocalModel:
@@ -74,10 +74,10 @@ def inspect_model(
         model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
     else:
         model = read_model(Path(source.path).expanduser())
-    return replace(found, model=model, offer=offer, others=tuple(others))
+    return replace(found, model=model, variant=variant, others=tuple(others))
 
 
-def projector_of(wish: ServiceWish, offer: Offer | None = None) -> str | None:
+def projector_of(wish: ServiceWish, variant: Variant | None = None) -> str | None:
     """The file that lets a model see, where it is wished for and the catalogue knows it.
 
     Raises:
@@ -85,8 +85,8 @@ def projector_of(wish: ServiceWish, offer: Offer | None = None) -> str | None:
     """
     if not wish.vision or "--mmproj" in wish.flags:
         return None
-    known = offer.known if offer else split_quant(wish.model.file_name)[0]
-    if known and known.projector_file and (offer or wish.model.repo):
+    known = variant.known if variant else split_quant(wish.model.file_name)[0]
+    if known and known.projector_file and (variant or wish.model.repo):
         return known.projector_file
     raise WrongSpec(
         "vision needs a projector, which comes with a name of the catalogue or one of its files on a hub; "

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rigwright.errors import RigwrightError
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.wish import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel, inspect_model
-from rigwright.weights.offers import offers_for
+from rigwright.weights.variants import offers_for
 
 
 class Lookup:
@@ -17,10 +17,10 @@ class Lookup:
 
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
         self._say = say
-        self._found: dict[tuple[str, str], tuple[Offer, ...] | RigwrightError] = {}
+        self._found: dict[tuple[str, str], tuple[Variant, ...] | RigwrightError] = {}
         self._models: dict[tuple[ModelSource, WeightsSettings, str | None], LocalModel | RigwrightError] = {}
 
-    def offers(self, source: ModelSource, hub: str) -> tuple[Offer, ...]:
+    def variants(self, source: ModelSource, hub: str) -> tuple[Variant, ...]:
         """The files that could serve a model; none for `auto`.
 
         Raises:

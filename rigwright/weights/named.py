@@ -39,21 +39,23 @@ def sized_model(text: str, *, quant: str | None, file_bytes: int | None, is_vllm
 
 
 def _from_catalogue(text: str, *, quant: str | None, file_bytes: int | None, is_vllm: bool) -> Sized:
-    from rigwright.models.offers import find_model, model_of, offers, split_quant
+    from rigwright.models.variants import find_model, model_of, split_quant, variants
 
     known, named = split_quant(text)
     if known is None:  # a quant that no file of the catalogue has
         before, _, named = text.rpartition(":")
         known = find_model(before) or model_of(text, where="size")
     wanted = quant or named
-    found = [offer for offer in offers(known) if (offer.format == "safetensors") == is_vllm] or list(offers(known))
+    found = [variant for variant in variants(known) if (variant.format == "safetensors") == is_vllm] or list(
+        variants(known)
+    )
     if file_bytes or not found:
         return _from_parameters(known.name, known.parameters, quant=wanted, file_bytes=file_bytes)
     if wanted is None:
-        usual = [offer for name in _USUAL for offer in found if offer.quant == name]
-        offer = (usual or found)[0]
-        return Sized(offer.model, offer.quant)
-    fitting = [offer for offer in (*found, *offers(known)) if offer.quant.lower() == wanted.lower()]
+        usual = [variant for name in _USUAL for variant in found if variant.quant == name]
+        variant = (usual or found)[0]
+        return Sized(variant.model, variant.quant)
+    fitting = [variant for variant in (*found, *variants(known)) if variant.quant.lower() == wanted.lower()]
     if fitting:
         return Sized(fitting[0].model, fitting[0].quant)
     return _from_parameters(known.name, known.parameters, quant=wanted, file_bytes=None)
@@ -109,13 +111,13 @@ def _from_file(text: str, *, quant: str | None, file_bytes: int | None) -> Sized
     from pydantic import ValidationError
 
     from rigwright.plan.wish import ModelSource
-    from rigwright.weights.offers import HUB, offers_for
+    from rigwright.weights.variants import HUB, offers_for
 
     try:
         source = ModelSource.model_validate(text if "://" in text or text.startswith("hf:") else {"path": text})
     except ValidationError as error:
         raise WrongSpec(f"{text}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    (offer,) = offers_for(source, hub=os.environ.get("HF_ENDPOINT") or HUB)  # what huggingface_hub heeds too
-    if offer.header is None and (offer.known is None or not offer.file_bytes):
+    (variant,) = offers_for(source, hub=os.environ.get("HF_ENDPOINT") or HUB)  # what huggingface_hub heeds too
+    if variant.header is None and (variant.known is None or not variant.file_bytes):
         raise UnreadableModel(f"{text}: its header cannot be read from here; download the file, and name its path")
-    return Sized(offer.model, offer.quant)
+    return Sized(variant.model, variant.quant)

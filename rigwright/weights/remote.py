@@ -93,19 +93,19 @@ def read_kept(url: str, kept: Path, parse: Parse[T], *, is_pinned: bool, hub: st
         facts = hub_facts(url, hub=hub) if is_of(url, hub) else HubFacts(location=url)
         if facts.location is None:
             raise NotRead
-        told = facts.etag or ""
-        if told and told == etag and known is not None:
+        lines = facts.etag or ""
+        if lines and lines == etag and known is not None:
             return known
-        if SHA256.fullmatch(told) and (same := _known(_content(url, kept, told), parse)) is not None:
-            keep(note, told.encode())
+        if SHA256.fullmatch(lines) and (same := _known(_content(url, kept, lines), parse)) is not None:
+            keep(note, lines.encode())
             return same
-        condition = etag if known is not None and not told else ""
+        condition = etag if known is not None and not lines else ""
         found, given = _read(url, facts.location, parse, seen, hub=hub, etag=condition)
     except NotRead:
         if known is None:
             raise
         return known
-    etag = told or sha256 or given
+    etag = lines or sha256 or given
     keep(note, b"")  # a run that ends here leaves no content under another's etag
     keep(_content(url, kept, etag), bytes(seen))
     keep(note, etag.encode())

@@ -1,4 +1,4 @@
-"""`make accuracy`: writes docs/accuracy.md, how near reckoned memory and speed come to published figures."""
+"""`make accuracy`: writes docs/accuracy.md, how near computed memory and speed come to published figures."""
 
 from __future__ import annotations
 

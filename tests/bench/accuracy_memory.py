@@ -1,4 +1,4 @@
-"""How near reckoned memory comes to published logs: a part of docs/accuracy.md, as Markdown."""
+"""How near computed memory comes to published logs: a part of docs/accuracy.md, as Markdown."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ release does; `rigwright size`, which cannot know whose log it is held against, 
 | gguf-parser 0.25, Qwen3.6-27B | 24.83 GiB estimated, 17.6 GiB allocated; 18.60 GiB after a fix | lilbee#721 |
 | gguf-parser 0.26 | hybrid models and windows mended: KV cache "byte-exact" | lilbee#721, #750 |
 | GPUStack | 139 GB for about 32 GB (Gemma-3-27B); 13.8 GiB for 926 MiB | gpustack#2101, #2412 |
-| llama.cpp --fit | a dry run of the real graph, so nothing to reckon; keeps 1024 MiB free, ended at 87 and 97 % | \
+| llama.cpp --fit | a dry run of the real graph, so nothing to compute; keeps 1024 MiB free, ended at 87 and 97 % | \
 llama.cpp#16653, #18354 |
 | club-3090 kv-calc (vLLM) | 17 of 17 verdicts within 1.5 GB for two models; one weight anchor 2 times wrong | \
 its KV_MATH.md |
@@ -203,7 +203,7 @@ def _growth(name: str, kind: str) -> str:
 
 
 def wrong_figures() -> list[tuple[str, str, str]]:
-    """Claims met in articles, READMEs and calculators, what is right, and why. Figures are reckoned here."""
+    """Claims met in articles, READMEs and calculators, what is right, and why. Figures are computed here."""
     a3b, dense, large, following = "Qwen3.5-35B-A3B", "Qwen3.5-27B", "Qwen3.5-122B-A10B", "Qwen3-Next-80B-A3B"
     state = size(_model(dense), context_tokens=4096)["recurrent_bytes"] / MIB
     expert = 3 * MODELS[following]["hidden"] * MODELS[following]["moe_ff"] / 1e6

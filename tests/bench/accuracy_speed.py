@@ -1,4 +1,4 @@
-"""How near reckoned speeds come to published ones: a part of docs/accuracy.md, as Markdown."""
+"""How near computed speeds come to published ones: a part of docs/accuracy.md, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rigwright.models.parameters import model_from_parameters
-from rigwright.plan.speed import decode_speed, pace_of
+from rigwright.plan.speed import decode_speed, throughput_of
 from rigwright.plan.speed.kinds import kind_of
 
 DATA = Path(__file__).parents[1] / "unit" / "data"
@@ -67,11 +67,11 @@ def results() -> list[Result]:
     for case in [
         row for name in ("cases", "published") for row in json.loads((DATA / f"speed_{name}.json").read_text())
     ]:
-        pace = pace_of(case["gpu"], case["bandwidth_gbs"])
+        throughput = throughput_of(case["gpu"], case["bandwidth_gbs"])
         model = model_from_parameters(case["model"], models[case["model"]], file_bytes=int(case["file_gib"] * GIB))
-        speed = decode_speed(model, paces=[pace] * case["n_gpu"], depth_tokens=case["depth"])
+        speed = decode_speed(model, throughputs=[throughput] * case["n_gpu"], depth_tokens=case["depth"])
         is_inside = speed.low <= case["decode_tps"] <= speed.high
-        found.append(Result(kind_of(pace).name, case, speed.expected, is_inside))
+        found.append(Result(kind_of(throughput).name, case, speed.expected, is_inside))
     return found
 
 

@@ -128,9 +128,9 @@ def test_capture_names_what_is_broken():
     bad = [gpu["index"] for gpu in found("error-row-ERR-a100-gsp")["gpus"] if gpu["state"] == "error"]
     assert expected("error-row-ERR-a100-gsp")["bad"] == bad
     wanted = expected("error-version-mismatch")
-    told = " ".join(problem["what"] for problem in found("error-version-mismatch")["problems"])
-    assert wanted["user_space"] in told
-    assert wanted["kernel_module"] in told
+    lines = " ".join(problem["what"] for problem in found("error-version-mismatch")["problems"])
+    assert wanted["user_space"] in lines
+    assert wanted["kernel_module"] in lines
     assert expected("error-cannot-communicate")["pci_cards"] == len(found("error-cannot-communicate")["gpus"])
 
 

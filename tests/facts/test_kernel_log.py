@@ -39,7 +39,7 @@ MISMATCHES = (
 )
 
 
-def told(text: str) -> list[tuple[str, str]]:
+def lines(text: str) -> list[tuple[str, str]]:
     return [(problem.code, problem.where) for problem in kernel_log.read(text).problems]
 
 
@@ -56,7 +56,7 @@ def told(text: str) -> list[tuple[str, str]]:
 def test_gpu_that_fell_off_the_bus_is_lost(text):
     """One problem and one GPU, however many lines tell it."""
     reading = kernel_log.read(text)
-    assert told(text) == [("fallen_off_bus", "0000:b3:00.0")]
+    assert lines(text) == [("fallen_off_bus", "0000:b3:00.0")]
     assert [(gpu.pci_address, gpu.vendor, gpu.state) for gpu in reading.gpus] == [("0000:b3:00.0", "NVIDIA", "lost")]
     assert (reading.is_driver_list, reading.is_whole) == (False, True)
 
@@ -85,7 +85,7 @@ def test_xids_of_programs_are_left_out():
         "NVRM: Xid (PCI:0000:00:06): 31, pid=79749, name=exe, Ch 0000000a, intr 00000000. MMU Fault\n"
         "NVRM: Xid (PCI:0000:dc:00): 45, pid=1818990, name=python3, Ch 00000001 caused by previous Xid 149\n"
     )
-    assert told(text) == []
+    assert lines(text) == []
 
 
 @pytest.mark.parametrize(("text", "client", "module"), MISMATCHES)
@@ -120,12 +120,12 @@ def test_mismatch_names_both_versions(text, client, module):
 )
 def test_other_failures_are_named(text, code, where):
     """Each with the place of its GPU."""
-    assert told(text) == [(code, where)]
+    assert lines(text) == [(code, where)]
 
 
 def test_earlier_boots_do_not_count():
     """A log file may hold many boots."""
-    assert told(PROBE + "Oct  6 18:00:01 host kernel: Linux version 6.12.0-1-amd64\n") == []
+    assert lines(PROBE + "Oct  6 18:00:01 host kernel: Linux version 6.12.0-1-amd64\n") == []
 
 
 @settings(max_examples=100, deadline=None)

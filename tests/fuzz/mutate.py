@@ -203,8 +203,8 @@ def main() -> int:
             failures += wrong
             for line in wrong:
                 click.echo(line, err=True)
-    told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    click.echo(f"{wish.count} inputs in {time.monotonic() - began:.0f} s, {len(failures)} failures; mutations: {told}")
+    lines = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    click.echo(f"{wish.count} inputs in {time.monotonic() - began:.0f} s, {len(failures)} failures; mutations: {lines}")
     return bool(failures)
 
 

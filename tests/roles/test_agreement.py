@@ -303,8 +303,8 @@ def test_lock_that_no_longer_matches_is_told_alike(bench, model, machines):
     _, *lines = context.lock_refusal(context.resolved(rig_of(machines[name])))
     assert lines == ["~ services.chat.port: 9000 -> 9001"]
     bench.see(after, [name])
-    told = " ".join(CliRunner().invoke(main, ["plan", str(bench.inventory)]).stdout.split())
-    assert f"rigs.lock.yml no longer matches: a deploy refuses until --replan {lines[0]}" in told
+    messages = " ".join(CliRunner().invoke(main, ["plan", str(bench.inventory)]).stdout.split())
+    assert f"rigs.lock.yml no longer matches: a deploy refuses until --replan {lines[0]}" in messages
     assert lines[0] in bench.plan(after, [name], "--write", says=1)[1] and read_lock(bench.lock) == locked
 
 

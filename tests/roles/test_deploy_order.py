@@ -22,7 +22,7 @@ from rigwright.hardware import Hardware
 from rigwright.plan import engines as plan_engines
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.resolve.instance import Instance
@@ -93,9 +93,9 @@ class ToyPlanner(LayeredPlanner):
         """One for all rigs."""
         return TOY_RELEASE
 
-    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+    def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Its model and its port."""
-        given = {"--model": around.weights_path, "--port": str(choice.wish.port)}
+        given = {"--model": target.weights_path, "--port": str(choice.wish.port)}
         flags = [
             Flag(name=name, value=value, reason=Reason(choice=name, because="it")) for name, value in given.items()
         ]

@@ -42,7 +42,7 @@ def test_name_is_resolved_by_the_hardware(cards):
     for size in (8, 24):
         found = resolved(data(model="qwen3.5-9b", engine="llamacpp", context=32768), cards(gibibytes=size))
         local, plan = found.models["chat"], found.plan.services[0]
-        chosen[size] = local.offer.file_bytes
+        chosen[size] = local.variant.file_bytes
         assert local.source.repo == "unsloth/Qwen3.5-9B-GGUF" and plan.source == local.source
         assert plan.argv[1] == f"/var/lib/rigwright/weights/{local.source.file_name}"
         assert f"/resolve/{local.source.revision}/" in (local.url or "")
@@ -202,7 +202,8 @@ def test_refusal_says_what_differs_and_what_to_do(mine, cards, blank):
 def test_gpu_without_a_driver_cannot_be_locked(cards):
     """Nothing tells it from another yet."""
     with pytest.raises(
-        Refused, match=r"no driver answers for GPU 0000:01:00\.0 \(NVIDIA GeForce RTX 3090\), so.*; install the driver first"
+        Refused,
+        match=r"no driver answers for GPU 0000:01:00\.0 \(NVIDIA GeForce RTX 3090\), so.*; install the driver first",
     ):
         locked(data(model="qwen3-8b:Q4_K_M", engine="llamacpp"), cards(has_driver=False))
 

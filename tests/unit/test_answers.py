@@ -80,10 +80,10 @@ def test_golden_plan_keeps_the_schema(path):
 
 def test_key_that_is_no_field_is_refused():
     """In every object of a plan, so that a name that was mistyped is seen."""
-    told = json.loads(next(path for path in GOLDEN if path.stem == "1x4090").read_text())
+    lines = json.loads(next(path for path in GOLDEN if path.stem == "1x4090").read_text())
     seen = set()
-    for number, (where, _) in enumerate(objects_in(told)):
-        other = copy.deepcopy(told)
+    for number, (where, _) in enumerate(objects_in(lines)):
+        other = copy.deepcopy(lines)
         list(objects_in(other))[number][1]["contxt"] = 1
         assert not CHECK.is_valid(other), where
         seen.add(where)

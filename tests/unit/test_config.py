@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rigwright.errors import UnreadableModel
 from rigwright.models import Model
 from rigwright.models.config import fetch_config, model_from_config, read_config
-from rigwright.models.offers import find_model
 from rigwright.models.parameters import model_from_parameters
+from rigwright.models.variants import find_model
 from rigwright.plan.engines.vllm.memory import VllmLoad, kv_capacity
 
 # What the checkpoint of Qwen3.5-35B-A3B says (transformers, configuration_qwen3_5_moe.py).

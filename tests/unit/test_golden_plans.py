@@ -67,8 +67,8 @@ def as_text(name: str, hardware: Hardware, plan: RigPlan) -> str:
 def test_plan_is_the_approved_one(case: Path, machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
     """The plan that was read and approved: as a person sees it, and as JSON."""
     hardware, plan = planned(case, machine, alternatives=6)
-    told = json.dumps(plan_answer(case.stem, plan).plain(), indent=1) + "\n"
-    made = {".txt": as_text(case.stem, hardware, plan), ".json": told}
+    lines = json.dumps(plan_answer(case.stem, plan).plain(), indent=1) + "\n"
+    made = {".txt": as_text(case.stem, hardware, plan), ".json": lines}
     for suffix, text in made.items():
         file = case.with_suffix(suffix)
         if pytestconfig.getoption("--renew-golden"):

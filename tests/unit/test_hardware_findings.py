@@ -350,9 +350,9 @@ def test_every_finding_is_in_the_documentation():
     known = set(re.findall(r"`([a-z0-9]+(?:_[a-zN0-9]+)+)`", page))
     code = r"([a-z0-9]+(?:_[a-z0-9]+)+)"
     everywhere = {
-        told for path in package.rglob("*.py") for told in re.findall(rf'Problem\(\s*"{code}"', path.read_text())
+        lines for path in package.rglob("*.py") for lines in re.findall(rf'Problem\(\s*"{code}"', path.read_text())
     }
     tables = [(package / "sources" / name).read_text() for name in ("nvidia_said.py", "kernel_log.py")]
-    told = everywhere | {told for text in tables for told in re.findall(rf'(?:, |\()"{code}",', text)}
-    assert len(told) > 30
-    assert {re.sub(r"^xid_[0-9]+$", "xid_N", code) for code in told} - known == set()
+    lines = everywhere | {lines for text in tables for lines in re.findall(rf'(?:, |\()"{code}",', text)}
+    assert len(lines) > 30
+    assert {re.sub(r"^xid_[0-9]+$", "xid_N", code) for code in lines} - known == set()

@@ -32,8 +32,8 @@ def gpu(index: int, **known: object) -> Gpu:
 @pytest.mark.parametrize("folder", CAPTURES, ids=lambda folder: folder.name)
 def test_report_of_a_capture_validates(folder):
     """The report of every recorded machine is JSON that keeps the contract."""
-    told = report(read_folder(folder))
-    CHECK.validate(json.loads(json.dumps(told, allow_nan=False)))
+    lines = report(read_folder(folder))
+    CHECK.validate(json.loads(json.dumps(lines, allow_nan=False)))
 
 
 @pytest.mark.parametrize(
@@ -43,23 +43,23 @@ def test_report_tells_what_an_engineer_read(name):
     """Islands, classes, groups and order of recorded machines are those that a person read from the matrix."""
     folder = ROOT / "tests" / "captures" / name
     expected = json.loads((folder / "meta.json").read_text())["expected"]
-    told = report(read_folder(folder))
-    assert {key: told[key] for key in ALIKE} == {key: expected[key] for key in ALIKE}
-    assert [one["numa_node"] for one in told["gpus"]] == expected["numa_node"]
+    lines = report(read_folder(folder))
+    assert {key: lines[key] for key in ALIKE} == {key: expected[key] for key in ALIKE}
+    assert [one["numa_node"] for one in lines["gpus"]] == expected["numa_node"]
 
 
 def test_report_has_every_field_of_the_schema():
     """A field is always there: unknown is null, not missing."""
-    told = report(Hardware(gpus=(gpu(0), gpu(1)), cpu=Cpu("cpu", 4, 8), numa=(NumaNode(0, (0, 1)),), os_id="debian"))
-    CHECK.validate(told)
-    assert told["cpu"] == {"model": "cpu", "physical_cores": 4, "logical_cores": 8, "sockets": None}
-    assert told["os"] == {"id": "debian", "version": None, "kernel": None, "architecture": None}
+    lines = report(Hardware(gpus=(gpu(0), gpu(1)), cpu=Cpu("cpu", 4, 8), numa=(NumaNode(0, (0, 1)),), os_id="debian"))
+    CHECK.validate(lines)
+    assert lines["cpu"] == {"model": "cpu", "physical_cores": 4, "logical_cores": 8, "sockets": None}
+    assert lines["os"] == {"id": "debian", "version": None, "kernel": None, "architecture": None}
 
 
 def test_report_of_an_unknown_rig_guesses_nothing():
     """No driver, no facts: null wherever a value would be a guess."""
-    told = report(Hardware())
-    CHECK.validate(told)
+    lines = report(Hardware())
+    CHECK.validate(lines)
     unknown = (
         "gpu_count",
         "vendor",
@@ -70,7 +70,7 @@ def test_report_of_an_unknown_rig_guesses_nothing():
         "ram_bytes",
         "os",
     )
-    assert {key: told[key] for key in unknown} == dict.fromkeys(unknown)
+    assert {key: lines[key] for key in unknown} == dict.fromkeys(unknown)
 
 
 def test_no_nvlink_is_known_once_a_driver_gives_its_list():
@@ -81,8 +81,8 @@ def test_no_nvlink_is_known_once_a_driver_gives_its_list():
 
 def test_numa_node_is_a_text_where_only_a_range_was_printed():
     """`0-1` names no node; it is told as it was printed."""
-    told = report(Hardware(gpu_count=3, gpus=(gpu(0, numa_node=1), gpu(1, numa_affinity="0-1"), gpu(2))))
-    assert [one["numa_node"] for one in told["gpus"]] == [1, "0-1", None]
+    lines = report(Hardware(gpu_count=3, gpus=(gpu(0, numa_node=1), gpu(1, numa_affinity="0-1"), gpu(2))))
+    assert [one["numa_node"] for one in lines["gpus"]] == [1, "0-1", None]
 
 
 def test_numa_cpus_are_told_as_the_kernel_lists_them():
@@ -97,9 +97,9 @@ def test_problems_and_groups_reach_the_report():
     lost = Gpu(index=2, state="lost")
     problem = Problem("gpu_lost", "GPU 2", "fell off the bus", "power the machine off and on")
     rig = Hardware(gpu_count=3, gpus=(gpu(0), gpu(1), lost), links=links, problems=(problem,))
-    told = report(rig)
-    CHECK.validate(told)
-    assert (told["tp2_groups"], told["p2p"], told["pair_class"]) == ([[0, 1]], {"0-1": "OK"}, {"0-1": "NV4"})
-    assert told["problems"][0]["code"] == "gpu_lost"
-    assert [row["index"] for row in told["left_out"]] == [index for index, _ in group(rig).left_out] == [2]
-    assert told["bottlenecks"][0]["class"] == "NV4"
+    lines = report(rig)
+    CHECK.validate(lines)
+    assert (lines["tp2_groups"], lines["p2p"], lines["pair_class"]) == ([[0, 1]], {"0-1": "OK"}, {"0-1": "NV4"})
+    assert lines["problems"][0]["code"] == "gpu_lost"
+    assert [row["index"] for row in lines["left_out"]] == [index for index, _ in group(rig).left_out] == [2]
+    assert lines["bottlenecks"][0]["class"] == "NV4"

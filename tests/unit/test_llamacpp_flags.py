@@ -15,23 +15,23 @@ from hypothesis import strategies as st
 from rigwright.errors import WrongSpec
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.models import Model
-from rigwright.models.known import Offer
-from rigwright.models.offers import find_model
+from rigwright.models.known import Variant
+from rigwright.models.variants import find_model
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device, devices
 from rigwright.plan.engines.llamacpp.capabilities import USUAL_KV_PAIRS, Capabilities, pinned_capabilities
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement_flags import device_names, split_numbers
 from rigwright.plan.engines.llamacpp.render import render
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory import Placement, estimate_memory
 from rigwright.plan.service import Layout
-from rigwright.plan.speed import Pace
+from rigwright.plan.speed import Throughput
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
 CPU = Cpu(model="cpu", physical_cores=8, logical_cores=16)
-AROUND = Surroundings(CPU, "/w/m.gguf")
+AROUND = RenderContext(CPU, "/w/m.gguf")
 UUIDS = [f"GPU-{n}a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9" for n in range(4)]
 
 Choose = Callable[..., Choice]
@@ -63,15 +63,15 @@ def choose(model_35b: Model) -> Choose:
         wish = ServiceWish.model_validate({"name": "chat", "model": "./m.gguf", **keys})
         asked = Overrides.of(wish).load()._replace(context_tokens=context, **(load or {}))
         memory = estimate_memory(model, asked, placement) if placement else None
-        offer = Offer(find_model(known) if known else None, model.name, "Q4_K_M", "gguf", 0, header=model)
-        made = Choice(wish, offer, "llamacpp", Layout(kind="cpu"), (group,), asked, placement, memory, None)
+        variant = Variant(find_model(known) if known else None, model.name, "Q4_K_M", "gguf", 0, header=model)
+        made = Choice(wish, variant, "llamacpp", Layout(kind="cpu"), (group,), asked, placement, memory, None)
         return replace(made, **fields)
 
     return build
 
 
-def rendered(choice: Choice, capabilities: Capabilities | None = None, around: Surroundings = AROUND) -> Rendered:
-    return render(choice, around, capabilities or pinned_capabilities())
+def rendered(choice: Choice, capabilities: Capabilities | None = None, target: RenderContext = AROUND) -> Rendered:
+    return render(choice, target, capabilities or pinned_capabilities())
 
 
 def said(choice: Choice, *names: str, **keys: Any) -> list[str | None]:
@@ -113,7 +113,7 @@ def test_whole_command_line_on_the_cpu(choose: Choose) -> None:
     ],
 )
 def test_placement_on_one_gpu(choose: Choose, placement: Placement, flags: dict[str, str]) -> None:
-    """Layers and experts lie where the plan reckoned them, and --fit keeps out of it."""
+    """Layers and experts lie where the plan computed them, and --fit keeps out of it."""
     choice = choose(placement, cards(24))
     assert said(choice, *flags) == list(flags.values())
     assert not {"--tensor-split", "--split-mode", "--main-gpu"} & names(choice)
@@ -177,7 +177,7 @@ def test_several_gpus_are_named_and_split(choose: Choose) -> None:
 def test_devices_are_named_as_llama_cpp_names_them(backend: Any, expected: str) -> None:
     """By backend, counted from 0."""
     (card,) = cards(24)
-    assert device_names([replace(card, pace=Pace(900.0, None, None, backend))]) == [expected]
+    assert device_names([replace(card, throughput=Throughput(900.0, None, None, backend))]) == [expected]
 
 
 def test_each_replica_sees_its_own_gpus(choose: Choose) -> None:
@@ -217,7 +217,7 @@ def test_masked_uuids_are_not_used(choose: Choose, uuid: str) -> None:
 def test_what_is_asked_is_said(
     choose: Choose, keys: dict[str, Any], load: dict[str, Any], expected: dict[str, str | None]
 ) -> None:
-    """Slots, context, cache and batches as the plan reckoned them."""
+    """Slots, context, cache and batches as the plan computed them."""
     assert said(choose(Placement(40), cards(48), load=load, **keys), *expected) == list(expected.values())
 
 
@@ -234,7 +234,7 @@ def test_draft_is_by_the_models_own_layers(choose: Choose, model_35b: Model) -> 
 def test_images_need_a_projector(choose: Choose) -> None:
     """With one it is loaded, without one the wish is refused."""
     choice = choose(Placement(40), cards(48), vision=True)
-    assert said(choice, "--mmproj", around=AROUND._replace(projector_path="/w/p.gguf")) == ["/w/p.gguf"]
+    assert said(choice, "--mmproj", target=AROUND._replace(projector_path="/w/p.gguf")) == ["/w/p.gguf"]
     with pytest.raises(WrongSpec, match=r"no projector of .* is known; name it"):
         rendered(choice)
     assert said(choose(Placement(40), cards(48), vision=True, flags={"--mmproj": "/p"}), "--mmproj") == ["/p"]

@@ -272,7 +272,7 @@ def test_name_of_the_catalogue_is_pinned_to_its_file(home, machine):
         "Qwen3.5-0.8B-Q8_0.gguf",
     )
     local = locked_model(wished.services[0], locked, wished.weights)
-    assert local.offer and local.offer.quant == "Q8_0"
+    assert local.variant and local.variant.quant == "Q8_0"
     assert local.url and local.url.endswith(f"/{locked.model.revision}/Qwen3.5-0.8B-Q8_0.gguf")
 
 

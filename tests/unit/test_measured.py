@@ -1,4 +1,4 @@
-"""Measurements: where they come from, and that they beat what is reckoned."""
+"""Measurements: where they come from, and that they beat what is computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from rigwright.bench.results import read_results
 from rigwright.models.parameters import model_from_parameters
-from rigwright.plan.speed import Speed, decode_speed, pace_of
+from rigwright.plan.speed import Speed, decode_speed, throughput_of
 from rigwright.plan.speed.measured import Measurement, Setup, family, find, measured_speed
 
 GIB = 1024**3
@@ -41,8 +41,10 @@ ROW: dict[str, Any] = {
 }
 
 
-def reckon(setup: Setup) -> Speed:
-    return decode_speed(setup.model, paces=[pace_of(setup.gpu)] * setup.gpu_count, depth_tokens=setup.depth_tokens)
+def estimate(setup: Setup) -> Speed:
+    return decode_speed(
+        setup.model, throughputs=[throughput_of(setup.gpu)] * setup.gpu_count, depth_tokens=setup.depth_tokens
+    )
 
 
 def read(folder: Path, *rows: Any) -> tuple[Measurement, ...]:
@@ -54,7 +56,7 @@ def read(folder: Path, *rows: Any) -> tuple[Measurement, ...]:
 
 def test_measured_setup_beats_the_formula(tmp_path):
     """Same card, file, placement and depth: the measured speed, 3 % around it, and where it was read."""
-    speed = measured_speed(read(tmp_path, ROW), Setup(CARD, MODEL, depth_tokens=10_000), reckon=reckon)
+    speed = measured_speed(read(tmp_path, ROW), Setup(CARD, MODEL, depth_tokens=10_000), estimate=estimate)
     assert (speed.expected, speed.confidence) == (119.0, "measured")
     assert (speed.low, speed.high) == pytest.approx((119 * 0.97, 119 * 1.03))
     assert speed.source == str(tmp_path / "run.json")
@@ -64,7 +66,7 @@ def test_measured_setup_beats_the_formula(tmp_path):
 def test_measured_speed_that_scatters_has_a_wider_range(tmp_path):
     """Twice the standard deviation where that is more than 3 %."""
     rows = read(tmp_path, {**ROW, "stddev_ts": 5.0})
-    speed = measured_speed(rows, Setup(CARD, MODEL, depth_tokens=10_000), reckon=reckon)
+    speed = measured_speed(rows, Setup(CARD, MODEL, depth_tokens=10_000), estimate=estimate)
     assert (speed.low, speed.high) == (109.0, 129.0)
 
 
@@ -72,9 +74,9 @@ def test_measured_speed_that_scatters_has_a_wider_range(tmp_path):
 def test_measurement_at_another_depth_scales_the_formula(tmp_path, depth_tokens):
     """What the card lost to the formula at one depth it loses at another: the ratio stays."""
     setup = Setup(CARD, MODEL, depth_tokens=depth_tokens)
-    speed = measured_speed(read(tmp_path, {**ROW, "avg_ts": 60.0}), setup, reckon=reckon)
-    ratio = 60.0 / reckon(setup._replace(depth_tokens=10_000)).expected
-    assert speed.expected == pytest.approx(reckon(setup).expected * ratio)
+    speed = measured_speed(read(tmp_path, {**ROW, "avg_ts": 60.0}), setup, estimate=estimate)
+    ratio = 60.0 / estimate(setup._replace(depth_tokens=10_000)).expected
+    assert speed.expected == pytest.approx(estimate(setup).expected * ratio)
     assert speed.confidence == "high"
     assert speed.high / speed.low < 1.4
 
@@ -83,7 +85,7 @@ def test_measurement_of_another_quant_scales_the_formula(tmp_path):
     """Q4_K_M of the same model: the measured Q3_K_XL says how far the formula is off."""
     larger = model_from_parameters("Qwen3.5-35B-A3B", PARAMETERS, file_bytes=int(20.49 * GIB))
     setup = Setup(CARD, larger, depth_tokens=10_000)
-    speed = measured_speed(read(tmp_path, ROW), setup, reckon=reckon)
+    speed = measured_speed(read(tmp_path, ROW), setup, estimate=estimate)
     assert speed.confidence == "high"
     assert speed.low <= 121 <= speed.high
     assert find(read(tmp_path, ROW), setup) is None
@@ -103,7 +105,7 @@ def test_measurement_of_another_quant_scales_the_formula(tmp_path):
 def test_measurement_of_something_else_changes_nothing(tmp_path, change):
     """Another card, two of it, another model or another placement is no evidence."""
     setup = Setup(CARD, MODEL, depth_tokens=10_000)
-    assert measured_speed(read(tmp_path, {**ROW, **change}), setup, reckon=reckon) == reckon(setup)
+    assert measured_speed(read(tmp_path, {**ROW, **change}), setup, estimate=estimate) == estimate(setup)
 
 
 def test_measurement_of_layers_in_ram_counts_the_output_as_llamacpp_does(tmp_path):
@@ -127,7 +129,7 @@ def test_measurement_with_another_cache_is_another_when_it_is_deep(tmp_path):
     assert find(rows, setup) is None
     assert find(rows, setup._replace(cache_types=("q8_0", "q8_0")))
     assert (
-        measured_speed(rows, setup._replace(depth_tokens=0, cache_types=("q8_0", "q8_0")), reckon=reckon).expected
+        measured_speed(rows, setup._replace(depth_tokens=0, cache_types=("q8_0", "q8_0")), estimate=estimate).expected
         == 125
     )
 
@@ -171,9 +173,9 @@ def test_results_of_vllm(tmp_path):
     assert [warning.split(": ")[0] for warning in found.warnings] == [str(tmp_path / "b.json")]
     assert "--metadata" in found.warnings[0]
     same = replace(MODEL, tensors=MODEL.tensors)
-    assert measured_speed([row], Setup(CARD, same, engine="vllm", users=4), reckon=reckon).confidence == "medium"
+    assert measured_speed([row], Setup(CARD, same, engine="vllm", users=4), estimate=estimate).confidence == "medium"
     sized = row.model_copy(update={"size_bytes": MODEL.weights_bytes})
-    assert measured_speed([sized], Setup(CARD, same, engine="vllm", users=4), reckon=reckon).aggregate == 480.5
+    assert measured_speed([sized], Setup(CARD, same, engine="vllm", users=4), estimate=estimate).aggregate == 480.5
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from rigwright import catalogue
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.catalogue_docs import models_markdown
-from rigwright.models.known import Offer
-from rigwright.models.offers import (
+from rigwright.models.known import Variant
+from rigwright.models.quants import find_quant, kv_cache_types, quants
+from rigwright.models.variants import (
     find_model,
     find_offer,
     find_superseded,
@@ -20,10 +21,9 @@ from rigwright.models.offers import (
     model_of,
     near_names,
     offer_of,
-    offers,
     split_quant,
+    variants,
 )
-from rigwright.models.quants import find_quant, kv_cache_types, quants
 
 ROOT = Path(__file__).parents[2]
 GIB = 1024**3
@@ -45,19 +45,19 @@ def data() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def every_offer() -> list[Offer]:
-    return [offer for known in known_models() for offer in offers(known)]
+def every_offer() -> list[Variant]:
+    return [variant for known in known_models() for variant in variants(known)]
 
 
-def the(text: str, **format: Any) -> Offer:
-    offer = find_offer(text, **format)
-    assert offer is not None, text
-    return offer
+def the(text: str, **format: Any) -> Variant:
+    variant = find_offer(text, **format)
+    assert variant is not None, text
+    return variant
 
 
-def test_every_row_has_a_source(data: dict[str, Any], every_offer: list[Offer]) -> None:
+def test_every_row_has_a_source(data: dict[str, Any], every_offer: list[Variant]) -> None:
     """Each model, file and score names where it is from, and no key of a source is unused or undefined."""
-    used = {row["scores_source"] for row in data["models"]} | {offer.source for offer in every_offer}
+    used = {row["scores_source"] for row in data["models"]} | {variant.source for variant in every_offer}
     for row in data["models"]:
         assert row["source"].strip(), row["key"]
         used |= {one["source"] for one in row.get("superseded", ())}
@@ -76,12 +76,12 @@ def test_every_quant_has_a_source() -> None:
         assert set(rows[keys]) == used
 
 
-def test_names_are_unique(every_offer: list[Offer]) -> None:
+def test_names_are_unique(every_offer: list[Variant]) -> None:
     """No alias is that of two models, and a model has one file per format and quant."""
     names = [name.lower() for known in known_models() for name in {known.key, known.name.lower(), *known.aliases}]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     for known in known_models():
-        files = Counter((offer.format, offer.quant) for offer in offers(known))
+        files = Counter((variant.format, variant.quant) for variant in variants(known))
         assert [file for file, count in files.items() if count > 1] == [], known.key
 
 
@@ -163,10 +163,10 @@ TABLE_3090 = {
 def test_35b_agrees_with_the_published_table(quant: str) -> None:
     """Sizes are those of the table in GB, and the loss is its perplexity over the Q8_0 of 6.5342."""
     size_gb, perplexity = TABLE_3090[quant]
-    offer = the(f"qwen3.5-35b-a3b:{quant}")
-    assert round(offer.file_bytes / 1e9, 1) == size_gb
-    assert offer.is_loss_measured
-    assert offer.loss_percent == pytest.approx(100 * (perplexity - 6.5342) / 6.5342, abs=0.01)
+    variant = the(f"qwen3.5-35b-a3b:{quant}")
+    assert round(variant.file_bytes / 1e9, 1) == size_gb
+    assert variant.is_loss_measured
+    assert variant.loss_percent == pytest.approx(100 * (perplexity - 6.5342) / 6.5342, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -188,51 +188,51 @@ def test_sizes_agree_with_logs(text: str, gibibytes: float) -> None:
     assert the(text).file_bytes / GIB == pytest.approx(gibibytes, rel=0.003)
 
 
-def test_sizes_are_plausible(every_offer: list[Offer]) -> None:
+def test_sizes_are_plausible(every_offer: list[Variant]) -> None:
     """A size found somewhere is within 15 % of parameters times bits; 20 % where embeddings or 2-bit mixes dominate."""
-    for offer in every_offer:
-        assert offer.known
-        expected = offer.known.total_parameters * find_quant(offer.quant).bits / 8
-        is_usual = offer.known.total_parameters > 10e9 and find_quant(offer.quant).bits > 4
-        assert abs(offer.file_bytes / expected - 1) <= (0.15 if is_usual else 0.20), offer.name
+    for variant in every_offer:
+        assert variant.known
+        expected = variant.known.total_parameters * find_quant(variant.quant).bits / 8
+        is_usual = variant.known.total_parameters > 10e9 and find_quant(variant.quant).bits > 4
+        assert abs(variant.file_bytes / expected - 1) <= (0.15 if is_usual else 0.20), variant.name
 
 
 def test_estimated_sizes_say_so() -> None:
     """Without a published size it is parameters times bits: Qwen3-32B at 6.5633 bits."""
-    offer = the("qwen3-32b:Q6_K")
-    assert (offer.size, offer.is_size_exact, offer.source) == ("estimated", False, "derived")
-    assert offer.file_bytes == int(32_762_000_000 * 6.5633 / 8)
+    variant = the("qwen3-32b:Q6_K")
+    assert (variant.size, variant.is_size_exact, variant.source) == ("estimated", False, "derived")
+    assert variant.file_bytes == int(32_762_000_000 * 6.5633 / 8)
     assert the("qwen3-32b:Q4_K_M").is_size_exact
 
 
 def test_offers_go_from_small_to_large() -> None:
     """GGUF files first, then safetensors, each from small to large."""
     for known in known_models():
-        found = offers(known)
+        found = variants(known)
         assert [*found] == sorted(found, key=lambda one: (one.format, one.file_bytes)), known.key
         assert found, known.key
 
 
-def test_split_files_count_their_parts(every_offer: list[Offer]) -> None:
+def test_split_files_count_their_parts(every_offer: list[Variant]) -> None:
     """The name of the first part carries the number of parts, and every GGUF offer has a file."""
-    for offer in every_offer:
-        if offer.format == "gguf":
-            assert offer.file and offer.file.endswith(".gguf") and "{" not in offer.file, offer.name
-            assert (f"-00001-of-{offer.parts:05}" in offer.file) == (offer.parts > 1), offer.name
-        assert offer.repo and offer.repo.count("/") == 1
-        assert offer.sha256 is None or (len(offer.sha256) == 64 and int(offer.sha256, 16))
+    for variant in every_offer:
+        if variant.format == "gguf":
+            assert variant.file and variant.file.endswith(".gguf") and "{" not in variant.file, variant.name
+            assert (f"-00001-of-{variant.parts:05}" in variant.file) == (variant.parts > 1), variant.name
+        assert variant.repo and variant.repo.count("/") == 1
+        assert variant.sha256 is None or (len(variant.sha256) == 64 and int(variant.sha256, 16))
 
 
 def test_release_day_file_is_told_from_its_re_issue() -> None:
     """UD-Q4_K_XL of the 35B is offered as re-issued (6.552); the first one (7.1702, 20 GB) is refused by its size."""
     known = find_model("qwen3.5-35b-a3b")
     assert known
-    offer = the("qwen3.5-35b-a3b:UD-Q4_K_XL")
-    assert offer.loss_percent == pytest.approx(0.27, abs=0.01)
+    variant = the("qwen3.5-35b-a3b:UD-Q4_K_XL")
+    assert variant.loss_percent == pytest.approx(0.27, abs=0.01)
     first = find_superseded(known, "UD-Q4_K_XL", file_bytes=19_900_000_000)
     assert first
     assert (first.perplexity, first.before) == (7.1702, "2026-02-27")
-    assert find_superseded(known, "UD-Q4_K_XL", file_bytes=offer.file_bytes) is None
+    assert find_superseded(known, "UD-Q4_K_XL", file_bytes=variant.file_bytes) is None
     assert find_superseded(known, "Q4_K_M", sha256=the("qwen3.5-35b-a3b:Q4_K_M").sha256) is None
     old = "986227ebf94d0814fca06305e454e0d5be7871c2eb4e3d7607beb24a0961062c"
     assert find_superseded(known, "Q4_K_M", sha256=old)
@@ -256,7 +256,7 @@ def test_old_chat_templates_are_noted() -> None:
 
 def test_unmeasured_losses_keep_the_order() -> None:
     """A finer quant is never said to lose more than a measured coarser one of the same model."""
-    losses = {one.quant: one.loss_percent for one in offers(model_of("qwen3.5-35b-a3b", where="test"))}
+    losses = {one.quant: one.loss_percent for one in variants(model_of("qwen3.5-35b-a3b", where="test"))}
     ladder = ["UD-IQ2_M", "UD-IQ3_XXS", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "BF16"]
     found = [losses[quant] for quant in ladder]
     assert found == sorted(found, key=lambda loss: -(loss or 0))
@@ -274,8 +274,8 @@ def test_typical_losses_are_those_of_llama_3_8b() -> None:
 
 def test_large_model_without_measurement_loses_like_the_measured_one() -> None:
     """From 20 B parameters on, an unmeasured model takes the 3090 table of the 35B-A3B: 6.559 / 6.5342 is 0.38 %."""
-    offer = the("qwen3-32b:Q4_K_M")
-    assert (offer.loss_percent, offer.is_loss_measured) == (0.38, False)
+    variant = the("qwen3-32b:Q4_K_M")
+    assert (variant.loss_percent, variant.is_loss_measured) == (0.38, False)
 
 
 def test_bits_per_weight() -> None:
@@ -363,29 +363,29 @@ def test_active_parameters() -> None:
 
 def test_model_is_made_on_demand() -> None:
     """Listing offers builds no dimensions; asked for, they add up to the file and are kept."""
-    offer = the("qwen3.5-122b-a10b:Q4_K_M")
-    fresh = Offer(offer.known, offer.name, offer.quant, offer.format, offer.file_bytes)
+    variant = the("qwen3.5-122b-a10b:Q4_K_M")
+    fresh = Variant(variant.known, variant.name, variant.quant, variant.format, variant.file_bytes)
     assert "model" not in vars(fresh)
     assert fresh.model.is_estimated
-    assert fresh.model is offer.model
-    assert fresh.model.weights_bytes == offer.file_bytes == 76_536_964_608
+    assert fresh.model is variant.model
+    assert fresh.model.weights_bytes == variant.file_bytes == 76_536_964_608
     assert (fresh.model.layers, fresh.model.experts, fresh.model.context_train) == (48, 256, 262144)
 
 
 def test_model_of_a_header_is_kept(model_35b: Any) -> None:
     """What a file says of itself comes before the catalogue, and does not take part in comparisons."""
-    offer = Offer(None, "35b", "Q4_K_M", "gguf", model_35b.file_bytes, header=model_35b)
-    assert offer.model is model_35b
-    assert offer == Offer(None, "35b", "Q4_K_M", "gguf", model_35b.file_bytes)
+    variant = Variant(None, "35b", "Q4_K_M", "gguf", model_35b.file_bytes, header=model_35b)
+    assert variant.model is model_35b
+    assert variant == Variant(None, "35b", "Q4_K_M", "gguf", model_35b.file_bytes)
     with pytest.raises(UnreadableModel, match=r"^mine: its dimensions are unknown; "):
-        _ = Offer(None, "mine", "Q4_K_M", "gguf", GIB).model
+        _ = Variant(None, "mine", "Q4_K_M", "gguf", GIB).model
 
 
 def test_weights_of_a_repository_are_what_the_engine_loads() -> None:
     """The 35B in BF16 is 71.9 GB on the disk and 64.7 GiB in vLLM, by its log."""
-    offer = the("qwen3.5-35b-a3b:BF16", format="safetensors")
-    assert (offer.file_bytes, offer.file) == (71_903_645_408, None)
-    assert offer.weights_bytes / GIB == pytest.approx(64.7, abs=0.01)
+    variant = the("qwen3.5-35b-a3b:BF16", format="safetensors")
+    assert (variant.file_bytes, variant.file) == (71_903_645_408, None)
+    assert variant.weights_bytes / GIB == pytest.approx(64.7, abs=0.01)
 
 
 def test_page_is_what_the_catalogue_says(request: pytest.FixtureRequest) -> None:

@@ -9,18 +9,18 @@ import pytest
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware.values import Cpu, Gpu, Hardware
-from rigwright.models.offers import find_offer
+from rigwright.models.variants import find_offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
 from rigwright.plan.engines.ollama import render as ollama
 from rigwright.plan.engines.ollama.modelfile import PARAMETERS
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory import Load, Placement
 from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
-AROUND = Surroundings(Cpu(), "/srv/weights/qwen.gguf", projector_path="/srv/weights/mmproj.gguf")
+AROUND = RenderContext(Cpu(), "/srv/weights/qwen.gguf", projector_path="/srv/weights/mmproj.gguf")
 UUID = "GPU-1a2b3c4d-5e6f-7a8b-9c0d-1e2f3a4b5c{:02x}"
 
 
@@ -33,11 +33,11 @@ def choose(
         mig=False, has_display=display,
     )  # fmt: skip
     found = devices(Hardware(gpus=tuple(replace(gpu, index=one, uuid=UUID.format(one)) for one in range(gpus))))
-    offer = find_offer(offered, format="gguf")
-    assert offer
+    variant = find_offer(offered, format="gguf")
+    assert variant
     return Choice(
         ServiceWish(name="chat", model="qwen3.5-35b-a3b", engine="ollama", port=11434, **wish),
-        offer,
+        variant,
         "ollama",
         Layout(kind="single") if gpus else Layout(kind="cpu"),
         (found,),

@@ -57,7 +57,7 @@ def test_layers_see_what_they_see() -> None:
 
 
 def test_unknown_architecture_is_sized_and_said() -> None:
-    """What is not known is reckoned from its keys, and what was assumed is named."""
+    """What is not known is computed from its keys, and what was assumed is named."""
     entry = {key: value for key, value in PLAIN.items() if key not in ("arch", "ff")}
     assert model_from_parameters("m", entry).assumptions == (
         "arch is not given: taken for a llama",

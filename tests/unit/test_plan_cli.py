@@ -15,14 +15,14 @@ from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.hardware.capture import folder_files, read_folder
 from rigwright.inventory.live import Collected
 from rigwright.inventory.what_if import gpu_model, what_if
-from rigwright.models.offers import find_model
+from rigwright.models.variants import find_model
 from rigwright.plan.wish import ModelSource
 from rigwright.spec.file import read_spec
 from rigwright.units import GIB
 from rigwright.view.answers.plan import Plan
 from rigwright.view.answers.recommend import Ranking
 from rigwright.view.answers.schema import schema
-from rigwright.weights.offers import gguf_offer, offers_for
+from rigwright.weights.variants import gguf_offer, offers_for
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = ROOT / "tests" / "captures"
@@ -44,8 +44,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def planned(run: Run, *words: object) -> dict[str, object]:
     result = run("plan", "--capture", PAIR, "--spec", "ok.yml", "--json", *words)
     assert result.exit_code == 0, result.output
-    told: dict[str, object] = json.loads(result.stdout)
-    return told
+    lines: dict[str, object] = json.loads(result.stdout)
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_all_that_is_wrong_is_said_at_once(run, tmp_path):
 
 def test_plan_of_a_recording_keeps_the_contract(run):
     """One object, which the published schema describes, with what the spec asked for."""
-    told = planned(run)
-    jsonschema.Draft202012Validator(schema(Plan)).validate(told)
-    (chat,) = told["services"]
-    assert (told["rig"], chat["model"], chat["quant"], chat["context_tokens"]) == (
+    lines = planned(run)
+    jsonschema.Draft202012Validator(schema(Plan)).validate(lines)
+    (chat,) = lines["services"]
+    assert (lines["rig"], chat["model"], chat["quant"], chat["context_tokens"]) == (
         PAIR.name, "Qwen3.5-35B-A3B", "Q4_K_M", 32768,
     )  # fmt: skip
     assert all(flag["because"] for flag in chat["flags"])
-    for gpu in told["gpus"]:
+    for gpu in lines["gpus"]:
         assert gpu["used_bytes"] == sum(use["bytes"] for use in gpu["uses"]) <= gpu["offered_bytes"]
 
 
@@ -143,10 +143,10 @@ def test_page_and_reasons_are_shown(run):
 
 def test_what_if_another_gpu_were_there(run):
     """--with-gpu adds one, --ram replaces what was recorded, and both are said."""
-    told = planned(run, "--with-gpu", "rtx 4090", "--ram", "128G")
-    assert [gpu["name"] for gpu in told["gpus"]][2:] == ["NVIDIA GeForce RTX 4090"]
-    assert told["ram"]["bytes"] == 128 * GIB
-    said = [note["choice"] for note in told["notes"]]
+    lines = planned(run, "--with-gpu", "rtx 4090", "--ram", "128G")
+    assert [gpu["name"] for gpu in lines["gpus"]][2:] == ["NVIDIA GeForce RTX 4090"]
+    assert lines["ram"]["bytes"] == 128 * GIB
+    said = [note["choice"] for note in lines["notes"]]
     assert said[:2] == ["what if: one NVIDIA GeForce RTX 4090 more", "RAM 128 GiB"]
 
 
@@ -194,11 +194,11 @@ def test_recording_without_names_takes_the_recorders_word(tmp_path):
     matrix = CAPTURES / "4x-lmdeploy-pix-pairs"
     nameless = read_folder(matrix)
     (tmp_path / "meta.json").write_text(json.dumps({"gpus": ["NVIDIA GeForce RTX 3090"] * 4}))
-    told, notes = what_if(nameless, recording=tmp_path)
-    assert {(gpu.name, gpu.vram_bytes is None) for gpu in told.gpus} == {("NVIDIA GeForce RTX 3090", False)}
+    lines, notes = what_if(nameless, recording=tmp_path)
+    assert {(gpu.name, gpu.vram_bytes is None) for gpu in lines.gpus} == {("NVIDIA GeForce RTX 3090", False)}
     assert "meta.json" in notes[0].because
-    told, _ = what_if(nameless, gpu="A100-SXM4-80GB", recording=tmp_path)
-    assert {gpu.name for gpu in told.gpus} == {"NVIDIA A100-SXM4-80GB"}
+    lines, _ = what_if(nameless, gpu="A100-SXM4-80GB", recording=tmp_path)
+    assert {gpu.name for gpu in lines.gpus} == {"NVIDIA A100-SXM4-80GB"}
     named = read_folder(PAIR)
     assert what_if(named, gpu="A100-SXM4-80GB")[0] == named
 
@@ -208,8 +208,8 @@ def test_odd_meta_is_no_trouble(tmp_path, text):
     """What the recorder's file holds is not trusted to be anything; one name for several GPUs is that of all."""
     nameless = read_folder(CAPTURES / "4x-lmdeploy-pix-pairs")
     (tmp_path / "meta.json").write_text(text)
-    told = what_if(nameless, recording=tmp_path)[0]
-    assert ({gpu.name for gpu in told.gpus} == {"NVIDIA GeForce RTX 3090"}) == ("RTX 3090" in text)
+    lines = what_if(nameless, recording=tmp_path)[0]
+    assert ({gpu.name for gpu in lines.gpus} == {"NVIDIA GeForce RTX 3090"}) == ("RTX 3090" in text)
 
 
 def test_rig_without_a_plan_is_one_line(run, tmp_path):
@@ -229,9 +229,9 @@ def test_rigs_of_an_inventory_are_told_by_name(run, monkeypatch, tmp_path):
         "services:\n - {name: a, model: 'qwen3.5-35b-a3b:Q4_K_M', gpu: 0, context: 8192}\n"
     )
     result = run("plan", "rigs.py", "--spec", "ok.yml", "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, list(told)) == (1, ["good", "small"])
-    assert list(told["small"]) == ["error"] and "there is no usable GPU 0" in told["small"]["error"]
+    lines = json.loads(result.stdout)
+    assert (result.exit_code, list(lines)) == (1, ["good", "small"])
+    assert list(lines["small"]) == ["error"] and "there is no usable GPU 0" in lines["small"]["error"]
     assert result.stderr.splitlines()[-1] == "dead: not read: no answer"
 
 
@@ -253,9 +253,9 @@ def test_wishes_of_an_inventory_are_its_own(run, monkeypatch):
 
 def test_local_file_is_its_own_offer(tiny_dense):
     """A GGUF file tells its dimensions itself, and its name its quant."""
-    (offer,) = offers_for(ModelSource(path=str(tiny_dense)))
-    assert (offer.format, offer.file_bytes) == ("gguf", tiny_dense.stat().st_size)
-    assert offer.header is not None and offer.model.layers == offer.header.layers
+    (variant,) = offers_for(ModelSource(path=str(tiny_dense)))
+    assert (variant.format, variant.file_bytes) == ("gguf", tiny_dense.stat().st_size)
+    assert variant.header is not None and variant.model.layers == variant.header.layers
 
 
 def test_file_out_of_reach_is_what_the_catalogue_says():
@@ -268,8 +268,8 @@ def test_file_out_of_reach_is_what_the_catalogue_says():
 
 
 def test_repository_out_of_reach_is_refused(monkeypatch):
-    """Without config.json and without a row in the catalogue nothing can be reckoned."""
-    monkeypatch.setattr("rigwright.weights.offers.json_at", lambda *_, **__: None)
+    """Without config.json and without a row in the catalogue nothing can be computed."""
+    monkeypatch.setattr("rigwright.weights.variants.json_at", lambda *_, **__: None)
     with pytest.raises(UnreadableModel, match=r"config\.json cannot be read from here"):
         offers_for(ModelSource(repo="nobody/nothing"))
 
@@ -298,13 +298,13 @@ def test_recommendations_are_ranked_and_keep_the_contract(run, few_models):
     """The best first, each with the words that an inventory needs to get it."""
     result = run("recommend", "--capture", PAIR, "--for", "coding", "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    jsonschema.Draft202012Validator(schema(Ranking)).validate(told)
-    scores = [one["score"] for one in told["recommendations"]]
+    lines = json.loads(result.stdout)
+    jsonschema.Draft202012Validator(schema(Ranking)).validate(lines)
+    scores = [one["score"] for one in lines["recommendations"]]
     assert scores == sorted(scores, reverse=True)
-    first = told["recommendations"][0]
+    first = lines["recommendations"][0]
     assert first["spec"] == f"{first['key']}:{first['quant']}"
-    assert all(other["why"] for other in told["not_recommended"])
+    assert all(other["why"] for other in lines["not_recommended"])
 
 
 def test_recommend_refuses_what_it_does_not_know(run):

@@ -19,12 +19,12 @@ from rigwright.errors import DoesNotFit, RigwrightError
 from rigwright.hardware import Cpu, Gpu, Hardware, Link
 from rigwright.hardware.capture import read_folder
 from rigwright.hardware.models import find
-from rigwright.models.offers import model_of, offers
-from rigwright.plan.candidates import possibilities
+from rigwright.models.variants import model_of, variants
+from rigwright.plan.candidates import find_candidates
 from rigwright.plan.devices import named
 from rigwright.plan.engines import planners
 from rigwright.plan.ranking import goal_of
-from rigwright.plan.rig_plan import Request, ground_of, plan_rig
+from rigwright.plan.rig_plan import Request, plan_rig, search_space
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.service import RigPlan
 from rigwright.plan.wish import ServiceWish
@@ -71,14 +71,14 @@ def machine(sizes: Sequence[float], links: str = "PHB", ram: int = 128, lost: Se
 
 def request(name: str = "chat", *, model: str, **keys: Any) -> Request:
     wish = ServiceWish(**{"name": name, "model": model, **keys})
-    return Request(wish, offers(model_of(model, where="test")))
+    return Request(wish, variants(model_of(model, where="test")))
 
 
 def worth(hardware: Hardware, asked: Request) -> float | None:
     """The score of the best way, None where nothing fits."""
-    ground, usable = ground_of(hardware, [], is_preview=False, engines=planners())
-    found = possibilities(asked.wish, asked.offers, ground, planners())
-    best = choose([found.candidates], Budget({one.ordinal: one.offered_bytes for one in usable}, ground.ram_bytes))
+    space, usable = search_space(hardware, [], is_preview=False, engines=planners())
+    found = find_candidates(asked.wish, asked.variants, space, planners())
+    best = choose([found.candidates], Budget({one.ordinal: one.offered_bytes for one in usable}, space.ram_bytes))
     return best[0].score.total if best else None
 
 

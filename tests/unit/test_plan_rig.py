@@ -16,9 +16,9 @@ from rigwright.errors import DoesNotFit, Refused, WrongSpec
 from rigwright.hardware import Gpu, Hardware, Link
 from rigwright.hardware.capture import read_files
 from rigwright.models import Model, read_model
-from rigwright.models.offers import Offer, model_of, offers
+from rigwright.models.variants import Variant, model_of, variants
 from rigwright.plan.devices import devices
-from rigwright.plan.layouts import Topology, sites_of_tensors
+from rigwright.plan.layouts import Topology, tensor_assignments
 from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan
@@ -35,8 +35,8 @@ def wish(**keys: Any) -> ServiceWish:
 def request(one: ServiceWish, model: Model | None, api_key_path: str | None = None) -> Request:
     """A wish with the one file that it names."""
     size = model.file_bytes if model else 0
-    offer = Offer(None, model.name if model else "m", "", "gguf", size, header=model, path="/w/m.gguf")
-    return Request(one, (offer,), api_key_path)
+    variant = Variant(None, model.name if model else "m", "", "gguf", size, header=model, path="/w/m.gguf")
+    return Request(one, (variant,), api_key_path)
 
 
 def plans(hardware: Hardware, *requests: Request) -> tuple[ServicePlan, ...]:
@@ -147,7 +147,7 @@ def test_auto_falls_back_to_the_cpu(rig: Rig, model_35b: Model) -> None:
 def test_silent_gpu_is_called_out(rig: Rig, hybrid: Model) -> None:
     """A GPU whose driver is still to come is planned on, and the plan says what is assumed and that a driver is due."""
     result = whole(rig(24, has_driver=False), hybrid)
-    assert result.services[0].device == "GPU 0000:01:00.0 (10de:2204)"
+    assert result.services[0].device == "GPU 0000:01:00.0 (NVIDIA GeForce RTX 3090)"
     assert "no driver has told the memory of GPU 0000:01:00.0" in str(result.notes[0])
     assert result.cost.reboot and "NVIDIA driver" in result.cost.reboot
 
@@ -162,7 +162,7 @@ def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
     ("vram", "has_driver", "message"),
     [
         ((24,), True, "services.chat: there is no usable GPU 3; use GPU 0 (RTX), or gpu: auto"),
-        ((24,), False, "there is no usable GPU 3; use GPU 0000:01:00.0 (10de:2204), or gpu: auto"),
+        ((24,), False, "there is no usable GPU 3; use GPU 0000:01:00.0 (NVIDIA GeForce RTX 3090), or gpu: auto"),
         ((), True, "services.chat: there is no usable GPU 3, this rig has none; set gpu to none or auto"),
     ],
 )
@@ -186,7 +186,7 @@ def test_default_context_shrinks_to_fit_whole(rig: Rig, model_35b: Model) -> Non
 
 
 def test_unread_header_leaves_placement_to_the_server(rig: Rig) -> None:
-    """Without a header nothing is reckoned: 8192 tokens, --fit on, no placement, and the plan says why."""
+    """Without a header nothing is computed: 8192 tokens, --fit on, no placement, and the plan says why."""
     result = plan(rig(24), None)
     assert (flag(result, "--ctx-size"), flag(result, "--fit"), result.memory) == ("8192", "on", None)
     assert not {"--n-gpu-layers", "--n-cpu-moe"} & names(result)
@@ -306,7 +306,7 @@ def test_prompt_caches_make_room_for_later_services(rig: Rig, model_35b: Model) 
 
 
 def test_unknown_service_keeps_its_gpu_to_itself(rig: Rig, hybrid: Model) -> None:
-    """A service that could not be reckoned leaves nothing of its GPU to the next."""
+    """A service that could not be computed leaves nothing of its GPU to the next."""
     first, second = plans(rig(24), request(wish(name="one"), None), request(wish(name="two", port=2), hybrid))
     assert (uuids(first), uuids(second)) == (["GPU-0"], [])
 
@@ -350,7 +350,7 @@ def test_plan_never_promises_more_than_the_rig_has(
 def listed(one: ServiceWish) -> Request:
     """A wish for a model of the catalogue, with all its files."""
     name = one.model.name or ""
-    return Request(one, () if name == "auto" else offers(model_of(name, where="test")))
+    return Request(one, () if name == "auto" else variants(model_of(name, where="test")))
 
 
 def refusal(hardware: Hardware, *wishes: ServiceWish) -> str:
@@ -376,11 +376,11 @@ def test_vllm_refusal_counts_each_gpu(machine: Rig) -> None:
         message,
     )
     assert found
-    need, offer, short = map(float, found.groups())
+    need, variant, short = map(float, found.groups())
     assert 33.5 < need < 38.5
     # The fixture's cards have 96 % of what their name says.
-    assert 0.96 * 0.92 * 24 - 0.1 < offer < 0.92 * 24
-    assert abs(need - offer - short) < 0.11
+    assert 0.96 * 0.92 * 24 - 0.1 < variant < 0.92 * 24
+    assert abs(need - variant - short) < 0.11
 
 
 def test_quant_remedy_really_helps(machine: Rig) -> None:
@@ -447,8 +447,12 @@ def test_copies_have_ports_that_no_other_service_has(machine: Rig, first: int, o
 def test_sixteen_gpus_are_two_groups_of_eight(machine: Rig) -> None:
     """No GPU is left out because tensor parallelism ends at eight."""
     hardware = machine(gpus=["RTX 3090"] * 16)
-    sites = sites_of_tensors(Topology.of(hardware, devices(hardware)))
-    groups = [site.replicas for site in sites if site.layout.tensor_parallel == 8 and site.layout.replicas == 2]
+    assignments = tensor_assignments(Topology.of(hardware, devices(hardware)))
+    groups = [
+        assignment.replicas
+        for assignment in assignments
+        if assignment.layout.tensor_parallel == 8 and assignment.layout.replicas == 2
+    ]
     assert [set(range(16))] == [{one.ordinal for group in replicas for one in group} for replicas in groups]
 
 
@@ -478,15 +482,15 @@ def test_two_automatic_models_fit_beside_each_other(machine: Rig) -> None:
     """Each is chosen for its part of the rig, not for all of it."""
     asked = [wish(model="auto"), wish(name="other", model="auto", port=9000)]
     hardware = machine(gpus=["RTX 3090"], ram_gib=32)
-    settled = name_models(hardware, [listed(one) for one in asked], is_preview=False)
-    served = plan_rig(hardware, settled).services
+    placed = name_models(hardware, [listed(one) for one in asked], is_preview=False)
+    served = plan_rig(hardware, placed).services
     assert [[gpu.index for gpu in one.gpus] for one in served] == [[0], [0]]
 
 
 def test_automatic_model_keeps_the_quant_that_is_named(machine: Rig) -> None:
     """`auto:Q8_0` chooses among files of that quant."""
-    (settled,) = name_models(machine(gpus=["RTX 3090"]), [listed(wish(model="auto:Q8_0"))], is_preview=False)
-    assert {offer.quant for offer in settled.offers} == {"Q8_0"}
+    (placed,) = name_models(machine(gpus=["RTX 3090"]), [listed(wish(model="auto:Q8_0"))], is_preview=False)
+    assert {variant.quant for variant in placed.variants} == {"Q8_0"}
 
 
 def test_automatic_model_says_why_none_can_be(machine: Rig) -> None:
@@ -564,8 +568,12 @@ def test_copies_are_told_by_their_slowest_link() -> None:
     pairs = [(a, b) for a in range(4) for b in range(a + 1, 4)]
     links = tuple(Link(*pair, "NV4" if pair == (2, 3) else "PHB") for pair in pairs)
     hardware = Hardware(vendor="NVIDIA", gpu_count=4, gpus=gpus, links=links)
-    found = [site for site in sites_of_tensors(Topology.of(hardware, devices(hardware))) if site.layout.replicas == 2]
-    (copies,) = [site for site in found if site.layout.tensor_parallel == 2]
+    found = [
+        assignment
+        for assignment in tensor_assignments(Topology.of(hardware, devices(hardware)))
+        if assignment.layout.replicas == 2
+    ]
+    (copies,) = [assignment for assignment in found if assignment.layout.tensor_parallel == 2]
     assert (copies.layout.link, copies.is_fully_linked) == ("PHB", False)
 
 

@@ -218,23 +218,23 @@ def test_rates_are_short(rate, text):
 def test_report_keeps_its_contract():
     """Every field of the schema is there, and nothing breaks it."""
     plan = rig_plan(service(), service("cpu", memory=None, speed=None, replicas=(Replica(gpus=(), port=1),)))
-    told = plan_answer("homelab", plan, changes=(Change("~", "chat.context", "1", "2"),)).plain()
-    CHECK.validate(json.loads(json.dumps(told, allow_nan=False)))
-    assert told["changes"] == [{"mark": "~", "where": "chat.context", "old": "1", "new": "2", "note": ""}]
-    assert (told["services"][1]["memory"], told["services"][1]["speed"]) == (None, None)
+    lines = plan_answer("homelab", plan, changes=(Change("~", "chat.context", "1", "2"),)).plain()
+    CHECK.validate(json.loads(json.dumps(lines, allow_nan=False)))
+    assert lines["changes"] == [{"mark": "~", "where": "chat.context", "old": "1", "new": "2", "note": ""}]
+    assert (lines["services"][1]["memory"], lines["services"][1]["speed"]) == (None, None)
 
 
 def test_report_adds_up():
     """What a GPU holds is the sum of its parts, and so is RAM, for all copies."""
     copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
-    told = plan_answer("homelab", rig_plan(service(replicas=copies), gpus=2)).plain()
-    assert [gpu["used_bytes"] for gpu in told["gpus"]] == [16 * GIB, 16 * GIB]
-    assert told["services"][0]["memory"]["gpus"][0]["total_bytes"] == 16 * GIB
-    assert told["ram"]["used_bytes"] == GIB
+    lines = plan_answer("homelab", rig_plan(service(replicas=copies), gpus=2)).plain()
+    assert [gpu["used_bytes"] for gpu in lines["gpus"]] == [16 * GIB, 16 * GIB]
+    assert lines["services"][0]["memory"]["gpus"][0]["total_bytes"] == 16 * GIB
+    assert lines["ram"]["used_bytes"] == GIB
 
 
 def test_report_gives_each_copy_its_port():
     """The arguments of a copy are those with which it can start beside the others."""
     copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
-    told = plan_answer("homelab", rig_plan(service(replicas=copies))).plain()["services"][0]["replicas"]
-    assert [copy["argv"][copy["argv"].index("--port") + 1] for copy in told] == ["8080", "8081"]
+    lines = plan_answer("homelab", rig_plan(service(replicas=copies))).plain()["services"][0]["replicas"]
+    assert [copy["argv"][copy["argv"].index("--port") + 1] for copy in lines] == ["8080", "8081"]

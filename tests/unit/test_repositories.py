@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from rigwright.cli import main
 from rigwright.errors import UnreadableModel
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.wish import ModelSource
 from rigwright.weights.cache import json_at
-from rigwright.weights.offers import offers_for
+from rigwright.weights.variants import offers_for
 
 CONFIG = (Path(__file__).parent / "data" / "configs" / "mistral-small-24b.json").read_text()
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -66,7 +66,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[F
         server.server_close()
 
 
-def offer(hub: str, text: str = "hf:org/m") -> Offer:
+def variant(hub: str, text: str = "hf:org/m") -> Variant:
     (found,) = offers_for(ModelSource.model_validate(text), hub=hub)
     return found
 
@@ -90,8 +90,8 @@ RECKONED = 47_145_216_000
 def test_size_is_that_of_the_index_or_of_the_only_file(
     hub: Callable[[Files], str], files: Files, size: int, is_exact: bool
 ) -> None:
-    """The weights are as large as the index says, or the only file; else reckoned, which the model says."""
-    found = offer(hub({"config.json": CONFIG, **files}))
+    """The weights are as large as the index says, or the only file; else computed, which the model says."""
+    found = variant(hub({"config.json": CONFIG, **files}))
     assert (found.file_bytes, found.quant, found.format) == (size, "BF16", "safetensors")
     assert found.header is not None and found.header.is_sum_exact == is_exact
 
@@ -112,7 +112,7 @@ def test_size_is_that_of_the_index_or_of_the_only_file(
 def test_repository_that_says_nothing_is_one_line(hub: Callable[[Files], str], config: str | int, message: str) -> None:
     """A repository that is gone, gated, or no model at all is one line each."""
     with pytest.raises(UnreadableModel) as error:
-        offer(hub({"config.json": config}))
+        variant(hub({"config.json": config}))
     assert message in error.value.message and error.value.message.isprintable()
 
 
@@ -120,16 +120,16 @@ def test_pinned_repository_is_not_asked_twice(hub: Callable[[Files], str]) -> No
     """What a commit holds never changes: after the first look the hub may be gone."""
     files: Files = {"config.json": CONFIG, INDEX: json.dumps({"metadata": {"total_size": 48022792192}})}
     address = hub(files)
-    first = offer(address, f"hf:org/m@{COMMIT}")
+    first = variant(address, f"hf:org/m@{COMMIT}")
     files.clear()
-    assert offer(address, f"hf:org/m@{COMMIT}") == first
+    assert variant(address, f"hf:org/m@{COMMIT}") == first
 
 
 def test_size_reads_a_repository_of_another_hub(hub: Callable[[Files], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`rigwright size hf:org/m` asks the hub that HF_ENDPOINT names, as huggingface_hub does."""
     monkeypatch.setenv("HF_ENDPOINT", hub({"config.json": CONFIG, WHOLE: 48022796856}))
-    told = json.loads(CliRunner().invoke(main, ["size", "hf:org/m", "--engine", "vllm", "--json"]).output)
-    assert (told["weights_bytes"], told["exact"]["weights_bytes"]) == (48022796856, True)
+    lines = json.loads(CliRunner().invoke(main, ["size", "hf:org/m", "--engine", "vllm", "--json"]).output)
+    assert (lines["weights_bytes"], lines["exact"]["weights_bytes"]) == (48022796856, True)
 
 
 def test_secrets_of_a_mirror_stay_out_of_messages(hub: Callable[[Files], str]) -> None:

@@ -40,17 +40,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def sizes(run: Run, *words: object) -> dict[str, Any]:
     result = run(*words, "--json")
     assert result.exit_code == 0, result.output
-    told: dict[str, Any] = json.loads(result.stdout)
-    CHECK.validate(told)
-    return told
+    lines: dict[str, Any] = json.loads(result.stdout)
+    CHECK.validate(lines)
+    return lines
 
 
 def test_parameters_give_the_kv_cache_to_the_byte(run, tmp_path):
     """2 × 48 layers × 4 heads × 128 × 2 bytes × 32768 cells are 3 GiB; the weights are the file's size."""
     (tmp_path / "q.json").write_text(json.dumps(QWEN3_30B))
-    told = sizes(run, "q.json", "--file-bytes", "18G", "--context", "32K")
-    assert told["kv_bytes"] == 2 * 48 * 4 * 128 * 2 * 32768 == 3 * GIB
-    assert told["weights_bytes"] == 18 * GIB and told["exact"]["kv_bytes"]
+    lines = sizes(run, "q.json", "--file-bytes", "18G", "--context", "32K")
+    assert lines["kv_bytes"] == 2 * 48 * 4 * 128 * 2 * 32768 == 3 * GIB
+    assert lines["weights_bytes"] == 18 * GIB and lines["exact"]["kv_bytes"]
 
 
 def test_entry_may_stand_under_its_name(run, tmp_path):
@@ -69,17 +69,17 @@ def test_quantised_cache_takes_its_blocks(run, tmp_path):
 
 def test_hybrid_of_the_catalogue_matches_its_log(run):
     """Qwen3.5-35B-A3B at 262144 cells: 5120 MiB of KV cache in 10 layers and 62.81 MiB of state, as llama.cpp logs."""
-    told = sizes(run, "Qwen3.5-35B-A3B:Q4_K_M", "--context", "256K")
-    assert told["kv_bytes"] == 5120 * MIB
-    assert told["recurrent_bytes"] == pytest.approx(62.81 * MIB, abs=0.01 * MIB)
+    lines = sizes(run, "Qwen3.5-35B-A3B:Q4_K_M", "--context", "256K")
+    assert lines["kv_bytes"] == 5120 * MIB
+    assert lines["recurrent_bytes"] == pytest.approx(62.81 * MIB, abs=0.01 * MIB)
 
 
 def test_vllm_budget_becomes_tokens(run, tmp_path):
     """The pool of 3 GiB holds as many tokens as 98304 bytes each divide it."""
     (tmp_path / "q.json").write_text(json.dumps(QWEN3_30B))
     words = ("q.json", "--engine", "vllm", "--file-bytes", "18G", "--kv-budget-bytes", "3G", "--max-model-len", "8192")
-    told = sizes(run, *words)
-    assert told["kv_tokens"] == 32768 and told["max_concurrency"] == pytest.approx(4.0)
+    lines = sizes(run, *words)
+    assert lines["kv_tokens"] == 32768 and lines["max_concurrency"] == pytest.approx(4.0)
 
 
 def test_speed_goes_with_depth(run):
@@ -112,15 +112,15 @@ def test_page_says_whether_it_fits(run, gpus):
 
 def test_everything_may_be_in_ram(run):
     """--gpus 0 is the CPU: nothing lies on a GPU, and the speed is the RAM's."""
-    told = sizes(run, "qwen3-8b:Q4_K_M", "--gpus", "0", "--speed", "--context", "8192")
-    assert told["per_gpu"] == [] and told["total_bytes"] == told["host_bytes"] > 4 * GIB
-    assert told["decode_tokens_per_second"]["expected"] > 0
+    lines = sizes(run, "qwen3-8b:Q4_K_M", "--gpus", "0", "--speed", "--context", "8192")
+    assert lines["per_gpu"] == [] and lines["total_bytes"] == lines["host_bytes"] > 4 * GIB
+    assert lines["decode_tokens_per_second"]["expected"] > 0
 
 
 def test_gguf_file_is_exact(run, tiny_dense):
     """A header says what each tensor takes; nothing is assumed."""
-    told = sizes(run, tiny_dense, "--context", "512")
-    assert told["exact"]["weights_bytes"] and "the tensor table is reckoned" not in str(told["assumptions"])
+    lines = sizes(run, tiny_dense, "--context", "512")
+    assert lines["exact"]["weights_bytes"] and "the tensor table is computed" not in str(lines["assumptions"])
 
 
 @pytest.mark.parametrize(

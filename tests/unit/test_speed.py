@@ -17,14 +17,14 @@ from rigwright.errors import WrongSpec
 from rigwright.models.parameters import model_from_parameters
 from rigwright.models.values import Model
 from rigwright.plan.memory import Placement
-from rigwright.plan.speed import Host, Pace, Speed, decode_speed, pace_of
+from rigwright.plan.speed import Host, Speed, Throughput, decode_speed, throughput_of
 
 DATA = Path(__file__).parent / "data"
 CASES = json.loads((DATA / "speed_cases.json").read_text())
 PUBLISHED = json.loads((DATA / "speed_published.json").read_text())
 MODELS = json.loads((DATA / "speed_models.json").read_text())
 GIB = 1024**3
-RTX_3090 = Pace(936, "NVIDIA", "8.6", "cuda")
+RTX_3090 = Throughput(936, "NVIDIA", "8.6", "cuda")
 
 
 @cache
@@ -33,8 +33,8 @@ def model(name: str, file_gib: float) -> Model:
 
 
 def estimate(case: dict[str, Any]) -> Speed:
-    paces = [pace_of(case["gpu"], case["bandwidth_gbs"])] * case["n_gpu"]
-    return decode_speed(model(case["model"], case["file_gib"]), paces=paces, depth_tokens=case["depth"])
+    throughputs = [throughput_of(case["gpu"], case["bandwidth_gbs"])] * case["n_gpu"]
+    return decode_speed(model(case["model"], case["file_gib"]), throughputs=throughputs, depth_tokens=case["depth"])
 
 
 def holds(case: dict[str, Any]) -> bool:
@@ -78,7 +78,7 @@ def test_speed_of_measurements_that_nothing_was_fitted_to():
 def test_speed_of_what_a_later_sample_taught(gpus, name, file_gib, depth, measured):
     """Old cards, mixtures on shared memory, and pairs of cards: they missed before, and set constants of speed.yml."""
     count, gpu = (2, gpus[2:]) if gpus.startswith("2 ") else (1, gpus)
-    speed = decode_speed(model(name, file_gib), paces=[pace_of(gpu)] * count, depth_tokens=depth)
+    speed = decode_speed(model(name, file_gib), throughputs=[throughput_of(gpu)] * count, depth_tokens=depth)
     assert speed.low <= measured <= speed.high
 
 
@@ -106,7 +106,7 @@ def test_speed_range_is_no_wider_than_a_quarter(case):
 )
 def test_speed_of_cards_by_name_alone(gpu, name, file_gib, measured):
     """Old, new, shared and data centre memory: the catalogue's bandwidth is enough."""
-    speed = decode_speed(model(name, file_gib), paces=[pace_of(gpu)])
+    speed = decode_speed(model(name, file_gib), throughputs=[throughput_of(gpu)])
     assert speed.low <= measured <= speed.high
 
 
@@ -127,7 +127,7 @@ def test_speed_with_experts_in_ram(gpu, file_gib, cpu_expert_layers, least, most
     Source: r/LocalLLaMA, February 2026; ikawrakow/ik_llama.cpp pull request 1593.
     """
     placement = Placement(gpu_layers=40, cpu_expert_layers=cpu_expert_layers)
-    speed = decode_speed(model("Qwen3.5-35B-A3B", file_gib), paces=[pace_of(gpu)], placement=placement)
+    speed = decode_speed(model("Qwen3.5-35B-A3B", file_gib), throughputs=[throughput_of(gpu)], placement=placement)
     assert speed.low <= least <= most <= speed.high
     assert speed.confidence == "low"
 
@@ -137,16 +137,16 @@ def test_speed_of_a_dense_model_by_hand():
     given = model("Qwen3-32B", 18.4)
     embedding = sum(row.size_bytes for row in given.tensors if row.name == "token_embd.weight")
     seconds = (given.weights_bytes - embedding) / (0.875 * 936e9) + 1.15 * (64 * 23e-6 + 950e-6)
-    assert 1 / seconds == pytest.approx(decode_speed(given, paces=[RTX_3090]).expected)
+    assert 1 / seconds == pytest.approx(decode_speed(given, throughputs=[RTX_3090]).expected)
     # 64 layers × 8 KV heads × 128 elements × K and V × 2 bytes, at 73 %.
     seconds += 10_000 * 64 * 8 * 128 * 2 * 2 / (0.73 * 936e9)
-    assert 1 / seconds == pytest.approx(decode_speed(given, paces=[RTX_3090], depth_tokens=10_000).expected)
+    assert 1 / seconds == pytest.approx(decode_speed(given, throughputs=[RTX_3090], depth_tokens=10_000).expected)
 
 
 @pytest.mark.parametrize(("gpu", "file_gib", "measured"), [("RTX 3090", 11.0, 50.9), ("RTX 3080", 8.6, 45.1)])
 def test_speed_of_few_bits_is_less_than_their_bytes(gpu, file_gib, measured):
     """UD-Q2_K_XL and UD-IQ2_XXS of Qwen3.8-27B: unpacking takes longer than reading (sudoingX/qwen38-mtp)."""
-    speed = decode_speed(model("Qwen3.8-27B", file_gib), paces=[pace_of(gpu)])
+    speed = decode_speed(model("Qwen3.8-27B", file_gib), throughputs=[throughput_of(gpu)])
     assert measured == pytest.approx(speed.expected, rel=0.12)
 
 
@@ -157,13 +157,17 @@ def test_speed_follows_what_it_depends_on(name, file_gib, capability):
     given = model(name, file_gib)
 
     def speed(bandwidth: float = 936, **settings: Any) -> float:
-        return decode_speed(given, paces=[Pace(bandwidth, "NVIDIA", capability, "cuda")], **settings).expected
+        return decode_speed(
+            given, throughputs=[Throughput(bandwidth, "NVIDIA", capability, "cuda")], **settings
+        ).expected
 
     slow_to_fast = [speed(bandwidth) for bandwidth in (100, 300, 600, 1000, 1800, 4000)]
     assert slow_to_fast == sorted(slow_to_fast)
     shallow_to_deep = [speed(depth_tokens=depth) for depth in (0, 100, 5000, 50_000, 200_000)]
     assert shallow_to_deep == sorted(shallow_to_deep, reverse=True)
-    small_to_large = [decode_speed(model(name, file_gib * size), paces=[RTX_3090]).expected for size in (1, 1.3, 2)]
+    small_to_large = [
+        decode_speed(model(name, file_gib * size), throughputs=[RTX_3090]).expected for size in (1, 1.3, 2)
+    ]
     assert small_to_large == sorted(small_to_large, reverse=True)
     less_to_more = [speed(placement=Placement(layers)) for layers in (given.layers, given.layers // 2, 1, 0)]
     assert less_to_more == sorted(less_to_more, reverse=True)
@@ -173,7 +177,7 @@ def test_speed_passes_no_nextn_layer():
     """GLM-4.5-Air's 47th layer only drafts: 46 layers on the GPU are all that a token passes."""
     given = model("GLM-4.5-Air", 68.0)
     assert given.layers - given.nextn_layers == 46
-    whole, asked = (decode_speed(given, paces=[RTX_3090], placement=at) for at in (None, Placement(46)))
+    whole, asked = (decode_speed(given, throughputs=[RTX_3090], placement=at) for at in (None, Placement(46)))
     assert whole.expected == asked.expected
     assert asked.confidence == "medium"
 
@@ -183,7 +187,7 @@ def test_speed_with_a_smaller_cache_falls_less():
     given = model("Qwen3-32B", 18.4)
     full, small = (
         [
-            decode_speed(given, paces=[RTX_3090], depth_tokens=depth, cache_types=(kind, kind)).expected
+            decode_speed(given, throughputs=[RTX_3090], depth_tokens=depth, cache_types=(kind, kind)).expected
             for depth in (0, 50_000)
         ]
         for kind in ("f16", "q8_0")
@@ -198,7 +202,7 @@ def test_speed_reads_windows_only_as_far_as_they_go():
     assert len(given.swa_layers) == 52
 
     def cost(of: Model) -> float:
-        start, end = (decode_speed(of, paces=[RTX_3090], depth_tokens=depth).expected for depth in (1024, 33_792))
+        start, end = (decode_speed(of, throughputs=[RTX_3090], depth_tokens=depth).expected for depth in (1024, 33_792))
         return 1 / end - 1 / start
 
     assert cost(replace(given, swa_layers=())) == pytest.approx(cost(given) * 62 / 10, rel=0.01)
@@ -211,11 +215,13 @@ def test_speed_of_devices_in_turn_is_not_that_of_their_sum():
     Qwen3.5-122B-A10B, RTX 5070 Ti + 5060 Ti 70 with 35B-A3B (r/LocalLLaMA, February 2026).
     """
     given = model("Qwen3-32B", 18.4)
-    one, two = (decode_speed(given, paces=[RTX_3090] * count).expected for count in (1, 2))
+    one, two = (decode_speed(given, throughputs=[RTX_3090] * count).expected for count in (1, 2))
     assert 0.85 * one < two < one
-    large = decode_speed(model("Qwen3.5-122B-A10B", 43.0), paces=[RTX_3090] * 2)
+    large = decode_speed(model("Qwen3.5-122B-A10B", 43.0), throughputs=[RTX_3090] * 2)
     assert large.low <= 50 <= large.high
-    pair = decode_speed(model("Qwen3.5-35B-A3B", 17.1), paces=[pace_of("RTX 5070 Ti"), pace_of("RTX 5060 Ti")])
+    pair = decode_speed(
+        model("Qwen3.5-35B-A3B", 17.1), throughputs=[throughput_of("RTX 5070 Ti"), throughput_of("RTX 5060 Ti")]
+    )
     assert pair.low <= 70 <= pair.high
 
 
@@ -224,8 +230,8 @@ def test_speed_of_unequal_devices_is_that_of_their_layers():
     given = model("Qwen3-32B", 18.4)
     slow = RTX_3090._replace(bandwidth_gbytes_per_second=234)
     placement = Placement(gpu_layers=64, split=(48, 16))
-    mixed = decode_speed(given, paces=[RTX_3090, slow], placement=placement).expected
-    alike = decode_speed(given, paces=[RTX_3090, RTX_3090], placement=placement).expected
+    mixed = decode_speed(given, throughputs=[RTX_3090, slow], placement=placement).expected
+    alike = decode_speed(given, throughputs=[RTX_3090, RTX_3090], placement=placement).expected
     # 16 of 64 layers hold 4.6 GB of 18.4 GiB; the output belongs to the second card too.
     assert alike / 2 < mixed < alike / 1.6
 
@@ -233,13 +239,13 @@ def test_speed_of_unequal_devices_is_that_of_their_layers():
 def test_speed_of_tensor_parallel_devices_rises():
     """2 × RTX 3090 with vLLM: 178 tokens/s published for Qwen3.6-35B-A3B INT4, and a slow link costs some of that."""
     given = model("Qwen3.6-35B-A3B", 20.0)
-    settings: dict[str, Any] = {"paces": [RTX_3090] * 2, "engine": "vllm", "tensor_parallel": 2}
+    settings: dict[str, Any] = {"throughputs": [RTX_3090] * 2, "engine": "vllm", "tensor_parallel": 2}
     bridged, plain, poor = (decode_speed(given, link_gbytes_per_second=link, **settings) for link in (56.2, 15.8, 3.9))
     assert bridged.low <= 178.5 <= bridged.high
     assert bridged.expected > plain.expected > poor.expected
     assert bridged.confidence == "low"
     dense = model("Qwen3.6-27B", 15.6)
-    alone = decode_speed(dense, paces=[RTX_3090], engine="vllm").expected
+    alone = decode_speed(dense, throughputs=[RTX_3090], engine="vllm").expected
     assert 1.3 * alone < decode_speed(dense, link_gbytes_per_second=56.2, **settings).expected < 2 * alone
 
 
@@ -247,8 +253,8 @@ def test_speed_of_the_slowest_decides_for_a_group():
     """Tensor parallel cards wait for each other."""
     given, slow = model("Qwen3-32B", 18.4), RTX_3090._replace(bandwidth_gbytes_per_second=360)
     mixed, poor = (
-        decode_speed(given, paces=paces, engine="vllm", tensor_parallel=2).expected
-        for paces in ([RTX_3090, slow], [slow, slow])
+        decode_speed(given, throughputs=throughputs, engine="vllm", tensor_parallel=2).expected
+        for throughputs in ([RTX_3090, slow], [slow, slow])
     )
     assert mixed == poor
 
@@ -257,7 +263,7 @@ def test_speed_for_all_users_rises_until_it_is_computed_not_read():
     """2 × RTX 3090, short prompts: 1,037 tokens/s for 16 users; each further user brings less than the one before."""
     given = model("Qwen3.6-35B-A3B", 20.0)
     rates = [
-        decode_speed(given, paces=[RTX_3090] * 2, engine="vllm", tensor_parallel=2, users=users).aggregate
+        decode_speed(given, throughputs=[RTX_3090] * 2, engine="vllm", tensor_parallel=2, users=users).aggregate
         for users in (1, 2, 4, 16, 64)
     ]
     assert rates == sorted(rates)
@@ -269,7 +275,7 @@ def test_speed_for_all_users_shares_weights_but_no_cache():
     """Sixteen users after 100,000 tokens each read sixteen caches: far less than half of what they get at the start."""
     given = model("Qwen3.6-27B", 15.6)
     start, deep = (
-        decode_speed(given, paces=[RTX_3090], depth_tokens=depth, users=16).aggregate for depth in (0, 100_000)
+        decode_speed(given, throughputs=[RTX_3090], depth_tokens=depth, users=16).aggregate for depth in (0, 100_000)
     )
     assert deep < 0.4 * start
 
@@ -277,17 +283,19 @@ def test_speed_for_all_users_shares_weights_but_no_cache():
 def test_speed_of_the_cpu_alone_follows_its_ram():
     """No GPU is no error: two channels of DDR5 read a 4-bit 8B model about ten times a second."""
     given = model("Llama-3.1-8B", 4.58)
-    assumed = decode_speed(given, paces=[])
+    assumed = decode_speed(given, throughputs=[])
     assert 7 < assumed.expected < 12
     assert assumed.confidence == "low"
-    server = decode_speed(given, paces=[], host=Host(ram_gbytes_per_second=200, cores=32, pcie_gbytes_per_second=None))
+    server = decode_speed(
+        given, throughputs=[], host=Host(ram_gbytes_per_second=200, cores=32, pcie_gbytes_per_second=None)
+    )
     assert server.expected > 2.5 * assumed.expected
 
 
 def test_speed_with_drafts_is_stated_as_rough():
     """RTX 3090, Qwen3.8-27B: 41.3 tokens/s without and 63.5 with drafts, 31.0 and 41.3 by others."""
     given = model("Qwen3.8-27B", 15.6)
-    plain, drafted = (decode_speed(given, paces=[RTX_3090], draft_tokens=tokens) for tokens in (0, 2))
+    plain, drafted = (decode_speed(given, throughputs=[RTX_3090], draft_tokens=tokens) for tokens in (0, 2))
     assert plain.low <= 41.3 <= plain.high
     assert drafted.low <= 41.3 <= 63.5 <= drafted.high
     assert drafted.confidence == "low"
@@ -297,7 +305,8 @@ def test_speed_with_drafts_is_stated_as_rough():
 def test_speed_of_a_long_prompt():
     """RTX 3090: 1,408 tokens/s with 35B-A3B and 509 with 27B were published; this is good to a half."""
     moe, dense = (
-        decode_speed(model(*given), paces=[RTX_3090]) for given in (("Qwen3.5-35B-A3B", 15.45), ("Qwen3.5-27B", 15.58))
+        decode_speed(model(*given), throughputs=[RTX_3090])
+        for given in (("Qwen3.5-35B-A3B", 15.45), ("Qwen3.5-27B", 15.58))
     )
     assert moe.prefill_expected == pytest.approx(1408, rel=0.5)
     assert dense.prefill_expected == pytest.approx(509, rel=0.5)
@@ -306,9 +315,10 @@ def test_speed_of_a_long_prompt():
 def test_speed_is_reckoned_fast_enough_for_a_search():
     """A search asks for thousands: 30 µs each, ten times that on a busy machine."""
     given = model("Qwen3.5-35B-A3B", 20.5)
-    decode_speed(given, paces=[RTX_3090])
+    decode_speed(given, throughputs=[RTX_3090])
     once = (
-        min(timeit.repeat(lambda: decode_speed(given, paces=[RTX_3090], depth_tokens=8192), number=200, repeat=3)) / 200
+        min(timeit.repeat(lambda: decode_speed(given, throughputs=[RTX_3090], depth_tokens=8192), number=200, repeat=3))
+        / 200
     )
     assert once < 300e-6
 
@@ -337,27 +347,27 @@ def test_speed_is_reckoned_fast_enough_for_a_search():
 )
 def test_pace_of_names_as_people_write_them(name, bandwidth, backend):
     """Prefix and case may be left out; what a name leaves open does not matter where it is equal."""
-    pace = pace_of(name)
-    assert (pace.bandwidth_gbytes_per_second, pace.backend) == (bandwidth, backend)
+    throughput = throughput_of(name)
+    assert (throughput.bandwidth_gbytes_per_second, throughput.backend) == (bandwidth, backend)
 
 
 def test_pace_of_a_name_without_a_row():
     """With a bandwidth it is guessed from the words; without, one line tells what to do and names what is like it."""
-    assert pace_of("MI25", 484).backend == "rocm"
-    assert pace_of("RX 5700 XT", 448).backend == "rocm"
-    assert pace_of("M9 Max", 900).backend == "metal"
-    assert pace_of("whatever", 500).bandwidth_gbytes_per_second == 500
-    assert pace_of("RTX 3090", 800).bandwidth_gbytes_per_second == 800
+    assert throughput_of("MI25", 484).backend == "rocm"
+    assert throughput_of("RX 5700 XT", 448).backend == "rocm"
+    assert throughput_of("M9 Max", 900).backend == "metal"
+    assert throughput_of("whatever", 500).bandwidth_gbytes_per_second == 500
+    assert throughput_of("RTX 3090", 800).bandwidth_gbytes_per_second == 800
     with pytest.raises(WrongSpec, match=r"^GPU 'RTX 309': .*--gpu-bandwidth.* RTX 3090") as refused:
-        pace_of("RTX 309")
+        throughput_of("RTX 309")
     assert "\n" not in refused.value.message
     with pytest.raises(WrongSpec, match="name one of NVIDIA H100 PCIe, NVIDIA H100 NVL"):
-        pace_of("H100")
+        throughput_of("H100")
 
 
 def test_speed_of_an_unknown_bandwidth_says_so():
     """A guess is a wide range of low confidence."""
-    guessed = decode_speed(model("Qwen3-32B", 18.4), paces=[RTX_3090._replace(is_known=False)])
+    guessed = decode_speed(model("Qwen3-32B", 18.4), throughputs=[RTX_3090._replace(is_known=False)])
     assert guessed.confidence == "low"
     assert guessed.high > 3 * guessed.low
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rigwright.hardware import Cpu, Gpu, Hardware
-from rigwright.models.known import Offer
+from rigwright.models.known import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
 from rigwright.plan.engines.llamacpp.capabilities import pinned_capabilities
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.render import render
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
-from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.memory import Load
 from rigwright.plan.service import Layout, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -44,16 +44,16 @@ WITH_CARD = replace(RIG, gpus=(CARD,), driver_version="580.178")
 def plan_of(wish, hardware, weights, key):
     """A plan of a service whose model could not be read from here."""
     group = devices(hardware)
-    layout, offer = Layout(kind="single" if group else "cpu"), Offer(None, "m", "unknown", "gguf", 0)
+    layout, variant = Layout(kind="single" if group else "cpu"), Variant(None, "m", "unknown", "gguf", 0)
     load = Load(wish.context, slots=1)
-    choice = Choice(wish, offer, "llamacpp", layout, (group,), load, None, None, None, cache_mib=8192, is_fitted=True)
-    found = render(choice, Surroundings(hardware.cpu, weights, key), pinned_capabilities())
+    choice = Choice(wish, variant, "llamacpp", layout, (group,), load, None, None, None, cache_mib=8192, is_fitted=True)
+    found = render(choice, RenderContext(hardware.cpu, weights, key), pinned_capabilities())
     return ServicePlan(
         service=wish.name,
         engine="llamacpp",
         engine_version="0c1e570",
-        model=offer.name,
-        quant=offer.quant,
+        model=variant.name,
+        quant=variant.quant,
         source=wish.model,
         file_bytes=None,
         layout=layout,

@@ -11,10 +11,10 @@ import pytest
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link
-from rigwright.models.offers import find_offer
+from rigwright.models.variants import find_offer
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.vllm import render as vllm
 from rigwright.plan.engines.vllm.flags import cache_type_of
 from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, estimate_vllm
@@ -24,7 +24,7 @@ from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
-AROUND = Surroundings(Cpu(), "/srv/weights/qwen")
+AROUND = RenderContext(Cpu(), "/srv/weights/qwen")
 ALONE = Layout(kind="single")
 PAIR = Layout(kind="tensor", tensor_parallel=2, link="NV4")
 TWO_PAIRS = Layout(kind="pipeline", tensor_parallel=2, pipeline_parallel=2, link="NV4")
@@ -47,14 +47,14 @@ def choose(
 ) -> Choice:
     """A choice of the GPUs in `groups`, by index, as the search would make it."""
     found = devices(hardware or rig(4))
-    offer = find_offer(offered, format="safetensors")
-    assert offer
+    variant = find_offer(offered, format="safetensors")
+    assert variant
     asked = VllmLoad(32768, tensor_parallel=layout.tensor_parallel, pipeline_parallel=layout.pipeline_parallel)
     asked = asked._replace(**(load or {}))
-    estimate = estimate_vllm(offer.model, asked, [24 * GIB] * len(groups[0]))
+    estimate = estimate_vllm(variant.model, asked, [24 * GIB] * len(groups[0]))
     return Choice(
         ServiceWish(name="chat", model="qwen3.5-35b-a3b", engine="vllm", **wish),
-        offer,
+        variant,
         "vllm",
         layout,
         tuple(tuple(found[index] for index in group) for group in groups),
@@ -251,10 +251,10 @@ def test_vllm_pins_the_revision_of_a_repository() -> None:
     assert "--revision" not in names(offline)
     assert ("HF_HUB_OFFLINE", "1") in offline.environments[0]
     choice = choose()
-    pinned = replace(choice, offer=replace(choice.offer, revision="33dd1a7"))
-    fetched = vllm.render(pinned, Surroundings(Cpu(), "Qwen/Qwen3.5-35B-A3B-GPTQ-Int4"), "0.33.0")
+    pinned = replace(choice, variant=replace(choice.variant, revision="33dd1a7"))
+    fetched = vllm.render(pinned, RenderContext(Cpu(), "Qwen/Qwen3.5-35B-A3B-GPTQ-Int4"), "0.33.0")
     assert value(fetched, "--revision") == "33dd1a7"
-    moving = vllm.render(choice, Surroundings(Cpu(), "Qwen/Qwen3.5-35B-A3B-GPTQ-Int4"), "0.33.0")
+    moving = vllm.render(choice, RenderContext(Cpu(), "Qwen/Qwen3.5-35B-A3B-GPTQ-Int4"), "0.33.0")
     [flag] = [flag for flag in moving.flags if flag.name == "--revision"]
     assert (flag.value, "may move" in flag.reason.because) == ("main", True)
     assert "HF_HUB_OFFLINE" not in dict(fetched.environments[0])
@@ -314,8 +314,8 @@ def test_vllm_passes_on_flags_of_an_unknown_version() -> None:
 def test_vllm_refuses_thinking_of_a_model_that_cannot() -> None:
     """A mode with thinking contradicts a model without."""
     choice = choose(mode="thinking")
-    assert choice.offer.known
-    dull = replace(choice, offer=replace(choice.offer, known=replace(choice.offer.known, thinking="none")))
+    assert choice.variant.known
+    dull = replace(choice, variant=replace(choice.variant, known=replace(choice.variant.known, thinking="none")))
     with pytest.raises(WrongSpec, match="does not think; set mode to instruct"):
         render(dull)
 

@@ -17,7 +17,7 @@ _VERSION = re.compile(r"(?<![\w.])[0-9]{2,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?(?![\w.
 def read(text: str) -> Reading:
     """The version of the loaded kernel module."""
     lines = [line.strip() for line in cells.lines(text) if line.strip()]
-    told = [line.partition("NVRM version:")[2][:300] for line in lines if "NVRM version:" in line]
+    messages = [line.partition("NVRM version:")[2][:300] for line in lines if "NVRM version:" in line]
     alone = lines if len(lines) == 1 and _VERSION.fullmatch(lines[0]) else []
-    found = next((match[0] for line in [*told, *alone] if (match := _VERSION.search(line))), None)
+    found = next((match[0] for line in [*messages, *alone] if (match := _VERSION.search(line))), None)
     return Reading(kernel_module_version=found)

@@ -31,8 +31,8 @@ def read(lines: list[str]) -> Reading:
         return Reading()
     found = [_gpu(row) for row in rows]
     gpus = [gpu for gpu in found if gpu]
-    told = [name for gpu in gpus for name in (gpu.uuid, gpu.pci_address) if name]
-    if len(gpus) < len(rows) or len(set(told)) < len(told):
+    messages = [name for gpu in gpus for name in (gpu.uuid, gpu.pci_address) if name]
+    if len(gpus) < len(rows) or len(set(messages)) < len(messages):
         return Reading()
     indexes = [int(row[0]) if _INDEX.fullmatch(row[0]) else None for row in rows]
     is_counted = indexes == list(range(len(rows)))

@@ -156,7 +156,7 @@ def gpus(rows: Sequence[Row]) -> tuple[Gpu, ...]:
 
 def problems(rows: Sequence[Row], *, code: str | None = None) -> tuple[Problem, ...]:
     """A problem per GPU that holds sentinels, under `code` or their own; `one_gpu_lost` too where others answer."""
-    told = []
+    lines = []
     lost = [row for row in rows if row.sentinel and row.sentinel.state == "lost"]
     for row in rows:
         held = [known_ for text in row.printed.values() if (known_ := sentinel(text))]
@@ -165,11 +165,11 @@ def problems(rows: Sequence[Row], *, code: str | None = None) -> tuple[Problem, 
             continue
         where = label(row)
         what = f"{held.count(worst)} of {len(row.printed)} values say '{worst.text}'"
-        told.append(Problem(code or worst.code, where, what, worst.do.replace("<GPU>", _target(row))))
+        lines.append(Problem(code or worst.code, where, what, worst.do.replace("<GPU>", _target(row))))
         if row in lost and len(lost) < len(rows):
             what = f"lost, while {len(rows) - len(lost)} of {len(rows)} GPUs answer"
-            told.append(Problem("one_gpu_lost", where, what, worst.do))
-    return tuple(told)
+            lines.append(Problem("one_gpu_lost", where, what, worst.do))
+    return tuple(lines)
 
 
 def _target(row: Row) -> str:

@@ -42,12 +42,12 @@ def read(text: str) -> Reading:
             owner, is_whole = None, False
     return Reading(
         gpus=tuple(gpus.values()),
-        nvlinks={index: tuple(speed for speed in told.values() if speed) for index, told in links.items()},
-        nvlinks_down={index: down for index, told in links.items() if (down := _down(told))},
+        nvlinks={index: tuple(speed for speed in messages.values() if speed) for index, messages in links.items()},
+        nvlinks_down={index: down for index, messages in links.items() if (down := _down(messages))},
         vendor="NVIDIA" if gpus else None,
         is_driver_list=True,
         is_whole=is_whole and is_complete(gpus) and all(index in links or gpu.mig for index, gpu in gpus.items()),
-        problems=tuple(_problem(index, told) for index, told in links.items() if _down(told)),
+        problems=tuple(_problem(index, messages) for index, messages in links.items() if _down(messages)),
     )
 
 
@@ -58,24 +58,24 @@ def _add(line: str, owner: int, gpus: dict[int, Gpu], links: dict[int, Links]) -
     elif _NONE.search(line):
         links.setdefault(owner, {})
     for found in _LINK.finditer(line):
-        number, told = int(found[1]), links.get(owner)
-        if told is not None and (not told or number in told):
+        number, messages = int(found[1]), links.get(owner)
+        if messages is not None and (not messages or number in messages):
             return False
         links.setdefault(owner, {})[number] = float(found[2]) if found[2] else None
     return True
 
 
-def _down(told: Mapping[int, float | None]) -> tuple[int, ...]:
-    return tuple(number for number, speed in sorted(told.items()) if speed is None)
+def _down(messages: Mapping[int, float | None]) -> tuple[int, ...]:
+    return tuple(number for number, speed in sorted(messages.items()) if speed is None)
 
 
-def _problem(index: int, told: Links) -> Problem:
-    down = _down(told)
+def _problem(index: int, messages: Links) -> Problem:
+    down = _down(messages)
     numbers = ", ".join(str(number) for number in down)
     return Problem(
         code="nvlink_down",
         where=f"GPU {index}",
-        what=f"{len(down)} of {len(told)} NVLinks are inactive: {numbers}",
+        what=f"{len(down)} of {len(messages)} NVLinks are inactive: {numbers}",
         do=(
             "switch the rig off and reseat the NVLink bridge (with NVSwitch: look at `systemctl status "
             "nvidia-fabricmanager`), then look for NVLink in `journalctl -k -g NVRM`"

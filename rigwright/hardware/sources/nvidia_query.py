@@ -106,7 +106,7 @@ def read(text: str) -> Reading:
 
 def _lines(text: str) -> list[_Line]:
     """The lines that are not empty, each with the headings that it stands under."""
-    told: list[_Line] = []
+    messages: list[_Line] = []
     stack: list[tuple[int, str]] = []
     lines = [raw.expandtabs(4).rstrip() for raw in cells.lines(text)]
     is_flat = not any(line.startswith(" ") for line in lines)  # a paste that lost its indentation
@@ -118,10 +118,12 @@ def _lines(text: str) -> list[_Line]:
         key, colon, value = body.partition(" : ")
         if not colon and body.endswith(" :"):
             key, colon = body[:-2], ":"
-        told.append(_Line(tuple(name for _, name in reversed(stack)), key.strip(), value.strip() if colon else None))
+        messages.append(
+            _Line(tuple(name for _, name in reversed(stack)), key.strip(), value.strip() if colon else None)
+        )
         if not colon and len(stack) < 20:
             stack = [(indent, key.strip())] if is_flat else [*stack, (indent, key.strip())]
-    return told
+    return messages
 
 
 def _take(section: _Section, line: _Line) -> None:

@@ -119,12 +119,12 @@ def read(text: str) -> Reading:
     lines = cells.lines(text)
     # A terminal may have broken the lines at any blank.
     flat = " ".join(" ".join(lines).split())
-    told = list(_general(flat))
+    messages = list(_general(flat))
     failures = list(_failures(flat, "\n".join(lines)))
     of_gpus = list(_of_gpus(flat))
-    if not (told or failures or of_gpus):
+    if not (messages or failures or of_gpus):
         return Reading()
-    is_whole = not failures and all(saying.has_list for _, saying in [*told, *of_gpus])
+    is_whole = not failures and all(saying.has_list for _, saying in [*messages, *of_gpus])
     fallen = [Gpu(pci_address=p.where, vendor="NVIDIA", state="lost") for p, _ in of_gpus if p.code == _FELL]
     gpus = {gpu.label: gpu for gpu in [*fallen, *(gpu for gpu, _ in failures)] if gpu.label not in ("a GPU", _SMI)}
     return Reading(
@@ -132,7 +132,7 @@ def read(text: str) -> Reading:
         vendor="NVIDIA" if gpus else None,
         is_driver_list=not is_whole,
         is_whole=is_whole,
-        problems=_once([p for p, _ in told] + [p for _, all_ in failures for p in all_] + [p for p, _ in of_gpus]),
+        problems=_once([p for p, _ in messages] + [p for _, all_ in failures for p in all_] + [p for p, _ in of_gpus]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rigwright.errors import WrongSpec
-from rigwright.models.offers import KnownModel, Sampling
+from rigwright.models.variants import KnownModel, Sampling
 from rigwright.plan.wish import Mode, ServiceWish
 
 

@@ -8,16 +8,16 @@ from typing import ClassVar
 
 from rigwright.catalogue import load
 from rigwright.hardware.values import Hardware
-from rigwright.models.known import Format, Offer
+from rigwright.models.known import Format, Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.installed import NOTHING, Installed
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.settings import EngineSettings
-from rigwright.plan.known_bad import Situation
-from rigwright.plan.layouts import Site
+from rigwright.plan.known_issues import Configuration
+from rigwright.plan.layouts import GpuAssignment
+from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace, configuration
 from rigwright.plan.service import ServicePlan
-from rigwright.plan.ways import Candidate, Ground, Possibilities, situation
 from rigwright.plan.wish import ServiceWish
 
 
@@ -40,7 +40,7 @@ class Planner(ABC):
     is_automatic: ClassVar[bool] = True
     batches: ClassVar[bool] = False
     can_spill: ClassVar[bool] = False
-    can_copy: ClassVar[bool] = False
+    can_replicate: ClassVar[bool] = False
     install: ClassVar[str] = ""
     install_bytes: ClassVar[int] = 0
     copies_weights: ClassVar[bool] = False
@@ -72,22 +72,24 @@ class Planner(ABC):
         """Requests that it would serve at once where the inventory leaves that open; 0 where it does not."""
         return 0
 
-    def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
+    def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
         """Why it would refuse a file with these wishes, or quietly do otherwise; None where it would not."""
         return None
 
-    def unestimated(self, wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device]) -> Candidate | None:
-        """The one way to serve what cannot be estimated; None where it can be."""
+    def unestimated(
+        self, wish: ServiceWish, variants: Sequence[Variant], allowed: Sequence[Device]
+    ) -> Candidate | None:
+        """The one candidate for what cannot be estimated; None where it can be."""
         return None
 
     @abstractmethod
-    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
-        """Add to `found` the ways to serve one of `offers`, all of its own format, near misses and refusals."""
+    def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
+        """Add to `found` the candidates for `variants`, all of its own format, near misses and refusals."""
 
-    def situation(self, choice: Choice, ground: Ground) -> Situation:
-        """A choice in the words of the catalogue of known troubles."""
-        site = Site(choice.layout, choice.replicas)
-        return situation(choice.wish, choice.offer, ground, site, engine=self.name, load=choice.load)
+    def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
+        """A choice in the terms of the catalogue of known issues."""
+        assignment = GpuAssignment(choice.layout, choice.replicas)
+        return configuration(choice.wish, choice.variant, space, assignment, engine=self.name, load=choice.load)
 
     def evaluated(self, choice: Choice) -> Choice:
         """The choice with its memory by part: what the search itself does not need."""
@@ -116,7 +118,7 @@ class Planner(ABC):
         return flags.get("--model") or ""
 
     @abstractmethod
-    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+    def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags and environment of each replica.
 
         Raises:

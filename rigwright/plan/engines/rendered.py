@@ -11,7 +11,7 @@ from rigwright.plan.service import Flag
 Environment = tuple[tuple[str, str], ...]
 
 
-class Surroundings(NamedTuple):
+class RenderContext(NamedTuple):
     """What a plan needs to know of the rig besides its GPUs: paths are those on the rig, None where there is none."""
 
     cpu: Cpu

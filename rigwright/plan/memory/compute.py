@@ -90,7 +90,7 @@ def _spread(expected: tuple[int, ...], others: list[tuple[int, ...]]) -> Range:
     return Range(expected, margin)
 
 
-class Site(NamedTuple):
+class BufferPlace(NamedTuple):
     """What the buffer needs to know of a placement."""
 
     has_gpu: bool
@@ -98,11 +98,11 @@ class Site(NamedTuple):
     has_host_experts: bool
 
 
-def site_of(model: Model, placement: Placement) -> Site:
+def place_of(model: Model, placement: Placement) -> BufferPlace:
     """Pipelined: several devices hold all layers and nothing is overridden, so that ubatches may overlap."""
     is_whole = placement.gpu_layers >= model.main_layers
     devices = len(placement.split) or (1 if placement.gpu_layers else 0)
-    return Site(
+    return BufferPlace(
         devices > 0,
         devices > 1 and is_whole and not placement.cpu_expert_layers,
         devices > 0 and model.is_mixture and (placement.cpu_expert_layers > 0 or not is_whole),
@@ -111,15 +111,15 @@ def site_of(model: Model, placement: Placement) -> Site:
 
 def compute_bytes(model: Model, load: Load, placement: Placement, build: Build = PINNED) -> tuple[int, ...]:
     """The buffer of each device; of RAM alone when no layer is on a GPU."""
-    layer, last = stage_bytes(model, load, site_of(model, placement), build)
+    layer, last = stage_bytes(model, load, place_of(model, placement), build)
     return (layer,) * (len(placement.devices) - 1) + (last,)
 
 
 @lru_cache(maxsize=4096)
-def stage_bytes(model: Model, load: Load, site: Site, build: Build = PINNED) -> tuple[int, int]:
+def stage_bytes(model: Model, load: Load, place: BufferPlace, build: Build = PINNED) -> tuple[int, int]:
     """The need of a device with layers only, and of the last one, which computes the output too."""
-    layer = _layer_stage_bytes(model, load, site, build)
-    return layer, max(layer, _logits_stage_bytes(model, load, build, has_gpu=site.has_gpu))
+    layer = _layer_stage_bytes(model, load, place, build)
+    return layer, max(layer, _logits_stage_bytes(model, load, build, has_gpu=place.has_gpu))
 
 
 def host_bytes(model: Model, load: Load) -> int:
@@ -148,21 +148,21 @@ def _logits_stage_bytes(model: Model, load: Load, build: Build, *, has_gpu: bool
     return 4 * (outputs * model.vocab + hidden * ubatch * model.embedding)
 
 
-def _layer_stage_bytes(model: Model, load: Load, site: Site, build: Build) -> int:
+def _layer_stage_bytes(model: Model, load: Load, place: BufferPlace, build: Build) -> int:
     """The largest need of one layer, beside the masks that lie there all the time."""
     full, _, seen, window_seen = cells(model, load)
     mask = build.mask_bytes if load.has_flash_attention else 4
-    masks = (seen + (window_seen if model.swa_layers else 0)) * mask * (_PIPELINE_COPIES if site.is_pipelined else 1)
+    masks = (seen + (window_seen if model.swa_layers else 0)) * mask * (_PIPELINE_COPIES if place.is_pipelined else 1)
     ubatch, scratch = load.ubatch_tokens, 0
     attention = 4 * _attention_floats(model)
     if not load.has_flash_attention:
         attention += seen * max(model.heads) * 4
-    elif site.has_gpu and build.has_scratch_inside:
+    elif place.has_gpu and build.has_scratch_inside:
         scratch = unpacked_bytes(model, load, full)
-    mixture = 4 * _mixture_floats(model, has_gpu=site.has_gpu)
-    staged = model.largest_expert_bytes if site.has_host_experts and build.has_staging else 0
+    mixture = 4 * _mixture_floats(model, has_gpu=place.has_gpu)
+    staged = model.largest_expert_bytes if place.has_host_experts and build.has_staging else 0
     rest = 4 * max(_dense_floats(model), _delta_floats(model, is_fused=build.has_fused_delta))
-    hidden = 4 * model.embedding * _PIPELINE_COPIES if site.is_pipelined else 0
+    hidden = 4 * model.embedding * _PIPELINE_COPIES if place.is_pipelined else 0
     return ubatch * (masks + hidden) + max(ubatch * attention + scratch, ubatch * mixture + staged, ubatch * rest)
 
 

@@ -18,11 +18,11 @@ from rigwright.plan.memory.caches import (
 )
 from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_BYTES,
-    Site,
+    BufferPlace,
     drafting_compute_bytes,
     host_bytes,
     margin_bytes,
-    site_of,
+    place_of,
     stage_bytes,
 )
 from rigwright.plan.memory.values import Load, Placement
@@ -57,7 +57,7 @@ class _Figures(NamedTuple):
 
 def fast_bytes(model: Model, load: Load, placement: Placement) -> tuple[tuple[int, ...], int]:
     """The bytes of each device, and of RAM: what `estimate_memory` comes to, without its parts."""
-    known = _figures(model, load, site_of(model, placement))
+    known = _figures(model, load, place_of(model, placement))
     sums, kept = known.sums, known.kept_layers
     devices = placement.split or ((placement.gpu_layers,) if placement.gpu_layers else ())
     start = model.main_layers - placement.gpu_layers if devices else model.layers
@@ -109,13 +109,13 @@ def _prefix(values: Iterable[int]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16384)
-def _figures(model: Model, load: Load, site: Site) -> _Figures:
+def _figures(model: Model, load: Load, place: BufferPlace) -> _Figures:
     sums = _sums(model)
     kept = model.layers if load.draft_tokens else model.main_layers
     skipped = sum(prefix[model.layers] - prefix[kept] for prefix in (sums.layers, sums.experts))
     drafting = drafting_compute_bytes(model, load)
     full, window, _, _ = cells(model, load)
-    layer_stage, last_stage = stage_bytes(model, load, site)
+    layer_stage, last_stage = stage_bytes(model, load, place)
     return _Figures(
         sums=sums,
         kept_layers=kept,

@@ -1,4 +1,4 @@
-"""How fast a model will answer: the time of one token, reckoned from what it reads and how often kernels start.
+"""How fast a model will answer: the time of one token, computed from what it reads and how often kernels start.
 
     seconds = weights read ÷ (share × bandwidth) + KV cache read ÷ (share × bandwidth) + launches
 
@@ -15,13 +15,13 @@ from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
 from rigwright.plan.memory import Placement
 from rigwright.plan.speed.batch import aggregate_speed, prefill_speed
-from rigwright.plan.speed.kinds import Host, Pace, settings
-from rigwright.plan.speed.names import pace_of
+from rigwright.plan.speed.kinds import Host, Throughput, settings
+from rigwright.plan.speed.names import throughput_of
 from rigwright.plan.speed.reads import reads_of
 from rigwright.plan.speed.stages import Seconds, Work, stages
 from rigwright.strict import Strict
 
-__all__ = ["Confidence", "Host", "Pace", "Speed", "decode_speed", "pace_of"]
+__all__ = ["Confidence", "Host", "Speed", "Throughput", "decode_speed", "throughput_of"]
 
 Confidence = Literal["measured", "high", "medium", "low"]
 # What vLLM calls its cache types; `auto` is the model's own.
@@ -59,7 +59,7 @@ _UNKNOWN = _Range(0.5, 2.0, "low")
 def decode_speed(
     model: Model,
     *,
-    paces: Sequence[Pace],
+    throughputs: Sequence[Throughput],
     placement: Placement | None = None,
     depth_tokens: int = 0,
     cache_types: tuple[str, str] = ("f16", "f16"),
@@ -84,7 +84,7 @@ def decode_speed(
     )
     parts = stages(
         work,
-        tuple(paces),
+        tuple(throughputs),
         placement,
         engine=engine,
         tensor_parallel=tensor_parallel,
@@ -92,7 +92,7 @@ def decode_speed(
         host=host,
     )
     expected = 1 / sum(part.total for part in parts)
-    spread = _spread(paces, parts)
+    spread = _spread(throughputs, parts)
     low, high = expected * spread.low, expected * spread.high
     if draft_tokens:
         row = settings()["drafts"]["mixture" if model.is_mixture else "dense"]
@@ -117,12 +117,12 @@ def element_bytes(cache_type: str) -> float:
     return _VLLM_TYPES.get(cache_type.lower(), 2.0)
 
 
-def _spread(paces: Sequence[Pace], parts: Sequence[Seconds]) -> _Range:
-    if not all(pace.is_known for pace in paces):
+def _spread(throughputs: Sequence[Throughput], parts: Sequence[Seconds]) -> _Range:
+    if not all(throughput.is_known for throughput in throughputs):
         return _UNKNOWN
     if any(part.is_host for part in parts):
         return _OFFLOADED
-    return _FULL if len(paces) == 1 else _FULL._replace(confidence="low")
+    return _FULL if len(throughputs) == 1 else _FULL._replace(confidence="low")
 
 
 def _because(work: Work, parts: Sequence[Seconds], draft_tokens: int) -> str:

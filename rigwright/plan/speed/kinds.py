@@ -10,7 +10,7 @@ from rigwright.catalogue import load
 Backend = Literal["cuda", "rocm", "vulkan", "metal", "cpu"]
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """How fast a device can be: its memory's bandwidth, and what decides how much of it an engine reaches.
 
     `kind` is a row of the catalogue of speeds, for cards that their backend does not tell apart (`cdna`, `strix`).
@@ -61,9 +61,11 @@ class Launches(NamedTuple):
     token: float
 
 
-def kind_of(pace: Pace) -> Kind:
+def kind_of(throughput: Throughput) -> Kind:
     """The kind of a device: named by the pace, else by its compute capability, else by its backend."""
-    return _kind(pace.kind, pace.compute_capability if pace.backend == "cuda" else None, pace.backend)
+    return _kind(
+        throughput.kind, throughput.compute_capability if throughput.backend == "cuda" else None, throughput.backend
+    )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What was measured beats what is reckoned: as it is for the same setup, by its ratio for another quant or depth."""
+"""What was measured beats what is computed: as it is for the same setup, by its ratio for another quant or depth."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ class Setup(NamedTuple):
 def measured_speed(
     measurements: Iterable[Measurement],
     setup: Setup,
-    reckon: Callable[[Setup], Speed],
+    estimate: Callable[[Setup], Speed],
     *,
-    reckoned: Speed | None = None,
+    estimated: Speed | None = None,
 ) -> Speed:
-    """The speed of a setup: measured, else reckoned and scaled by the nearest measurement, else as reckoned.
+    """The speed of a setup: measured, else computed and scaled by the nearest measurement, else as computed.
 
     `reckon` is the formula; `reckoned` saves a call where its answer for `setup` is at hand.
     """
     rows = [row for row in measurements if _is_same_machine(row, setup)]
-    speed = reckoned or reckon(setup)
+    speed = estimated or estimate(setup)
     if total := next((row.total_per_second for row in rows if _is_same(row, setup, users=setup.users)), None):
         speed = speed.model_copy(update={"aggregate": total})
     if exact := [row for row in rows if _is_same(row, setup, users=1)]:
         return _as_measured(speed, min(exact, key=lambda row: abs(row.depth_tokens - setup.depth_tokens)))
     near = min((row for row in rows if row.users == 1), key=lambda row: _distance(row, setup), default=None)
-    return _scaled(speed, near, setup=setup, reckon=reckon) if near else speed
+    return _scaled(speed, near, setup=setup, estimate=estimate) if near else speed
 
 
 def find(measurements: Iterable[Measurement], setup: Setup) -> Measurement | None:
@@ -141,11 +141,11 @@ def _as_measured(speed: Speed, row: Measurement) -> Speed:
     )
 
 
-def _scaled(speed: Speed, row: Measurement, *, setup: Setup, reckon: Callable[[Setup], Speed]) -> Speed:
+def _scaled(speed: Speed, row: Measurement, *, setup: Setup, estimate: Callable[[Setup], Speed]) -> Speed:
     """The formula's error with this card and model is much the same with another quant or depth."""
     model = setup.model if row.size_bytes is None else _resized(setup.model, row.size_bytes)
     there = setup._replace(model=model, depth_tokens=row.depth_tokens, cache_types=row.cache_types)
-    factor = row.tokens_per_second / reckon(there).expected
+    factor = row.tokens_per_second / estimate(there).expected
     expected = speed.expected * factor
     return speed.model_copy(
         update={

@@ -11,7 +11,7 @@ from typing import Any
 from rigwright.catalogue import load
 from rigwright.errors import WrongSpec
 from rigwright.hardware import models
-from rigwright.plan.speed.kinds import Pace, settings
+from rigwright.plan.speed.kinds import Throughput, settings
 
 # An Apple chip that nobody has named: the slowest.
 _APPLE_GBYTES_PER_SECOND = 68.0
@@ -21,7 +21,7 @@ _JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super)\b")
 
 
 @cache
-def pace_of(name: str, bandwidth_gbytes_per_second: float | None = None) -> Pace:
+def throughput_of(name: str, bandwidth_gbytes_per_second: float | None = None) -> Throughput:
     """The pace of a GPU; a bandwidth that is given goes before the catalogue's.
 
     A name without a row needs its bandwidth, and what kind it is then shows from its words.
@@ -37,7 +37,7 @@ def pace_of(name: str, bandwidth_gbytes_per_second: float | None = None) -> Pace
     words = _by_words(model.name if model else name)
     if not bandwidth and words.get("vendor") != "Apple":
         raise WrongSpec(f"GPU {name[:60]!r}: the bandwidth of its memory is not known; {_advice(name, rows)}")
-    return Pace(
+    return Throughput(
         float(bandwidth or _APPLE_GBYTES_PER_SECOND),
         model.vendor if model else words.get("vendor"),
         model.compute_capability if model else None,

@@ -34,7 +34,7 @@ class Reads(NamedTuple):
 
 
 def reads_of(model: Model) -> Reads:
-    """The sums of a model, reckoned once for each: they lie beside its own cached properties."""
+    """The sums of a model, computed once for each: they lie beside its own cached properties."""
     known = vars(model)
     if "_reads" not in known:
         known["_reads"] = _reads(model)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rigwright.plan.memory import Placement
-from rigwright.plan.speed.kinds import Host, Kind, Pace, all_reduce_seconds, kind_of, launches, settings
+from rigwright.plan.speed.kinds import Host, Kind, Throughput, all_reduce_seconds, kind_of, launches, settings
 from rigwright.plan.speed.reads import Reads
 
-_CPU = Pace(60.0, None, None, "cpu")
+_CPU = Throughput(60.0, None, None, "cpu")
 
 
 class Work(NamedTuple):
@@ -44,7 +44,7 @@ class Seconds(NamedTuple):
 
 def stages(
     work: Work,
-    paces: tuple[Pace, ...],
+    throughputs: tuple[Throughput, ...],
     placement: Placement | None,
     *,
     engine: str,
@@ -54,7 +54,7 @@ def stages(
 ) -> list[Seconds]:
     """The parts of a token's time. What stays in RAM comes first: layers of the CPU, then experts."""
     count = len(work.reads.others) - 1
-    groups = _groups(paces, tensor_parallel)
+    groups = _groups(throughputs, tensor_parallel)
     bounds = _bounds(placement, len(groups), count)
     start = bounds[0] if groups else count
     kept = min(max(placement.cpu_expert_layers, start), count) if placement and groups else start
@@ -69,13 +69,13 @@ def stages(
     return parts
 
 
-def _groups(paces: tuple[Pace, ...], tensor_parallel: int) -> list[tuple[Pace, int]]:
+def _groups(throughputs: tuple[Throughput, ...], tensor_parallel: int) -> list[tuple[Throughput, int]]:
     """Devices that share layers wait for the slowest of them."""
-    if len(paces) == 1 and tensor_parallel <= 1:
-        return [(paces[0], 1)]
-    size = max(1, min(tensor_parallel, len(paces)))
-    teams = [paces[place : place + size] for place in range(0, len(paces), size)]
-    return [(min(team, key=lambda pace: pace.bandwidth_gbytes_per_second), len(team)) for team in teams]
+    if len(throughputs) == 1 and tensor_parallel <= 1:
+        return [(throughputs[0], 1)]
+    size = max(1, min(tensor_parallel, len(throughputs)))
+    teams = [throughputs[place : place + size] for place in range(0, len(throughputs), size)]
+    return [(min(team, key=lambda throughput: throughput.bandwidth_gbytes_per_second), len(team)) for team in teams]
 
 
 def _bounds(placement: Placement | None, groups: int, count: int) -> list[int]:
@@ -91,11 +91,13 @@ def _bounds(placement: Placement | None, groups: int, count: int) -> list[int]:
     return [*bounds[:-1], count]
 
 
-def _device_part(work: Work, group: tuple[Pace, int], first: int, end: int, kept: int, *, is_last: bool) -> Seconds:
+def _device_part(
+    work: Work, group: tuple[Throughput, int], first: int, end: int, kept: int, *, is_last: bool
+) -> Seconds:
     """What a device reads; its launches are still those of one device alone."""
-    pace, size = group
-    reads, kind, seen = work.reads, kind_of(pace), max(first, min(kept, end))
-    bandwidth = pace.bandwidth_gbytes_per_second * 1e9 * size
+    throughput, size = group
+    reads, kind, seen = work.reads, kind_of(throughput), max(first, min(kept, end))
+    bandwidth = throughput.bandwidth_gbytes_per_second * 1e9 * size
     experts = (reads.experts[end] - reads.experts[seen]) * reads.packing / (kind.read * bandwidth)
     others = (reads.others[end] - reads.others[first]) * reads.packing + (reads.state[end] - reads.state[first])
     others += reads.head_bytes if is_last else 0
@@ -105,13 +107,13 @@ def _device_part(work: Work, group: tuple[Pace, int], first: int, end: int, kept
         fixed=_launches(work, kind, first, end) + (launches().token * kind.overhead if is_last else 0.0),
         experts=experts,
         share=(end - first) / (len(reads.others) - 1),
-        gflops=_gflops(kind, pace) * size,
+        gflops=_gflops(kind, throughput) * size,
     )
 
 
 def _fixed(
     part: Seconds,
-    group: tuple[Pace, int],
+    group: tuple[Throughput, int],
     layers: int,
     engine: str,
     link_gbytes_per_second: float | None,
@@ -136,8 +138,8 @@ def _host_parts(work: Work, start: int, kept: int, host: Host | None, *, is_alon
         return []
     reads, row = work.reads, settings()["offload"]
     known = host.ram_gbytes_per_second if host else None
-    pace = _CPU._replace(bandwidth_gbytes_per_second=known or row["ram_gbytes_per_second"])
-    kind, bandwidth = kind_of(pace), pace.bandwidth_gbytes_per_second * 1e9
+    throughput = _CPU._replace(bandwidth_gbytes_per_second=known or row["ram_gbytes_per_second"])
+    kind, bandwidth = kind_of(throughput), throughput.bandwidth_gbytes_per_second * 1e9
     experts = reads.experts[kept] * reads.packing / (kind.read * bandwidth)
     others = reads.others[start] * reads.packing + reads.state[start] + (reads.head_bytes if is_alone else 0)
     fixed = _launches(work, kind, 0, start) + (kept - start) * row["sync_microseconds"] * 1e-6
@@ -148,7 +150,7 @@ def _host_parts(work: Work, start: int, kept: int, host: Host | None, *, is_alon
             fixed=fixed,
             experts=experts,
             share=start / (len(reads.others) - 1),
-            gflops=_gflops(kind, pace),
+            gflops=_gflops(kind, throughput),
             is_host=True,
             copied_bytes=0.0 if is_alone else reads.all_experts[kept] + reads.others[start],
         )
@@ -173,5 +175,5 @@ def _launches(work: Work, kind: Kind, first: int, end: int) -> float:
     return others * kind.overhead + (reads.recurrent_seconds[end] - reads.recurrent_seconds[first]) * kind.recurrent
 
 
-def _gflops(kind: Kind, pace: Pace) -> float:
-    return kind.prefill * pace.bandwidth_gbytes_per_second
+def _gflops(kind: Kind, throughput: Throughput) -> float:
+    return kind.prefill * throughput.bandwidth_gbytes_per_second

@@ -95,7 +95,7 @@ class Speed(Answer):
         validation_alias="prefill_expected", description="tokens per second of a long prompt that is read"
     )
     confidence: Confidence = Field(description="how sure")
-    because: str = Field(description="what it was reckoned from")
+    because: str = Field(description="what it was computed from")
 
 
 class Flag(Answer):
@@ -133,7 +133,7 @@ class Service(Answer):
     memory: Memory | None = Field(
         description="null where the header of the model could not be read, or its flags place it"
     )
-    speed: Speed | None = Field(description="null where it cannot be reckoned")
+    speed: Speed | None = Field(description="null where it cannot be computed")
     flags: tuple[Flag, ...] = Field(description="the engine's flags in order")
     reasons: tuple[Reason, ...] = Field(description="why this engine, quant and place")
     alternatives: tuple[Alternative, ...] = Field(description="what else was possible, the nearest first")

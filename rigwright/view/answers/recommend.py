@@ -29,7 +29,7 @@ class Recommendation(Answer):
     file_bytes: int | None = Field(description="what is downloaded")
     gpu_bytes: int | None = Field(description="what it takes of the GPUs")
     ram_bytes: int | None = Field(description="what it takes of RAM")
-    speed: Speed | None = Field(description="how fast; null where that cannot be reckoned")
+    speed: Speed | None = Field(description="how fast; null where that cannot be computed")
     index: Annotated[float, AfterValidator(partial(round, ndigits=4))] | None = Field(
         description="its benchmarks in parts of the best; null where none is published"
     )

@@ -46,7 +46,7 @@ class Size(Answer):
     max_concurrency: float | None = Field(None, description="vLLM: requests of the full length at once")
     block_tokens: int | None = Field(None, description="vLLM: tokens of a block of its cache")
     per_gpu: tuple[Parts, ...] = Field(description="the same for each GPU")
-    exact: dict[str, bool] = Field(description="which sizes are reckoned to the byte")
+    exact: dict[str, bool] = Field(description="which sizes are computed to the byte")
     assumptions: tuple[str, ...] = Field(description="what was assumed")
     decode_tokens_per_second: DecodeSpeed | SkipJsonSchema[None] = Field(
         None, description="with --speed: how fast one request is written"

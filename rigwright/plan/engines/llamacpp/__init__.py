@@ -1,1 +1,1 @@
-"""llama.cpp in plans: ways to serve, memory, flags, environment, builds."""
+"""llama.cpp in plans: candidates, memory, flags, environment, builds."""

@@ -8,20 +8,28 @@ from functools import cached_property
 from itertools import product
 
 from rigwright.models.ggml import TYPES_BY_NAME
-from rigwright.models.offers import Offer
 from rigwright.models.values import Model
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
+from rigwright.plan.engines.llamacpp.assignments import assignments_of, classes_of, too_few
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement import Room, place
-from rigwright.plan.engines.llamacpp.sites import classes_of, sites_of, too_few
 from rigwright.plan.engines.llamacpp.speed import speed_at
-from rigwright.plan.known_bad import known_bad
-from rigwright.plan.layouts import CPU, Site
+from rigwright.plan.known_issues import known_issues
+from rigwright.plan.layouts import CPU, GpuAssignment
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
-from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, cache_loss_percent, situation, thinned
+from rigwright.plan.search_space import (
+    Candidate,
+    Miss,
+    SearchResult,
+    SearchSpace,
+    cache_loss_percent,
+    configuration,
+    pareto_front,
+)
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -37,51 +45,51 @@ _SHARES = (1.0, 0.75, 0.5, 0.25)
 
 def with_layers(
     wish: ServiceWish,
-    offers: Sequence[Offer],
-    ground: Ground,
-    found: Possibilities,
+    variants: Sequence[Variant],
+    space: SearchSpace,
+    found: SearchResult,
     *,
     engine: str,
     label: str,
     can_spill: bool,
-    can_copy: bool,
+    can_replicate: bool,
 ) -> None:
-    """All ways to serve GGUF files: whole and in part, in copies, with each type of KV cache that may be chosen."""
-    every = sites_of(wish, ground, can_copy=can_copy)
+    """The candidates that serve GGUF files: whole, in part, in copies, with each type of KV cache."""
+    every = assignments_of(wish, space, can_replicate=can_replicate)
     classes = classes_of(every)
-    sites = [alike[0] for alike in classes]
+    assignments = [alike[0] for alike in classes]
     if not every:
-        found.refused.setdefault(f"{label}, {wish.replicas} copies, -", too_few(wish, ground))
-    for copies, offer in product(sorted({site.layout.replicas for site in sites}), offers):
+        found.refused.setdefault(f"{label}, {wish.replicas} copies, -", too_few(wish, space))
+    for copies, variant in product(sorted({assignment.layout.replicas for assignment in assignments}), variants):
         overrides = Overrides.of(wish, copies=copies)
-        mine = [site for site in sites if site.layout.replicas == copies]
-        for load in _loads(wish, offer.model, overrides):
+        mine = [assignment for assignment in assignments if assignment.layout.replicas == copies]
+        for load in _loads(wish, variant.model, overrides):
             types = load.cache_type_k, load.cache_type_v
-            now = situation(wish, offer, ground, CPU, engine=engine, load=load, cache_types=types)
-            if trouble := next((one for one in known_bad(now) if one.effect == "refuse"), None):
-                found.refused.setdefault(f"{label}, -, {offer.quant}", str(trouble))
+            now = configuration(wish, variant, space, CPU, engine=engine, load=load, cache_types=types)
+            if issue := next((one for one in known_issues(now) if one.effect == "refuse"), None):
+                found.refused.setdefault(f"{label}, -, {variant.quant}", str(issue))
                 continue
-            attempts = _Attempts(wish, offer, ground, engine, load, overrides, found, can_spill)
+            attempts = _Attempts(wish, variant, space, engine, load, overrides, found, can_spill)
             is_asked = copies == (wish.replicas or 1)
-            is_held = attempts.on([site for site in mine if site.devices], may_split=is_asked)
-            for site in mine:
-                if not site.devices:
-                    attempts.whole_on(site)
+            is_held = attempts.on([assignment for assignment in mine if assignment.devices], may_split=is_asked)
+            for assignment in mine:
+                if not assignment.devices:
+                    attempts.whole_on(assignment)
             if is_asked and not is_held:
                 found.misses += attempts.misses
     for first, *others in classes:
         if others:
-            best = thinned(one for one in found.candidates if one.site is first)
-            found.candidates += [_moved(one, site) for site in others for one in best]
-    # Of equal ways the one on the GPUs that come first is taken.
-    places = {id(site): place for place, site in enumerate(every)}
-    found.candidates.sort(key=lambda one: places.get(id(one.site), len(places)))
+            best = pareto_front(one for one in found.candidates if one.assignment is first)
+            found.candidates += [_moved(one, assignment) for assignment in others for one in best]
+    # Of equal candidates the one on the GPUs that come first is taken.
+    places = {id(assignment): place for place, assignment in enumerate(every)}
+    found.candidates.sort(key=lambda one: places.get(id(one.assignment), len(places)))
 
 
-def _moved(one: Candidate, site: Site) -> Candidate:
+def _moved(one: Candidate, assignment: GpuAssignment) -> Candidate:
     """The same on equal GPUs in another place."""
-    sizes = dict(zip((device.ordinal for device in site.every_device), one.gpu_bytes.values(), strict=True))
-    return Candidate(one.choice, one.score, sizes, one.ram_bytes, site)
+    sizes = dict(zip((device.ordinal for device in assignment.every_device), one.gpu_bytes.values(), strict=True))
+    return Candidate(one.choice, one.score, sizes, one.ram_bytes, assignment)
 
 
 def _loads(wish: ServiceWish, model: Model, overrides: Overrides) -> Iterator[Load]:
@@ -102,12 +110,12 @@ class _Attempts:
     """One file with one kind of load, tried on one site after the other."""
 
     wish: ServiceWish
-    offer: Offer
-    ground: Ground
+    variant: Variant
+    space: SearchSpace
     engine: str
     load: Load
     overrides: Overrides
-    found: Possibilities
+    found: SearchResult
     can_spill: bool
     misses: list[Miss] = field(default_factory=list)
     has_enough: bool = False
@@ -117,76 +125,86 @@ class _Attempts:
         """The contexts to try, the longest first."""
         longest = 2**21 if goal_of(self.wish) == "context" else USUAL_TOKENS
         named = self.overrides.context
-        return [named] if named else contexts(self.offer.model, longest=longest, least=self.wish.min_context or 0)
+        return [named] if named else contexts(self.variant.model, longest=longest, least=self.wish.min_context or 0)
 
-    def on(self, sites: Sequence[Site], *, may_split: bool) -> bool:
+    def on(self, assignments: Sequence[GpuAssignment], *, may_split: bool) -> bool:
         """Adds what works on these sites of GPUs; True when one holds all the context that could be asked for."""
         is_held = False
-        for size in sorted({len(site.devices) for site in sites}):
-            is_held = max([self.whole_on(site) for site in sites if len(site.devices) == size])
+        for size in sorted({len(assignment.devices) for assignment in assignments}):
+            is_held = max([self.whole_on(assignment) for assignment in assignments if len(assignment.devices) == size])
             # More GPUs than are needed make nothing better: they work one after the other. Copies that nobody asked for
             # are the more, the less each of them needs.
             if is_held or (self.has_enough and not may_split):
                 break
-        if may_split and (not self.has_enough or self.ground.is_shared):
-            for site in sites:
-                if not self.has_enough or len(site.devices) == 1:
-                    self.partly_on(site)
+        if may_split and (not self.has_enough or self.space.is_shared):
+            for assignment in assignments:
+                if not self.has_enough or len(assignment.devices) == 1:
+                    self.partly_on(assignment)
         return is_held
 
-    def whole_on(self, site: Site) -> bool:
+    def whole_on(self, assignment: GpuAssignment) -> bool:
         """Adds what works whole on a site; True when that has all the context that could be asked for."""
-        made = self._add(site, self._whole_within)
+        made = self._add(assignment, self._whole_within)
         tokens = max((one.choice.load.context_tokens for one in made), default=0)
         enough = self.steps[0] if goal_of(self.wish) == "context" else min(ENOUGH_TOKENS, self.steps[0])
-        self.has_enough |= bool(site.devices) and tokens >= enough
+        self.has_enough |= bool(assignment.devices) and tokens >= enough
         return tokens == self.steps[0]
 
-    def partly_on(self, site: Site) -> None:
+    def partly_on(self, assignment: GpuAssignment) -> None:
         """Adds what works with a part in RAM, where something can be moved there."""
         # Apple's GPU works in RAM.
-        if self._forced(site) or not self.can_spill or any(one.pace.backend == "metal" for one in site.devices):
+        if (
+            self._forced(assignment)
+            or not self.can_spill
+            or any(one.throughput.backend == "metal" for one in assignment.devices)
+        ):
             return
-        self._add(site, self._partly_within)
+        self._add(assignment, self._partly_within)
 
-    def _add(self, site: Site, attempt: Callable[[Site, float], list[Candidate]]) -> list[Candidate]:
+    def _add(
+        self, assignment: GpuAssignment, attempt: Callable[[GpuAssignment, float], list[Candidate]]
+    ) -> list[Candidate]:
         """The candidates of a site, with less and less of a GPU where services share a rig."""
-        shares = _SHARES if self.ground.is_shared and len(site.every_device) == 1 else _SHARES[:1]
-        made = thinned(one for share in shares for one in attempt(site, share))
+        shares = _SHARES if self.space.is_shared and len(assignment.every_device) == 1 else _SHARES[:1]
+        made = pareto_front(one for share in shares for one in attempt(assignment, share))
         self.found.candidates += made
         return made
 
-    def _forced(self, site: Site) -> Placement | None:
+    def _forced(self, assignment: GpuAssignment) -> Placement | None:
         """The placement that the inventory's own flags name."""
-        return self.overrides.placement(self.offer.model, devices=len(site.devices)) if site.devices else None
+        return (
+            self.overrides.placement(self.variant.model, devices=len(assignment.devices))
+            if assignment.devices
+            else None
+        )
 
-    def _room(self, site: Site, share: float) -> Room:
+    def _room(self, assignment: GpuAssignment, share: float) -> Room:
         """What each copy may fill: the least of its place in each group, and its part of RAM."""
-        least = [min(device.offered_bytes for device in alike) for alike in zip(*site.replicas, strict=True)]
-        ram_bytes = self.ground.ram_bytes // len(site.replicas)
+        least = [min(device.offered_bytes for device in alike) for alike in zip(*assignment.replicas, strict=True)]
+        ram_bytes = self.space.ram_bytes // len(assignment.replicas)
         return Room(tuple(int(size * share) for size in least), ram_bytes)
 
-    def _whole_within(self, site: Site, share: float) -> list[Candidate]:
+    def _whole_within(self, assignment: GpuAssignment, share: float) -> list[Candidate]:
         """With the most context that takes no more than a share of each GPU."""
-        room, forced = self._room(site, share), self._forced(site)
+        room, forced = self._room(assignment, share), self._forced(assignment)
         if found := self._whole(room, forced):
-            return [self._layered(site, *found)]
+            return [self._layered(assignment, *found)]
         if share == 1:
-            self.misses.append(self._missed(site, room, forced))
+            self.misses.append(self._missed(assignment, room, forced))
         return []
 
-    def _partly_within(self, site: Site, share: float) -> list[Candidate]:
+    def _partly_within(self, assignment: GpuAssignment, share: float) -> list[Candidate]:
         """For what does not fit whole, or not with the context that is worth having."""
-        model, room = self.offer.model, self._room(site, share)
+        model, room = self.variant.model, self._room(assignment, share)
         batch = _OFFLOAD_UBATCH_TOKENS if model.is_mixture and self.load.ubatch_tokens == 512 else 0
-        worth = _OFFLOAD_TOKENS[1::2] if self.ground.is_shared else _OFFLOAD_TOKENS
+        worth = _OFFLOAD_TOKENS[1::2] if self.space.is_shared else _OFFLOAD_TOKENS
         ends = self.steps[0], self.steps[-1]
         wanted = [tokens for tokens in self.steps if tokens in worth or tokens in ends]
         asked = [
             self.load._replace(context_tokens=one, ubatch_tokens=batch or self.load.ubatch_tokens) for one in wanted
         ]
         placed = [(load, place(model, load, room)) for load in asked]
-        return [self._layered(site, load, placement) for load, placement in placed if placement]
+        return [self._layered(assignment, load, placement) for load, placement in placed if placement]
 
     def _whole(self, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
         """The longest context with which all of it fits: what fits goes on fitting with less."""
@@ -200,50 +218,52 @@ class _Attempts:
                 low = middle + 1
         if best or not forced:
             return best
-        tokens = self.overrides.context or min(self.offer.model.context_train, _FORCED_TOKENS)
+        tokens = self.overrides.context or min(self.variant.model.context_train, _FORCED_TOKENS)
         return self.load._replace(context_tokens=tokens), forced
 
     def _fitting(self, tokens: int, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
-        model, asked = self.offer.model, self.load._replace(context_tokens=tokens)
+        model, asked = self.variant.model, self.load._replace(context_tokens=tokens)
         if forced:
             return (asked, forced) if room.holds(model, asked, forced) else None
         placement = place(model, asked, room, is_whole=True)
         return (asked, placement) if placement else None
 
-    def _missed(self, site: Site, room: Room, forced: Placement | None) -> Miss:
+    def _missed(self, assignment: GpuAssignment, room: Room, forced: Placement | None) -> Miss:
         """By how much the least that could be asked overflows."""
-        model = self.offer.model
+        model = self.variant.model
         last = self.load._replace(context_tokens=self.steps[-1])
-        share, rest = divmod(model.main_layers, max(1, len(site.devices)))
-        even = tuple(share + (position < rest) for position in range(len(site.devices)))
-        whole = forced or Placement(model.main_layers if site.devices else 0, 0, even if len(even) > 1 else ())
+        share, rest = divmod(model.main_layers, max(1, len(assignment.devices)))
+        even = tuple(share + (position < rest) for position in range(len(assignment.devices)))
+        whole = forced or Placement(model.main_layers if assignment.devices else 0, 0, even if len(even) > 1 else ())
         gpus, ram = fast_bytes(model, last, whole)
-        needs, offers = (sum(gpus), sum(room.gpu_bytes)) if gpus else (ram, room.ram_bytes)
-        if needs > offers:
-            return Miss(self.engine, self.offer, site, last, needs, offers, needs - offers)
+        needs, variants = (sum(gpus), sum(room.gpu_bytes)) if gpus else (ram, room.ram_bytes)
+        if needs > variants:
+            return Miss(self.engine, self.variant, assignment, last, needs, variants, needs - variants)
         # Together there is room: it is one GPU that is too small for its share of the layers, or RAM.
         pairs = [*zip(gpus, room.gpu_bytes, strict=True)] if gpus else []
         fullest = max(pairs, key=lambda pair: pair[0] - pair[1], default=(0, 0))
         if fullest[0] > fullest[1]:
-            return Miss(self.engine, self.offer, site, last, *fullest, fullest[0] - fullest[1], is_each=True)
-        return Miss(self.engine, self.offer, CPU, last, ram, room.ram_bytes, max(0, ram - room.ram_bytes))
+            return Miss(self.engine, self.variant, assignment, last, *fullest, fullest[0] - fullest[1], is_each=True)
+        return Miss(self.engine, self.variant, CPU, last, ram, room.ram_bytes, max(0, ram - room.ram_bytes))
 
-    def _layered(self, site: Site, load: Load, placement: Placement) -> Candidate:
-        model = self.offer.model
+    def _layered(self, assignment: GpuAssignment, load: Load, placement: Placement) -> Candidate:
+        model = self.variant.model
         gpus, ram = fast_bytes(model, load, placement)
-        speed = speed_at(self.wish, self.offer, self.engine, self.ground, site, load, placement)
+        speed = speed_at(self.wish, self.variant, self.engine, self.space, assignment, load, placement)
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         choice = Choice(
-            self.wish, self.offer, self.engine, site.layout, site.replicas, load, placement, None, speed,
+            self.wish, self.variant, self.engine, assignment.layout, assignment.replicas, load, placement, None, speed,
             cache_loss_percent=loss,
         )  # fmt: skip
         worth = score(choice)
-        needs = [pair for group in site.replicas for pair in zip(group, gpus, strict=True)]
-        ram *= len(site.replicas)
+        needs = [pair for group in assignment.replicas for pair in zip(group, gpus, strict=True)]
+        ram *= len(assignment.replicas)
         if over := [(device, size) for device, size in needs if size > device.offered_bytes]:
             device, size = over[0]
-            told = f"{format_bytes(size)} on {device.label}, which offers {format_bytes(device.offered_bytes)}"
-            reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {told}")
+            lines = f"{format_bytes(size)} on {device.label}, which offers {format_bytes(device.offered_bytes)}"
+            reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {lines}")
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
-        return Candidate(choice, worth, sizes, min(ram, self.ground.ram_bytes) if self._forced(site) else ram, site)
+        return Candidate(
+            choice, worth, sizes, min(ram, self.space.ram_bytes) if self._forced(assignment) else ram, assignment
+        )

@@ -11,7 +11,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement_flags import placement_flags
 from rigwright.plan.engines.llamacpp.sampling import reasoning_of, sampling_of
-from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
@@ -25,15 +25,15 @@ _BITS = {"q8_0": "8.5", "q5_1": "6", "q5_0": "5.5", "q4_1": "5", "q4_0": "4.5", 
 _BATCH_SOURCE = "published llama-bench runs of llama.cpp 2b6dfe824 on an RTX 5090 with --n-cpu-moe 38"
 
 
-def flags_of(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+def flags_of(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     """All flags, in the order in which a person reads them."""
-    yield from _identity(choice, around)
+    yield from _identity(choice, target)
     yield from _context(choice)
     yield from _cache(choice)
     for name, value, because, source in placement_flags(choice):
         yield _flag(name, value, because, source)
-    yield from _work(choice, around)
-    yield from _chat(choice, around)
+    yield from _work(choice, target)
+    yield from _chat(choice, target)
     yield _flag("--metrics", None, "monitoring reads /metrics, which answers 501 without it")
     yield _flag("--no-webui", None, "the rig serves an API; drop it in flags to have the web page")
 
@@ -44,15 +44,15 @@ def _flag(name: str, value: str | int | None, because: str, source: str | None =
     return Flag(name=name, value=text, reason=Reason(choice=choice, because=because, source=source))
 
 
-def _identity(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+def _identity(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     wish = choice.wish
-    yield _flag("--model", around.weights_path, "where the weights lie on the rig, so that a start downloads nothing")
+    yield _flag("--model", target.weights_path, "where the weights lie on the rig, so that a start downloads nothing")
     own = "the inventory's alias" if wish.alias else "the service's own"
     yield _flag("--alias", wish.alias or wish.name, f"the name of the model in the API: {own}")
     yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
     yield _flag("--port", wish.port, "set always: llama.cpp is about to change its default from 8080 to 9931")
-    if around.api_key_path:
-        yield _flag("--api-key-file", around.api_key_path, "a file keeps the keys out of the process list")
+    if target.api_key_path:
+        yield _flag("--api-key-file", target.api_key_path, "a file keeps the keys out of the process list")
 
 
 def _context(choice: Choice) -> Iterator[Flag]:
@@ -73,16 +73,16 @@ def _context(choice: Choice) -> Iterator[Flag]:
 
 
 def _why_context(choice: Choice) -> str:
-    tokens, offer = choice.load.context_tokens, choice.offer
+    tokens, variant = choice.load.context_tokens, choice.variant
     if tokens in (choice.wish.context, Overrides.of(choice.wish, copies=len(choice.replicas)).context):
         return "the inventory asks for it"
-    if not (offer.header or offer.known):
+    if not (variant.header or variant.known):
         return "the header of the model could not be read from here, so this is a guess that most models hold"
     if choice.memory is None:
         return "a cautious default, as the inventory's own flags place the model"
-    if tokens == offer.model.context_train:
-        return f"what {offer.model.name} was trained for, and it fits"
-    trained, name = offer.model.context_train, offer.model.name
+    if tokens == variant.model.context_train:
+        return f"what {variant.model.name} was trained for, and it fits"
+    trained, name = variant.model.context_train, variant.model.name
     return f"the most that fits well; {name} was trained for {trained}, which leaving this out would ask for"
 
 
@@ -121,10 +121,10 @@ def _why_cache(choice: Choice, kind: str) -> str:
     return f"{bits}; K and V alike, as CUDA has fast kernels for equal types"
 
 
-def _work(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+def _work(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     # Unset where the cores are not known: llama-server counts them itself.
-    if around.cpu.physical_cores:
-        yield _threads(choice, max(1, around.cpu.physical_cores // len(choice.replicas)))
+    if target.cpu.physical_cores:
+        yield _threads(choice, max(1, target.cpu.physical_cores // len(choice.replicas)))
     ubatch = choice.load.ubatch_tokens
     if ubatch != _USUAL_UBATCH_TOKENS:
         because, source = "a prompt is read in batches of this size", None
@@ -149,14 +149,14 @@ def _threads(choice: Choice, cores: int) -> Flag:
     return _flag("--threads", cores, "all physical cores; hyper-threads add nothing")
 
 
-def _chat(choice: Choice, around: Surroundings) -> Iterator[Flag]:
+def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     yield _flag("--jinja", None, "the model's own chat template, with tool calls")
     if reasoning := reasoning_of(choice):
         yield _flag("--reasoning", *reasoning)
     for name, value, because, source in sampling_of(choice):
         yield _flag(name, value, because, source)
-    if choice.wish.vision and around.projector_path:
-        yield _flag("--mmproj", around.projector_path, "what turns images into tokens; without it images are refused")
+    if choice.wish.vision and target.projector_path:
+        yield _flag("--mmproj", target.projector_path, "what turns images into tokens; without it images are refused")
     if tokens := choice.load.draft_tokens:
         because = "the model's own nextn layers draft ahead, and one pass checks; the same text, measure the gain"
         yield _flag("--spec-type", "draft-mtp", because)

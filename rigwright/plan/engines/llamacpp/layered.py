@@ -6,52 +6,54 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rigwright.models.ggml import TYPES_BY_NAME
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.candidates import with_layers
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.unestimated import is_unestimated, unestimated_candidate
 from rigwright.plan.engines.planner import Planner
-from rigwright.plan.known_bad import Situation
-from rigwright.plan.limits import draft_obstacle
+from rigwright.plan.known_issues import Configuration
+from rigwright.plan.limits import draft_error
 from rigwright.plan.memory import estimate_memory
-from rigwright.plan.ways import Candidate, Ground, Possibilities
+from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.wish import ServiceWish
 
 
 class LayeredPlanner(Planner):
     """An engine that serves GGUF files with llama.cpp's server: whole layers on each GPU, the rest in RAM."""
 
-    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
-        """All ways to serve GGUF files, but for files that are larger than another that loses no more."""
+    def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
+        """The candidates that serve GGUF files, without files that are larger than another that loses no more."""
         with_layers(
             wish,
-            _undominated(offers),
-            ground,
+            _undominated(variants),
+            space,
             found,
             engine=self.name,
             label=self.label,
             can_spill=self.can_spill,
-            can_copy=self.can_copy,
+            can_replicate=self.can_replicate,
         )
 
     def open_slots(self, wish: ServiceWish) -> int:
         """One for each user, up to eight, where the inventory names none."""
         return 0 if wish.slots or "--parallel" in wish.flags else Overrides.of(wish).slots
 
-    def unestimated(self, wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device]) -> Candidate | None:
+    def unestimated(
+        self, wish: ServiceWish, variants: Sequence[Variant], allowed: Sequence[Device]
+    ) -> Candidate | None:
         """The roomiest GPU, where the header cannot be read or the inventory's own flags place the model."""
         overrides = Overrides.of(wish)
-        if not is_unestimated(offers, overrides, allowed):
+        if not is_unestimated(variants, overrides, allowed):
             return None
-        return unestimated_candidate(wish, offers, allowed, overrides, engine=self.name)
+        return unestimated_candidate(wish, variants, allowed, overrides, engine=self.name)
 
-    def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
+    def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
         """A context beyond the trained one, cache types that do not divide the heads, drafts without layers."""
-        if not self.can_copy and (wish.replicas or 1) > 1:
+        if not self.can_replicate and (wish.replicas or 1) > 1:
             return f"{self.label} runs once for each service; drop replicas, or serve with llama.cpp"
-        overrides, model = Overrides.of(wish), offer.model
+        overrides, model = Overrides.of(wish), variant.model
         context = overrides.context or wish.context or wish.min_context
         if context and context > model.context_train and not overrides.is_stretched:
             return (
@@ -65,24 +67,24 @@ class LayeredPlanner(Planner):
                     f"cache type {kind} needs heads in blocks of {TYPES_BY_NAME[kind].block_elements}, {model.name} "
                     f"has {length}; set cache_type to f16"
                 )
-        return draft_obstacle(wish, model)
+        return draft_error(wish, model)
 
-    def situation(self, choice: Choice, ground: Ground) -> Situation:
+    def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
         """With the types of its cache."""
-        found = super().situation(choice, ground)
+        found = super().configuration(choice, space)
         return found._replace(cache_types=(choice.load.cache_type_k, choice.load.cache_type_v))
 
     def evaluated(self, choice: Choice) -> Choice:
         """The choice with its memory by part."""
         if choice.placement is None:
             return choice
-        return replace(choice, memory=estimate_memory(choice.offer.model, choice.load, choice.placement))
+        return replace(choice, memory=estimate_memory(choice.variant.model, choice.load, choice.placement))
 
 
-def _undominated(files: Sequence[Offer]) -> list[Offer]:
+def _undominated(files: Sequence[Variant]) -> list[Variant]:
     """Without files that are larger than another that loses no more."""
-    kept: list[Offer] = []
-    for one in sorted(files, key=lambda offer: (offer.file_bytes, offer.loss_percent or 0.0)):
+    kept: list[Variant] = []
+    for one in sorted(files, key=lambda variant: (variant.file_bytes, variant.loss_percent or 0.0)):
         best = min((other.loss_percent for other in kept if other.loss_percent is not None), default=None)
         if one.loss_percent is None or best is None or one.loss_percent < best:
             kept.append(one)

@@ -1,4 +1,4 @@
-"""The inventory's own llama-server flags: they win, and the plan reckons with what they change."""
+"""The inventory's own llama-server flags: they win, and the plan counts with what they change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rigwright.plan.wish import ServiceWish
 
 Values = Mapping[str, str | int | float | bool | None]
 
-# Other names of flags that the plan reckons with.
+# Other names of flags that the plan counts with.
 _SAME = {
     "--gpu-layers": "--n-gpu-layers", "--cpu-moe": "--n-cpu-moe", "--draft-max": "--spec-draft-n-max",
     "--draft": "--spec-draft-n-max",
@@ -29,7 +29,7 @@ _REPLACES = {
     "--chat-template-kwargs": ("--reasoning",), "--reasoning": ("--chat-template-kwargs",),
 }  # fmt: skip
 
-# With these the inventory places the model itself, in ways that are not reckoned here.
+# With these the inventory places the model itself, in ways that are not computed here.
 _FREE = (
     "--n-cpu-ffn", "--override-tensor", "--tensor-split", "--split-mode", "--device", "--no-kv-offload", "--rpc",
 )  # fmt: skip

@@ -20,7 +20,7 @@ class Room(NamedTuple):
     def short_bytes(self, model: Model, load: Load, placement: Placement) -> int:
         """By how much the fullest place overflows; 0 when all fits."""
         gpus, ram = fast_bytes(model, load, placement)
-        over = [need - offer for need, offer in zip(gpus, self.gpu_bytes, strict=True)] if self.gpu_bytes else []
+        over = [need - variant for need, variant in zip(gpus, self.gpu_bytes, strict=True)] if self.gpu_bytes else []
         return max(0, ram - self.ram_bytes, *over)
 
     def holds(self, model: Model, load: Load, placement: Placement) -> bool:
@@ -106,7 +106,7 @@ def _spread(model: Model, load: Load, room: Room, gpu_layers: int, cpu_expert_la
         # Moving layers from one GPU to another changes neither sum.
         if ram > room.ram_bytes or (best is None and sum(needs) > sum(room.gpu_bytes)):
             return None
-        free = [offer - need for need, offer in zip(needs, room.gpu_bytes, strict=True)]
+        free = [variant - need for need, variant in zip(needs, room.gpu_bytes, strict=True)]
         if best is None or min(free) > best[0]:
             best = min(free), placement
         elif min(free) >= 0:

@@ -40,7 +40,7 @@ def device_names(devices: Sequence[Device]) -> list[str]:
     counts: Counter[str] = Counter()
     names = []
     for device in devices:
-        kind = _NAMES.get(device.pace.backend, "CUDA")
+        kind = _NAMES.get(device.throughput.backend, "CUDA")
         names.append(f"{kind}{counts[kind]}")
         counts[kind] += 1
     return names
@@ -58,23 +58,23 @@ def split_numbers(placement: Placement, nextn_layers: int) -> tuple[int, ...]:
 
 
 def _layers(choice: Choice) -> Iterator[Told]:
-    placement, memory, model = choice.placement, choice.memory, choice.offer.model
+    placement, memory, model = choice.placement, choice.memory, choice.variant.model
     if placement is None or memory is None:
         yield "--n-gpu-layers", "all", "what stays in RAM is up to the inventory's own flags", None
         return
     needs, ram = format_bytes(memory.gpu_bytes), format_bytes(_ram_weights(memory))
-    offers = format_bytes(sum(device.offered_bytes for device in choice.devices))
+    variants = format_bytes(sum(device.offered_bytes for device in choice.devices))
     if placement.gpu_layers < model.main_layers:
         extra = model.nextn_layers + 1 if placement.gpu_layers else 0
         counted = "the output" + (f" and {model.nextn_layers} nextn" if model.nextn_layers else "")
         because = (
             f"{placement.gpu_layers} of {model.main_layers} layers fit, and {counted}, counted as layers too: "
-            f"{needs} of {offers}; {ram} of weights stay in RAM"
+            f"{needs} of {variants}; {ram} of weights stay in RAM"
         )
         yield "--n-gpu-layers", placement.gpu_layers + extra, because, None
     else:
         kind = "no layer stays behind, only experts" if placement.cpu_expert_layers else "no layer stays behind"
-        because = f"{kind}: {needs} of the {offers} on offer; the -ngl 99 or 999 of published advice"
+        because = f"{kind}: {needs} of the {variants} on offer; the -ngl 99 or 999 of published advice"
         yield "--n-gpu-layers", "all", because, None
     if placement.cpu_expert_layers:
         because = (
@@ -89,7 +89,7 @@ def _ram_weights(memory: MemoryEstimate) -> int:
 
 
 def _split(choice: Choice) -> Iterator[Told]:
-    placement, model, memory = choice.placement, choice.offer.model, choice.memory
+    placement, model, memory = choice.placement, choice.variant.model, choice.memory
     because = "whole layers on each GPU: so little crosses between them that slow slots do not matter"
     yield "--split-mode", "layer", because, None
     if placement is None or memory is None or not placement.split:

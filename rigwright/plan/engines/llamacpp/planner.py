@@ -19,7 +19,7 @@ from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.release import Release, plan_release, source_identity, uses_cuda
 from rigwright.plan.engines.llamacpp.render import render
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.units import GIB, MIB
 
 PROMPT_CACHE = "prompt cache"
@@ -33,7 +33,7 @@ class LlamacppPlanner(LayeredPlanner):
     label = "llama.cpp"
     other_format = "llama.cpp serves GGUF files; name one, or use vllm"
     can_spill = True
-    can_copy = True
+    can_replicate = True
     program = "bin/llama-server"
     # Measured: a CPU build takes 1.2 GiB of disk while it runs; CUDA's objects are larger.
     install = "llama.cpp from source: 8 minutes on 2 cores, half an hour with CUDA, seconds where it is built"
@@ -93,9 +93,9 @@ class LlamacppPlanner(LayeredPlanner):
         cuda = installed.cuda_version if uses_cuda(self.settings, hardware) else None
         return plan_release(self.settings, hardware, identity=identity, cuda_version=cuda, nvcc=installed.nvcc)
 
-    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+    def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of llama-server, in the words of the release that is built."""
-        return render(choice, around, self.capabilities)
+        return render(choice, target, self.capabilities)
 
 
 PLANNER = LlamacppPlanner

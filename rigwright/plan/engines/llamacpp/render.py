@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rigwright.errors import WrongSpec
-from rigwright.models.known import Offer
-from rigwright.models.offers import find_superseded
+from rigwright.models.known import Variant
+from rigwright.models.variants import find_superseded
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.capabilities import Capabilities
@@ -12,7 +12,7 @@ from rigwright.plan.engines.llamacpp.flags import flags_of
 from rigwright.plan.engines.llamacpp.overrides import apply_overrides
 from rigwright.plan.engines.llamacpp.sampling import mode_notes
 from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
-from rigwright.plan.engines.rendered import Environment, Rendered, Surroundings
+from rigwright.plan.engines.rendered import Environment, RenderContext, Rendered
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
@@ -22,7 +22,7 @@ _VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulk
 _PLAIN_TYPES = ("f32", "f16", "bf16")
 
 
-def render(choice: Choice, around: Surroundings, capabilities: Capabilities) -> Rendered:
+def render(choice: Choice, target: RenderContext, capabilities: Capabilities) -> Rendered:
     """What llama-server is started with: the same flags for each replica, an environment of its own.
 
     Raises:
@@ -30,39 +30,39 @@ def render(choice: Choice, around: Surroundings, capabilities: Capabilities) -> 
     """
     wish = choice.wish
     check_flags(f"services.{wish.name}", wish.flags, capabilities)
-    _check(choice, around, capabilities)
-    own, unsaid = spelled(list(flags_of(choice, around)), capabilities)
+    _check(choice, target, capabilities)
+    own, unsaid = spelled(list(flags_of(choice, target)), capabilities)
     flags, dropped = apply_overrides(own, wish.flags, capabilities)
     environments = tuple(_environment(group, choice.replicas) for group in choice.replicas)
     notes = (
-        *_template(choice.offer),
+        *_template(choice.variant),
         *_visibility(choice, environments[0]),
         *mode_notes(choice),
-        *_file_notes(choice.offer),
+        *_file_notes(choice.variant),
     )
     return Rendered(flags, environments, (*notes, *unsaid, *dropped), context_tokens=padded(choice.load.context_tokens))
 
 
-def _check(choice: Choice, around: Surroundings, capabilities: Capabilities) -> None:
+def _check(choice: Choice, target: RenderContext, capabilities: Capabilities) -> None:
     """Refuses what starts late and fails, or starts and crawls."""
-    wish, load, offer = choice.wish, choice.load, choice.offer
+    wish, load, variant = choice.wish, choice.load, choice.variant
     where, pair = f"services.{wish.name}", (load.cache_type_k, load.cache_type_v)
     if not load.has_flash_attention and load.cache_type_v not in _PLAIN_TYPES:
         raise WrongSpec(f"{where}: a {load.cache_type_v} V cache needs flash attention; drop --flash-attn from flags")
-    on_cuda = any(device.pace.backend in ("cuda", "rocm") for device in choice.devices)
+    on_cuda = any(device.throughput.backend in ("cuda", "rocm") for device in choice.devices)
     if on_cuda and capabilities.kv_pairs is not None and pair not in capabilities.kv_pairs and pair != ("f32", "f32"):
         raise WrongSpec(
             f"{where}: this build has no attention kernel for K {pair[0]} with V {pair[1]} and would unpack both for "
             f"each token; use one of {_pairs(capabilities)} for both, or add {pair[0]}-{pair[1]} to "
             f"GGML_CUDA_FA_QUANTS in rig.llamacpp.cmake_options"
         )
-    if wish.vision and not around.projector_path and "--mmproj" not in wish.flags:
+    if wish.vision and not target.projector_path and "--mmproj" not in wish.flags:
         raise WrongSpec(
-            f"{where}: no projector of {choice.offer.name} is known; name it in flags: {{'--mmproj': PATH}}"
+            f"{where}: no projector of {choice.variant.name} is known; name it in flags: {{'--mmproj': PATH}}"
         )
-    needs_nextn = load.draft_tokens and (offer.header or offer.known) and "--spec-draft-model" not in wish.flags
-    if needs_nextn and not offer.model.nextn_layers:
-        raise WrongSpec(f"{where}: draft needs nextn layers, which the file of {offer.name} has not; set draft to 0")
+    needs_nextn = load.draft_tokens and (variant.header or variant.known) and "--spec-draft-model" not in wish.flags
+    if needs_nextn and not variant.model.nextn_layers:
+        raise WrongSpec(f"{where}: draft needs nextn layers, which the file of {variant.name} has not; set draft to 0")
 
 
 def _pairs(capabilities: Capabilities) -> str:
@@ -71,7 +71,7 @@ def _pairs(capabilities: Capabilities) -> str:
 
 def _environment(group: tuple[Device, ...], replicas: tuple[tuple[Device, ...], ...]) -> Environment:
     """Which GPUs a process sees, in the order in which it numbers them; nothing for the CPU and for Apple's."""
-    backend = group[0].pace.backend if group else "cpu"
+    backend = group[0].throughput.backend if group else "cpu"
     if backend not in _VISIBLE:
         return ()
     by_uuid = backend == "cuda" and has_own_uuids([device for one in replicas for device in one])
@@ -79,10 +79,10 @@ def _environment(group: tuple[Device, ...], replicas: tuple[tuple[Device, ...], 
     return (*order, (_VISIBLE[backend], visible_devices(group, by_uuid=by_uuid)))
 
 
-def _template(offer: Offer) -> tuple[Reason, ...]:
-    if not offer.has_model or offer.model.has_chat_template:
+def _template(variant: Variant) -> tuple[Reason, ...]:
+    if not variant.has_model or variant.model.has_chat_template:
         return ()
-    return (Reason(choice="chat template chatml", because=f"{offer.name} brings none of its own"),)
+    return (Reason(choice="chat template chatml", because=f"{variant.name} brings none of its own"),)
 
 
 def _visibility(choice: Choice, environment: Environment) -> tuple[Reason, ...]:
@@ -96,9 +96,9 @@ def _visibility(choice: Choice, environment: Environment) -> tuple[Reason, ...]:
     return (Reason(choice=f"{name}={value}", because=because),)
 
 
-def _file_notes(offer: Offer) -> tuple[Reason, ...]:
+def _file_notes(variant: Variant) -> tuple[Reason, ...]:
     """A warning about a file that its makers replaced: wrong chat templates and quants were re-issued so."""
-    if not offer.known:
+    if not variant.known:
         return ()
-    old = find_superseded(offer.known, offer.quant, sha256=offer.sha256, file_bytes=offer.file_bytes)
+    old = find_superseded(variant.known, variant.quant, sha256=variant.sha256, file_bytes=variant.file_bytes)
     return (Reason(choice="AN OLD UPLOAD", because=f"{old.why}; download the file anew"),) if old else ()

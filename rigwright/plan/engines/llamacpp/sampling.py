@@ -25,7 +25,7 @@ def reasoning_of(choice: Choice) -> tuple[str, str] | None:
     Raises:
         WrongSpec: a model that cannot think is asked to.
     """
-    wish, known = choice.wish, choice.offer.known
+    wish, known = choice.wish, choice.variant.known
     if known and known.thinking == "none":
         if wish.mode and wish.mode.startswith("thinking"):
             raise WrongSpec(f"services.{wish.name}: {known.name} does not think; set mode to instruct, or leave it out")
@@ -41,7 +41,7 @@ def reasoning_of(choice: Choice) -> tuple[str, str] | None:
 
 def sampling_of(choice: Choice) -> Iterator[tuple[str, str, str, str | None]]:
     """Flag, value, reason and source of each sampling parameter that is recommended for the mode."""
-    known = choice.offer.known
+    known = choice.variant.known
     sampling = modes.sampling_of(choice.wish, known)
     if not known or not sampling:
         return
@@ -53,7 +53,7 @@ def sampling_of(choice: Choice) -> Iterator[tuple[str, str, str, str | None]]:
 def mode_notes(choice: Choice) -> tuple[Reason, ...]:
     """Says so where a mode is wished and nobody recommends a sampling for it."""
     mode = choice.wish.mode
-    if not mode or modes.sampling_of(choice.wish, choice.offer.known):
+    if not mode or modes.sampling_of(choice.wish, choice.variant.known):
         return ()
-    because = f"none is known for {choice.offer.name} in mode {mode}; the file's own, else llama-server's defaults"
+    because = f"none is known for {choice.variant.name} in mode {mode}; the file's own, else llama-server's defaults"
     return (Reason(choice="sampling", because=because),)

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from rigwright.models.offers import Offer
 from rigwright.models.values import Model
-from rigwright.plan.layouts import Site
+from rigwright.models.variants import Variant
+from rigwright.plan.layouts import GpuAssignment
 from rigwright.plan.memory import Load, Placement
 from rigwright.plan.ranking import USUAL_DEPTH_TOKENS
+from rigwright.plan.search_space import SearchSpace
 from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.speed.measured import Setup, measured_speed
-from rigwright.plan.ways import Ground
 from rigwright.plan.wish import ServiceWish
 
 
 def speed_at(
-    wish: ServiceWish, offer: Offer, engine: str, ground: Ground, site: Site, load: Load, placement: Placement
+    wish: ServiceWish,
+    variant: Variant,
+    engine: str,
+    space: SearchSpace,
+    assignment: GpuAssignment,
+    load: Load,
+    placement: Placement,
 ) -> Speed:
-    """The speed of `offer` placed on `site`, as others measured it where they did."""
+    """The speed of `variant` on `assignment`, as others measured it where they did."""
 
     def formula(model: Model, depth_tokens: int) -> Speed:
         return decode_speed(
             model,
-            paces=[device.pace for device in site.devices],
+            throughputs=[device.throughput for device in assignment.devices],
             placement=placement,
             depth_tokens=depth_tokens,
             cache_types=(load.cache_type_k, load.cache_type_v),
-            host=ground.host.part(len(site.replicas)),
+            host=space.host.part(len(assignment.replicas)),
             draft_tokens=load.draft_tokens,
             users=load.slots,
-            link_gbytes_per_second=site.link_gbytes_per_second,
+            link_gbytes_per_second=assignment.link_gbytes_per_second,
         )
 
     depth_tokens = min(load.context_tokens, USUAL_DEPTH_TOKENS)
-    speed = formula(offer.model, depth_tokens)
-    if ground.measurements and site.devices:
+    speed = formula(variant.model, depth_tokens)
+    if space.measurements and assignment.devices:
         setup = Setup(
-            gpu=site.devices[0].name,
-            model=offer.model,
-            gpu_count=len(site.devices),
+            gpu=assignment.devices[0].name,
+            model=variant.model,
+            gpu_count=len(assignment.devices),
             engine=engine,
             depth_tokens=depth_tokens,
             cache_types=(load.cache_type_k, load.cache_type_v),
@@ -46,9 +52,9 @@ def speed_at(
             users=load.slots,
         )
         speed = measured_speed(
-            ground.measurements, setup, lambda other: formula(other.model, other.depth_tokens), reckoned=speed
+            space.measurements, setup, lambda other: formula(other.model, other.depth_tokens), estimated=speed
         )
-    return _together(wish, len(site.replicas), load.slots, speed)
+    return _together(wish, len(assignment.replicas), load.slots, speed)
 
 
 def _together(wish: ServiceWish, copies: int, slots: int, speed: Speed) -> Speed:

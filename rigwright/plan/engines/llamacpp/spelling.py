@@ -17,7 +17,7 @@ _EARLIER: Mapping[Words, tuple[Words, ...]] = {
     ("--load-mode", "none"): (("--no-mmap", None),),
     ("--load-mode", "mlock"): (("--mlock", None),),
     ("--load-mode", "dio"): (("--direct-io", None),),
-    # --flash-attn takes a value since August 2025. What was on or off is then reckoned as on.
+    # --flash-attn takes a value since August 2025. What was on or off is then computed as on.
     ("--flash-attn", "on"): (("--flash-attn", None),),
     ("--flash-attn", "auto"): (("--flash-attn", None),),
     ("--reasoning", "on"): (("--chat-template-kwargs", '{"enable_thinking":true}'),),

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rigwright.errors import Refused
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.overrides import Overrides
-from rigwright.plan.layouts import Site
+from rigwright.plan.layouts import GpuAssignment
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
+from rigwright.plan.search_space import Candidate
 from rigwright.plan.service import Layout
-from rigwright.plan.ways import Candidate
 from rigwright.plan.wish import ServiceWish
 
 _CONTEXT_TOKENS = 8192
-# A quarter of the GPU for what is no weights, where nothing is reckoned.
+# A quarter of the GPU for what is no weights, where nothing is computed.
 _WEIGHTS_SHARE = 0.75
 
 
-def is_unestimated(offers: Sequence[Offer], overrides: Overrides, allowed: Sequence[Device]) -> bool:
+def is_unestimated(variants: Sequence[Variant], overrides: Overrides, allowed: Sequence[Device]) -> bool:
     """True where memory cannot be estimated."""
-    return bool(offers) and (not offers[0].has_model or bool(allowed and overrides.is_free))
+    return bool(variants) and (not variants[0].has_model or bool(allowed and overrides.is_free))
 
 
 def unestimated_candidate(
-    wish: ServiceWish, offers: Sequence[Offer], allowed: Sequence[Device], overrides: Overrides, *, engine: str
+    wish: ServiceWish, variants: Sequence[Variant], allowed: Sequence[Device], overrides: Overrides, *, engine: str
 ) -> Candidate:
     """The roomiest GPU as a whole for each copy, with llama-server's own --fit where nothing else places the model.
 
@@ -39,10 +39,10 @@ def unestimated_candidate(
     if allowed and len(taken) < copies:
         raise Refused(f"services.{wish.name}: {copies} copies need as many GPUs, and it may use {len(taken)}")
     device = taken[-1] if taken else None
-    offer = _finest(offers, device.offered_bytes if device else 0)
+    variant = _finest(variants, device.offered_bytes if device else 0)
     why = (
         "the inventory's own flags place the model"
-        if offer.has_model
+        if variant.has_model
         else "the header of the model could not be read from here"
     )
     load = (
@@ -52,7 +52,7 @@ def unestimated_candidate(
     )
     choice = Choice(
         wish=wish,
-        offer=offer,
+        variant=variant,
         engine=engine,
         layout=Layout(kind="single" if device else "cpu", replicas=copies),
         replicas=tuple((one,) for one in taken) or ((),) * copies,
@@ -60,18 +60,18 @@ def unestimated_candidate(
         placement=None,
         memory=None,
         speed=None,
-        is_fitted=not offer.has_model or overrides.is_fitted,
+        is_fitted=not variant.has_model or overrides.is_fitted,
         reasons=(Reason(choice="memory not checked", because=why),),
     )
     sizes = {device.ordinal: device.offered_bytes for device in taken}
-    return Candidate(choice, Score(0, 0, 0, 0), sizes, 0, Site(choice.layout, choice.replicas))
+    return Candidate(choice, Score(0, 0, 0, 0), sizes, 0, GpuAssignment(choice.layout, choice.replicas))
 
 
-def _finest(offers: Sequence[Offer], gpu_bytes: int) -> Offer:
+def _finest(variants: Sequence[Variant], gpu_bytes: int) -> Variant:
     """The finest file that a GPU is sure to hold, else the smallest."""
-    files = sorted((one for one in offers if one.format == "gguf"), key=lambda one: one.file_bytes) or list(offers)
+    files = sorted((one for one in variants if one.format == "gguf"), key=lambda one: one.file_bytes) or list(variants)
     return max((one for one in files if one.file_bytes <= _WEIGHTS_SHARE * gpu_bytes), key=_size, default=files[0])
 
 
-def _size(offer: Offer) -> int:
-    return offer.file_bytes
+def _size(variant: Variant) -> int:
+    return variant.file_bytes

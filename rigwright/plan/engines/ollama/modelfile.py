@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from rigwright.errors import WrongSpec
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.modes import mode_of, sampling_of, thinking_of
-from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.reasons import Reason
 
 # Source: the JSON tags of api.Options and api.Runner, Ollama at fb3076099, without those that are deprecated.
@@ -31,7 +31,7 @@ _ELSEWHERE = {
 _SPEAKERS = {"qwen35": "qwen3.5", "qwen35moe": "qwen3.5"}
 
 
-def modelfile_of(choice: Choice, around: Surroundings) -> tuple[str, tuple[Reason, ...]]:
+def modelfile_of(choice: Choice, target: RenderContext) -> tuple[str, tuple[Reason, ...]]:
     """The text of the Modelfile, and the reasons for what is in it and what is not.
 
     Raises:
@@ -39,10 +39,10 @@ def modelfile_of(choice: Choice, around: Surroundings) -> tuple[str, tuple[Reaso
     """
     parameters = dict(_parameters(choice))
     own = dict(_own(choice))
-    lines = [f"FROM {_quoted(around.weights_path)}"]
-    if choice.wish.vision and around.projector_path:
-        lines.append(f"FROM {_quoted(around.projector_path)}")
-    speaker = _SPEAKERS.get(choice.offer.model.architecture)
+    lines = [f"FROM {_quoted(target.weights_path)}"]
+    if choice.wish.vision and target.projector_path:
+        lines.append(f"FROM {_quoted(target.projector_path)}")
+    speaker = _SPEAKERS.get(choice.variant.model.architecture)
     lines += [f"RENDERER {speaker}", f"PARSER {speaker}"] if speaker else []
     given = {name: value for name, value in (parameters | own).items() if value is not None}
     lines += [f"PARAMETER {name} {value}" for name, value in given.items()]
@@ -53,7 +53,7 @@ def _parameters(choice: Choice) -> Iterator[tuple[str, str]]:
     yield "num_ctx", str(choice.load.context_tokens)
     if choice.wish.draft:
         yield "draft_num_predict", str(choice.wish.draft)
-    sampling = sampling_of(choice.wish, choice.offer.known)
+    sampling = sampling_of(choice.wish, choice.variant.known)
     if sampling:
         names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repeat_penalty")
         yield from ((name, f"{getattr(sampling, name):g}") for name in names)
@@ -88,8 +88,8 @@ def _quoted(path: str) -> str:
 def _reasons(
     choice: Choice, parameters: dict[str, str], own: dict[str, str | None], speaker: str | None
 ) -> Iterator[Reason]:
-    known, wish = choice.offer.known, choice.wish
-    yield Reason(choice=f"FROM {choice.offer.name}", because="Ollama copies the file into its store: twice the disk")
+    known, wish = choice.variant.known, choice.wish
+    yield Reason(choice=f"FROM {choice.variant.name}", because="Ollama copies the file into its store: twice the disk")
     if speaker:
         because = "an imported GGUF gets no renderer by itself, and tool calls and thinking then break"
         yield Reason(

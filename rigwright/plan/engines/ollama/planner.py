@@ -5,7 +5,7 @@ from __future__ import annotations
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.ollama.render import render
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.units import GIB
 
 
@@ -21,9 +21,9 @@ class OllamaPlanner(LayeredPlanner):
     install_bytes = 4 * GIB
     copies_weights = True
 
-    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+    def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Environment and Modelfile."""
-        return render(choice, around)
+        return render(choice, target)
 
 
 PLANNER = OllamaPlanner

@@ -12,9 +12,9 @@ from rigwright.errors import WrongSpec
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.ollama.modelfile import modelfile_of
-from rigwright.plan.engines.rendered import Environment, Rendered, Surroundings
+from rigwright.plan.engines.rendered import Environment, RenderContext, Rendered
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
-from rigwright.plan.known_bad import Situation, known_bad
+from rigwright.plan.known_issues import Configuration, known_issues
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
 from rigwright.plan.wish import ServiceWish
@@ -26,18 +26,18 @@ _KV_CACHE_TYPES = {"q8_0": "q8_0", "q4_0": "q4_0"}
 _OWN = "--ollama-"
 
 
-def render(choice: Choice, around: Surroundings) -> Rendered:
+def render(choice: Choice, target: RenderContext) -> Rendered:
     """What Ollama is started with; `ollama serve` itself takes no flags.
 
     Raises:
         WrongSpec: the inventory asks for what Ollama cannot do.
     """
-    if around.api_key_path or not choice.wish.is_loopback:
+    if target.api_key_path or not choice.wish.is_loopback:
         raise WrongSpec(
             f"services.{choice.wish.name}: Ollama knows no API key, so api_key_file would protect nothing; "
             f"listen on 127.0.0.1 without it, behind a gateway, or set engine to llamacpp"
         )
-    modelfile, parameters = modelfile_of(choice, around)
+    modelfile, parameters = modelfile_of(choice, target)
     settings = _overridden(choice.wish, list(_settings(choice)))
     reasons = [Reason(choice=f"{name}={value}", because=because) for name, value, because in settings]
     copies = tuple(
@@ -83,10 +83,12 @@ def _settings(choice: Choice) -> Iterator[Setting]:
 
 
 def _slots(choice: Choice) -> tuple[int, str]:
-    asked = Situation("ollama", architecture=choice.offer.model.architecture, format="gguf", slots=choice.load.slots)
-    for trouble in known_bad(asked):
-        if trouble.id == "ollama-one-request-of-qwen35":
-            return 1, f"{trouble.because} ({trouble.issue})"
+    asked = Configuration(
+        "ollama", architecture=choice.variant.model.architecture, format="gguf", slots=choice.load.slots
+    )
+    for issue in known_issues(asked):
+        if issue.id == "ollama-one-request-of-qwen35":
+            return 1, f"{issue.because} ({issue.issue})"
     return choice.load.slots, "one for each slot; the context, and its memory, multiplies with it"
 
 
@@ -97,7 +99,7 @@ def _place(choice: Choice, group: tuple[Device, ...]) -> Environment:
     listen = ("OLLAMA_HOST", f"{host}:{wish.port}")
     if not group:
         return (listen, ("CUDA_VISIBLE_DEVICES", "-1"))
-    variable = _VISIBLE.get(group[0].pace.backend)
+    variable = _VISIBLE.get(group[0].throughput.backend)
     if variable is None:
         return (listen,)
     by_uuid = variable == "CUDA_VISIBLE_DEVICES" and has_own_uuids(group)

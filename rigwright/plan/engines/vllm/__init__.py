@@ -1,1 +1,1 @@
-"""vLLM in plans: ways to serve, memory, flags, environment."""
+"""vLLM in plans: candidates, memory, flags, environment."""

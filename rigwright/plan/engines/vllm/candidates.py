@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 
-from rigwright.models.offers import Offer
 from rigwright.models.values import Model
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.vllm.flags import cache_type_of
 from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, capacity_of, estimate_vllm, kv_capacity
-from rigwright.plan.engines.vllm.parallel import tensor_parallel_obstacle
-from rigwright.plan.known_bad import known_bad, version_of
-from rigwright.plan.layouts import Site, sites_of_tensors
+from rigwright.plan.engines.vllm.parallel import tensor_parallel_error
+from rigwright.plan.known_issues import known_issues, version_of
+from rigwright.plan.layouts import GpuAssignment, tensor_assignments
 from rigwright.plan.memory import Load
 from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, goal_of, score
+from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, configuration
 from rigwright.plan.speed import Speed, decode_speed
-from rigwright.plan.ways import Candidate, Ground, Miss, Possibilities, situation
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
@@ -40,36 +40,42 @@ _PROBE_BYTES = 1 << 50
 
 
 def with_tensors(
-    wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities, *, version: str, bias: float
+    wish: ServiceWish,
+    variants: Sequence[Variant],
+    space: SearchSpace,
+    found: SearchResult,
+    *,
+    version: str,
+    bias: float,
 ) -> None:
-    """All ways to serve repositories of safetensors."""
+    """The candidates that serve repositories of safetensors."""
     if wish.gpu == "none":
         found.refused["vLLM"] = "it needs a GPU, and the inventory says gpu: none; serve with llama.cpp"
         return
-    sites = tuple(sites_of_tensors(ground.topology))
-    if not sites:
+    assignments = tuple(tensor_assignments(space.topology))
+    if not assignments:
         found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
-    wanted = [one for one in sites if _is_wanted(wish, one.layout.replicas)]
-    if sites and not wanted:
+    wanted = [one for one in assignments if _is_wanted(wish, one.layout.replicas)]
+    if assignments and not wanted:
         found.refused["vLLM"] = f"{wish.replicas} copies need more equal GPUs than this service may use; lower replicas"
-    for offer, site in product(offers, wanted):
-        name = f"vLLM, {site.layout}, {offer.quant}"
-        obstacle = tensor_parallel_obstacle(offer.model, site.layout.tensor_parallel, offer.quant)
-        now = situation(
+    for variant, assignment in product(variants, wanted):
+        name = f"vLLM, {assignment.layout}, {variant.quant}"
+        error = tensor_parallel_error(variant.model, assignment.layout.tensor_parallel, variant.quant)
+        now = configuration(
             wish,
-            offer,
-            ground,
-            site,
+            variant,
+            space,
+            assignment,
             engine="vllm",
             load=Load(wish.context or 0),
-            pipeline_parallel=site.layout.pipeline_parallel,
+            pipeline_parallel=assignment.layout.pipeline_parallel,
         )
-        troubles = known_bad(now)
-        refusal = next((str(trouble) for trouble in troubles if trouble.effect == "refuse"), None)
-        if refusal := obstacle or _unsuitable(wish, site) or refusal:
+        issues = known_issues(now)
+        refusal = next((str(issue) for issue in issues if issue.effect == "refuse"), None)
+        if refusal := error or _unsuitable(wish, assignment) or refusal:
             found.refused.setdefault(name, refusal)
         elif candidate := _tensored(
-            wish, offer, ground, site, found, troubles=len(troubles), version=version, bias=bias
+            wish, variant, space, assignment, found, issues=len(issues), version=version, bias=bias
         ):
             found.candidates.append(candidate)
 
@@ -82,43 +88,43 @@ def _is_wanted(wish: ServiceWish, copies: int) -> bool:
     return copies <= wish.users or wish.goal == "throughput"
 
 
-def _unsuitable(wish: ServiceWish, site: Site) -> str | None:
+def _unsuitable(wish: ServiceWish, assignment: GpuAssignment) -> str | None:
     """Why vLLM cannot, or had better not, be put on these GPUs."""
-    if other := next((device for device in site.devices if device.pace.backend != "cuda"), None):
+    if other := next((device for device in assignment.devices if device.throughput.backend != "cuda"), None):
         where = f"{other.label} is from {other.gpu.vendor}"
         return f"this version installs vLLM for CUDA alone, and {where}; serve with llama.cpp"
-    if wish.engine == "auto" and (other := next(filter(_may_be_old, site.devices), None)):
+    if wish.engine == "auto" and (other := next(filter(_may_be_old, assignment.devices), None)):
         return f"it needs compute capability 7.5, and that of {other.label} is not known; set engine to vllm to try"
     return None
 
 
 def _may_be_old(device: Device) -> bool:
     """True for an unknown card of a size that there was before Turing."""
-    return not device.pace.compute_capability and device.vram_bytes <= _LARGEST_BEFORE_TURING_BYTES
+    return not device.throughput.compute_capability and device.vram_bytes <= _LARGEST_BEFORE_TURING_BYTES
 
 
 def _tensored(
     wish: ServiceWish,
-    offer: Offer,
-    ground: Ground,
-    site: Site,
-    found: Possibilities,
+    variant: Variant,
+    space: SearchSpace,
+    assignment: GpuAssignment,
+    found: SearchResult,
     *,
-    troubles: int,
+    issues: int,
     version: str,
     bias: float,
 ) -> Candidate | None:
-    model, devices = offer.model, site.devices
+    model, devices = variant.model, assignment.devices
     longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
     named = (wish.context,) if wish.context else ()
     steps = named or tuple(contexts(model, longest=longest, least=wish.min_context or 0))
     share = min(device.offered_bytes / device.vram_bytes for device in devices)
     sizes = tuple(device.vram_bytes for device in devices)
-    cache = cache_type_of(wish.cache_type, [device.pace.compute_capability for device in devices])
+    cache = cache_type_of(wish.cache_type, [device.throughput.compute_capability for device in devices])
     base = VllmLoad(
         max_model_len=steps[-1],
-        tensor_parallel=site.layout.tensor_parallel,
-        pipeline_parallel=site.layout.pipeline_parallel,
+        tensor_parallel=assignment.layout.tensor_parallel,
+        pipeline_parallel=assignment.layout.pipeline_parallel,
         kv_bytes=cache.element_bytes,
         kv_scale_bytes=cache.scale_bytes,
         speculative_tokens=wish.draft,
@@ -127,14 +133,25 @@ def _tensored(
         version=version,
     )
     if load := _longest(model, base, steps, sizes):
-        speed = _tensor_speed(wish, offer, ground, site, load.max_model_len)
-        asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // site.layout.replicas)))
-        choice = Choice(wish, offer, "vllm", site.layout, site.replicas, asked, None, None, speed, own=VllmChoice(load))
-        taken = {device.ordinal: device.offered_bytes for group in site.replicas for device in group}
-        return Candidate(choice, score(choice, bias=bias, troubles=troubles), taken, 0, site)
+        speed = _tensor_speed(wish, variant, space, assignment, load.max_model_len)
+        asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // assignment.layout.replicas)))
+        choice = Choice(
+            wish,
+            variant,
+            "vllm",
+            assignment.layout,
+            assignment.replicas,
+            asked,
+            None,
+            None,
+            speed,
+            own=VllmChoice(load),
+        )
+        taken = {device.ordinal: device.offered_bytes for group in assignment.replicas for device in group}
+        return Candidate(choice, score(choice, bias=bias, issues=issues), taken, 0, assignment)
     needs, offers_bytes = _least(model, base, sizes)
     short = needs - offers_bytes
-    found.misses.append(Miss("vllm", offer, site, Load(steps[-1]), needs, offers_bytes, short, is_each=True))
+    found.misses.append(Miss("vllm", variant, assignment, Load(steps[-1]), needs, offers_bytes, short, is_each=True))
     return None
 
 
@@ -144,8 +161,8 @@ def _least(model: Model, load: VllmLoad, sizes: Sequence[int]) -> tuple[int, int
     parts = [part for part in estimate_vllm(model, load, sizes).memory.parts if part.name != "KV cache"]
     needs = [one + sum(part.size_bytes for part in parts if part.device == rank) for rank in range(len(sizes))]
     fullest = max(range(len(sizes)), key=lambda rank: needs[rank] - sizes[rank] * load.utilization)
-    offers = int(sizes[fullest] * load.utilization)
-    return max(needs[fullest], offers + 1), offers
+    variants = int(sizes[fullest] * load.utilization)
+    return max(needs[fullest], variants + 1), variants
 
 
 # Copies of a layout and its like on equal GPUs ask the same.
@@ -167,36 +184,38 @@ def _longest(model: Model, base: VllmLoad, steps: tuple[int, ...], sizes: tuple[
     return best
 
 
-def _tensor_speed(wish: ServiceWish, offer: Offer, ground: Ground, site: Site, context_tokens: int) -> Speed:
+def _tensor_speed(
+    wish: ServiceWish, variant: Variant, space: SearchSpace, assignment: GpuAssignment, context_tokens: int
+) -> Speed:
     """The speed of the first copy; together with the others they serve what each can."""
-    per_copy = max(1, -(-wish.users // site.layout.replicas))
+    per_copy = max(1, -(-wish.users // assignment.layout.replicas))
     copies = {
         link: decode_speed(
-            offer.model,
-            paces=[device.pace for device in site.devices],
+            variant.model,
+            throughputs=[device.throughput for device in assignment.devices],
             placement=None,
             depth_tokens=min(context_tokens, USUAL_DEPTH_TOKENS),
             engine="vllm",
-            tensor_parallel=site.layout.tensor_parallel,
+            tensor_parallel=assignment.layout.tensor_parallel,
             link_gbytes_per_second=link or None,
-            host=ground.host,
+            host=space.host,
             draft_tokens=wish.draft,
             users=per_copy,
         )
-        for link in dict.fromkeys(site.links_gbytes_per_second)
+        for link in dict.fromkeys(assignment.links_gbytes_per_second)
     }
-    each = [copies[link] for link in site.links_gbytes_per_second]
+    each = [copies[link] for link in assignment.links_gbytes_per_second]
     # Seven copies for eight users have seats for fourteen.
     filled = wish.users / (per_copy * len(each)) if wish.users >= len(each) else 1.0
     together = sum(one.aggregate or one.expected for one in each) * filled
-    if wish.users > _UNPACKING_USERS * len(each) and _unpacks(offer.quant.upper(), site):
+    if wish.users > _UNPACKING_USERS * len(each) and _unpacks(variant.quant.upper(), assignment):
         together *= _UNPACKING_SHARE
     return each[0].model_copy(update={"aggregate": together})
 
 
-def _unpacks(quant: str, site: Site) -> bool:
+def _unpacks(quant: str, assignment: GpuAssignment) -> bool:
     """True where weights become 16 bit before each product."""
-    capability = version_of(site.devices[0].pace.compute_capability)
+    capability = version_of(assignment.devices[0].throughput.compute_capability)
     before = next((bound for name, bound in _UNPACKED_BEFORE.items() if name in quant), None)
     if before:
         return capability is not None and capability < before

@@ -12,24 +12,24 @@ from itertools import combinations
 from rigwright.hardware.values import Link
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.rendered import Environment, Surroundings
+from rigwright.plan.engines.rendered import Environment, RenderContext
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.engines.vllm.flags import is_linked
-from rigwright.plan.known_bad import Situation, known_bad
+from rigwright.plan.known_issues import Configuration, known_issues
 from rigwright.plan.reasons import Reason
 
 _P2P = "https://github.com/vllm-project/vllm/issues/8087"
 
 
 def environments(
-    choice: Choice, around: Surroundings, version: str, links: Sequence[Link]
+    choice: Choice, target: RenderContext, version: str, links: Sequence[Link]
 ) -> tuple[tuple[Environment, ...], tuple[Reason, ...]]:
     """The environment of each copy, and the reasons that all share."""
     every = [device for group in choice.replicas for device in group]
-    named = Situation("vllm", version, devices_by="uuid")
-    is_safe = not any(trouble.effect == "refuse" for trouble in known_bad(named))
+    named = Configuration("vllm", version, devices_by="uuid")
+    is_safe = not any(issue.effect == "refuse" for issue in known_issues(named))
     by_uuid = is_safe and has_own_uuids(every)
-    shared = list(_shared(choice, around, links))
+    shared = list(_shared(choice, target, links))
     copies = tuple(
         (
             ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
@@ -58,11 +58,11 @@ def _why_visible(choice: Choice, version: str, *, by_uuid: bool, is_safe: bool) 
     return f"{order}; by index, as not every GPU has a UUID of its own here"
 
 
-def _shared(choice: Choice, around: Surroundings, links: Sequence[Link]) -> Iterator[tuple[str, str, Reason]]:
+def _shared(choice: Choice, target: RenderContext, links: Sequence[Link]) -> Iterator[tuple[str, str, Reason]]:
     """Variables that all copies have, each with its reason."""
     yield from _nccl(choice, links)
     yield _variable("VLLM_NO_USAGE_STATS", "1", "vLLM reports its use to its makers otherwise")
-    if around.weights_path.startswith("/"):
+    if target.weights_path.startswith("/"):
         yield _variable("HF_HUB_OFFLINE", "1", "the weights are on the rig; a start must not wait for the network")
 
 

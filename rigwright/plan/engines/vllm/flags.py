@@ -14,16 +14,16 @@ from rigwright.errors import WrongSpec
 from rigwright.hardware.links import NVLINK_RANK, rank
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.modes import sampling_of, thinking_of
-from rigwright.plan.engines.rendered import Surroundings
+from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.engines.vllm.memory import KvCapacity, VllmChoice, VllmLoad
-from rigwright.plan.known_bad import version_of
+from rigwright.plan.known_issues import version_of
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 
 # Longer than most answers still take; the unit's own limit must be larger.
 DRAIN_SECONDS = 20
 _DEFAULT_UTILIZATION = 0.92
-_WHY_STEP = "computed at once: the memory was reckoned with it, and a whole block of the KV cache must fit in"
+_WHY_STEP = "computed at once: the memory was computed with it, and a whole block of the KV cache must fit in"
 _BLOCKS = "https://github.com/vllm-project/vllm/pull/34445"
 
 
@@ -49,10 +49,10 @@ def cache_type_of(wished: str, capabilities: Sequence[str | None]) -> CacheType:
     return _CACHE_TYPES.get(wished, CacheType("auto", 2))
 
 
-def flags_of(choice: Choice, around: Surroundings, *, is_linked: bool) -> list[Flag]:
+def flags_of(choice: Choice, target: RenderContext, *, is_linked: bool) -> list[Flag]:
     """All flags in the order in which a person reads them; the model is the one word before them."""
     return [
-        *_identity(choice, around),
+        *_identity(choice, target),
         *_layout(choice, is_linked=is_linked),
         *_memory(choice),
         *_answers(choice),
@@ -70,11 +70,11 @@ def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _identity(choice: Choice, around: Surroundings) -> Iterator[Flag]:
-    wish, path = choice.wish, around.weights_path
+def _identity(choice: Choice, target: RenderContext) -> Iterator[Flag]:
+    wish, path = choice.wish, target.weights_path
     yield _flag(path, None, "the weights; vLLM takes them as its first word, --model is on its way out")
-    if not path.startswith("/") and choice.offer.revision:
-        yield _flag("--revision", choice.offer.revision, _why_revision(choice.offer.revision))
+    if not path.startswith("/") and choice.variant.revision:
+        yield _flag("--revision", choice.variant.revision, _why_revision(choice.variant.revision))
     because = "the name in the API" + ("" if wish.alias else ", as the service's")
     yield _flag("--served-model-name", wish.alias or wish.name, because)
     yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
@@ -135,7 +135,7 @@ def _memory(choice: Choice) -> Iterator[Flag]:
 
 
 def _check_drafts(choice: Choice) -> None:
-    known = choice.offer.known
+    known = choice.variant.known
     if known and not known.has_mtp:
         raise WrongSpec(f"services.{choice.wish.name}: {known.name} has no layers that draft; set draft to 0")
 
@@ -165,8 +165,8 @@ def _why_slots(choice: Choice) -> str:
 
 
 def _cache_of(choice: Choice) -> CacheType:
-    """What the wish names; the memory was reckoned with its load says, which is never less."""
-    capabilities = [device.pace.compute_capability for device in choice.devices]
+    """What the wish names; the memory was computed with its load says, which is never less."""
+    capabilities = [device.throughput.compute_capability for device in choice.devices]
     if choice.wish.cache_type in _CACHE_TYPES:
         return cache_type_of(choice.wish.cache_type, capabilities)
     load = _load(choice)
@@ -184,7 +184,7 @@ def _why_cache(choice: Choice, cache: CacheType) -> str:
 
 
 def _answers(choice: Choice) -> Iterator[Flag]:
-    known, wish = choice.offer.known, choice.wish
+    known, wish = choice.variant.known, choice.wish
     if known is None:
         return
     if known.reasoning_parser:
@@ -223,13 +223,13 @@ def is_linked(kinds: Sequence[str | None]) -> bool:
     return bool(kinds) and all(rank(kind) > NVLINK_RANK for kind in kinds)
 
 
-def remarks(choice: Choice, around: Surroundings) -> Iterator[Reason]:
+def remarks(choice: Choice, target: RenderContext) -> Iterator[Reason]:
     """What is left to vLLM, and why."""
     yield Reason(choice="no --enable-prefix-caching", because="it is vLLM's default; giving it changes nothing")
-    yield Reason(choice="no --quantization", because=f"vLLM reads {choice.offer.quant} from the model's config.json")
-    if choice.offer.model.is_mixture and choice.layout.tensor_parallel > 1:
+    yield Reason(choice="no --quantization", because=f"vLLM reads {choice.variant.quant} from the model's config.json")
+    if choice.variant.model.is_mixture and choice.layout.tensor_parallel > 1:
         because = "each expert is split like the rest; whole experts pay with many users and NVLink, so measure it"
         yield Reason(choice="no --enable-expert-parallel", because=because)
-    if around.api_key_path:
+    if target.api_key_path:
         because = "process lists show it: VLLM_API_KEY, one key, comes from a file; /health and /metrics stay open"
         yield Reason(choice="no --api-key", because=because)

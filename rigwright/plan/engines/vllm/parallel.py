@@ -16,7 +16,7 @@ _GROUPS = {"NVFP4": 16, "MXFP4": 32, "AWQ": 128, "GPTQ": 128, "INT4": 128, "W4A1
 _VOCAB_PADDING = 64
 
 
-def tensor_parallel_obstacle(model: Model, tensor_parallel: int, quant: str) -> str | None:
+def tensor_parallel_error(model: Model, tensor_parallel: int, quant: str) -> str | None:
     """Why a model cannot be split over so many GPUs; None when it can.
 
     KV heads need not divide where there are more GPUs than heads: then each head has copies.

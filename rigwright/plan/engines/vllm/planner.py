@@ -6,18 +6,18 @@ import math
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.planner import Planner
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.vllm.candidates import with_tensors
 from rigwright.plan.engines.vllm.memory import VllmChoice, estimate_vllm
 from rigwright.plan.engines.vllm.overrides import known_flags
 from rigwright.plan.engines.vllm.render import render
-from rigwright.plan.known_bad import Situation
-from rigwright.plan.limits import context_obstacle, draft_obstacle
+from rigwright.plan.known_issues import Configuration
+from rigwright.plan.limits import context_obstacle, draft_error
 from rigwright.plan.ranking import MANY_USERS
-from rigwright.plan.ways import Ground, Possibilities
+from rigwright.plan.search_space import SearchResult, SearchSpace
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
@@ -52,29 +52,29 @@ class VllmPlanner(Planner):
         """Batches under load against a slow start."""
         return _BATCHING if wish.users >= MANY_USERS else -_SLOW_START
 
-    def contradiction(self, wish: ServiceWish, offer: Offer) -> str | None:
+    def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
         """A context beyond the trained one, drafts without layers for them."""
-        return context_obstacle(wish, offer.model) or draft_obstacle(wish, offer.model)
+        return context_obstacle(wish, variant.model) or draft_error(wish, variant.model)
 
-    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
-        """All ways to serve repositories of safetensors."""
-        with_tensors(wish, offers, ground, found, version=self.version, bias=self.bias(wish))
+    def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
+        """The candidates that serve repositories of safetensors."""
+        with_tensors(wish, variants, space, found, version=self.version, bias=self.bias(wish))
 
-    def situation(self, choice: Choice, ground: Ground) -> Situation:
+    def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
         """With its stages."""
-        return super().situation(choice, ground)._replace(pipeline_parallel=choice.layout.pipeline_parallel)
+        return super().configuration(choice, space)._replace(pipeline_parallel=choice.layout.pipeline_parallel)
 
     def evaluated(self, choice: Choice) -> Choice:
         """The choice with its memory by part, and what its cache holds."""
         if not isinstance(choice.own, VllmChoice):
             return choice
         sizes = [device.vram_bytes for device in choice.devices]
-        estimate = estimate_vllm(choice.offer.model, choice.own.load, sizes)
+        estimate = estimate_vllm(choice.variant.model, choice.own.load, sizes)
         return replace(choice, memory=estimate.memory, own=choice.own._replace(estimate=estimate))
 
-    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+    def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of `vllm serve` and the environment of each replica."""
-        return render(choice, around, self.version, links=around.links)
+        return render(choice, target, self.version, links=target.links)
 
 
 PLANNER = VllmPlanner

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 
 from rigwright.hardware.values import Link
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.vllm.environment import environments, is_tensor_linked
 from rigwright.plan.engines.vllm.flags import flags_of, remarks
 from rigwright.plan.engines.vllm.overrides import apply_overrides
 
 
-def render(choice: Choice, around: Surroundings, version: str, *, links: Sequence[Link] = ()) -> Rendered:
+def render(choice: Choice, target: RenderContext, version: str, *, links: Sequence[Link] = ()) -> Rendered:
     """What vLLM is started with. `links` are the rig's, which know more than the layout's one link.
 
     Raises:
         WrongSpec: a flag of the inventory is not one of this version.
     """
-    ours = flags_of(choice, around, is_linked=is_tensor_linked(choice, links))
+    ours = flags_of(choice, target, is_linked=is_tensor_linked(choice, links))
     flags, dropped = apply_overrides(choice.wish, ours, version)
-    copies, reasons = environments(choice, around, version, links)
-    return Rendered(flags=flags, environments=copies, reasons=(*remarks(choice, around), *reasons, *dropped))
+    copies, reasons = environments(choice, target, version, links)
+    return Rendered(flags=flags, environments=copies, reasons=(*remarks(choice, target), *reasons, *dropped))

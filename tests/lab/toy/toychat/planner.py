@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rigwright.hardware.values import Hardware
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.planner import Planner
-from rigwright.plan.engines.rendered import Rendered, Surroundings
+from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.settings import EngineSettings
-from rigwright.plan.layouts import Site
+from rigwright.plan.layouts import GpuAssignment
 from rigwright.plan.memory import Load
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
+from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.service import Flag, Layout
-from rigwright.plan.ways import Candidate, Ground, Possibilities
 from rigwright.plan.wish import ServiceWish
 
 _TEMPLATE = """{% extends "service.j2" %}
@@ -64,20 +64,20 @@ class ToyPlanner(Planner):
         """The directory of its only release, by what it says."""
         return f"/opt/rigwright/toychat/releases/1.0-{len(self.settings.words)}"
 
-    def search(self, wish: ServiceWish, offers: Sequence[Offer], ground: Ground, found: Possibilities) -> None:
+    def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """One way: each copy on the CPU."""
         copies = wish.replicas or 1
-        for offer in offers:
+        for variant in variants:
             layout = Layout(kind="cpu", replicas=copies)
-            site = Site(layout, ((),) * copies)
+            assignment = GpuAssignment(layout, ((),) * copies)
             load = Load(wish.context or 256)
-            choice = Choice(wish, offer, self.name, layout, site.replicas, load, None, None, None)
-            found.candidates.append(Candidate(choice, Score(0, 0, 0, 0), {}, offer.file_bytes * copies, site))
+            choice = Choice(wish, variant, self.name, layout, assignment.replicas, load, None, None, None)
+            found.candidates.append(Candidate(choice, Score(0, 0, 0, 0), {}, variant.file_bytes * copies, assignment))
 
-    def render(self, choice: Choice, around: Surroundings) -> Rendered:
+    def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """The file, where to listen, what to say."""
         wish = choice.wish
-        values = {"--model": around.weights_path, "--host": wish.host, "--port": str(wish.port)}
+        values = {"--model": target.weights_path, "--host": wish.host, "--port": str(wish.port)}
         flags = tuple(
             Flag(name=key, value=value, reason=Reason(choice=key, because="toy")) for key, value in values.items()
         )

@@ -8,11 +8,11 @@ import timeit
 import pytest
 
 from rigwright.catalogue import load
-from rigwright.models.offers import Offer, find_model, find_offer, offers
-from rigwright.plan.engines.vllm.parallel import tensor_parallel_obstacle
-from rigwright.plan.known_bad import Situation, is_within, known_bad
+from rigwright.models.variants import Variant, find_model, find_offer, variants
+from rigwright.plan.engines.vllm.parallel import tensor_parallel_error
+from rigwright.plan.known_issues import Configuration, is_within, known_issues
 
-AMPERE_PAIR = Situation(
+AMPERE_PAIR = Configuration(
     "vllm",
     "0.33.0",
     architecture="qwen35moe",
@@ -27,7 +27,7 @@ AMPERE_PAIR = Situation(
     is_mixture=True,
     revision="dc1ee1b",
 )
-LLAMACPP = Situation(
+LLAMACPP = Configuration(
     "llamacpp",
     "0.5.0-dev",
     architecture="qwen35moe",
@@ -41,12 +41,12 @@ LLAMACPP = Situation(
 )
 
 
-def found(situation: Situation, effect: str) -> list[str]:
-    return [trouble.id for trouble in known_bad(situation) if trouble.effect == effect]
+def found(configuration: Configuration, effect: str) -> list[str]:
+    return [issue.id for issue in known_issues(configuration) if issue.effect == effect]
 
 
 @pytest.mark.parametrize(
-    "situation",
+    "configuration",
     [
         AMPERE_PAIR,
         AMPERE_PAIR._replace(quant="FP8"),
@@ -57,16 +57,16 @@ def found(situation: Situation, effect: str) -> list[str]:
         LLAMACPP._replace(cache_types=("q8_0", "q8_0")),
         LLAMACPP._replace(split_mode="tensor", cache_types=("q8_0", "q8_0")),
         LLAMACPP._replace(version="0c1e57098bba43ac29e6e3b677cdceebdd22334f", split_mode="tensor"),
-        Situation("ollama", "0.32.15", architecture="qwen3moe", format="gguf", slots=4, revision="dc1ee1b"),
+        Configuration("ollama", "0.32.15", architecture="qwen3moe", format="gguf", slots=4, revision="dc1ee1b"),
     ],
 )
-def test_known_bad_lets_pass_what_works(situation: Situation) -> None:
+def test_known_issues_lets_pass_what_works(configuration: Configuration) -> None:
     """FP8 on Ampere (Marlin), two pipeline stages, and tensor split with q8_0 on a new build are no troubles."""
-    assert known_bad(situation) == ()
+    assert known_issues(configuration) == ()
 
 
 @pytest.mark.parametrize(
-    ("situation", "expected"),
+    ("configuration", "expected"),
     [
         (AMPERE_PAIR._replace(compute_capabilities=("6.1",)), "vllm-before-turing"),
         (AMPERE_PAIR._replace(compute_capabilities=("8.6", "7.0")), "vllm-before-turing"),
@@ -91,13 +91,13 @@ def test_known_bad_lets_pass_what_works(situation: Situation) -> None:
         (LLAMACPP._replace(cuda_version="13.0", driver_version="570.211"), "llamacpp-cuda-13-on-an-old-driver"),
     ],
 )
-def test_known_bad_refuses_what_does_not_run(situation: Situation, expected: str) -> None:
+def test_known_issues_refuses_what_does_not_run(configuration: Configuration, expected: str) -> None:
     """Each combination that others reported as broken is refused by its own row."""
-    assert expected in found(situation, "refuse")
+    assert expected in found(configuration, "refuse")
 
 
 @pytest.mark.parametrize(
-    ("situation", "expected"),
+    ("configuration", "expected"),
     [
         (AMPERE_PAIR._replace(compute_capabilities=("7.5",)), "vllm-qwen35-on-turing"),
         (AMPERE_PAIR._replace(quant="NVFP4"), "vllm-nvfp4-before-blackwell"),
@@ -107,17 +107,17 @@ def test_known_bad_refuses_what_does_not_run(situation: Situation, expected: str
             "vllm-wide-tensor-parallel-without-nvlink",
         ),
         (LLAMACPP._replace(quant="UD-Q4_K_XL", revision=None), "first-upload-of-ud-q4-k-xl"),
-        (Situation("ollama", architecture="qwen35moe", format="gguf", slots=4), "ollama-one-request-of-qwen35"),
-        (Situation("ollama", format="gguf", is_mixture=True, is_offloaded=True), "ollama-mixture-beside-ram"),
+        (Configuration("ollama", architecture="qwen35moe", format="gguf", slots=4), "ollama-one-request-of-qwen35"),
+        (Configuration("ollama", format="gguf", is_mixture=True, is_offloaded=True), "ollama-mixture-beside-ram"),
     ],
 )
-def test_known_bad_warns_of_what_costs(situation: Situation, expected: str) -> None:
+def test_known_issues_warns_of_what_costs(configuration: Configuration, expected: str) -> None:
     """What runs at a price is told, and not refused."""
-    assert expected in found(situation, "warn")
-    assert found(situation, "refuse") == []
+    assert expected in found(configuration, "warn")
+    assert found(configuration, "refuse") == []
 
 
-def test_known_bad_knows_an_architecture_by_its_names() -> None:
+def test_known_issues_knows_an_architecture_by_its_names() -> None:
     """`Qwen3_5MoeForConditionalGeneration`, qwen3_5_moe and qwen35moe are one family."""
     for name in ("qwen35moe", "qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration"):
         assert "vllm-drafts-of-a-small-mixture" in found(
@@ -125,16 +125,16 @@ def test_known_bad_knows_an_architecture_by_its_names() -> None:
         )
 
 
-def test_known_bad_takes_nothing_for_granted() -> None:
+def test_known_issues_takes_nothing_for_granted() -> None:
     """What nobody knows, a driver, a capability or a version, meets no condition."""
     blank = AMPERE_PAIR._replace(version="", driver_version=None, compute_capabilities=("",), cache_types=("fp8",))
-    assert known_bad(blank) == ()
+    assert known_issues(blank) == ()
 
 
-def test_known_bad_puts_refusals_first() -> None:
+def test_known_issues_puts_refusals_first() -> None:
     """The first trouble is the one that keeps it from running."""
     both = AMPERE_PAIR._replace(draft_tokens=2, pipeline_parallel=2)
-    assert [trouble.effect for trouble in known_bad(both)] == ["refuse", "warn", "warn"]
+    assert [issue.effect for issue in known_issues(both)] == ["refuse", "warn", "warn"]
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_known_bad_puts_refusals_first() -> None:
         ("anything", "", True),
     ],
 )
-def test_known_bad_compares_versions_by_number(version: str | None, bounds: str, expected: bool) -> None:
+def test_known_issues_compares_versions_by_number(version: str | None, bounds: str, expected: bool) -> None:
     """0.9 is older than 0.20, and a commit is neither old nor new."""
     assert is_within(version, bounds) is expected
 
 
-def test_known_bad_rows_name_their_source() -> None:
+def test_known_issues_rows_name_their_source() -> None:
     """Every row says why, what instead and whence; most have a report upstream."""
-    rows = load("known_bad")["rows"]
+    rows = load("known_issues")["rows"]
     assert len({row["id"] for row in rows}) == len(rows) >= 20
     for row in rows:
         assert row["effect"] in ("refuse", "warn")
@@ -172,19 +172,19 @@ def test_known_bad_rows_name_their_source() -> None:
     assert sum(row["issue"] is not None for row in rows) >= 15
 
 
-def test_known_bad_is_fast_enough_for_every_candidate() -> None:
+def test_known_issues_is_fast_enough_for_every_candidate() -> None:
     """A search asks hundreds of times: 10 µs each, here with room for a busy machine."""
-    for situation in (AMPERE_PAIR, LLAMACPP):
-        known_bad(situation)
-        best = min(timeit.repeat(lambda one=situation: known_bad(one), number=100, repeat=5)) / 100  # type: ignore[misc]  # a lambda with a default
+    for configuration in (AMPERE_PAIR, LLAMACPP):
+        known_issues(configuration)
+        best = min(timeit.repeat(lambda one=configuration: known_issues(one), number=100, repeat=5)) / 100  # type: ignore[misc]  # a lambda with a default
         assert best < 40e-6
 
 
-def offered(text: str, quant: str) -> Offer:
+def offered(text: str, quant: str) -> Variant:
     known = find_model(text)
-    offer = known and find_offer(f"{known.key}:{quant}", format="safetensors")
-    assert offer
-    return offer
+    variant = known and find_offer(f"{known.key}:{quant}", format="safetensors")
+    assert variant
+    return variant
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,14 @@ def offered(text: str, quant: str) -> Offer:
 )
 def test_tensor_parallel_needs_widths_that_divide(key: str, quant: str, parts: int, expected: str | None) -> None:
     """Heads, widths and the groups that share a scale must divide; KV heads may be copied."""
-    obstacle = tensor_parallel_obstacle(offered(key, quant).model, parts, quant)
-    assert (obstacle is None) if expected is None else (expected in (obstacle or ""))
+    error = tensor_parallel_error(offered(key, quant).model, parts, quant)
+    assert (error is None) if expected is None else (expected in (error or ""))
 
 
 def test_tensor_parallel_of_the_reported_crash() -> None:
     """Qwen3-30B-A3B in FP8 ends on four GPUs: 768 wide experts leave 192, no multiple of 128 (vllm #25292)."""
     known = find_model("qwen3-30b-a3b")
     assert known
-    model = offers(known)[0].model
-    assert tensor_parallel_obstacle(model, 2, "FP8") is None
-    assert "192" in (tensor_parallel_obstacle(model, 4, "FP8") or "")
+    model = variants(known)[0].model
+    assert tensor_parallel_error(model, 2, "FP8") is None
+    assert "192" in (tensor_parallel_error(model, 4, "FP8") or "")

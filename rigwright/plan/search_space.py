@@ -1,4 +1,4 @@
-"""The values of the search: ways to serve with their worth and what they take, near misses, and their ground."""
+"""Values of the search: candidates with their scores and what they take, near misses, and the search space."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 from typing import NamedTuple
 
 from rigwright.catalogue import load as catalogue
-from rigwright.models.offers import Offer
+from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
-from rigwright.plan.known_bad import Situation
-from rigwright.plan.layouts import Site, Topology
+from rigwright.plan.known_issues import Configuration
+from rigwright.plan.layouts import GpuAssignment, Topology
 from rigwright.plan.memory import Load
 from rigwright.plan.ranking import Score
 from rigwright.plan.speed import Host
@@ -23,23 +23,27 @@ from rigwright.units import format_bytes
 class Candidate(NamedTuple):
     """A choice with its worth and what it takes: bytes of each GPU by ordinal, and of RAM.
 
-    `site` is where this one runs; where equal GPUs are reckoned once, `choice` names the first such place.
+    `site` is where this one runs; where equal GPUs are searched once, `choice` names the first such place.
     """
 
     choice: Choice
     score: Score
     gpu_bytes: dict[int, int]
     ram_bytes: int
-    site: Site
+    assignment: GpuAssignment
 
-    def settled(self) -> Candidate:
+    def placed(self) -> Candidate:
         """The same with its own place in its choice."""
-        return self._replace(choice=replace(self.choice, layout=self.site.layout, replicas=self.site.replicas))
+        return self._replace(
+            choice=replace(self.choice, layout=self.assignment.layout, replicas=self.assignment.replicas)
+        )
 
 
-def thinned(ways: Iterable[Candidate], *, step: float = 1.0) -> list[Candidate]:
-    """Ways on the same GPUs, the best first, without those that a better one beats, by a step, in what they take."""
-    rows = [(-round(one.score.total, 6), sum(one.gpu_bytes.values()), place, one) for place, one in enumerate(ways)]
+def pareto_front(candidates: Iterable[Candidate], *, step: float = 1.0) -> list[Candidate]:
+    """Candidates on the same GPUs, best first, without those that a better one beats, by a step, in bytes."""
+    rows = [
+        (-round(one.score.total, 6), sum(one.gpu_bytes.values()), place, one) for place, one in enumerate(candidates)
+    ]
     kept: list[Candidate] = []
     takes: list[tuple[float, float]] = []
     for _, gpus, _, one in sorted(rows):
@@ -50,11 +54,11 @@ def thinned(ways: Iterable[Candidate], *, step: float = 1.0) -> list[Candidate]:
 
 
 class Miss(NamedTuple):
-    """A way that does not fit, and by how many bytes; with `is_each` all numbers are those of one GPU, the fullest."""
+    """A candidate that does not fit, and by how many bytes; with `is_each` all are those of one GPU, the fullest."""
 
     engine: str
-    offer: Offer
-    site: Site
+    variant: Variant
+    assignment: GpuAssignment
     load: Load
     needs_bytes: int
     offers_bytes: int
@@ -64,26 +68,26 @@ class Miss(NamedTuple):
     @property
     def short(self) -> str:
         """`3.2 GiB short on each GPU`."""
-        each = " on each GPU" if self.is_each and len(self.site.devices) > 1 else ""
+        each = " on each GPU" if self.is_each and len(self.assignment.devices) > 1 else ""
         return f"{format_bytes(self.short_bytes)} short{each}"
 
     @property
     def total_short_bytes(self) -> int:
         """What is missing on all GPUs together: to compare misses."""
-        return self.short_bytes * (len(self.site.devices) if self.is_each else 1)
+        return self.short_bytes * (len(self.assignment.devices) if self.is_each else 1)
 
 
 @dataclass
-class Possibilities:
-    """What a search found: ways that work, near misses, and why whole ways were refused."""
+class SearchResult:
+    """The result of a search: candidates, near misses, and why whole kinds of candidates were refused."""
 
     candidates: list[Candidate] = field(default_factory=list)
     misses: list[Miss] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-class Ground(NamedTuple):
-    """What candidates stand on: the devices that a wish may use, the rig's RAM and CPU, and what was measured."""
+class SearchSpace(NamedTuple):
+    """The search space of a wish: the devices that it may use, the rig's RAM and CPU, and what was measured."""
 
     topology: Topology
     ram_bytes: int
@@ -105,36 +109,36 @@ def cache_loss_percent(cache_type: str) -> float:
     return float(row.get("loss_percent", 0.0))
 
 
-def situation(
+def configuration(
     wish: ServiceWish,
-    offer: Offer,
-    ground: Ground,
-    site: Site,
+    variant: Variant,
+    space: SearchSpace,
+    assignment: GpuAssignment,
     *,
     engine: str,
     load: Load,
     pipeline_parallel: int = 1,
     cache_types: tuple[str, ...] = (),
-) -> Situation:
-    """A way to serve in the words of the catalogue of known troubles."""
-    every = [device for group in site.replicas for device in group]
-    return Situation(
+) -> Configuration:
+    """A candidate in the terms of the catalogue of known issues."""
+    every = [device for group in assignment.replicas for device in group]
+    return Configuration(
         engine=engine,
-        version=ground.version(engine),
-        architecture=offer.model.architecture,
-        format=offer.format,
-        quant=offer.quant,
-        tensor_parallel=site.layout.tensor_parallel,
+        version=space.version(engine),
+        architecture=variant.model.architecture,
+        format=variant.format,
+        quant=variant.quant,
+        tensor_parallel=assignment.layout.tensor_parallel,
         pipeline_parallel=pipeline_parallel,
-        replicas=site.layout.replicas,
+        replicas=assignment.layout.replicas,
         draft_tokens=wish.draft,
         cache_types=cache_types,
-        is_fully_linked=site.is_fully_linked,
+        is_fully_linked=assignment.is_fully_linked,
         gpu_count=len(every),
-        compute_capabilities=tuple(sorted({device.pace.compute_capability or "" for device in every} - {""})),
+        compute_capabilities=tuple(sorted({device.throughput.compute_capability or "" for device in every} - {""})),
         vendors=tuple(sorted({device.gpu.vendor or "NVIDIA" for device in every})),
-        driver_version=ground.driver_version,
+        driver_version=space.driver_version,
         slots=load.slots,
-        is_mixture=offer.model.is_mixture,
-        revision=offer.sha256 or offer.revision,
+        is_mixture=variant.model.is_mixture,
+        revision=variant.sha256 or variant.revision,
     )

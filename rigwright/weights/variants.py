@@ -12,8 +12,8 @@ from typing import Any
 
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models import Model, read_model
-from rigwright.models.offers import Offer, find_model, find_offer, model_of, offers, split_quant
 from rigwright.models.quants import quants
+from rigwright.models.variants import Variant, find_model, find_offer, model_of, split_quant, variants
 from rigwright.plan.wish import ModelSource
 from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.hub import hub_facts
@@ -24,7 +24,7 @@ _ELSEWHERE = "try again with a connection, or name a model of the catalogue wher
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 
 
-def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Offer, ...]:
+def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Variant, ...]:
     """The files that could serve a model; none for `auto`, where the plan chooses the model too.
 
     Raises:
@@ -44,19 +44,19 @@ def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Offer, ...]:
     return (gguf_offer(source.file_name, model_at(url, hub=hub, revision=source.revision, sha256=source.sha256)),)
 
 
-def gguf_offer(file_name: str, model: Model | None) -> Offer:
-    """The offer of one GGUF file; where its header could not be read, what the catalogue knows of a file so named."""
+def gguf_offer(file_name: str, model: Model | None) -> Variant:
+    """The variant of one GGUF file; where its header could not be read, what the catalogue knows of a file so named."""
     stem = _PART.sub("", PurePosixPath(file_name).stem)
     if model is None:
         note = f"the header of {file_name} could not be read from here"
         if listed := find_offer(stem, format="gguf"):
             return replace(listed, notes=f"{note}: its dimensions are the catalogue's")
-        return Offer(split_quant(stem)[0], stem, _quant_in(stem) or "unknown", "gguf", file_bytes=0, notes=note)
+        return Variant(split_quant(stem)[0], stem, _quant_in(stem) or "unknown", "gguf", file_bytes=0, notes=note)
     known, quant = split_quant(stem)
     known = known or find_model(model.name)
     quant = quant or _quant_in(stem) or _commonest_type(model)
     row = quants().get(quant)
-    return Offer(
+    return Variant(
         known,
         f"{known.name} {quant}" if known else model.name or stem,
         quant,
@@ -67,24 +67,24 @@ def gguf_offer(file_name: str, model: Model | None) -> Offer:
     )
 
 
-def _of_catalogue(source: ModelSource) -> tuple[Offer, ...]:
+def _of_catalogue(source: ModelSource) -> tuple[Variant, ...]:
     """All files of a model, or those of one quant."""
     text = str(source)
     known = model_of(source.name or "", where="model")
-    found = offers(known)
+    found = variants(known)
     wanted = source.quant or split_quant(source.name or "")[1]
-    chosen = [offer for offer in found if wanted is None or offer.quant.lower() == wanted.lower()]
+    chosen = [variant for variant in found if wanted is None or variant.quant.lower() == wanted.lower()]
     if not chosen:
-        names = ", ".join(dict.fromkeys(offer.quant for offer in found)) or "none"
+        names = ", ".join(dict.fromkeys(variant.quant for variant in found)) or "none"
         raise WrongSpec(f"{text}: the catalogue has no such quant of {known.key}; it has {names}")
     return tuple(chosen)
 
 
-def _repository(source: ModelSource, hub: str) -> Offer:
+def _repository(source: ModelSource, hub: str) -> Variant:
     """A whole repository of safetensors, as vLLM takes it."""
     repo = source.repo or ""
     known = find_model(repo)
-    listed = next((offer for offer in offers(known) if offer.repo == repo), None) if known else None
+    listed = next((variant for variant in variants(known) if variant.repo == repo), None) if known else None
     url = file_url(hub, repo, revision=source.revision, file="config.json")
     config = json_at(url, hub=hub, revision=source.revision)
     if config is None:
@@ -97,7 +97,7 @@ def _repository(source: ModelSource, hub: str) -> Offer:
     size = _weights_bytes(source, hub) or (listed.file_bytes if listed else None)
     model = model_from_config(repo.partition("/")[2], config, weights_bytes=size)
     quant = listed.quant if listed else _method(text_part(config))
-    return Offer(
+    return Variant(
         known,
         f"{known.name} {quant}" if known else model.name,
         quant,

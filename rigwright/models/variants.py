@@ -11,13 +11,24 @@ from collections.abc import Iterator
 from functools import cache
 
 from rigwright.errors import WrongSpec
-from rigwright.models.known import Format, KnownModel, Offer, Sampling, Superseded
+from rigwright.models.known import Format, KnownModel, Sampling, Superseded, Variant
 from rigwright.models.offer_rows import models, offers_of, rows
 from rigwright.models.quants import quants
 
 __all__ = [
-    "KnownModel", "Offer", "Sampling", "Superseded", "find_model", "find_offer", "find_superseded", "known_models",
-    "model_of", "near_names", "offer_of", "offers", "split_quant",
+    "KnownModel",
+    "Sampling",
+    "Superseded",
+    "Variant",
+    "find_model",
+    "find_offer",
+    "find_superseded",
+    "known_models",
+    "model_of",
+    "near_names",
+    "offer_of",
+    "split_quant",
+    "variants",
 ]  # fmt: skip
 
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
@@ -34,18 +45,18 @@ def find_model(text: str) -> KnownModel | None:
     return _index().get(_normal(text))
 
 
-def offers(known: KnownModel) -> tuple[Offer, ...]:
+def variants(known: KnownModel) -> tuple[Variant, ...]:
     """All that the catalogue lists of a model: GGUF files from coarse to fine, then repositories of safetensors."""
     return offers_of(known.key)
 
 
-def find_offer(text: str, *, format: Format | None = None) -> Offer | None:
+def find_offer(text: str, *, format: Format | None = None) -> Variant | None:
     """The offer of `qwen3.5-35b-a3b:Q4_K_M`, also with the model's other names, or as the name of a GGUF file.
 
     Where both formats have the quant (`BF16`), it is the GGUF file unless `format` says otherwise.
     """
     known, quant = split_quant(text)
-    found = [one for one in offers(known) if one.quant == quant] if known and quant else []
+    found = [one for one in variants(known) if one.quant == quant] if known and quant else []
     return next((one for one in found if format in (None, one.format)), None)
 
 
@@ -76,16 +87,16 @@ def model_of(text: str, *, where: str) -> KnownModel:
     raise WrongSpec(f"{where}: no model is called {text}; {advice}")
 
 
-def offer_of(text: str, *, where: str, format: Format | None = None) -> Offer:
+def offer_of(text: str, *, where: str, format: Format | None = None) -> Variant:
     """The offer that `text` names, model and quant.
 
     Raises:
         WrongSpec: no model has that name, or the catalogue has no such file of it.
     """
     known = model_of(text, where=where)
-    if offer := find_offer(text, format=format):
-        return offer
-    names = tuple(dict.fromkeys(one.quant for one in offers(known) if format in (None, one.format)))
+    if variant := find_offer(text, format=format):
+        return variant
+    names = tuple(dict.fromkeys(one.quant for one in variants(known) if format in (None, one.format)))
     raise WrongSpec(f"{where}: the catalogue has no {text}; of {known.key} it has {_either(names) or 'nothing'}")
 
 

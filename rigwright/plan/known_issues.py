@@ -1,6 +1,6 @@
 """Combinations that are known to be broken: what others found out, so that no rig has to find it again.
 
-Data: `rigwright/catalogue/known_bad.yml`. The conditions of a row, all of which must hold:
+Data: `rigwright/catalogue/known_issues.yml`. The conditions of a row, all of which must hold:
 
 `families` begin the architecture's name (`qwen35` stands for qwen35moe and qwen3_5_moe too), `architectures` are it;
 `formats`, `split_modes`, `devices_by`, `vendors` and `revisions` list values; `quants` and `cache_types` begin them;
@@ -32,8 +32,8 @@ _LISTS = {
 }
 
 
-class Situation(NamedTuple):
-    """One way to serve a model, as far as a known fault may depend on it; what is unknown stays empty."""
+class Configuration(NamedTuple):
+    """The configuration of a candidate, as far as a known issue may depend on it; what is unknown stays empty."""
 
     engine: str
     version: str = ""
@@ -61,7 +61,7 @@ class Situation(NamedTuple):
     revision: str | None = None
 
 
-class Trouble(NamedTuple):
+class KnownIssue(NamedTuple):
     """What is wrong with a situation and what to do instead; `refuse` does not run, `warn` runs at a price."""
 
     id: str
@@ -75,21 +75,21 @@ class Trouble(NamedTuple):
         return f"{self.because}; {self.instead}" + (f" ({self.issue})" if self.issue else "")
 
 
-Condition = Callable[[Situation], bool]
+Condition = Callable[[Configuration], bool]
 
 
-def known_bad(situation: Situation) -> tuple[Trouble, ...]:
+def known_issues(configuration: Configuration) -> tuple[KnownIssue, ...]:
     """All that is known to be wrong with a situation, what refuses it first.
 
     It is asked for every candidate, so conditions are compiled once and the rows of a release are kept: 4 µs.
     """
     found = []
-    for trouble, conditions in _rows_of(situation.engine, situation.version):
+    for issue, conditions in _rows_of(configuration.engine, configuration.version):
         for holds in conditions:  # not all(…): a generator for each row takes longer than its conditions
-            if not holds(situation):
+            if not holds(configuration):
                 break
         else:
-            found.append(trouble)
+            found.append(issue)
     return tuple(found)
 
 
@@ -123,10 +123,10 @@ def _comparison(operator: str, number: str) -> Callable[[Version], bool]:
 
 
 @cache
-def _rows_of(engine: str, version: str) -> tuple[tuple[Trouble, tuple[Condition, ...]], ...]:
+def _rows_of(engine: str, version: str) -> tuple[tuple[KnownIssue, tuple[Condition, ...]], ...]:
     found = [
         (_trouble(row), tuple(_condition(name, row["when"][name]) for name in sorted(row["when"], key=_cost)))
-        for row in load("known_bad")["rows"]
+        for row in load("known_issues")["rows"]
         if row["engine"] in (engine, "any") and is_within(version or None, row.get("versions", ""))
     ]
     return tuple(sorted(found, key=lambda row: row[0].effect))
@@ -137,20 +137,20 @@ def _cost(name: str) -> int:
     return 0 if name in (*_COUNTS, *_FLAGS, *_LISTS) else 1
 
 
-def _trouble(row: dict[str, Any]) -> Trouble:
-    return Trouble(**{field: row[field] for field in Trouble._fields})
+def _trouble(row: dict[str, Any]) -> KnownIssue:
+    return KnownIssue(**{field: row[field] for field in KnownIssue._fields})
 
 
 def _condition(name: str, value: Any) -> Condition:
     """One condition as a function; a name that is not known is a fault of the catalogue."""
     if name in _COUNTS:
         compare, bound = _count(value)
-        return lambda situation: compare(getattr(situation, name), bound)
+        return lambda configuration: compare(getattr(configuration, name), bound)
     if name in _FLAGS:
-        return lambda situation: getattr(situation, name) is value
+        return lambda configuration: getattr(configuration, name) is value
     if name in _LISTS:
         field, listed = _LISTS[name], frozenset(value)
-        return lambda situation: getattr(situation, field) in listed
+        return lambda configuration: getattr(configuration, field) in listed
     return _SPECIAL[name](value)
 
 
@@ -161,22 +161,22 @@ def _count(bounds: str) -> tuple[Callable[[Any, Any], bool], int]:
 
 def _families(names: Sequence[str]) -> Condition:
     prefixes = tuple(names)
-    return lambda situation: _plain(situation.architecture).startswith(prefixes)
+    return lambda configuration: _plain(configuration.architecture).startswith(prefixes)
 
 
 def _quants(names: Sequence[str]) -> Condition:
     prefixes = tuple(name.upper() for name in names)
-    return lambda situation: situation.quant.upper().startswith(prefixes)
+    return lambda configuration: configuration.quant.upper().startswith(prefixes)
 
 
 def _vendors(names: Sequence[str]) -> Condition:
     listed = frozenset(names)
-    return lambda situation: not listed.isdisjoint(situation.vendors)
+    return lambda configuration: not listed.isdisjoint(configuration.vendors)
 
 
 def _cache_types(names: Sequence[str]) -> Condition:
     prefixes = tuple(names)
-    return lambda situation: any(one.startswith(prefixes) for one in situation.cache_types)
+    return lambda configuration: any(one.startswith(prefixes) for one in configuration.cache_types)
 
 
 @cache
@@ -196,7 +196,9 @@ _SPECIAL: dict[str, Callable[[Any], Condition]] = {
     "quants": _quants,
     "vendors": _vendors,
     "cache_types": _cache_types,
-    "compute_capability": lambda bounds: lambda situation: is_within(_oldest(situation.compute_capabilities), bounds),
-    "driver": lambda bounds: lambda situation: is_within(situation.driver_version, bounds),
-    "cuda": lambda bounds: lambda situation: is_within(situation.cuda_version, bounds),
+    "compute_capability": lambda bounds: (
+        lambda configuration: is_within(_oldest(configuration.compute_capabilities), bounds)
+    ),
+    "driver": lambda bounds: lambda configuration: is_within(configuration.driver_version, bounds),
+    "cuda": lambda bounds: lambda configuration: is_within(configuration.cuda_version, bounds),
 }
