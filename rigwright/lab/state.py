@@ -50,7 +50,7 @@ def load_rig(paths: RigPaths) -> Record | None:
     if data is None:
         return None
     process = data.pop("process")
-    placed = Settled(**data.pop("settled"))
+    placed = Settled(**data.pop("placed"))
     return Record(**data, placed=placed, process=Process(**process) if process else None)
 
 
