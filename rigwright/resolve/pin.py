@@ -6,8 +6,8 @@ from rigwright.errors import Refused
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import stated_settings
 from rigwright.lock.values import LockedRig, PinnedFile, pin_hardware, pin_service
-from rigwright.plan.devices import devices
 from rigwright.plan.service import ServicePlan
+from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.resolve import Resolved
 from rigwright.spec.rig import RigSpec
 from rigwright.spec.weights import WeightsSettings
@@ -22,7 +22,11 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
     Raises:
         Refused: a GPU that the plan needs has no driver yet, so that it cannot be told from another.
     """
-    _require_drivers(resolved, hardware, rig)
+    if waiting := waiting_for_driver(resolved, spec, hardware):
+        raise Refused(
+            f"{rig}: services.{waiting.service}: no driver answers for {waiting.gpu}, so that it cannot be locked; "
+            f"install the driver first"
+        )
     notes: list[str] = []
     services = {}
     for plan in resolved.plan.services:
@@ -38,16 +42,6 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
         builds={name: build for name, build in builds.items() if build},
         services=services,
     ), notes
-
-
-def _require_drivers(resolved: Resolved, hardware: Hardware, rig: str) -> None:
-    silent = {device.ref: device.label for device in devices(hardware) if device.is_silent}
-    for service in resolved.plan.services:
-        if waiting := [silent[gpu] for gpu in service.gpus if gpu in silent]:
-            raise Refused(
-                f"{rig}: services.{service.service}: no driver answers for {waiting[0]}, so that it cannot be locked; "
-                f"install the driver first"
-            )
 
 
 def _files(

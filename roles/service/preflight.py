@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pyinfra.api import operation
 
 from rigwright.errors import RigwrightError
-from rigwright.plan.devices import devices, gpu_label, unsized_silent
 from rigwright.plan.engines import label
 from rigwright.records import paths
 from rigwright.records.values import Deployed, is_ours
+from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
 from rigwright.roles.base.facts import Rig
@@ -56,27 +56,18 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
     yield from context.lock_refusal(resolved)
     names = {engine.name for engine in engines}
     mine = [one for one in resolved.instances(context.spec) if one.engine in names]
-    yield from _driver_errors(rig, mine)
+    waiting = waiting_for_driver(resolved, context.spec, rig.hardware)
+    if waiting and any(one.service == waiting.service for one in mine):
+        planned = "would be served from the CPU beside" if waiting.is_on_cpu else "is planned on"
+        yield (
+            f"{waiting.service} {planned} {waiting.gpu}, for which no driver answers; install it, or set gpu to none"
+        )
     for instance in mine:
         yield from _unit_errors(rig.records.of(instance.name))
         yield from _port_errors(rig, context, resolved, instance, names)
     for engine in engines:
         if any(instance.engine == engine.name for instance in mine):
             yield from engine.preflight_errors(rig, context)
-
-
-def _driver_errors(rig: Rig, instances: Sequence[Instance]) -> Iterator[str]:
-    """NVIDIA GPUs that no driver answers for: planned on, or left out where nobody knows their memory."""
-    silent = {device.ref: device.label for device in devices(rig.hardware) if device.is_silent}
-    unsized = [gpu_label(gpu) for gpu in unsized_silent(rig.hardware)]
-    for instance in instances:
-        remedy = "no driver answers; install it, or set gpu to none"
-        if waiting := [silent[gpu] for gpu in instance.gpus if gpu in silent]:
-            yield f"{instance.name} is planned on {waiting[0]}, for which {remedy}"
-            return
-        if unsized and not instance.gpus and instance.wish.gpu == "auto":
-            yield f"{instance.name} would be served from the CPU beside {unsized[0]}, for which {remedy}"
-            return
 
 
 def _unit_errors(deployed: Deployed) -> Iterator[str]:

@@ -22,11 +22,12 @@ from rigwright.inventory.rigs import Found
 from rigwright.inventory.what_if import what_if
 from rigwright.lock.file import Lock, read_lock, render_lock
 from rigwright.lock.values import LockedRig
-from rigwright.plan.devices import devices, named
+from rigwright.plan.devices import named
 from rigwright.plan.engines.installed import Installed
 from rigwright.records.reading import read_record
 from rigwright.records.values import RigRecords
 from rigwright.resolve import Resolved
+from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.running import running_changes
 from rigwright.resolve.unit import render_unit
@@ -322,8 +323,7 @@ def deploy_of(context: RigContext, rig: Rig) -> Deploy:
     found = resolved.instances(context.spec)
     assert [(one.name, one.port, list(one.argv), dict(one.environment)) for one in found] == instances_in(plan)
     units = tuple(checked_unit(one, resolved) for one in found if one.engine == ENGINE.name)
-    silent = {device.ref for device in devices(rig.hardware) if device.is_silent}
-    is_waiting = any(gpu in silent for service in resolved.plan.services for gpu in service.gpus)
+    is_waiting = waiting_for_driver(resolved, context.spec, rig.hardware) is not None
     assert all("no driver answers" in line for line in said) if is_waiting else not said
     return Deploy("waiting" if is_waiting else "served", plan, units)
 
