@@ -40,9 +40,9 @@ def write_birth(root: Path, record: Record, *, host_key: Path) -> None:
     for name in (HOST_KEY, HOST_KEY.with_suffix(".pub")):
         shutil.move(host_key.with_suffix(name.suffix), root / name)
     write_text(root / "etc/machine-id", uuid.uuid4().hex + "\n", mode=0o444)
-    user = record.placed.ssh_user
+    user = record.settled.ssh_user
     if user != "root":
-        _add_user(root, user, sudo=record.placed.sudo)
+        _add_user(root, user, sudo=record.settled.sudo)
 
 
 def write_place(root: Path, paths: LabPaths, record: Record, *, subnet: int) -> None:
@@ -59,7 +59,7 @@ def write_place(root: Path, paths: LabPaths, record: Record, *, subnet: int) -> 
     resolver = next((file for file in RESOLVERS if file.exists()), None)
     if resolver:
         write_text(root / "etc/resolv.conf", resolver.read_text())
-    _authorise(root, record.placed.ssh_user, paths.key.with_suffix(".pub").read_text())
+    _authorise(root, record.settled.ssh_user, paths.key.with_suffix(".pub").read_text())
 
 
 def write_known_hosts(paths: LabPaths, *, subnet: int) -> None:

@@ -58,7 +58,7 @@ class Lab:
         for record in load_rigs(self.paths):
             state = "up" if record.is_up else "off"
             where = self._rig(record).address
-            rows.append({"name": record.name, "state": state, "address": where, **asdict(record.placed)})
+            rows.append({"name": record.name, "state": state, "address": where, **asdict(record.settled)})
         return rows
 
     def up(self, wishes: Iterable[RigWish]) -> list[Rig]:
@@ -189,24 +189,24 @@ class Lab:
         paths = self.paths.rig(wish.name)
         if (record := load_rig(paths)) is not None:
             return record
-        placed = wish.placed()
+        settled = wish.settled()
         paths.home.mkdir(parents=True)
-        if placed.from_snapshot:
-            kept = find_snapshot(self.paths, placed.from_snapshot)
-            placed, image = replace(placed, os=kept.os, disk_bytes=kept.disk_bytes), kept.image
+        if settled.from_snapshot:
+            kept = find_snapshot(self.paths, settled.from_snapshot)
+            settled, image = replace(settled, os=kept.os, disk_bytes=kept.disk_bytes), kept.image
             copy_disk(kept.disk_image, paths.disk_image)
         else:
-            image = self._image(placed.os)
-            make_disk(paths.disk_image, placed.disk_bytes)
-        return self._give_birth(paths, Record(wish.name, placed, image, number=self._free_number()))
+            image = self._image(settled.os)
+            make_disk(paths.disk_image, settled.disk_bytes)
+        return self._give_birth(paths, Record(wish.name, settled, image, number=self._free_number()))
 
     def _give_birth(self, paths: RigPaths, record: Record) -> Record:
         draft = identity.host_key_draft(paths)
         record = replace(record, host_key=identity.make_key(draft, comment=record.name))
         mount_rig(paths, self.paths.images / record.image)
         identity.write_birth(paths.root, record, host_key=draft)
-        if record.placed.hardware:
-            hardware.install(paths.root, hardware.find_machine(record.placed.hardware))
+        if record.settled.hardware:
+            hardware.install(paths.root, hardware.find_machine(record.settled.hardware))
         return record.save(paths)
 
     def _image(self, release: str) -> str:
@@ -223,7 +223,7 @@ class Lab:
         wish.check()
         record = load_rig(self.paths.rig(wish.name))
         if record is not None:
-            record.placed.refuse_change(wish)
+            record.settled.refuse_change(wish)
         if wish.hardware is not None:
             hardware.find_machine(wish.hardware)
         if wish.from_snapshot is not None:
@@ -274,8 +274,8 @@ class Lab:
         return Rig(
             record.name,
             network.address(subnet, record.number),
-            record.placed.os,
-            record.placed.ssh_user,
+            record.settled.os,
+            record.settled.ssh_user,
             ssh_key=self.paths.key,
             ssh_known_hosts=self.paths.known_hosts,
         )

@@ -56,8 +56,8 @@ def keep_snapshot(paths: LabPaths, record: Record, name: str) -> None:
         remove_tree(aside)  # of one that was killed; the lock says nobody is at work
         aside.mkdir(parents=True)
         copy_disk(paths.rig(record.name).disk_image, aside / "disk.img")
-        placed = record.placed
-        write_json(aside / ABOUT, {"os": placed.os, "image": record.image, "disk_bytes": placed.disk_bytes})
+        settled = record.settled
+        write_json(aside / ABOUT, {"os": settled.os, "image": record.image, "disk_bytes": settled.disk_bytes})
         remove_tree(target)
         aside.rename(target)
 

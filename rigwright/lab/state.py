@@ -18,7 +18,7 @@ class Record:
     """One rig as it was made, and the process that carries it."""
 
     name: str
-    placed: Settled
+    settled: Settled
     image: str
     number: int
     """The rig's place in its lab, from 1; its address ends in number + 1."""
@@ -50,8 +50,8 @@ def load_rig(paths: RigPaths) -> Record | None:
     if data is None:
         return None
     process = data.pop("process")
-    placed = Settled(**data.pop("placed"))
-    return Record(**data, placed=placed, process=Process(**process) if process else None)
+    settled = Settled(**data.pop("settled"))
+    return Record(**data, settled=settled, process=Process(**process) if process else None)
 
 
 def load_rigs(paths: LabPaths) -> list[Record]:

@@ -46,7 +46,7 @@ class RigWish:
         if self.disk_bytes is not None and self.from_snapshot is not None:
             raise RigwrightError(f"lab: {self.name}: a snapshot brings its own disk size; leave --disk away")
 
-    def placed(self) -> Settled:
+    def settled(self) -> Settled:
         """The wish with its defaults."""
         given = {key: value for key, value in asdict(self).items() if value is not None and key != "name"}
         return Settled(**given)
