@@ -1,7 +1,8 @@
 """The pytest plugin: `pytest --pyargs rigwright.roles.llamacpp.verify --rigs INVENTORY`.
 
 A check that takes `rig` runs once for each rig, one that takes `served` once for each service of each rig, those of an
-engine's role for the services of that engine. A rig that cannot be reached is one line, and none of its checks run.
+engine's role for the services of that engine; on a rig without one it is skipped. A rig that cannot be reached is one
+line, and none of its checks run.
 Nothing heavy is imported before `--rigs` is given: every pytest of the environment loads this file.
 """
 
@@ -70,11 +71,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.UsageError("no rigs to check; pass --rigs INVENTORY")
     if "served" in wanted:
         role = metafunc.module.__name__.split(".")[-2]
-        services = [service for rig in rigs for service in rig.services]
-        mine = [one for one in services if role not in engine_names() or one.engine == role]
-        metafunc.parametrize("served", mine, ids=lambda one: f"{one.rig.name}-{one.name}", scope="module")
+        cases = [case for rig in rigs for case in _cases(rig, role if role in engine_names() else None)]
+        metafunc.parametrize("served", cases, scope="module")
     else:
         metafunc.parametrize("rig", rigs, ids=lambda one: one.name, scope="module")
+
+
+def _cases(rig: RigUnderTest, engine: str | None) -> list[Any]:
+    """The services of a rig that a check is about; one that is skipped where there are none, so that it is counted."""
+    mine = [one for one in rig.services if engine is None or one.engine == engine]
+    nothing = pytest.mark.skip(reason="this rig has no service" + (f" on {engine}" if engine else ""))
+    found = [pytest.param(one, id=f"{rig.name}-{one.name}") for one in mine]
+    return found or [pytest.param(None, id=rig.name, marks=nothing)]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -17,6 +17,10 @@ _NAMES = (
 )
 
 
+def _last_line(said: str) -> str:
+    return (said.strip().splitlines() or [""])[-1].strip()
+
+
 class RigUnderTest:
     """One rig; `host` is testinfra's."""
 
@@ -38,18 +42,19 @@ class RigUnderTest:
         try:
             done = self.host.run("true")
         except Exception as error:  # noqa: BLE001  # each of testinfra's backends raises errors of its own
-            return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            # That of SSH carries the result of `ssh`, with what it said.
+            result = next(iter(error.args), None)
+            return _last_line(getattr(result, "stderr", str(error))) or type(error).__name__
         if done.rc == 0:
             return None
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        return said[-1].strip() if said else f"a command ended with exit code {done.rc}"
+        return _last_line(done.stderr) or f"a command ended with exit code {done.rc}"
 
     @cached_property
     def names(self) -> list[str]:
         """The names of the instances on the rig, `chat` and `chat@1`, whoever deployed them."""
         return sorted(set(self.host.check_output(_NAMES).split()))
 
-    @property
+    @cached_property
     def services(self) -> list[ServiceUnderTest]:
         """What the inventory wants served here: the replicas that there are of each service, at least one."""
         found = []
@@ -80,9 +85,12 @@ class ServiceUnderTest:
 
     @cached_property
     def engine(self) -> str:
-        """The engine that it is planned on; the wished one where nothing was recorded."""
+        """The engine that it is planned on; the wished one where nothing was recorded, or what was is damaged."""
         file = self.host.file(f"/etc/rigwright/{self.name}.json")
-        return str(self.plan["engine"]) if file.exists else self.wish.engine
+        try:
+            return str(self.plan["engine"]) if file.exists else self.wish.engine
+        except (ValueError, TypeError, KeyError):
+            return self.wish.engine
 
     @property
     def replica(self) -> dict[str, Any]:

@@ -1,0 +1,289 @@
+"""What is broken on a rig, so that each check of `verify` is seen failing once, for the reason that it exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# The services of the rig that is broken, their ports, and whether each asks for a key.
+SERVICES = {
+    "demo": (8080, False),  # runs another release than it should, with an open drop-in
+    "edited": (8081, True),  # changed behind its process's back
+    "restarted": (8082, True),  # restarted with another command line
+    "loading": (8083, False),
+    "stopped": (8084, False),  # and its record is damaged
+}
+KEY = "sk-geheim-Ab9c8d7e6f"
+UUID = "GPU-0c0ffee0-0000-0000-0000-000000000001"
+
+# keep PATH: as it is now it comes back when all is mended. drop_in SERVICE: settings by hand.
+HELP = r"""set -eu
+units=/etc/systemd/system releases=/opt/rigwright/llamacpp/releases weights=/var/lib/rigwright/weights
+keep() { mkdir -p /root/kept; cp -a --parents "$@" /root/kept; }
+drop_in() { mkdir -p "$units/rigwright-$1.service.d"; cat >>"$units/rigwright-$1.service.d/by-hand.conf"; }
+# other_release SERVICE ID: its link names a copy of the release with another id.
+other_release() {
+    keep "/opt/rigwright/services/$1/current"
+    release=$(readlink "/opt/rigwright/services/$1/current")
+    cp -al "$release" "$releases/$2"
+    sed -i "s/\"id\": *\"[^\"]*\"/\"id\": \"$2\"/" "$releases/$2/release.json"
+    ln -sfn "$releases/$2" "/opt/rigwright/services/$1/current"
+}
+# on_gpu SERVICE UUID: its record says that it is planned there.
+on_gpu() {
+    keep "/etc/rigwright/$1.json"
+    sed -i "s/\"gpus\":\[\]/\"gpus\":[{\"uuid\":\"$2\"}]/" "/etc/rigwright/$1.json"
+}
+"""
+
+MEND = r"""set -eu
+cp -a --remove-destination /root/kept/. /
+rm -rf /root/kept /etc/systemd/system/rigwright-*.service.d
+systemctl daemon-reload
+systemctl kill -s KILL rigwright-loading
+systemctl restart 'rigwright-*.service' rigwright-stopped
+journalctl -q --rotate --vacuum-size=1 2>/dev/null
+"""
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One thing that is wrong: the check that must fail for it, for which service, with what in its message."""
+
+    check: str
+    service: str | None
+    """None: it is the rig's."""
+    reason: str
+    """A regular expression."""
+    how: str = ""
+    """A shell script on the rig; nothing where it follows from another breakage, or lies in the files of the user."""
+    mend: str = ""
+    """What undoes it beyond the files that were kept."""
+
+    def __str__(self) -> str:
+        return f"{self.check.removeprefix('test_')}-{self.service or 'rig'}"
+
+
+_RIG = (
+    Breakage(
+        "test_builder_cannot_log_in",
+        None,
+        "'/bin/bash' == '/usr/sbin/nologin'",
+        "usermod -s /bin/bash rigwright",
+        "usermod -s /usr/sbin/nologin rigwright",
+    ),
+    Breakage(
+        "test_installed_files_belong_to_root",
+        None,
+        "/flags.txt' == ''",
+        "chmod o+w $releases/*/flags.txt",
+        "chmod o-w /opt/rigwright/llamacpp/releases/*/flags.txt",
+    ),
+    Breakage(
+        "test_package_manager_is_whole",
+        None,
+        r"half configured[^']*\bcurl\b",
+        "status=/var/lib/dpkg/status; keep $status;"
+        " sed -i '/^Package: curl$/,/^$/s/ok installed$/ok half-configured/' $status",
+    ),
+    Breakage(
+        "test_nothing_is_orphaned",
+        None,
+        r"\['stray'\] == \[\]",
+        "echo >$units/rigwright-stray.service",
+        "rm /etc/systemd/system/rigwright-stray.service",
+    ),
+)
+
+# Nothing here needs a restart, or shows to one.
+_EDITED = (
+    Breakage(
+        "test_unit_is_active_and_enabled",
+        "edited",
+        "is_enabled",
+        "systemctl disable -q rigwright-edited",
+        "systemctl enable -q rigwright-edited",
+    ),
+    Breakage(
+        "test_unit_file_is_as_written",
+        "edited",
+        "# sha256 of the rest: ",
+        "keep $units/rigwright-edited.service; echo '# by hand' >>$units/rigwright-edited.service",
+    ),
+    # The inventory asks for another context now.
+    Breakage("test_plan_says_what_the_inventory_says", "edited", r"2048 in \(1024, 1024\)"),
+    # The lock file says another count of threads.
+    Breakage("test_runs_what_is_locked", "edited", "'2' != '77'"),
+    Breakage(
+        "test_process_runs_the_current_release",
+        "edited",
+        "releases/other/",
+        "other_release edited other",
+        "rm -r /opt/rigwright/llamacpp/releases/other",
+    ),
+    Breakage(
+        "test_unit_file_is_sound",
+        "edited",
+        "NoSuchSetting",
+        "printf '[Service]\\nNoSuchSetting=1\\n' | drop_in edited",
+    ),
+    Breakage(
+        "test_keys_stay_secret",
+        "edited",
+        r"\(0o644, 'root'\)|\(420, 'root'\)",
+        "keep /etc/rigwright/edited.key; chmod 644 /etc/rigwright/edited.key",
+    ),
+    # It is planned on a GPU, and runs on the CPU.
+    Breakage("test_gpus_are_used_when_planned", "edited", rf"'\d+, {UUID}' in ", f"on_gpu edited {UUID}"),
+    Breakage(
+        "test_model_file_is_the_planned_one",
+        "edited",
+        r"'[0-9a-f]{12}\.\.\.[0-9a-f]+' == '[0-9a-f]{12}\.\.\.[0-9a-f]+'",
+        "keep $weights/edited.gguf; last=$(tail -c1 $weights/edited.gguf | od -An -tu1);"
+        " head -c -1 /root/kept$weights/edited.gguf >$weights/edited.gguf;"
+        ' printf "\\\\$(printf %03o $(((last + 1) % 256)))" >>$weights/edited.gguf',
+    ),
+    Breakage(
+        "test_no_download_is_left_over",
+        "edited",
+        "edited.gguf.part",
+        "touch $weights/edited.gguf.part",
+        "rm /var/lib/rigwright/weights/edited.gguf.part",
+    ),
+)
+
+_RESTARTED = (
+    Breakage(
+        "test_process_has_the_planned_flags",
+        "restarted",
+        "'0.0.0.0' != '127.0.0.1'",
+        r"""yes hello | head -n 3000 >/opt/long.jinja
+        line=$(sed -n '/^ExecStart=/,/[^\\]$/p' $units/rigwright-restarted.service | tr -d '\\\n')
+        line=$(echo "$line" | sed -E 's/--host [^ ]+/--host 0.0.0.0/; s/ --metrics//; s/ --api-key-file [^ ]+//
+            s/--parallel 1/--parallel 2/; s|$| --chat-template-file /opt/long.jinja|')
+        printf '[Service]\nExecStart=\n%s\n' "$line" | drop_in restarted""",
+        "rm /opt/long.jinja",
+    ),
+    Breakage("test_runs_what_is_locked", "restarted", "'0.0.0.0' != '127.0.0.1'"),
+    Breakage("test_listens_where_it_should_and_nowhere_else", "restarted", r"\{'0\.0\.0\.0'\} == \{'127\.0\.0\.1'\}"),
+    Breakage("test_asks_for_the_key", "restarted", "200 == 401"),
+    Breakage("test_props_agree_with_the_plan", "restarted", "2 == 1"),
+    Breakage("test_metrics_are_served", "restarted", "501 == 200"),
+    Breakage("test_completes_a_chat", "restarted", "400 == 200"),
+    Breakage(
+        "test_process_is_not_root",
+        "restarted",
+        "'0' != '0'",
+        "printf '[Service]\\nDynamicUser=no\\nUser=root\\n' | drop_in restarted",
+    ),
+    Breakage(
+        "test_keys_stay_secret",
+        "restarted",
+        r"\(0, '1'\) == \(1, '0'\)",
+        "printf '[Service]\\nExecStartPre=cat %%d/api-key\\n' | drop_in restarted",
+    ),
+)
+
+_DEMO = (
+    Breakage(
+        "test_release_is_the_wanted_source",
+        "demo",
+        "'ffffffff[0-9a-f]' in ",
+        """other_release demo forged
+        sed -i 's/"identity": *"......../"identity": "ffffffff/' $releases/forged/release.json""",
+        "rm -r /opt/rigwright/llamacpp/releases/forged",
+    ),
+    Breakage(
+        "test_keys_stay_secret",
+        "demo",
+        r"\['TOY_API_KEY'\] == \[\]",
+        "printf '[Service]\\nEnvironment=TOY_API_KEY=x\\n' | drop_in demo",
+    ),
+    Breakage(
+        "test_unit_file_is_sound",
+        "demo",
+        "<= 2.0",
+        "printf '[Service]\\nSystemCallFilter=\\nPrivateNetwork=no\\nRestrictNamespaces=no\\nProtectSystem=no\\n'"
+        " | drop_in demo; printf 'PrivateDevices=no\\nProtectClock=no\\nProtectKernelModules=no\\n' | drop_in demo",
+    ),
+    Breakage(
+        "test_model_file_is_the_planned_one",
+        "demo",
+        r"\.tiny\.gguf\.rigwright",
+        "keep $weights/.tiny.gguf.rigwright; rm $weights/.tiny.gguf.rigwright",
+    ),
+    Breakage("test_runs_what_is_locked", "demo", r"\.tiny\.gguf\.rigwright"),
+)
+
+# It opens a pipe that nobody writes to, and the file is back at its place before anybody looks.
+_LOADING = (
+    Breakage(
+        "test_is_healthy",
+        "loading",
+        r"\(503, .* == \(200, \{'status': 'ok'\}\)",
+        """keep $weights/loading.gguf; mv $weights/loading.gguf $weights/aside; mkfifo $weights/loading.gguf
+        systemctl restart rigwright-loading
+        until curl -sS http://127.0.0.1:8083/health 2>&1 | grep -q Loading; do sleep 0.1; done
+        mv $weights/aside $weights/loading.gguf""",
+    ),
+    Breakage("test_release_is_the_wanted_source", "loading", "503 == 200"),
+    Breakage("test_completes_a_chat", "loading", "503 == 200"),
+    Breakage("test_props_agree_with_the_plan", "loading", "503 == 200"),
+    Breakage("test_metrics_are_served", "loading", "503 == 200"),
+)
+
+_STOPPED = (
+    Breakage("test_unit_is_active_and_enabled", "stopped", "is_running", "systemctl stop rigwright-stopped"),
+    *(
+        Breakage(check, "stopped", "/proc/0/")
+        for check in (
+            "test_unit_file_is_as_written",
+            "test_process_has_the_planned_flags",
+            "test_runs_what_is_locked",
+            "test_process_runs_the_current_release",
+            "test_process_is_not_root",
+            "test_keys_stay_secret",
+            "test_model_file_is_the_planned_one",
+            "test_no_download_is_left_over",
+        )
+    ),
+    Breakage(
+        "test_plan_says_what_the_inventory_says",
+        "stopped",
+        "JSONDecodeError",
+        "keep /etc/rigwright/stopped.json; echo '{' >/etc/rigwright/stopped.json",
+    ),
+    Breakage("test_gpus_are_used_when_planned", "stopped", "JSONDecodeError"),
+    Breakage("test_listens_where_it_should_and_nowhere_else", "stopped", r"set\(\) == \{'127\.0\.0\.1'\}"),
+    *(
+        Breakage(check, "stopped", "Failed to connect|Could not connect|Couldn't connect")
+        for check in (
+            "test_release_is_the_wanted_source",
+            "test_is_healthy",
+            "test_completes_a_chat",
+            "test_props_agree_with_the_plan",
+            "test_metrics_are_served",
+        )
+    ),
+)
+
+# Its process has started by now: the file is another since, signed as ours are.
+_LATE = (
+    Breakage(
+        "test_unit_file_is_as_written",
+        "demo",
+        "'RIGWRIGHT_UNIT=000000000000' in ",
+        """unit=$units/rigwright-demo.service; keep $unit
+        sed -i 's/^Environment=RIGWRIGHT_UNIT=.*/Environment=RIGWRIGHT_UNIT=000000000000/' $unit
+        sed -i "2s/: .*/: $(tail -n +3 $unit | sha256sum | cut -d' ' -f1)/" $unit""",
+    ),
+)
+
+# In this order: what is started anew, then what is changed beside running processes.
+STARTED = (*_DEMO, *_RESTARTED)
+BESIDE = (*_RIG, *_EDITED, *_LOADING, *_STOPPED, *_LATE)
+BREAKAGES = (*STARTED, *BESIDE)
+
+
+def script(breakages: tuple[Breakage, ...]) -> str:
+    """All of it in one shell."""
+    return HELP + "".join(f"{one.how}\n" for one in breakages if one.how)

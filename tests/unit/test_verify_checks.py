@@ -1,0 +1,21 @@
+"""The checks of `verify`: none comes without being seen failing."""
+
+from __future__ import annotations
+
+import importlib
+
+from rigwright.cli.verify import checks
+
+from ..lab.breakages import BREAKAGES
+
+
+def test_each_check_is_broken_once_in_the_lab():
+    """A new check belongs into tests/lab/breakages.py; what is broken there belongs to a check that there is."""
+    modules = [importlib.import_module(name) for name in checks()]
+    found = {name for module in modules for name in vars(module) if name.startswith("test_")}
+    assert found == {breakage.check for breakage in BREAKAGES}
+
+
+def test_no_two_breakages_are_of_one_check_and_service():
+    """One of them could hide the other."""
+    assert len({(breakage.check, breakage.service) for breakage in BREAKAGES}) == len(BREAKAGES)
