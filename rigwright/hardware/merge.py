@@ -1,4 +1,4 @@
-"""ResolvedRigs sources into one machine.
+"""One machine from the readings of its sources.
 
 Each field of a GPU comes from the first source that knows it, in the order of `Precedence`, and at last from the
 catalogue. What a later source says differently becomes a Problem. Two exceptions: the current PCIe link is the one

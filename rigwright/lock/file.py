@@ -1,4 +1,4 @@
-"""One YAML file beside the inventory: read back, compared, and written only where nothing is lost."""
+"""The lock file, YAML beside the inventory: read back, compared, and written only where nothing is lost."""
 
 from __future__ import annotations
 

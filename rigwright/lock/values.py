@@ -1,4 +1,4 @@
-"""What was planned for a rig, pinned: the values of a lock file, and the way from a plan to them and back."""
+"""The values of a lock file, and their conversion from plans and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What else was possible, and why it lost."""
+"""The alternatives of a plan, and why each lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan takes of each GPU, and what the owner of the rig should know."""
+"""The memory budget of each GPU, and the notes of a plan for the owner of the rig."""
 
 from __future__ import annotations
 

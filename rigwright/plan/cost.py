@@ -1,4 +1,4 @@
-"""What it takes to get from a bare machine to the plan: bytes to fetch and keep, what is built, what stands still."""
+"""The cost of a plan on a bare machine: bytes to fetch and keep, what is built, what is interrupted."""
 
 from __future__ import annotations
 

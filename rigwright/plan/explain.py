@@ -1,4 +1,4 @@
-"""Why this engine, this quant, this place: the words of a plan."""
+"""The reasons of a plan: why this engine, this quant, this place."""
 
 from __future__ import annotations
 

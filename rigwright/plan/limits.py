@@ -1,4 +1,4 @@
-"""What a wish rules out by itself: GPUs that it does not name, files that its other keys contradict."""
+"""The limits that a wish sets: GPUs that it does not name, files that its other keys contradict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on a rig already and no part of its plan: it leaves less memory, and fewer ports."""
+"""Occupants: what is on a rig already and no part of its plan; it leaves less memory, and fewer ports."""
 
 from __future__ import annotations
 

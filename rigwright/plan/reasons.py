@@ -1,4 +1,4 @@
-"""Why something was chosen: every choice of a plan carries one."""
+"""Reasons: every choice of a plan carries one."""
 
 from __future__ import annotations
 

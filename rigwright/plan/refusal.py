@@ -1,4 +1,4 @@
-"""What to say when a wish fits nowhere: the nearest miss, how much is missing, and a change that really helps."""
+"""Refusals of a wish that fits nowhere: the nearest miss, how much is missing, and a change that really helps."""
 
 from __future__ import annotations
 

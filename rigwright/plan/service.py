@@ -1,4 +1,4 @@
-"""What was decided: for each service its engine, place, flags, memory and speed, with reasons; for a rig the sum."""
+"""Plans: of a service its engine, place, flags, memory and speed, with reasons; of a rig the sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user asks for: one served model on a rig. The keys of `rig.services[]` in an inventory."""
+"""A wish: one served model on a rig, as the user asks for it. The keys of `rig.services[]` in an inventory."""
 
 from __future__ import annotations
 

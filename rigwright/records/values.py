@@ -1,4 +1,4 @@
-"""What lies on a rig, as values: services as they were deployed and as they run, releases, keys."""
+"""RigRecords: what deploys left on a rig, as values: services as they were deployed and as they run, releases, keys."""
 
 from __future__ import annotations
 

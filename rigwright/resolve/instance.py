@@ -1,4 +1,4 @@
-"""One replica of a service as it runs: its unit, port, environment, arguments."""
+"""Instance: one replica of a service as it runs, its unit, port, environment, arguments."""
 
 from __future__ import annotations
 

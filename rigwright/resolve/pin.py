@@ -1,4 +1,4 @@
-"""From a resolved rig to its entry in a lock file."""
+"""The entry of a resolved rig in a lock file."""
 
 from __future__ import annotations
 

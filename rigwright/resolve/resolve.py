@@ -1,4 +1,4 @@
-"""From what an inventory wishes to what will run: the one way, for `plan`, lock files and deploys alike."""
+"""Resolved: what will run on a rig, from its inventory, hardware and lock, for `plan`, lock files and deploys alike."""
 
 from __future__ import annotations
 

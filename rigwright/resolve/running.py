@@ -1,4 +1,4 @@
-"""What a deploy would change of the services on a rig: what lies and runs there against what is resolved."""
+"""The changes that a deploy would make to the services of a rig: what runs there against what is resolved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inventory's words about one rig, checked: host data under the key `rig`."""
+"""RigSpec: what an inventory says of one rig, checked; host data under the key `rig`."""
 
 from __future__ import annotations
 

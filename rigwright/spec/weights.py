@@ -1,4 +1,4 @@
-"""What an inventory may say about model files."""
+"""The key `rig.weights`: how model files come to rigs."""
 
 from __future__ import annotations
 

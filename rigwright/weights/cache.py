@@ -1,4 +1,4 @@
-"""What was read of models elsewhere, kept so that the next look costs nothing: headers, configurations."""
+"""The cache of what was read of models elsewhere: headers, configurations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hub says of a file before it is read: commit, checksum, size, place, and whether this user may have it.
+"""The facts of a file on a hub before it is read: commit, checksum, size, place, and whether this user may have it.
 
 huggingface_hub asks, as its own downloads do. It is imported when a hub is asked, and not before: it costs 0.1 s.
 """

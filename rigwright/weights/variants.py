@@ -1,4 +1,4 @@
-"""From what a service names as its model to the files that could serve it, seen from the controller."""
+"""The variants of the model that a service names: files that could serve it, seen from the controller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages, and the account that builds and downloads: the ground under every engine."""
+"""Operations for what every engine needs: packages, and the account that builds and downloads."""
 
 from __future__ import annotations
 

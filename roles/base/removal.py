@@ -1,4 +1,4 @@
-"""The way out: everything that rigwright put on a rig goes, everything else stays."""
+"""Removal: everything that rigwright put on a rig goes, everything else stays."""
 
 from __future__ import annotations
 

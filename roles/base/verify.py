@@ -1,4 +1,4 @@
-"""The ground: is the builder there, and does it own nothing that services trust?"""
+"""Checks of the base: is the builder there, and does it own nothing that services trust?"""
 
 from __future__ import annotations
 

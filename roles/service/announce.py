@@ -1,4 +1,4 @@
-"""The plan as a person reads it, before anything happens."""
+"""The announcement of a deploy: the plan as a person reads it, before anything happens."""
 
 from __future__ import annotations
 

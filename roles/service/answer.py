@@ -1,4 +1,4 @@
-"""How an instance proves that it serves: it is healthy, and its first answer holds what it should."""
+"""The proof that an instance serves: it is healthy, and its first answer holds what it should."""
 
 from __future__ import annotations
 

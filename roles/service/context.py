@@ -1,4 +1,4 @@
-"""What a run knows of a rig: its checked spec, its lock and its keys; and its plan, once the rig is read."""
+"""RigContext: what a run knows of a rig: its checked spec, its lock, its keys; its plan, once the rig is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of the changes: packages, account, model files, releases, services, then what is no longer wanted."""
+"""The order of a deploy: packages, account, model files, releases, services, then what is no longer wanted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would stop a deploy half-way, looked for before anything is changed."""
+"""Preflight errors: what would stop a deploy half-way, looked for before anything is changed."""
 
 from __future__ import annotations
 

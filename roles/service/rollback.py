@@ -1,4 +1,4 @@
-"""The way back: the release and the unit that each service had before, in seconds; it needs the names alone."""
+"""Rollback: the release and the unit that each service had before, in seconds; it needs the names alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which instances must stop before another starts: those that hold its port or GPUs, and are about to leave them."""
+"""The instances that must stop before another starts: they hold its port or GPUs, and are about to leave them."""
 
 from __future__ import annotations
 

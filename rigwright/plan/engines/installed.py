@@ -1,4 +1,4 @@
-"""What a rig has of the engines already, as its records tell; plans start from it."""
+"""Installed: the releases of engines that a rig has already, as its records tell; plans start from it."""
 
 from __future__ import annotations
 

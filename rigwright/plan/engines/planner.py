@@ -1,4 +1,4 @@
-"""What the planner must know of an engine: one subclass of Planner for each, in `plan/engines/<name>/planner.py`."""
+"""Planner: the contract of an engine in plans, with one subclass in each `plan/engines/<name>/planner.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an inventory may say of an engine: the base of the models behind the keys `rig.llamacpp` and the like."""
+"""EngineSettings: the base of the models behind the keys `rig.llamacpp` and the like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured beats what is computed: as it is for the same setup, by its ratio for another quant or depth."""
+"""Measured speeds, which beat computed ones: as they are for the same setup, by their ratio for a like one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pace of a GPU by its name, as people write it: `rtx 3090`, `P40`, `Strix Halo`, `M4 Max`."""
+"""The throughput of a GPU by its name, as people write it: `rtx 3090`, `P40`, `Strix Halo`, `M4 Max`."""
 
 from __future__ import annotations
 

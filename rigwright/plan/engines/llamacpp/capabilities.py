@@ -1,4 +1,4 @@
-"""What one release of llama-server accepts: read from its own --help, so that a plan says nothing it would refuse."""
+"""Capabilities: the options that one release of llama-server accepts, by its own --help; a plan uses no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What engines have in common that run llama.cpp's server: files, placements, memory."""
+"""LayeredPlanner: what engines share that run llama.cpp's server: files, placements, memory."""
 
 from __future__ import annotations
 

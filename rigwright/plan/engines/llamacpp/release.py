@@ -1,4 +1,4 @@
-"""What makes one build of llama.cpp different from another, as values: no rig is asked here."""
+"""Builds of llama.cpp as values: what makes one different from another; no rig is asked here."""
 
 from __future__ import annotations
 

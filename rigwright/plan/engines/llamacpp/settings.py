@@ -1,4 +1,4 @@
-"""What an inventory may say about llama.cpp."""
+"""The settings of llama.cpp in an inventory: `rig.llamacpp`."""
 
 from __future__ import annotations
 

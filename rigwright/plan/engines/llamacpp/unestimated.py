@@ -1,4 +1,4 @@
-"""What can be said without knowing where each byte goes: the header could not be read, or own flags place the model."""
+"""The candidate of a model that cannot be estimated: the header could not be read, or own flags place the model."""
 
 from __future__ import annotations
 
