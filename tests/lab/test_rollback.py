@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytestmark = pytest.mark.lab
+
 STATE = "/var/lib/rigwright/services/demo"
 RECORD = "/etc/rigwright/demo.json"
 
