@@ -225,6 +225,7 @@ def test_inventory_that_is_not_there_is_one_line(rollback, arguments, line):
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: {line}\n")
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -238,6 +239,7 @@ def test_no_rig_at_all_is_an_error(rollback, arguments, line):
     assert done.returncode == 1 and done.stderr.splitlines()[-1] == f"Error: {line}"
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize("name", ["chat", "7", "true", "null", ""])
 def test_service_reaches_the_rig_as_it_was_typed(rollback, tmp_path, name):
     """pyinfra reads what looks like a number or a truth as one, and `null` would be all services."""
