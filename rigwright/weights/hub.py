@@ -127,8 +127,8 @@ def _token_stays_at(url: str) -> Iterator[None]:
     origin = _origin(url)
 
     def take_off(request: object) -> None:
-        if _origin(str(request.url)) != origin:  # type: ignore[attr-defined]
-            request.headers.pop("Authorization", None)  # type: ignore[attr-defined]
+        if _origin(str(request.url)) != origin:  # type: ignore[attr-defined]  # an httpx.Request, which we do not import
+            request.headers.pop("Authorization", None)  # type: ignore[attr-defined]  # the same
 
     hooks.append(take_off)
     try:
