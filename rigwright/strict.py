@@ -9,5 +9,9 @@ class Strict(BaseModel):
     """A frozen pydantic model that refuses keys it does not know."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", str_strip_whitespace=True, json_schema_serialization_defaults_required=True
+        frozen=True,
+        extra="forbid",
+        str_strip_whitespace=True,
+        json_schema_serialization_defaults_required=True,
+        defer_build=True,
     )

@@ -77,19 +77,23 @@ def plan(
     check_options(is_kept=is_kept, is_compared=is_compared, other=next(iter(what_ifs), None))
     ram_bytes = size(ram, "--ram")
 
-    from rigwright.inventory.live import pyinfra
+    from rigwright.inventory.program import pyinfra
 
     # Started first: the rest is imported and the inventory is checked while pyinfra imports itself.
     with nullcontext() if is_single else pyinfra() as started:
         from rigwright.inventory.rigs import Wished, read_rigs, read_wishes
         from rigwright.inventory.what_if import gpu_model, what_if
+        from rigwright.models.variants import find_model
         from rigwright.resolve.rigs import RigRequest, resolve_all
         from rigwright.spec.file import read_spec
 
         for name in (*more, *filter(None, (gpu,))):
             gpu_model(name)  # a typing error before rigs are asked
         measurements = _measurements(results)
-        wishes = {SAME: Wished(read_spec(spec))} if spec else read_wishes(inventory or LOCAL, limit=limit)
+        find_model("")  # reads the catalogue, which is needed later, and pyinfra is not ready yet
+        wishes = (
+            {SAME: Wished(read_spec(spec))} if spec else read_wishes(inventory or LOCAL, limit=limit, started=started)
+        )
         lookup = _look(wishes, spec)
         found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single, started=started)
     asked = {}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import click
@@ -21,6 +17,7 @@ from rich.console import Console
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
+from rigwright.inventory.program import Pyinfra, background, pyinfra
 
 if TYPE_CHECKING:
     from rigwright.records.values import RigRecords
@@ -45,25 +42,6 @@ class Collected:
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     records: dict[str, RigRecords] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pyinfra:
-    """A pyinfra that imports itself, and does nothing before `collect` tells it what; what it says goes to a file."""
-
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-
-
-@contextmanager
-def pyinfra() -> Iterator[Pyinfra]:
-    """One that starts here: it needs 0.3 s, and the caller has other things to do. It ends with the block."""
-    command = [sys.executable, "-m", "rigwright.roles.hardware.waiting"]
-    with (
-        tempfile.TemporaryFile() as output,
-        _process(command, output.fileno(), stdin=subprocess.PIPE) as process,
-    ):
-        yield Pyinfra(process, output)
 
 
 def collect(
@@ -105,7 +83,9 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load:
         for pattern in limit:
             arguments += ["--limit", pattern]
         has_log = _DEBUG_LOG.exists()
-        said = _ANSI.sub("", _run(asking, arguments, folder))
+        with Console(stderr=True).status("") as status:
+            run = asking.run(arguments, lambda: status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read"))
+        said = _ANSI.sub("", run.err + run.out)
         if not has_log:
             _DEBUG_LOG.unlink(missing_ok=True)
         answers = sorted(path for path in folder.glob("*.json"))
@@ -120,51 +100,13 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load:
     return Collected({name: messages[name]["files"] for name in names}, missing, records)
 
 
-def _run(asking: Pyinfra, arguments: list[str], folder: Path) -> str:
-    """What pyinfra says from start to end; on a terminal it shows how many rigs have answered."""
-    process = asking.process
-    with suppress(BrokenPipeError), process.stdin or nullcontext() as stdin:  # it may have ended, and has said why
-        if stdin:
-            stdin.write(json.dumps(arguments).encode())
-    with Console(stderr=True).status("") as status:
-        while True:
-            status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read")
-            try:
-                process.wait(timeout=0.2)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-    asking.output.seek(0)
-    return asking.output.read().decode("utf-8", "replace")
-
-
-@contextmanager
-def _process(command: list[str], output: int, *, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
-    """A command without a terminal: nothing can ask for a password, and an interrupt ends all of it."""
-    environment = os.environ | {"PYINFRA_PROGRESS": "off"}
-    process = subprocess.Popen(
-        command,
-        stdin=stdin,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def _here(*, under_load: bool) -> dict[str, str]:
     """What this machine says. Into a file: what hangs cannot keep us, and what was said before it counts."""
     script = collection.script(everything=True, under_load=under_load)
     with tempfile.TemporaryFile() as output:
         # Without `timeout` on this machine, collect.sh itself has no end.
         with (
-            _process(["sh", "-c", f"exec 2>/dev/null\n{script}"], output.fileno()) as process,
+            background(["sh", "-c", script], output.fileno()) as process,
             suppress(subprocess.TimeoutExpired),
         ):
             process.wait(timeout=collection.limit_seconds(under_load=under_load))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.values import Hardware
-from rigwright.inventory.live import LOCAL, Pyinfra, collect
+from rigwright.inventory.live import LOCAL, collect
+from rigwright.inventory.program import Pyinfra
 from rigwright.inventory.rows import read_rows
 from rigwright.lock.file import lock_file
 from rigwright.records.values import RigRecords
@@ -55,14 +56,14 @@ def folder_name(folder: Path) -> str:
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
-def read_wishes(inventory: str, *, limit: tuple[str, ...] = ()) -> dict[str, Wished]:
-    """What an inventory wishes of each rig, by name.
+def read_wishes(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra | None = None) -> dict[str, Wished]:
+    """What an inventory wishes of each rig, by name; `started` is the pyinfra that reads it.
 
     Raises:
         WrongSpec: a line for each thing that is wrong on any of them.
     """
     wishes, wrong = {}, []
-    for row in read_rows(inventory, limit=limit):
+    for row in read_rows(inventory, limit=limit, started=started):
         name, data = row["name"], row["data"]
         try:
             lock = lock_file(name, data.get("rig_lock"), inventory)

@@ -1,16 +1,15 @@
-"""The hosts of a pyinfra inventory as plain rows. pyinfra reads it in a process of its own: its gevent stays there."""
+"""The hosts of a pyinfra inventory as plain rows."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from contextlib import nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from rigwright.errors import RigwrightError
+from rigwright.inventory.program import Pyinfra, pyinfra
 
 
 def require_inventory(inventory: str) -> None:
@@ -28,22 +27,23 @@ def require_inventory(inventory: str) -> None:
         raise RigwrightError(f"{inventory}: does not exist; check the path of the inventory")
 
 
-def read_rows(inventory: str, *, limit: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def read_rows(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra | None = None) -> list[dict[str, Any]]:
     """The same as pyinfra tells it, unchecked: each with `name`, `groups` and `data`.
+
+    `started` is the pyinfra that reads it, where there is one already.
 
     Raises:
         RigwrightError: pyinfra cannot read it, or nothing is left.
     """
     require_inventory(inventory)
-    command = [sys.executable, "-m", "pyinfra", inventory, "debug-inventory", "--json"]
-    environment = os.environ | {"PYINFRA_PROGRESS": "off"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+    with nullcontext(started) if started else pyinfra() as reading:
+        done = reading.run([inventory, "debug-inventory", "--json"])
+    if done.status:
+        said = [line for line in done.err.splitlines() if line.strip()]
         raise RigwrightError(
             f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory"
         )
-    rows = json.loads(done.stdout[done.stdout.index("[") :])
+    rows = json.loads(done.out[done.out.index("[") :])
     if not rows:
         raise RigwrightError(f"{inventory}: names no rig; check the path and what is in it")
     chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]

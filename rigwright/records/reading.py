@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rigwright.plan.engines.installed import Installed
@@ -107,7 +108,7 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         exe=pairs.pop("exe", None) or None,
         directory=pairs.pop("cwd", None) or None,
         marker=pairs.pop(f"env.{MARKER}", None),
-        started=_number(pairs.pop("since", None)) or 0,
+        started=_seconds(pairs.get("ExecMainStartTimestamp", "")),
         health_url=pairs.pop("health.url", ""),
         health=_number(health) or None,
         properties=pairs,
@@ -163,6 +164,15 @@ def _list(value: Any) -> list[Any]:
 def _number(value: Any) -> int | None:
     text = str(value)
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def _seconds(timestamp: str) -> int:
+    """Seconds since 1970 of `Sat 2026-11-28 17:03:12 UTC`, 0 where it is something else."""
+    weekday, _, rest = timestamp.partition(" ")
+    try:
+        return int(datetime.fromisoformat(f"{rest.removesuffix(' UTC')}+00:00").timestamp()) if weekday else 0
+    except ValueError:
+        return 0
 
 
 def _flags(value: Any) -> Iterator[tuple[str, str | None]]:

@@ -14,16 +14,39 @@ url_of() { # the address at which the record says that its service answers wheth
   }
   printf '%s\n' "$found"
 }
-names=$(
-  {
-    printf '%s\n' $NAMES
-    for at in /etc/systemd/system/rigwright-*.service; do there "$at" && basename "$at" .service | sed 's/^rigwright-//'; done
-    for at in /etc/rigwright/*.json; do [ -e "$at" ] && basename "$at" .json; done
-    ls -1 /opt/rigwright/services /var/lib/rigwright/services 2>/dev/null | grep -v ':$'
-  } | grep -E '^[a-z0-9][a-z0-9@-]*$' | sort -u
-)
-units=$(printf 'rigwright-%s.service\n' $names)
-[ -z "$names" ] || shown=$(systemctl show -p Id,ActiveState,SubState,UnitFileState,MainPID,FragmentPath,ExecMainStartTimestamp -- $units 2>/dev/null)
+# Each process costs about a millisecond, and this is asked at every run: what the shell can do itself, it does.
+names=' '
+name() { # one that is not known yet; what no service can be called is nobody's
+  case $1 in '' | [!a-z0-9]* | *[!a-z0-9@-]*) return ;; esac
+  case $names in *" $1 "*) ;; *) names="$names$1 " ;; esac
+}
+for at in $NAMES; do name "$at"; done
+for at in /etc/systemd/system/rigwright-*.service; do
+  at=${at##*/rigwright-}; name "${at%.service}"
+done
+for at in /etc/rigwright/*.json; do
+  at=${at##*/}; name "${at%.json}"
+done
+for at in /opt/rigwright/services/* /var/lib/rigwright/services/*; do name "${at##*/}"; done
+units=
+for name in $names; do units="$units rigwright-$name.service"; done
+# shellcheck disable=SC2086 # words without blanks of their own
+[ -z "$units" ] || shown=$(TZ=UTC0 systemctl show -p Id,ActiveState,SubState,UnitFileState,MainPID,FragmentPath,ExecMainStartTimestamp -- $units 2>/dev/null)
+properties_of() { # the lines between two empty ones that have this Id
+  block=
+  while IFS= read -r line; do
+    case $line in
+      '') case $block in *"$newline"Id="$1$newline"*) return ;; esac; block= ;;
+      *) block="${block:-$newline}$line$newline" ;;
+    esac
+  done <<END
+${shown-}
+
+END
+  block=
+}
+newline='
+'
 for name in $names; do
   section "deployed $name"
   unit=/etc/systemd/system/rigwright-$name.service
@@ -40,14 +63,14 @@ for name in $names; do
   ! there "$saved.json" || { printf 'saved.record='; encoded "$saved.json"; }
   key=/etc/rigwright/${name%@*}.key
   [ ! -f "$key" ] || { stat -c 'key=%Y|%a|%U' -- "$key"; echo "key.sha256=$(sha256sum <"$key" 2>/dev/null | cut -d' ' -f1)"; }
-  properties=$(printf '%s\n' "$shown" | awk -v id="Id=rigwright-$name.service" 'BEGIN { RS = ""; FS = "\n" } { for (i = 1; i <= NF; i++) if ($i == id) print }')
-  printf '%s\n' "$properties"
-  pid=$(printf '%s\n' "$properties" | sed -n 's/^MainPID=//p')
+  properties_of "rigwright-$name.service"
+  printf '%s' "${block#"$newline"}"
+  pid=${block##*"$newline"MainPID=}
+  pid=${pid%%"$newline"*}
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then
     echo "exe=$(readlink "/proc/$pid/exe")"
     echo "cwd=$(readlink "/proc/$pid/cwd")"
-    echo "since=$(date -d "$(printf '%s\n' "$properties" | sed -n 's/^ExecMainStartTimestamp=//p')" +%s 2>/dev/null)"
-    tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep '^RIGWRIGHT_' | sed 's/^/env./'
+    { tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^RIGWRIGHT_/env.&/p'; } 2>/dev/null
     url=$(url_of "$record")
     echo "health.url=$url"
     [ -z "$url" ] || ! command -v curl >/dev/null || echo "health=$(curl -sm 5 -o /dev/null -w '%{http_code}' --noproxy '*' -- "$url" 2>/dev/null)"
@@ -57,7 +80,7 @@ section installed
 for release in /opt/rigwright/*/releases/*/; do
   [ -e "$release/release.json" ] || continue
   echo "release=${release%/}"
-  echo "identity=$(encoded "$release/release.json" | base64 -d | tr -d '\0' | sed -n 's/^ "identity": "\([^"]*\)",$/\1/p')"
+  echo "identity=$([ ! -f "$release/release.json" ] || head -c 65536 -- "$release/release.json" | sed -n 's/^ "identity": "\([^"]*\)",$/\1/p' | tr -d '\0')"
   [ ! -e "$release/flags.txt" ] || { printf 'flags='; encoded "$release/flags.txt"; }
 done
 for at in /var/lib/rigwright/refs/*; do [ ! -f "$at" ] || echo "ref=${at##*/}|$(head -c 100 -- "$at" | tr -d '\0' | head -n1)"; done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -77,7 +78,20 @@ class RigState(FactBase[Rig | None]):
         return read_rig(self._probe, list(output))
 
 
-_memo: WeakKeyDictionary[Host, dict[tuple[object, Probe], Rig]] = WeakKeyDictionary()
+# A run is remembered for so long: nobody waits longer between the plan that they read and the change that follows it.
+_FRESH_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """An answer, when it was read, and how many operations had changed the rig by then."""
+
+    rig: Rig
+    monotonic: float
+    changes: int
+
+
+_memo: WeakKeyDictionary[Host, dict[Probe, _Reading]] = WeakKeyDictionary()
 
 
 def current_host() -> Host:
@@ -93,28 +107,33 @@ def current_state() -> State:
 
 
 def rig_state(probe: Probe) -> Rig | None:
-    """The state of the current host, from memory while nothing changed since it was read in this stage.
+    """The state of the current host, from memory where it was read seconds ago and no operation changed anything since.
 
-    What was read while planning is never used while changing: the stage is part of the key. None where the rig did not
-    answer; pyinfra has then said why.
+    None where the rig did not answer; pyinfra has then said why.
     """
     host = current_host()
-    known = _memo.setdefault(host, {})
-    key = (host.state.current_stage, probe)
-    if key not in known:
-        try:
-            rig = host.get_fact(RigState, probe=probe, _ignore_errors=True)
-        except EOFError:
-            rig = None  # pyinfra asks for a sudo password when one is needed, and nobody is there to give it
-        if rig is None:
-            return None
-        known[key] = rig
-    return known[key]
+    known, changes = _memo.setdefault(host, {}), _changes(host)
+    reading = known.get(probe)
+    if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
+        return reading.rig
+    began = time.monotonic()
+    try:
+        rig = host.get_fact(RigState, probe=probe, _ignore_errors=True)
+    except EOFError:
+        rig = None  # pyinfra asks for a sudo password when one is needed, and nobody is there to give it
+    if rig is not None:
+        known[probe] = _Reading(rig, began, changes)
+    return rig
 
 
 def forget(changed: Host) -> None:
     """Drop what is remembered of a rig: an operation is about to change it."""
     _memo.pop(changed, None)
+
+
+def _changes(host: Host) -> int:
+    """How many operations of this run, ours or others', have run commands on a rig."""
+    return sum(operation.operation_meta.executed for operation in host.state.ops[host].values())
 
 
 def read_rig(probe: Probe, lines: list[str]) -> Rig:
@@ -189,7 +208,7 @@ def _number(text: str) -> int:
 
 
 def _disk(path: str, lines: list[str]) -> Disk | None:
-    columns = lines[0].split() if lines else []
+    columns = lines[-1].split() if lines else []
     return Disk(path, _number(columns[1]), _number(columns[3])) if len(columns) >= 6 else None
 
 

@@ -37,21 +37,18 @@ class Probe:
 
     def script(self) -> str:
         """The questions as one POSIX shell script; `rigwright.roles.base.facts` reads its answer."""
-        parts = [_PRELUDE]
-        if self.packages:
-            parts.append(f"section packages; packages {_words(self.packages)}")
-        for index, path in enumerate(self.files):
-            parts.append(f"file {index} {shlex.quote(path)}")
-        for index, path in enumerate(self.stats):
-            parts.append(f"section stat {index}; stat -Lc '%s|%Y|%a|%U' -- {shlex.quote(path)} 2>/dev/null")
-        for index, path in enumerate(self.directories):
-            parts.append(f"section directory {index}; ls -1A -- {shlex.quote(path)} 2>/dev/null")
-        for index, path in enumerate(self.disks):
-            parts.append(f"disk {index} {shlex.quote(path)}")
-        parts.append("section listeners; ss -Hltnp 2>/dev/null")
-        parts.append(records_script(self.services))
-        parts += [f"section {name}\n{body}" for name, body in self.scripts]
-        return "\n".join([*parts, "section end", "exit 0"])
+        first = ["section identity", _IDENTITY, records_script(self.services)]
+        first += [f"file {index} {shlex.quote(path)}" for index, path in enumerate(self.files)]
+        first += [f"status {index} {shlex.quote(path)}" for index, path in enumerate(self.stats)]
+        first += [f"list {index} {shlex.quote(path)}" for index, path in enumerate(self.directories)]
+        second = [f"section packages; packages {_words(self.packages)}"] if self.packages else []
+        second += [f"disk {index} {shlex.quote(path)}" for index, path in enumerate(self.disks)]
+        second += ["section listeners; ss -Hltnp 2>/dev/null"]
+        second += [f"section {name}\n{body}" for name, body in self.scripts]
+        # Both halves are asked at the same time. The second, slow tools among it, prints as it goes; the first is
+        # printed when all is said, so that no line lands inside another.
+        beside = ["{", *second, "} &", "answer=$(", *first, ")", "wait", "printf '%s\\n' \"$answer\""]
+        return "\n".join([_PRELUDE, *beside, "section end", "exit 0"])
 
 
 def _words(names: tuple[str, ...]) -> str:
@@ -70,10 +67,12 @@ file() {
   elif [ -e "$2" ]; then echo other
   fi
 }
+list() { section directory "$1"; ls -1A -- "$2" 2>/dev/null; }
+status() { section stat "$1"; [ ! -e "$2" ] || stat -Lc '%s|%Y|%a|%U' -- "$2" 2>/dev/null; }
 disk() {
   section disk "$1"; at=$2
-  while [ ! -e "$at" ]; do at=$(dirname -- "$at"); done
-  df -PB1 -- "$at" | tail -n1
+  while [ ! -e "$at" ]; do at=${at%/*}; at=${at:-/}; done
+  df -PB1 -- "$at"
 }
 packages() { # the installed ones among these, `name|version`
   if command -v dpkg-query >/dev/null; then
@@ -82,7 +81,8 @@ packages() { # the installed ones among these, `name|version`
     rpm -q --qf '%{NAME}|%{VERSION}-%{RELEASE}\n' "$@" 2>/dev/null | grep '|'
   fi
 }
-section identity
+""".strip()
+_IDENTITY = r"""
 echo "uid=$(id -u)"
 echo "init=$(test -d /run/systemd/system && echo systemd || cat /proc/1/comm)"
 """.strip()

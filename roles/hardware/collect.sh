@@ -144,7 +144,9 @@ nvidia_query() {
 
 # Without persistence mode each call wakes all GPUs. A deploy does not ask what the query has told: that there is no
 # second GPU, and none that is cut into MIG devices.
-is_alone() { [ -z "$EVERYTHING" ] && [ "$(printf '%s\n' "${query-}" | grep -c .)" = 2 ]; }
+is_alone() { # one line below the header
+  case $EVERYTHING:${query-} in :*"$newline"*"$newline"?*) return 1 ;; :*"$newline"?*) ;; *) return 1 ;; esac
+}
 is_plain() { case $EVERYTHING:${query-} in :?*Enabled*) return 1 ;; :?*) ;; *) return 1 ;; esac; }
 
 nvidia_xml() {

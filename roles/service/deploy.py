@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Mapping, Sequence
+from functools import cache
 
+import gevent
 from pyinfra.api.deploy import deploy
 
 from rigwright.errors import RigwrightError
+from rigwright.models.variants import find_model
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.running import surplus
 from rigwright.roles.base import operations as base
@@ -20,6 +24,9 @@ from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight
 from rigwright.roles.weights.operations import weights
 from rigwright.weights.local import LocalModel
+
+# By then the question is on its way.
+_ASKED_SECONDS = 0.01
 
 
 def serve(*engines: Engine) -> None:
@@ -39,6 +46,7 @@ def _serve(engines: Sequence[Engine]) -> None:
     probe = context.probe
     for engine in engines:
         probe |= engine.probe(context.spec)
+    gevent.spawn_later(_ASKED_SECONDS, _prepare)
     # Only what no operation changes is read here: the distribution, the hardware, what is deployed.
     rig = rig_state(probe)
     if rig is None:
@@ -89,6 +97,13 @@ def _serve(engines: Sequence[Engine]) -> None:
     service.prune(probe=probe, name="Remove old releases")
     # Python would look through all that was imported once more when it exits: a tenth of a run that changes nothing.
     gc.freeze()
+
+
+@cache
+def _prepare() -> None:
+    """What takes its time once and needs no rig, done while the first one answers."""
+    find_model("")  # reads the catalogue
+    inspect.stack()  # pyinfra does so at each operation, and the first time looks at every module
 
 
 def _files(models: Mapping[str, LocalModel], instances: Sequence[Instance]) -> list[LocalModel]:

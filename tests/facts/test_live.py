@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rigwright.errors import RigwrightError
-from rigwright.inventory.live import Collected, collect, pyinfra
+from rigwright.inventory.live import Collected, collect
+from rigwright.inventory.program import pyinfra
+from rigwright.inventory.rows import read_rows
 
 pytestmark = pytest.mark.patience  # each starts pyinfra
 
@@ -88,16 +91,17 @@ def test_inventory_that_is_not_there_is_named(here: Path) -> None:
 def test_interrupt_ends_what_was_begun(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C leaves no pyinfra behind."""
     begun: list[subprocess.Popen[bytes]] = []
-    popen = subprocess.Popen
 
-    class Interrupted(popen):
-        def wait(self, timeout: float | None = None) -> int:
-            if timeout is not None:
-                begun.append(self)
-                raise KeyboardInterrupt
-            return int(super().wait())
+    class Noted(subprocess.Popen):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            begun.append(self)
 
-    monkeypatch.setattr("rigwright.inventory.live.subprocess.Popen", Interrupted)
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rigwright.inventory.program.subprocess.Popen", Noted)
+    monkeypatch.setattr("rigwright.inventory.program.select.select", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(here, 'rigs = ["@local"]')
     assert begun[0].returncode is not None
@@ -107,12 +111,13 @@ def test_pyinfra_that_is_told_nothing_asks_nobody(here: Path) -> None:
     """A plan that ends before, as over a mistake in a spec, leaves none behind."""
     with pyinfra() as started:
         assert started.process.poll() is None
-    assert started.process.returncode is not None and started.output.closed
+    assert started.process.returncode is not None and started.err.closed
 
 
 def test_pyinfra_that_was_started_before_asks(here: Path) -> None:
-    """It gives the same answer as one that is started for it."""
+    """It gives the same answers as one that is started for each of them."""
     (here / "inventory.py").write_text('rigs = ["@local"]')
     with pyinfra() as started:
+        (row,) = read_rows(str(here / "inventory.py"), started=started)
         found = collect(str(here / "inventory.py"), started=started)
-    assert "system.txt" in found.files["@local"]
+    assert row["name"] == "@local" and "system.txt" in found.files["@local"]

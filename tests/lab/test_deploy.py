@@ -97,19 +97,19 @@ def test_plain_pytest_runs_the_same_checks(workshop, serving):
     assert f"{ours} in " in done.stdout
 
 
-def test_second_run_changes_nothing_in_at_most_three_commands(workshop, serving, ssh_commands, unharmed):
+def test_second_run_changes_nothing_in_one_command(workshop, serving, ssh_commands, unharmed):
     """Nothing to do costs next to nothing."""
     outcome = workshop.deploy(workshop.spec(), serving)
     assert (outcome.code, outcome.changed) == (0, set())
-    assert ssh_commands() <= 3
+    assert ssh_commands() == 1
 
 
-def test_dry_run_on_a_finished_rig_finds_nothing_in_at_most_three_commands(workshop, serving, ssh_commands, unharmed):
+def test_dry_run_on_a_finished_rig_finds_nothing_in_one_command(workshop, serving, ssh_commands, unharmed):
     """--dry tells the truth afterwards too; plan and confirmation together cost at most six."""
     outcome = workshop.deploy(workshop.spec(), serving, arguments=("--dry",))
     assert outcome.code == 0
     assert not re.search(r"\d+ \(serving\)", outcome.output)
-    assert ssh_commands() <= 3
+    assert ssh_commands() == 1
 
 
 def test_changed_context_changes_the_unit_and_restarts_once(workshop, serving):

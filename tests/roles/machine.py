@@ -55,7 +55,7 @@ class Machine:
             if path in self.files:
                 yield f"file|{self._stat(path)}"
                 yield _encoded(self.files[path])
-        for number, path in re.findall(r"^section stat (\d+); .* -- (\S+)", question, re.MULTILINE):
+        for number, path in re.findall(r"^status (\d+) (\S+)$", question, re.MULTILINE):
             yield f"@rigwright stat {number}"
             if path in self.files:
                 yield self._stat(path)
@@ -128,7 +128,7 @@ class Machine:
             **({"key": "4|600|root", "key.sha256": self.key_sum} if given["KEY"] else {}),
             **{"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "MainPID": str(pid)},
             "exe": f"{given['RELEASE']}/bin/x",
-            "since": "5",
+            "ExecMainStartTimestamp": "Thu 1970-01-01 00:00:05 UTC",
             "env.RIGWRIGHT_UNIT": marker_of(given["UNIT_TEXT"]) or "",
             "health.url": given["HEALTH"],
             "health": "200",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import click
 import pytest
-from pyinfra.api import operation
+from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.state import StateStage
 
 from rigwright.catalogue import engines as registry
@@ -168,13 +168,43 @@ def test_blank_rig_gets_packages_before_weights_before_build_before_unit(run):
     assert done.changed() == BLANK and not done.failed
 
 
-def test_converged_rig_is_asked_twice_and_nothing_is_run(run):
-    """One question while planning, one before changing."""
+def test_converged_rig_is_asked_once_and_nothing_is_run(run):
+    """What was read for the plan a moment ago is what the operations decide by."""
     machine = Machine()
     run(rig({"name": "chat"}, {"name": "code", "port": 8081}, machine=machine))
     again = run(rig({"name": "chat"}, {"name": "code", "port": 8081}, machine=machine))
     assert again.changed() == [] and not again.failed
-    assert len(again.commands()) == 2 and again.commands()[0] == again.commands()[1]
+    assert len(again.commands()) == 1 and is_question(again.commands()[0])
+
+
+def test_plan_that_was_read_long_ago_is_not_what_operations_decide_by(run, monkeypatch):
+    """Its owner thought it over before the enter key, and something else may have happened meanwhile."""
+    machine = Machine()
+    run(rig({"name": "chat"}, machine=machine))
+    monkeypatch.setattr("rigwright.roles.base.facts._FRESH_SECONDS", 0)
+    again = run(rig({"name": "chat"}, machine=machine))
+    first, *others = again.commands()
+    assert again.changed() == [] and set(others) == {first}
+
+
+@operation()
+def stranger(machine: Machine) -> Iterator[FunctionCommand]:
+    """Another tool's step, in a deploy file of the user's own: it takes the model file away."""
+    yield FunctionCommand(lambda: machine.files.clear(), (), {})
+
+
+def test_what_a_strange_operation_changed_is_seen(run):
+    """An operation that is not ours runs between the plan and ours: the rig is asked anew after it."""
+    machine = Machine()
+
+    def deploy() -> None:
+        if machine.deployed:
+            stranger(machine=machine, name="Take the model away")
+        deploy_llamacpp()
+
+    run(rig({"name": "chat"}, machine=machine), deploy=deploy)
+    again = run(rig({"name": "chat"}, machine=machine), deploy=deploy)
+    assert again.changed() == ["Take the model away", *BLANK[1:3]]
 
 
 def test_dry_run_asks_once_and_runs_nothing(run):
@@ -253,8 +283,8 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
         f"cannot be deployed: {reason}"
     ]
     assert done.lines(stage=StateStage.Execute) == [reason, "Error: executed 0 commands"]
-    asked, again, refusal = done.commands()
-    assert asked == again and refusal.startswith("printf ")
+    asked, refusal = done.commands()
+    assert is_question(asked) and refusal.startswith("printf ")
 
 
 def test_refusal_of_several_lines_is_said_whole(run):
@@ -343,7 +373,7 @@ def test_two_engines_are_served_in_one_run(toy, run):
     done = run(rig(*TWO, machine=machine), deploy=both)
     assert done.changed() == [*BLANK[:-1], "Unpack Toy", "Serve chat", "Serve play"]
     again = run(rig(*TWO, machine=machine), deploy=both)
-    assert again.changed() == [] and len(again.commands()) == 2
+    assert again.changed() == [] and len(again.commands()) == 1
 
 
 def test_services_of_other_engines_are_left_alone_and_said_so(toy, run):
