@@ -104,12 +104,12 @@ class Model:
         # The generated one would hash thousands of tensors each time a result is looked up.
         return hash((self.name, self.file_bytes, self.layers, len(self.tensors)))
 
-    @property
+    @cached_property
     def is_mixture(self) -> bool:
         """True when the model routes tokens to experts, which may then stay in RAM."""
         return self.experts > 0
 
-    @property
+    @cached_property
     def main_layers(self) -> int:
         """The layers that every token passes: all but nextn."""
         return self.layers - self.nextn_layers
@@ -140,12 +140,12 @@ class Model:
         """The bytes of all tensors."""
         return sum(tensor.size_bytes for tensor in self.tensors)
 
-    @property
+    @cached_property
     def layer_bytes(self) -> tuple[int, ...]:
         """The bytes of each layer without its experts."""
         return self.layer_sums.bytes
 
-    @property
+    @cached_property
     def expert_bytes(self) -> tuple[int, ...]:
         """The bytes of each layer's experts."""
         return self.layer_sums.expert_bytes

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from math import inf
 from typing import NamedTuple
 
 from rigwright.catalogue import load as catalogue
@@ -45,11 +47,20 @@ def pareto_front(candidates: Iterable[Candidate], *, step: float = 1.0) -> list[
         (-round(one.score.total, 6), sum(one.gpu_bytes.values()), place, one) for place, one in enumerate(candidates)
     ]
     kept: list[Candidate] = []
-    takes: list[tuple[float, float]] = []
+    # What the better ones take, as stairs: the more of the GPUs, the less RAM.
+    stairs: list[tuple[float, float]] = []
     for _, gpus, _, one in sorted(rows):
-        if not any(less <= gpus and ram <= one.ram_bytes for less, ram in takes):
-            kept.append(one)
-            takes.append((gpus * step, one.ram_bytes * step))
+        place = bisect_right(stairs, (gpus, inf))
+        if place and stairs[place - 1][1] <= one.ram_bytes:
+            continue
+        kept.append(one)
+        takes = gpus * step, one.ram_bytes * step
+        place = bisect_left(stairs, takes)
+        if not place or stairs[place - 1][1] > takes[1]:
+            end = place
+            while end < len(stairs) and stairs[end][1] >= takes[1]:
+                end += 1
+            stairs[place:end] = [takes]
     return kept
 
 

@@ -52,9 +52,9 @@ def test_read_model_reads_a_22_gb_header_fast(tmp_path: Path, header_35b: bytes)
     path.write_bytes(header_35b)
     with path.open("r+b") as file:
         file.truncate(22 * 1024**3)  # a hole
-    start = time.process_time()
+    start = time.perf_counter()
     model = read_model(path)
-    assert time.process_time() - start < 0.8
+    assert time.perf_counter() - start < 0.8
     assert (model.vocab, round(model.weights_bytes / 1024**2)) == (248320, 20743)
 
 

@@ -182,9 +182,9 @@ def test_sixteen_gpus_are_read_and_grouped_in_time():
     group(read_files(files))  # imports and catalogue
     times = []
     for _ in range(5):
-        began = time.process_time()
+        began = time.perf_counter()
         found = group(read_files(files))
-        times.append(time.process_time() - began)
+        times.append(time.perf_counter() - began)
     assert found.quads == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11), (12, 13, 14, 15))
     assert min(times) < 0.05
 

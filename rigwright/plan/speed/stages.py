@@ -64,8 +64,9 @@ def stages(
     last = len(groups) - 1
     for place, group in enumerate(groups):
         first, end = bounds[place], bounds[place + 1]
-        part = _device_part(work, group, first, end, kept, is_last=place == last)
-        parts.append(part._replace(fixed=_fixed(part, group, end - first, engine, link_gbytes_per_second, len(groups))))
+        fixed = _launches(work, kind_of(group[0]), first, end, is_last=place == last)
+        fixed = _fixed(fixed, group, end - first, engine, link_gbytes_per_second, len(groups))
+        parts.append(_device_part(work, group, first, end, kept, fixed, is_last=place == last))
     return parts
 
 
@@ -83,6 +84,8 @@ def _bounds(placement: Placement | None, groups: int, count: int) -> list[int]:
     if placement is None:
         return [count * place // max(1, groups) for place in range(groups + 1)]
     start = min(count, max(0, count - placement.gpu_layers))
+    if groups == 1:
+        return [start, count]
     if len(placement.split) != groups:
         return [start + (count - start) * place // max(1, groups) for place in range(groups + 1)]
     bounds = [start]
@@ -92,9 +95,9 @@ def _bounds(placement: Placement | None, groups: int, count: int) -> list[int]:
 
 
 def _device_part(
-    work: Work, group: tuple[Throughput, int], first: int, end: int, kept: int, *, is_last: bool
+    work: Work, group: tuple[Throughput, int], first: int, end: int, kept: int, fixed: float, *, is_last: bool
 ) -> Seconds:
-    """What a device reads; its launches are still those of one device alone."""
+    """What a device reads of its layers, and of the experts from `kept` on."""
     throughput, size = group
     reads, kind, seen = work.reads, kind_of(throughput), max(first, min(kept, end))
     bandwidth = throughput.bandwidth_gbytes_per_second * 1e9 * size
@@ -104,7 +107,7 @@ def _device_part(
     return Seconds(
         weights=others / (kind.read * bandwidth) + experts,
         cache=_cache_bytes(work, first, end) / (kind.cache * bandwidth),
-        fixed=_launches(work, kind, first, end) + (launches().token * kind.overhead if is_last else 0.0),
+        fixed=fixed,
         experts=experts,
         share=(end - first) / (len(reads.others) - 1),
         gflops=_gflops(kind, throughput) * size,
@@ -112,15 +115,15 @@ def _device_part(
 
 
 def _fixed(
-    part: Seconds,
+    fixed: float,
     group: tuple[Throughput, int],
     layers: int,
     engine: str,
     link_gbytes_per_second: float | None,
     groups: int,
 ) -> float:
-    """Launches, and what devices wait for each other."""
-    split, fixed = settings()["layer_split"], part.fixed
+    """Launches as they are with this engine, and what devices wait for each other."""
+    split = settings()["layer_split"]
     if own := settings()["engines"].get(engine, {}).get("overhead"):
         fixed *= own
     elif groups > 1:
@@ -169,9 +172,10 @@ def _cache_bytes(work: Work, first: int, end: int) -> float:
     return full * work.depth_tokens + window * work.window_tokens
 
 
-def _launches(work: Work, kind: Kind, first: int, end: int) -> float:
+def _launches(work: Work, kind: Kind, first: int, end: int, *, is_last: bool = False) -> float:
+    """Those of one device alone; the last one also finds the token."""
     reads = work.reads
-    others = reads.seconds[end] - reads.seconds[first]
+    others = reads.seconds[end] - reads.seconds[first] + (launches().token if is_last else 0.0)
     return others * kind.overhead + (reads.recurrent_seconds[end] - reads.recurrent_seconds[first]) * kind.recurrent
 
 

@@ -42,6 +42,8 @@ _FORCED_TOKENS = 8192
 # Where services share a rig, each may also make do with less of a GPU.
 _SHARES = (1.0, 0.75, 0.5, 0.25)
 
+_Placed = tuple[Load, Placement]
+
 
 def with_layers(
     wish: ServiceWish,
@@ -127,6 +129,23 @@ class _Attempts:
         named = self.overrides.context
         return [named] if named else contexts(self.variant.model, longest=longest, least=self.wish.min_context or 0)
 
+    @cached_property
+    def loads(self) -> list[Load]:
+        """What is asked for at each of them."""
+        return [self.load._replace(context_tokens=tokens) for tokens in self.steps]
+
+    @cached_property
+    def offloads(self) -> list[Load]:
+        """What may be asked for with a part in RAM."""
+        batch = _OFFLOAD_UBATCH_TOKENS if self.variant.model.is_mixture and self.load.ubatch_tokens == 512 else 0
+        worth = _OFFLOAD_TOKENS[1::2] if self.space.is_shared else _OFFLOAD_TOKENS
+        ends = self.steps[0], self.steps[-1]
+        return [
+            load._replace(ubatch_tokens=batch or load.ubatch_tokens)
+            for load in self.loads
+            if load.context_tokens in worth or load.context_tokens in ends
+        ]
+
     def on(self, assignments: Sequence[GpuAssignment], *, may_split: bool) -> bool:
         """Adds what works on these sites of GPUs; True when one holds all the context that could be asked for."""
         is_held = False
@@ -162,11 +181,13 @@ class _Attempts:
         self._add(assignment, self._partly_within)
 
     def _add(
-        self, assignment: GpuAssignment, attempt: Callable[[GpuAssignment, float], list[Candidate]]
+        self, assignment: GpuAssignment, attempt: Callable[[GpuAssignment, float], list[_Placed]]
     ) -> list[Candidate]:
         """The candidates of a site, with less and less of a GPU where services share a rig."""
         shares = _SHARES if self.space.is_shared and len(assignment.every_device) == 1 else _SHARES[:1]
-        made = pareto_front(one for share in shares for one in attempt(assignment, share))
+        # What takes less than a share is the same with all of it.
+        placed = dict.fromkeys(one for share in shares for one in attempt(assignment, share))
+        made = pareto_front(self._layered(assignment, *one) for one in placed)
         self.found.candidates += made
         return made
 
@@ -184,35 +205,28 @@ class _Attempts:
         ram_bytes = self.space.ram_bytes // len(assignment.replicas)
         return Room(tuple(int(size * share) for size in least), ram_bytes)
 
-    def _whole_within(self, assignment: GpuAssignment, share: float) -> list[Candidate]:
+    def _whole_within(self, assignment: GpuAssignment, share: float) -> list[_Placed]:
         """With the most context that takes no more than a share of each GPU."""
         room, forced = self._room(assignment, share), self._forced(assignment)
         if found := self._whole(room, forced):
-            return [self._layered(assignment, *found)]
+            return [found]
         if share == 1:
             self.misses.append(self._missed(assignment, room, forced))
         return []
 
-    def _partly_within(self, assignment: GpuAssignment, share: float) -> list[Candidate]:
+    def _partly_within(self, assignment: GpuAssignment, share: float) -> list[_Placed]:
         """For what does not fit whole, or not with the context that is worth having."""
         model, room = self.variant.model, self._room(assignment, share)
-        batch = _OFFLOAD_UBATCH_TOKENS if model.is_mixture and self.load.ubatch_tokens == 512 else 0
-        worth = _OFFLOAD_TOKENS[1::2] if self.space.is_shared else _OFFLOAD_TOKENS
-        ends = self.steps[0], self.steps[-1]
-        wanted = [tokens for tokens in self.steps if tokens in worth or tokens in ends]
-        asked = [
-            self.load._replace(context_tokens=one, ubatch_tokens=batch or self.load.ubatch_tokens) for one in wanted
-        ]
-        placed = [(load, place(model, load, room)) for load in asked]
-        return [self._layered(assignment, load, placement) for load, placement in placed if placement]
+        placed = [(load, place(model, load, room)) for load in self.offloads]
+        return [(load, placement) for load, placement in placed if placement]
 
-    def _whole(self, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
+    def _whole(self, room: Room, forced: Placement | None) -> _Placed | None:
         """The longest context with which all of it fits: what fits goes on fitting with less."""
-        low, high = 0, len(self.steps) - 1
-        best = self._fitting(self.steps[high], room, forced)
+        low, high = 0, len(self.loads) - 1
+        best = self._fitting(self.loads[high], room, forced)
         while best and low < high:
             middle = (low + high) // 2
-            if found := self._fitting(self.steps[middle], room, forced):
+            if found := self._fitting(self.loads[middle], room, forced):
                 best, high = found, middle
             else:
                 low = middle + 1
@@ -221,8 +235,8 @@ class _Attempts:
         tokens = self.overrides.context or min(self.variant.model.context_train, _FORCED_TOKENS)
         return self.load._replace(context_tokens=tokens), forced
 
-    def _fitting(self, tokens: int, room: Room, forced: Placement | None) -> tuple[Load, Placement] | None:
-        model, asked = self.variant.model, self.load._replace(context_tokens=tokens)
+    def _fitting(self, asked: Load, room: Room, forced: Placement | None) -> _Placed | None:
+        model = self.variant.model
         if forced:
             return (asked, forced) if room.holds(model, asked, forced) else None
         placement = place(model, asked, room, is_whole=True)
@@ -231,7 +245,7 @@ class _Attempts:
     def _missed(self, assignment: GpuAssignment, room: Room, forced: Placement | None) -> Miss:
         """By how much the least that could be asked overflows."""
         model = self.variant.model
-        last = self.load._replace(context_tokens=self.steps[-1])
+        last = self.loads[-1]
         share, rest = divmod(model.main_layers, max(1, len(assignment.devices)))
         even = tuple(share + (position < rest) for position in range(len(assignment.devices)))
         whole = forced or Placement(model.main_layers if assignment.devices else 0, 0, even if len(even) > 1 else ())
