@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import re
 import time
@@ -11,10 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
-from urllib.error import HTTPError
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import Request, urlopen
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.header import Header
@@ -22,6 +19,9 @@ from rigwright.models.parts import part_names
 from rigwright.models.reading import WINDOWS_BYTES, header_from_stream, model_of
 from rigwright.models.values import Model
 from rigwright.weights.hub import SHA256, HubFacts, authorization, hub_facts, is_of, without_secrets
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 _TIMEOUT_SECONDS = 10
 _DEADLINE_SECONDS = 60
@@ -125,6 +125,10 @@ def _read(url: str, location: str, parse: Parse[T], seen: bytearray, *, hub: str
     One request asks for the first 64 MiB and hangs up as soon as the header is complete, usually after 2 to 16 MiB; a
     server that ignores ranges therefore costs no more. A token stays with the first host: a redirect does not see it.
     """
+    from http.client import HTTPException  # most runs read nothing from afar
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     where = without_secrets(url)
     if urlsplit(location).scheme not in ("http", "https"):
         raise UnreadableModel(f"{where}: is no http(s) address; write https://host/model.gguf")
@@ -141,7 +145,7 @@ def _read(url: str, location: str, parse: Parse[T], seen: bytearray, *, hub: str
         if error.code in (404, 410):
             raise UnreadableModel(f"{where}: there is no such file ({error.code}); check the address") from None
         raise NotRead from None
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, HTTPException, ValueError):
         raise NotRead from None
     return found, given if re.fullmatch(r"[\x21-\x7e]{1,200}", given) else ""
 
@@ -170,7 +174,7 @@ def keep(path: Path, data: bytes) -> None:
         scratch.replace(path)
 
 
-def _reader(response: http.client.HTTPResponse, seen: bytearray) -> Read:
+def _reader(response: HTTPResponse, seen: bytearray) -> Read:
     """Reads on from an answer, for a minute at most; `seen` takes up the bytes."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
 
@@ -186,7 +190,7 @@ def _reader(response: http.client.HTTPResponse, seen: bytearray) -> Read:
     return read
 
 
-def _size_bytes(response: http.client.HTTPResponse) -> int | None:
+def _size_bytes(response: HTTPResponse) -> int | None:
     """The size of the whole file: the end of `Content-Range: bytes 0-67108863/21757641056`, or the length of it all."""
     if response.status == 206:
         text = (response.headers.get("Content-Range") or "").rpartition("/")[2]

@@ -14,7 +14,6 @@ from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import BUILDER, Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.llamacpp.archive import source_tree
 from rigwright.roles.service.context import RigContext
 
 
@@ -53,6 +52,8 @@ def build(context: RigContext, probe: Probe) -> Commands:
         return
     archive = f"{STATE_DIRECTORY}/build/{release.identity[:16]}.tar.gz" if settings.archive else ""
     if settings.archive:
+        from rigwright.roles.llamacpp.archive import source_tree  # tar and http, which few runs need
+
         wanted = settings.archive
         yield Upload(lambda: source_tree(wanted), archive)
     yield Script(
