@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rigwright.plan.service import Flag, GpuRef, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -87,9 +88,22 @@ class Instance:
             health: The path that answers 200 while the engine is healthy: `/health`.
             answer: The request that proves that it serves: path, body, and what its answer holds.
         """
-        data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
-        data |= {"replica": self.number, "health": f"{self.url}{health}", "answer": dict(answer)}
+        data = self._planned() | {"health": f"{self.url}{health}", "answer": dict(answer)}
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+    def is_recorded_in(self, text: str | None) -> bool:
+        """Whether a record says of the plan what its own would say, word for word."""
+        try:
+            data = json.loads(text or "")
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(data, dict) or not {"health", "answer"} <= data.keys():
+            return False
+        return {key: value for key, value in data.items() if key not in ("health", "answer")} == self._planned()
+
+    def _planned(self) -> dict[str, Any]:
+        data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
+        return data | {"replica": self.number}
 
 
 def instances(plans: Sequence[ServicePlan], wishes: Mapping[str, ServiceWish]) -> tuple[Instance, ...]:

@@ -30,7 +30,10 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
         local = resolved.models.get(instance.service)
         weights = (local.sha256 if local else None) or weights_in(deployed.unit) or "unknown"
         unit = render_unit(instance, engine, weights=weights)
-        found += instance_changes(instance, deployed, unit=unit, release=release)
+        differing = list(instance_changes(instance, deployed, unit=unit, release=release))
+        if not differing and not instance.is_recorded_in(deployed.record_text):
+            differing = [Change("~", f"{instance.name} record", note="is written anew; nothing restarts")]
+        found += differing
     found += [Change("-", one.name, note="a replica too many") for one in surplus(resolved, records)]
     if spec.remove_orphans:
         found += [Change("-", one.name, note="not in the inventory") for one in resolved.orphans]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import runpy
 import subprocess
@@ -26,7 +27,7 @@ from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.resolve.instance import Instance
-from rigwright.resources import template
+from rigwright.resources import role_text, template
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig
@@ -175,6 +176,20 @@ def test_converged_rig_is_asked_once_and_nothing_is_run(run):
     again = run(rig({"name": "chat"}, {"name": "code", "port": 8081}, machine=machine))
     assert again.changed() == [] and not again.failed
     assert len(again.commands()) == 1 and is_question(again.commands()[0])
+
+
+def test_record_in_other_words_is_told_and_written_anew(run):
+    """As after an upgrade that explains a flag better: the process runs on, and the plan says what the deploy does."""
+    machine = Machine()
+    run(rig({"name": "chat"}, machine=machine))
+    text = base64.b64decode(machine.deployed["chat"]["record"]).decode()
+    machine.deployed["chat"]["record"] = base64.b64encode(
+        text.replace('"because":"', '"because":"Once: ').encode()
+    ).decode()
+    again = run(rig({"name": "chat"}, machine=machine))
+    assert "~ chat record: is written anew; nothing restarts" in again.lines()
+    assert again.changed() == ["Serve chat"]
+    assert [role_text("service", "record.sh") in one for one in again.commands() if not is_question(one)] == [True]
 
 
 def test_plan_that_was_read_long_ago_is_not_what_operations_decide_by(run, monkeypatch):
