@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class Strict(BaseModel):
     """A frozen pydantic model that refuses keys it does not know."""
 
+    # Built at the first use: no run needs all of them.
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",

@@ -187,10 +187,12 @@ def _print(
 def _print_json(planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], *, is_single: bool) -> None:
     import json
 
-    from rigwright.view.answers.plan import plan_answer
+    from rigwright.view.answers.plan import lock_answer, plan_answer
 
     objects = {
-        name: plan_answer(name, resolved.plan, changes=changes.get(name)).plain()
+        name: plan_answer(
+            name, resolved.plan, changes=changes.get(name), lock=lock_answer(planned.asked[name].lock, resolved)
+        ).plain()
         for name, resolved in planned.resolved.items()
     }
     if not is_single:

@@ -14,6 +14,7 @@ from rigwright.inventory.program import Pyinfra
 from rigwright.inventory.rows import read_rows
 from rigwright.lock.file import lock_file
 from rigwright.records.values import RigRecords
+from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
 
 
@@ -68,6 +69,7 @@ def read_wishes(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra
         try:
             lock = lock_file(name, data.get("rig_lock"), inventory)
             wishes[name] = Wished(parse_spec(name, data.get("rig")), lock)
+            keys_of(name, wishes[name].spec)  # a deploy would refuse what is wrong with them, too
         except RigwrightError as error:
             wrong.append(error.message)
     if wrong:

@@ -6,6 +6,20 @@ import stat
 from pathlib import Path
 
 from rigwright.errors import WrongSpec
+from rigwright.spec.rig import RigSpec
+
+
+def keys_of(rig: str, spec: RigSpec) -> dict[str, str]:
+    """The texts of the key files of a rig's services, by service.
+
+    Raises:
+        WrongSpec: a line for the first file that is wrong.
+    """
+    return {
+        wish.name: read_keys(f"{rig}: rig.services.{index}", Path(wish.api_key_file).expanduser())
+        for index, wish in enumerate(spec.services)
+        if wish.api_key_file
+    }
 
 
 def read_keys(where: str, path: Path) -> str:

@@ -22,7 +22,7 @@ from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.service.inventory import inventory_name
 from rigwright.roles.weights.facts import weights_probe
-from rigwright.spec.keys import read_keys
+from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.weights.local import projector_of, weights_path
 from rigwright.weights.lookup import Lookup
@@ -137,12 +137,7 @@ def make_context(
     lookup = lookup or Lookup()
     spec = parse_spec(rig, data)
     look_at_models({rig: spec}, lookup)
-    keys = {
-        wish.name: read_keys(f"{rig}: rig.services.{index}", Path(wish.api_key_file).expanduser())
-        for index, wish in enumerate(spec.services)
-        if wish.api_key_file
-    }
-    return RigContext(rig, spec, keys, lock, lock_file, inventory or "INVENTORY", lookup)
+    return RigContext(rig, spec, keys_of(rig, spec), lock, lock_file, inventory or "INVENTORY", lookup)
 
 
 def _check(state: State) -> dict[str, RigContext]:

@@ -35,7 +35,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.context import RigContext, make_context
 from rigwright.roles.service.preflight import preflight_errors
-from rigwright.view.answers.plan import plan_answer
+from rigwright.view.answers.plan import lock_answer, plan_answer
 from rigwright.weights.lookup import Lookup
 
 CAPTURES = Path(__file__).parents[1] / "captures"
@@ -270,8 +270,10 @@ def test_plan_lock_and_deploy_agree(case, bench, model, keys, serving):
         assert {name: pinned(one) for name, one in read_lock(bench.lock).rigs.items()} == {
             name: instances_in(plans[name]) for name in names
         }
-        assert bench.plan(data, names)[0] == shown
-        assert bench.deploys(data, names) == {name: deploys[name] for name in names}
+        held = {"file": str(bench.lock), "holds": True, "changes": []}
+        locked = {name: plans[name] | {"lock": held} for name in names}
+        assert bench.plan(data, names)[0] == locked
+        assert bench.deploys(data, names) == {name: deploys[name]._replace(plan=locked[name]) for name in names}
 
 
 def test_older_lock_is_shown_and_deployed_as_it_is(bench, model):
@@ -304,6 +306,8 @@ def test_lock_that_no_longer_matches_is_told_alike(bench, model, machines):
     _, *lines = context.lock_refusal(context.resolved(rig_of(machines[name])))
     assert lines == ["~ services.chat.port: 9000 -> 9001"]
     bench.see(after, [name])
+    told = bench.plan(after, [name])[0][name]["lock"]
+    assert (told["holds"], [one["where"] for one in told["changes"]]) == (False, ["services.chat.port"])
     messages = " ".join(CliRunner().invoke(main, ["plan", str(bench.inventory)]).stdout.split())
     assert f"rigs.lock.yml no longer matches: a deploy refuses until --replan {lines[0]}" in messages
     assert lines[0] in bench.plan(after, [name], "--write", says=1)[1] and read_lock(bench.lock) == locked
@@ -319,7 +323,8 @@ def deploy_of(context: RigContext, rig: Rig) -> Deploy:
         return Deploy("refused", {"error": error.message})
     assert resolved.is_locked == bool(context.lock)
     changes = running_changes(resolved, context.spec, rig.hardware, rig.records)
-    plan = json.loads(json.dumps(plan_answer(context.rig, resolved.plan, changes=changes).plain()))
+    lock = lock_answer(Path(context.lock_file) if context.lock else None, resolved)
+    plan = json.loads(json.dumps(plan_answer(context.rig, resolved.plan, changes=changes, lock=lock).plain()))
     found = resolved.instances(context.spec)
     assert [(one.name, one.port, list(one.argv), dict(one.environment)) for one in found] == instances_in(plan)
     units = tuple(checked_unit(one, resolved) for one in found if one.engine == ENGINE.name)

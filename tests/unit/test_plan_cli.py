@@ -251,6 +251,16 @@ def test_wishes_of_an_inventory_are_its_own(run, monkeypatch):
     assert json.loads(run("plan", "rigs.py", "--json").stdout)["one"]["services"][0]["service"] == "a"
 
 
+def test_keys_that_a_deploy_would_refuse_are_refused(run, monkeypatch, tmp_path):
+    """With the line of the deploy, before any rig is asked."""
+    service = {"name": "a", "model": "qwen3-8b", "host": "0.0.0.0", "api_key_file": str(tmp_path / "keys")}
+    rows = [{"name": "one", "groups": [], "data": {"rig": {"services": [service]}}}]
+    monkeypatch.setattr("rigwright.inventory.rigs.read_rows", lambda *_, **__: rows)
+    result = run("plan", "rigs.py")
+    wrong = f"Error: one: rig.services.0.api_key_file: {tmp_path}/keys cannot be read: No such file or directory; "
+    assert result.exit_code == 1 and result.stderr == f"{wrong}write one API key per line into it\n"
+
+
 def test_local_file_is_its_own_offer(tiny_dense):
     """A GGUF file tells its dimensions itself, and its name its quant."""
     (variant,) = offers_for(ModelSource(path=str(tiny_dense)))

@@ -17,8 +17,7 @@ Signed = Annotated[float, WithJsonSchema({"type": "number"})]
 class Answer(Strict):
     """One object of an answer; unknown is None, never a guess."""
 
-    # Built at the first use: most commands print no JSON.
-    model_config = ConfigDict(from_attributes=True, str_strip_whitespace=False, defer_build=True)
+    model_config = ConfigDict(from_attributes=True, str_strip_whitespace=False)
 
     @classmethod
     def of(cls, value: object, /, **others: object) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
@@ -12,6 +13,7 @@ from rigwright.plan.changes import Change, Mark
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.speed import Confidence
+from rigwright.resolve.resolve import Resolved
 from rigwright.view.answers.answer import Answer, Rate, Signed
 
 
@@ -150,6 +152,18 @@ class Difference(Answer):
     note: str = Field(description="what values cannot say")
 
 
+class Lock(Answer):
+    """How the lock file stands to the plan."""
+
+    file: str = Field(description="its path")
+    holds: bool = Field(
+        description="true where the plan is the locked one; false where a deploy refuses until --replan"
+    )
+    changes: tuple[Difference, ...] = Field(
+        description="what a new plan would do otherwise where it holds, else what is no longer as it says"
+    )
+
+
 class Plan(Answer):
     """The plan of one rig as `rigwright plan --json` prints it. Unknown is null, never a guess.
 
@@ -169,9 +183,12 @@ class Plan(Answer):
     changes: tuple[Difference, ...] | None = Field(
         description="what a deploy would change of what runs on the rig; null where nobody looked"
     )
+    lock: Lock | None = Field(description="the lock file that names this rig; null where none does")
 
 
-def plan_answer(rig: str, plan: planned.RigPlan, *, changes: Sequence[Change] | None = None) -> Plan:
+def plan_answer(
+    rig: str, plan: planned.RigPlan, *, changes: Sequence[Change] | None = None, lock: Lock | None = None
+) -> Plan:
     """The plan of one rig."""
     return Plan.of(
         plan,
@@ -184,7 +201,15 @@ def plan_answer(rig: str, plan: planned.RigPlan, *, changes: Sequence[Change] | 
         ),
         services=[_service(service) for service in plan.services],
         changes=changes,
+        lock=lock,
     )
+
+
+def lock_answer(file: Path | None, resolved: Resolved) -> Lock | None:
+    """How a rig's lock file stands to its plan; None where no lock is about it."""
+    if file is None or not (resolved.is_locked or resolved.changes):
+        return None
+    return Lock.model_validate({"file": str(file), "holds": resolved.is_locked, "changes": resolved.changes})
 
 
 def _gpu(budget: planned.GpuBudget) -> Gpu:
