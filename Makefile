@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast check golden graph accuracy check-vllm fuzz bench-converge host clean
+.PHONY: demo test test-fast lab-faults check golden graph accuracy check-vllm fuzz bench-converge host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -20,11 +20,15 @@ demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	@echo "It goes on serving at http://127.0.0.1:8080 on rig1: rigwright lab ssh rig1. 'make clean' takes it away."
 
 test: HOST_PACKAGES += gcc libc6-dev  # a stand-in for NVIDIA's library is compiled
-test: .venv/ready host  ## everything, on real virtual rigs
-	pytest
+test: .venv/ready host  ## everything but lab-faults, on real virtual rigs
+	pytest -m "not faults"
 
 test-fast: .venv/ready  ## no rigs, seconds
-	pytest -n auto -m "not lab and not packaging and not patience"
+	pytest -n auto -m "not lab and not packaging and not patience and not faults"
+
+lab-faults: HOST_PACKAGES += gcc libc6-dev
+lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
+	pytest -m faults --durations 10
 
 check: .venv/ready  ## style and types
 	ruff check .
