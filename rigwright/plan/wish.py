@@ -6,13 +6,13 @@ import ipaddress
 import math
 import re
 from difflib import get_close_matches
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from rigwright.catalogue.engines import engine_names
+from rigwright.models.file_names import file_name_problem
 from rigwright.strict import Strict
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
@@ -38,6 +38,7 @@ _OWN_KEYS = frozenset(
     )
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class ModelSource(Strict):
@@ -85,10 +86,17 @@ class ModelSource(Strict):
             raise ValueError(f"{self.url!r} is no http(s) address")
         if self.url and "@" in urlsplit(self.url).netloc:
             raise ValueError("the address holds a password, which shows in process lists; name one without")
+        if self.url and re.search(r"[\x00-\x20\x7f]", self.url):
+            raise ValueError("the address holds a blank or a control character; write a blank as %20")
+        if self.repo and not _REPOSITORY.fullmatch(self.repo):
+            raise ValueError(f"{self.repo!r} is no Hugging Face repository; write org/name")
+        for key, text in (("repo", self.repo), ("revision", self.revision), ("file", self.file)):
+            if self.repo and {".", "..", ""} & set((text or "-").split("/")):
+                raise ValueError(f"{key} {text!r} is no path inside a repository; name its parts one by one")
         if self.name or (self.repo and not self.file):
             return self
-        if not self.file_name or _CONTROL.search(self.file_name) or self.file_name.startswith((".", "-")):
-            raise ValueError(f"{self.file_name!r} cannot be a file name on the rig")
+        if problem := file_name_problem(self.file_name):
+            raise ValueError(f"{self.file_name!r} cannot be a file name on the rig: it {problem}")
         return self
 
     @property
@@ -109,9 +117,8 @@ class ModelSource(Strict):
     @property
     def file_name(self) -> str:
         """The name of the file on the rig: `model.gguf`; empty while the plan has not chosen one."""
-        if self.url:
-            return unquote(PurePosixPath(urlsplit(self.url).path).name)
-        return PurePosixPath(self.path or self.file or "").name
+        place = unquote(urlsplit(self.url).path) if self.url else self.path or self.file or ""
+        return place.rpartition("/")[2]
 
 
 class ServiceWish(Strict):

@@ -7,9 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models import Model, read_model
+from rigwright.models.file_names import file_name_problem
 from rigwright.models.parts import part_names
 from rigwright.models.variants import Variant, split_quant
 from rigwright.plan.wish import ModelSource, ServiceWish
@@ -95,7 +97,13 @@ def projector_of(wish: ServiceWish, variant: Variant | None = None) -> str | Non
 
 
 def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
-    """Where the file lives on the rig."""
+    """Where the file lives on the rig.
+
+    Raises:
+        WrongSpec: its name cannot be one, or leads elsewhere. The wish refuses such; nothing may get around it.
+    """
+    if problem := file_name_problem(source.file_name):
+        raise WrongSpec(f"{source}: {source.file_name!r} cannot be a file name on the rig: it {problem}")
     return f"{settings.directory}/{source.file_name}"
 
 
@@ -108,16 +116,16 @@ def source_url(source: ModelSource, settings: WeightsSettings) -> str:
 
 def _parts(source: ModelSource) -> tuple[ModelSource, ...]:
     """The source of each file of a model in several; itself alone where it is one."""
-    name = source.file_name
-    key = "path" if source.path else "url" if source.url else "file"
-    before, found, after = (getattr(source, key) or "").rpartition(name)
-    names = part_names(name)
-    if len(names) == 1 or not found:
-        return (source,)
-    return tuple(
-        source.model_copy(update={key: f"{before}{part}{after}", "sha256": source.sha256 if part == name else None})
-        for part in names
-    )
+    # In an address the path alone names files: what follows it may hold the same name.
+    address = urlsplit(source.url or "")
+    folder, slash, own = (address.path or source.path or source.file or "").rpartition("/")
+
+    def beside(name: str) -> ModelSource:
+        place = f"{folder}{slash}{name}"
+        url = {"url": address._replace(path=place).geturl()} if source.url else {}
+        return source.model_copy(update=(url or {"path" if source.path else "file": place}) | {"sha256": None})
+
+    return tuple(source if name == own else beside(name) for name in part_names(own))
 
 
 def _file(
