@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import click
 
+from rigwright.shown import printable
+
 
 class RigwrightError(click.ClickException):
     """What a user can mend; the command line prints it as one line and exits with 1."""
+
+    def __init__(self, message: str) -> None:
+        # Names from strangers' files and what rigs and servers said stand in messages.
+        super().__init__(printable(message))
 
 
 class WrongSpec(RigwrightError):

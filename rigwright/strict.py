@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from rigwright.shown import NOT_IN_A_LINE
 
 
 class Strict(BaseModel):
@@ -16,3 +20,20 @@ class Strict(BaseModel):
         json_schema_serialization_defaults_required=True,
         defer_build=True,
     )
+
+
+def _one_line(text: str) -> str:
+    if NOT_IN_A_LINE.search(text):
+        raise ValueError(f"{text[:80]!r} holds a control character")
+    return text
+
+
+def first_mistake(error: ValidationError) -> ValueError:
+    """The first mistake of a value within another, for a validator of that other one to raise."""
+    details = error.errors(include_url=False)[0]
+    where = "".join(f"{part}: " for part in details["loc"])
+    return ValueError(where + details["msg"].removeprefix("Value error, "))
+
+
+# Text that may stand on a line of a file, such as a unit.
+Line = Annotated[str, AfterValidator(_one_line)]

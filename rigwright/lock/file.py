@@ -15,7 +15,9 @@ from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.values import LockedRig, digest
 from rigwright.plan.changes import Change, differences
+from rigwright.shown import on_a_line
 from rigwright.spec.rig import RigSpec
+from rigwright.spec.text import load_yaml
 from rigwright.strict import Strict
 
 VERSION = 2
@@ -87,13 +89,13 @@ def _load(path: Path) -> dict[str, Any]:
     """The rigs as plain data."""
     renew = "restore it from git, or delete it and write it anew with `rigwright plan INVENTORY --write`"
     try:
-        data = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        data = load_yaml(path.read_text("utf-8"))
     except OSError as error:
         raise RigwrightError(f"{path}: cannot be read: {error.strerror}; let this user read it") from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RigwrightError(f"{path}{line}: is no YAML: {error.problem}; {renew}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RigwrightError(f"{path}: is no YAML text; {renew}") from None
     if not isinstance(data, dict) or "version" not in data:
         raise RigwrightError(f"{path}: version: missing, so it is no lock file; {renew}")
@@ -109,18 +111,27 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _rig(path: Path, name: str, data: Any) -> LockedRig:
-    renew = f"restore it from git, or renew it with `rigwright plan INVENTORY --replan --limit {name}`"
+    shown = on_a_line(name)
+    renew = f"restore it from git, or renew it with `rigwright plan INVENTORY --replan --limit {shown}`"
     rest = {key: value for key, value in data.items() if key != "digest"} if isinstance(data, dict) else {}
     try:
         locked = LockedRig.model_validate(rest)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(["rigs", name, *(str(part) for part in first["loc"])])
+        where = on_a_line(".".join(["rigs", name, *(str(part) for part in first["loc"] if part != "[key]")]))
         message = first["msg"].removeprefix("Value error, ")
         raise RigwrightError(f"{path}: {where}: {message[0].lower()}{message[1:]}; {renew}") from None
-    if data.get("digest") != digest(rest):
-        raise RigwrightError(f"{path}: rigs.{name}: was edited by hand: its digest does not match; {renew}")
+    if data.get("digest") != _digest(rest):
+        raise RigwrightError(f"{path}: rigs.{shown}: was edited by hand: its digest does not match; {renew}")
     return locked
+
+
+def _digest(rest: Any) -> str | None:
+    """The digest; None for what is no plain data, such as a date."""
+    try:
+        return digest(rest)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def render_lock(lock: Lock, inventory: str) -> str:

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
-from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from rigwright.errors import WrongSpec
+from rigwright.catalogue.engines import engine_names
 from rigwright.hardware.values import Gpu, Hardware
+from rigwright.plan.engines import settings_models
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag, GpuRef, Layout, Replica, ServicePlan
 from rigwright.plan.speed import Speed
 from rigwright.plan.wish import ModelSource, ServiceWish
-from rigwright.strict import Strict
+from rigwright.strict import Line, Strict, first_mistake
 from rigwright.units import GIB, MIB
 
 # Neither decides what runs; the path of the keys is nobody's business.
 _NOT_PINNED = frozenset(("name", "model", "api_key_file", "start_timeout_seconds"))
-_SECRET_FLAGS = frozenset(("--api-key", "--hf-token"))
+# A lock file comes in pull requests: its texts become lines of units, arguments of git and names of files, so that
+# they are held to what an inventory may say. What makes the dynamic linker or an interpreter load code is not among it.
+_VARIABLE = re.compile(r"(?!LD_|GLIBC_|GCONV_|PYTHON|PERL|BASH_)[A-Z][A-Z0-9]*_[A-Z0-9_]+")
+
+
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is no variable that a plan would set")
+    return name
+
+
+Variable = Annotated[str, AfterValidator(_variable)]
+Words = Annotated[Line, Field(pattern=r"^--?[A-Za-z0-9][A-Za-z0-9_.-]*(?: .*)?$")]
+Name = Annotated[Line, Field(min_length=1)]
 _BECAUSE = Reason(choice="the lock file", because="pinned")
 
 
@@ -30,8 +44,8 @@ class PinnedGpu(Strict):
     """A GPU by what tells it from others; `uuid` is None where the rig's GPUs have none of their own."""
 
     index: int | None = None
-    name: str
-    uuid: str | None = None
+    name: Line
+    uuid: Line | None = None
     vram_mib: int
 
     def __str__(self) -> str:
@@ -52,7 +66,7 @@ class PinnedHardware(Strict):
 class PinnedFile(Strict):
     """One file: its path in the repository, or its name."""
 
-    name: str
+    name: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     size_bytes: int | None = None
 
@@ -60,19 +74,29 @@ class PinnedFile(Strict):
 class PinnedModel(Strict):
     """The files of a model, the first one first; `repo` and `revision`, a commit, where a hub has them."""
 
-    name: str
-    quant: str = ""
-    repo: str | None = None
-    revision: str | None = None
+    name: Line
+    quant: Line = ""
+    repo: Line | None = None
+    revision: Line | None = None
     files: tuple[PinnedFile, ...]
+
+    @model_validator(mode="after")
+    def _as_in_an_inventory(self) -> Self:
+        repo = {"repo": self.repo, "revision": self.revision or "main"} if self.repo else {}
+        for file in self.files:
+            try:
+                ModelSource.model_validate({**repo, "file" if repo else "path": file.name})
+            except ValidationError as error:
+                raise first_mistake(error) from None
+        return self
 
 
 class PinnedReplica(Strict):
     """One running copy: its GPUs by UUID, or by index where they have none, in the engine's order."""
 
-    gpus: tuple[str, ...]
-    port: int
-    environment: dict[str, str] = Field(default_factory=dict)
+    gpus: tuple[Line, ...]
+    port: Annotated[int, Field(ge=1, le=65535)]
+    environment: dict[Variable, Line] = Field(default_factory=dict)
 
 
 class PinnedService(Strict):
@@ -80,18 +104,25 @@ class PinnedService(Strict):
 
     wish: dict[str, Any]
     wish_digest: str
-    engine: str
-    engine_version: str
+    engine: Name
+    engine_version: Line
     model: PinnedModel
     layout: Layout
-    replicas: tuple[PinnedReplica, ...]
-    device: str
+    replicas: Annotated[tuple[PinnedReplica, ...], Field(min_length=1)]
+    device: Line
     context_tokens: int
     slots: int
-    flags: tuple[str, ...]
+    flags: tuple[Words, ...]
     memory_mib: dict[str, int] | None = None
     tokens_per_second: float | None = None
     modelfile: str | None = None
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        if engine not in engine_names():
+            raise ValueError(f"{engine!r} is no engine; known are {', '.join(engine_names())}")
+        return engine
 
 
 class LockedRig(Strict):
@@ -112,6 +143,16 @@ class LockedRig(Strict):
             return data
         rest = {key: value for key, value in data.items() if key != "build"}
         return rest | ({"builds": {"llamacpp": data["build"]}} if data["build"] else {})
+
+    @model_validator(mode="after")
+    def _builds_as_in_an_inventory(self) -> Self:
+        for engine, build in self.builds.items():
+            try:
+                if engine in settings_models():
+                    settings_models()[engine].check_source(build)
+            except ValidationError as error:
+                raise first_mistake(error) from None
+        return self
 
 
 def pin_hardware(hardware: Hardware) -> PinnedHardware:
@@ -147,15 +188,7 @@ def _pin_gpu(gpu: Gpu, *, has_own: bool) -> PinnedGpu:
 def pin_service(
     wish: ServiceWish, plan: ServicePlan, files: Sequence[PinnedFile], *, version: str | None = None
 ) -> PinnedService:
-    """A planned service; `version` is what is really built where the inventory names its own release.
-
-    Raises:
-        WrongSpec: its flags hold a secret.
-    """
-    if secret := _SECRET_FLAGS & set(wish.flags):
-        raise WrongSpec(
-            f"services.{wish.name}.flags: {min(secret)} is a secret, and a lock file is for git; take it out of flags"
-        )
+    """A planned service; `version` is what is really built where the inventory names its own release."""
     source = plan.source or ModelSource(path=plan.model)
     has_own = len({gpu.uuid for gpu in plan.gpus}) == len(plan.gpus)
     return PinnedService(
@@ -208,14 +241,7 @@ def essentials(wish: ServiceWish) -> dict[str, Any]:
     said = wish.model_dump(mode="json", exclude_defaults=True)
     shown = {key: value for key, value in sorted(said.items()) if key not in _NOT_PINNED}
     keys = {"has_api_key": True} if wish.api_key_file else {}
-    return {"model": _shown(wish.model), **shown, **keys}
-
-
-def _shown(source: ModelSource) -> str:
-    if not source.url:
-        return str(source)
-    parts = urlsplit(source.url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+    return {"model": str(wish.model), **shown, **keys}
 
 
 def wish_digest(wish: ServiceWish) -> str:

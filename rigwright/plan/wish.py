@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from rigwright.catalogue.engines import engine_names
 from rigwright.models.file_names import file_name_problem
-from rigwright.strict import Strict
+from rigwright.shown import NOT_IN_A_LINE, without_secrets
+from rigwright.strict import Line, Strict
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 Goal = Literal["latency", "throughput", "context", "quality"]
@@ -37,8 +38,10 @@ _OWN_KEYS = frozenset(
         "--port",
     )
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+# Programs show their arguments to every user of the machine, and a unit and its plan are readable for all.
+_SECRET = re.compile(r"--(?:hf-token|.*(?:password|passphrase|secret|api-token|auth-token))")
+_SECRETS_ELSEWHERE = {"--hf-token": "files of a gated repository are fetched with the HF_TOKEN of this machine"}
 
 
 class ModelSource(Strict):
@@ -48,15 +51,15 @@ class ModelSource(Strict):
     `qwen3.5-35b-a3b` or `qwen3.5-35b-a3b:Q4_K_M` of the catalogue, `auto`.
     """
 
-    path: str | None = Field(None, description="A GGUF file on this machine (the controller); it is uploaded.")
-    url: str | None = Field(None, description="An http(s) address; the rig downloads it itself.")
-    repo: str | None = Field(None, description="A Hugging Face repository, `org/name`; needs `file`.")
-    revision: str = Field("main", description="The commit, tag or branch of `repo`; pin a commit for a rebuilt rig.")
-    file: str | None = Field(None, description="The file inside `repo`; a whole repository of safetensors has none.")
-    name: str | None = Field(
+    path: Line | None = Field(None, description="A GGUF file on this machine (the controller); it is uploaded.")
+    url: Line | None = Field(None, description="An http(s) address; the rig downloads it itself.")
+    repo: Line | None = Field(None, description="A Hugging Face repository, `org/name`; needs `file`.")
+    revision: Line = Field("main", description="The commit, tag or branch of `repo`; pin a commit for a rebuilt rig.")
+    file: Line | None = Field(None, description="The file inside `repo`; a whole repository of safetensors has none.")
+    name: Line | None = Field(
         None, description="A model of the catalogue (docs/models.md); `auto` chooses one for this rig."
     )
-    quant: str | None = Field(None, description="With `name`: this quant; by default the plan chooses one.")
+    quant: Line | None = Field(None, description="With `name`: this quant; by default the plan chooses one.")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="The checksum of the file; nothing appears under its name before it matches."
     )
@@ -83,7 +86,7 @@ class ModelSource(Strict):
         if self.quant and not self.name:
             raise ValueError("quant chooses among the files of a model of the catalogue; name one in name")
         if self.url and urlsplit(self.url).scheme not in ("http", "https"):
-            raise ValueError(f"{self.url!r} is no http(s) address")
+            raise ValueError(f"{without_secrets(self.url)!r} is no http(s) address")
         if self.url and "@" in urlsplit(self.url).netloc:
             raise ValueError("the address holds a password, which shows in process lists; name one without")
         if self.url and re.search(r"[\x00-\x20\x7f]", self.url):
@@ -110,6 +113,12 @@ class ModelSource(Strict):
         return self.is_chosen and not (self.repo and not self.file)
 
     def __str__(self) -> str:
+        """As it may be shown: the query of an address may be a secret, and is left out."""
+        return without_secrets(self.url) if self.url else self.identity
+
+    @property
+    def identity(self) -> str:
+        """Where it lies, in full, to tell it from others: never shown."""
         if self.repo:
             return f"hf:{self.repo}@{self.revision}" + (f":{self.file}" if self.file else "")
         return self.url or self.path or ":".join(filter(None, (self.name, self.quant)))
@@ -139,7 +148,7 @@ class ServiceWish(Strict):
         None, description="What counts most; by default latency, and throughput from three users on."
     )
     users: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="How many are expected at the same time.")
-    quants: tuple[str, ...] = Field((), description="With a name of the catalogue: only these quants.")
+    quants: tuple[Line, ...] = Field((), description="With a name of the catalogue: only these quants.")
     mode: Mode | None = Field(
         None, description="How the model shall answer, which sets thinking and sampling; by default as it was made."
     )
@@ -168,11 +177,11 @@ class ServiceWish(Strict):
     cache_type: CacheType | Literal["auto"] = Field(
         "auto", description="The type of the KV cache; auto takes f16, and q8_0 where that buys a better quant."
     )
-    alias: str | None = Field(None, description="The model name in the API; by default the service's name.")
+    alias: Line | None = Field(None, description="The model name in the API; by default the service's name.")
     gpu: int | tuple[int, ...] | Literal["auto", "none"] = Field(
         "auto", description="GPUs by nvidia-smi index, `auto` for those that suit best, `none` for the CPU."
     )
-    api_key_file: str | None = Field(
+    api_key_file: Line | None = Field(
         None, description="A file on this machine (mode 600) with one API key per line; never shown anywhere."
     )
     allow_from: tuple[str, ...] = Field(
@@ -201,12 +210,16 @@ class ServiceWish(Strict):
         for flag, value in flags.items():
             if not re.fullmatch(r"--[a-z0-9][a-z0-9-]*", flag):
                 raise ValueError(f"{flag!r} is no long flag; write it in full, like --temp")
-            if isinstance(value, str) and _CONTROL.search(value):
+            if isinstance(value, str) and NOT_IN_A_LINE.search(value):
                 raise ValueError(f"{flag} holds a control character")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{flag} is {value}; write a finite number")
         for flag in _OWN_KEYS & set(flags):
             raise ValueError(f"{flag} is set through the service's own keys, not through flags")
+        for flag in flags:
+            if _SECRET.fullmatch(flag):
+                instead = _SECRETS_ELSEWHERE.get(flag, "keys of the API go into api_key_file")
+                raise ValueError(f"{flag} would show a secret in the unit and in process lists; {instead}")
         return flags
 
     @field_validator("host")
@@ -216,6 +229,8 @@ class ServiceWish(Strict):
             ipaddress.ip_address(host)
         except ValueError:
             raise ValueError(f"{host!r} is no IP address; write 127.0.0.1, 0.0.0.0 or the rig's own") from None
+        if "%" in host:
+            raise ValueError(f"{host!r} names an interface; write an address that means the same everywhere, like ::")
         return host
 
     @field_validator("allow_from")
@@ -226,14 +241,10 @@ class ServiceWish(Strict):
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise ValueError(f"{error}; write networks like 192.168.1.0/24") from None
+            # What systemd does not understand it leaves out, and then nobody may connect.
+            if not re.fullmatch(r"[0-9a-fA-F:.]+(?:/[0-9]+)?", network):
+                raise ValueError(f"{network!r} will not do in a unit; write networks like 192.168.1.0/24")
         return networks
-
-    @field_validator("alias", "api_key_file")
-    @classmethod
-    def _no_control(cls, text: str | None) -> str | None:
-        if text is not None and _CONTROL.search(text):
-            raise ValueError(f"{text!r} holds a control character")
-        return text
 
     @model_validator(mode="after")
     def _one_context(self) -> Self:

@@ -103,6 +103,8 @@ class Instance:
 
     def _planned(self) -> dict[str, Any]:
         data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
+        if self.plan.source and self.plan.source.url:
+            data["source"]["url"] = str(self.plan.source)  # everybody on the rig may read the record
         return data | {"replica": self.number}
 
 

@@ -197,7 +197,7 @@ def _settled(
     while True:
         rig_plan = plan(requests)
         chosen = [(place, _file_of(rig_plan.services[place])) for place in open_places]
-        unread = [(place, source) for place, source in chosen if source and str(source) not in read]
+        unread = [(place, source) for place, source in chosen if source and source.identity not in read]
         if not unread:
             break
         for place, source in unread:
@@ -205,14 +205,14 @@ def _settled(
                 one for one in requests[place].variants if (one.repo, one.file) == (source.repo, source.file)
             )
             projector = projector_of(spec.services[place], variant)
-            read[str(source)] = inspect_model(source, spec.weights, variant=variant, projector=projector)
-            exact = replace(variant, header=read[str(source)].model)
+            read[source.identity] = inspect_model(source, spec.weights, variant=variant, projector=projector)
+            exact = replace(variant, header=read[source.identity].model)
             swapped = tuple(exact if one is variant else one for one in requests[place].variants)
             requests[place] = requests[place]._replace(variants=swapped)
     for place in open_places:
         service = rig_plan.services[place]
-        if str(service.source) in read:
-            found[service.service] = read[str(service.source)]
+        if service.source and service.source.identity in read:
+            found[service.service] = read[service.source.identity]
     _check_collisions(found)
     return rig_plan, found
 
@@ -227,7 +227,7 @@ def _check_collisions(models: Models) -> None:
     for name, local in models.items():
         for file in local.files:
             other = taken.setdefault(file.source.file_name, file.source)
-            if str(other) != str(file.source):
+            if other.identity != file.source.identity:
                 raise WrongSpec(
                     f"services.{name}: {file.source} and {other} would have one name on the rig; "
                     f"serve one of them from another rig, or name files that are called differently"

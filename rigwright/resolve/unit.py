@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 
+from rigwright.errors import Refused
 from rigwright.plan.engines.planner import Planner
+from rigwright.plan.wish import ServiceWish
 from rigwright.records import paths
 from rigwright.records.values import MARKER
 from rigwright.resolve.instance import Instance
 from rigwright.resources import render_text, template
+from rigwright.shown import NOT_IN_A_LINE
 
 _HEADER = (
     "# Written by rigwright. An edit here is never overwritten but stops the next run: put yours into {unit}.d/*.conf\n"
@@ -18,9 +21,25 @@ _WEIGHTS = re.compile(r"^Environment=RIGWRIGHT_WEIGHTS=(\w+)$", re.MULTILINE)
 
 
 def quote(text: str) -> str:
-    """One word of an ExecStart= or Environment= line. Source: systemd.syntax(7), systemd.service(5), COMMAND LINES."""
+    """One word of an ExecStart= or Environment= line. Source: systemd.syntax(7), systemd.service(5), COMMAND LINES.
+
+    Raises:
+        Refused: it would be more than one line.
+    """
+    one_line(text)
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{text}"' if not text or re.search(r"[\s\"'\\;#]", text) else text
+
+
+def one_line(text: str) -> str:
+    """The text, which is to stand on a line of a unit.
+
+    Raises:
+        Refused: it would be more than one line.
+    """
+    if NOT_IN_A_LINE.search(text):
+        raise Refused(f"{text[:80]!r}: holds a control character, which may start a line of its own; take it out")
+    return text
 
 
 def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
@@ -40,7 +59,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
     specific = not wish.is_loopback and wish.host not in ("0.0.0.0", "::")
     body = render_text(
         engine.template if "\n" in engine.template else template(engine.template),
-        description=f"Rigwright service {instance.name} ({engine.label})",
+        description=one_line(f"Rigwright service {instance.name} ({engine.label})"),
         after="network-online.target" if specific else "network.target",
         directory=paths.current_link(instance.name),
         exec_start=exec_start.split("\n"),
@@ -48,7 +67,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
         credential=instance.key_path,
         bind_weights=_hidden_weights(engine.weights_path(plan)),
         uses_gpu=plan.uses_gpu,
-        allow="localhost" if wish.is_loopback else " ".join(("localhost", *wish.allow_from)) if wish.allow_from else "",
+        allow=_allowed(wish),
     )
     marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={_digest(body)[:12]}\n", 1)
     return _HEADER.format(unit=instance.unit_name) + f"# sha256 of the rest: {_digest(marked)}\n" + marked
@@ -65,6 +84,12 @@ def _environment(instance: Instance, weights: str) -> list[tuple[str, str]]:
     if instance.plan.uses_gpu:
         pairs.append(("CUDA_CACHE_PATH", f"/var/cache/{instance.unit_name.removesuffix('.service')}"))
     return pairs
+
+
+def _allowed(wish: ServiceWish) -> str:
+    """Who may connect; empty for everybody."""
+    networks = () if wish.is_loopback else wish.allow_from
+    return one_line(" ".join(("localhost", *networks))) if wish.is_loopback or networks else ""
 
 
 def _hidden_weights(path: str) -> str:

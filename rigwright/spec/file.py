@@ -10,6 +10,7 @@ import yaml
 
 from rigwright.errors import WrongSpec
 from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.spec.text import load_yaml
 
 _PATH = re.compile(r"rig(?:\.[^:\s]+)?")
 
@@ -41,7 +42,7 @@ def _read(file: Path) -> str:
 def _load(file: Path, text: str) -> tuple[Any, bool, yaml.Node | None]:
     """The data, whether it stands without `rig`, and the nodes that know their lines."""
     try:
-        data, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+        data, root = load_yaml(text), yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise WrongSpec(f"{file}{line}: {error.problem or 'is no YAML'}; correct the YAML") from None

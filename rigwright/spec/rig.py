@@ -13,6 +13,7 @@ from rigwright.errors import WrongSpec
 from rigwright.plan.engines import settings_models
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
+from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
 from rigwright.spec.weights import WeightsSettings
 from rigwright.strict import Strict
@@ -92,7 +93,7 @@ def parse_spec(rig: str, data: object) -> RigSpec:
 
 
 def _explain(details: Any) -> str:
-    where = ".".join(["rig", *(str(part) for part in details["loc"] if part != "[key]")])
+    where = on_a_line(".".join(["rig", *(str(part) for part in details["loc"] if part != "[key]")]))
     kind, given = details["type"], details.get("input")
     if kind == "extra_forbidden":
         return f"{where}: unknown key; {_suggest(details['loc'])}"
@@ -102,6 +103,7 @@ def _explain(details: Any) -> str:
     message = message[0].lower() + message[1:]
     if kind == "value_error":
         return f"{where}: {message}"
+    given = redacted(given) if isinstance(given, str) else given
     shown = repr(given) if len(repr(given)) < 80 else f"a {type(given).__name__}"
     return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"
 

@@ -15,7 +15,7 @@ class WeightsSettings(Strict):
     directory: Annotated[str, Field(pattern=r"^/[^\x00-\x1f\x7f%$]*[^/\x00-\x1f\x7f%$]$")] = Field(
         "/var/lib/rigwright/weights", description="Where model files live on the rig; a big disk is a good place."
     )
-    hugging_face: Annotated[str, Field(pattern=r"^https?://")] = Field(
+    hugging_face: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")] = Field(
         "https://huggingface.co", description="The hub, or a mirror of it."
     )
     reserve_bytes: Annotated[int, Field(ge=0)] = Field(

@@ -14,6 +14,7 @@ import yaml
 from rigwright.errors import RigwrightError
 from rigwright.inventory.rows import read_rows
 from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.spec.text import load_yaml
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def _locked(inventory: str, rig: str, named: str | None) -> dict[str, Any] | Non
     if not path.is_file():
         return None
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = load_yaml(path.read_text("utf-8"))
         found: dict[str, Any] | None = data["rigs"].get(rig)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
+    except (OSError, yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
         raise RigwrightError(f"{path}: is no lock file; restore it from git, or write it anew") from None
     return found
 

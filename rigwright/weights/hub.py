@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 from rigwright import __version__
 from rigwright.errors import UnreadableModel
+from rigwright.shown import without_secrets
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -96,15 +97,6 @@ def authorization(url: str, *, hub: str) -> dict[str, str]:
 def is_of(url: str, hub: str) -> bool:
     """True for an address on the hub: the same scheme, host and port."""
     return bool(hub) and _origin(url) == _origin(hub)
-
-
-def without_secrets(url: str) -> str:
-    """The address without user, password, query: what a message may show."""
-    try:
-        parts = urlsplit(url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    except ValueError:
-        return "the model's address"
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -26,7 +26,7 @@ class Lookup:
         Raises:
             RigwrightError: it is not there, or is no language model.
         """
-        key = f"{source}{source.sha256 or ''}", hub
+        key = f"{source.identity}{source.sha256 or ''}", hub
         if key not in self._found:
             self._say(str(source))
             try:

@@ -18,7 +18,8 @@ from rigwright.models.header import Header
 from rigwright.models.parts import part_names
 from rigwright.models.reading import WINDOWS_BYTES, header_from_stream, model_of
 from rigwright.models.values import Model
-from rigwright.weights.hub import SHA256, HubFacts, authorization, hub_facts, is_of, without_secrets
+from rigwright.shown import without_secrets
+from rigwright.weights.hub import SHA256, HubFacts, authorization, hub_facts, is_of
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

@@ -110,7 +110,7 @@ def _files(models: Mapping[str, LocalModel], instances: Sequence[Instance]) -> l
     """The files of the services that are deployed, each once."""
     services = dict.fromkeys(one.service for one in instances)
     files = [file for name in services if name in models for file in models[name].files]
-    return list({str(file.source): file for file in files}.values())
+    return list({file.source.identity: file for file in files}.values())
 
 
 def _with_keys(instances: Sequence[Instance]) -> list[str]:

@@ -35,6 +35,7 @@ def test_plan_is_pure():
         "rigwright.units",
         "rigwright.errors",
         "rigwright.strict",
+        "rigwright.shown",
         "rigwright.catalogue",
     )
     forbidden = {

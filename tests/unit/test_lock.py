@@ -101,8 +101,8 @@ def test_address_is_kept_without_its_query(home, machine):
     assert check_lock(locked, second, machine) == [
         "~ services.chat: its model or flags differ in what the lock does not show"
     ]
-    with pytest.raises(RigwrightError, match="--hf-token is a secret"):
-        entry(spec(flags={"--hf-token": "hunter2"}), machine)
+    with pytest.raises(RigwrightError, match="--hf-token would show a secret"):
+        spec(flags={"--hf-token": "hunter2"})
 
 
 def gpus(machine: Hardware, *changes: dict[str, object] | None) -> Hardware:

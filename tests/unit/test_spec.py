@@ -56,7 +56,7 @@ def spec(**service):
         ),
         (
             {**spec(), "llamacpp": {"git": "https://me:secret@host/x"}},
-            "r: rig.llamacpp: git holds a password, which shows in process lists; use an archive, or ssh://",
+            "r: rig.llamacpp.git: git holds a password, which shows in process lists; use an archive, or ssh://",
         ),
         (
             spec(model="hf:onlyname"),

@@ -36,6 +36,14 @@ class EngineSettings(Strict):
         """The source of the release as a lock keeps it; empty where there is nothing to keep."""
         return {}
 
+    @classmethod
+    def check_source(cls, locked: Mapping[str, Any]) -> None:
+        """Hold a locked source to what an inventory may say.
+
+        Raises:
+            ValueError: it is none that these settings could hold.
+        """
+
     def with_source(self, locked: Mapping[str, Any]) -> Self:
         """The settings with a locked source in place of what this version of rigwright pins."""
         return self

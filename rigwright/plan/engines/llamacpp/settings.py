@@ -6,27 +6,35 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rigwright.catalogue import load
 from rigwright.errors import Refused
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
-from rigwright.strict import Strict
+from rigwright.shown import without_secrets
+from rigwright.strict import Line, Strict
 
 # What builds faster or reaches another mirror makes no other rig.
 _BUILD_KEYS = ("backend", "cuda_architectures", "cmake_options", "git", "ref")
 Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 
 
+def _without_password(git: str) -> str:
+    parts = urlsplit(git)
+    if parts.scheme.startswith("http") and ("@" in parts.netloc or parts.query):
+        raise ValueError("git holds a password, which shows in process lists; use an archive, or ssh://")
+    return git
+
+
 class Archive(Strict):
     """A source archive, fetched once by the controller and checked: exactly one of `path`, `url` and `pypi`."""
 
-    path: str | None = Field(None, description="A tar archive on this machine.")
-    url: str | None = Field(None, description="An http(s) address that this machine reaches.")
-    pypi: str | None = Field(None, description="A source distribution on PyPI, `name==version`.")
+    path: Line | None = Field(None, description="A tar archive on this machine.")
+    url: Line | None = Field(None, description="An http(s) address that this machine reaches.")
+    pypi: Line | None = Field(None, description="A source distribution on PyPI, `name==version`.")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="The checksum of the archive.")
-    subdirectory: str = Field("", description="Where in the archive the llama.cpp tree is, below its top folder.")
+    subdirectory: Line = Field("", description="Where in the archive the llama.cpp tree is, below its top folder.")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -41,15 +49,24 @@ class Archive(Strict):
         return self == Archive(**load("engines")["llamacpp"]["archive"])
 
 
+Git = Annotated[str, Field(pattern=r"^(https?|ssh|git|file)://[^\s'\"\\]+$"), AfterValidator(_without_password)]
+
+
+class _Source(Strict):
+    """What a lock keeps of where a release comes from."""
+
+    git: Git
+    ref: Ref
+    archive: Archive | None = None
+
+
 class LlamacppSettings(EngineSettings):
     """The key `rig.llamacpp`: by default upstream's git at the commit that this version of rigwright pins."""
 
     engine: ClassVar[str] = "llamacpp"
     about: ClassVar[str] = "How llama.cpp is built."
 
-    git: Annotated[str, Field(pattern=r"^(https?|ssh|git|file)://[^\s'\"\\]+$")] = Field(
-        default_factory=lambda: str(load("engines")["llamacpp"]["git"]), description="The git repository."
-    )
+    git: Git = Field(default_factory=lambda: str(load("engines")["llamacpp"]["git"]), description="The git repository.")
     ref: Ref = Field(
         default_factory=lambda: _pinned_ref(),
         description="The tag or full commit to build; branches move and are refused.",
@@ -68,12 +85,6 @@ class LlamacppSettings(EngineSettings):
         Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
     jobs: Annotated[int, Field(ge=1)] | None = Field(None, description="Compiler processes; by default one per CPU.")
-
-    @model_validator(mode="after")
-    def _no_password(self) -> Self:
-        if "@" in urlsplit(self.git).netloc and self.git.startswith("http"):
-            raise ValueError("git holds a password, which shows in process lists; use an archive, or ssh://")
-        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -116,19 +127,29 @@ class LlamacppSettings(EngineSettings):
     def source(self) -> dict[str, Any]:
         """Git, ref and archive."""
         archive = self.archive.model_dump(mode="json", exclude_none=True) if self.archive else None
+        if archive and "url" in archive:
+            archive["url"] = without_secrets(archive["url"])
         return {"ref": self.ref, "git": self.git} | ({"archive": archive} if archive else {})
+
+    @classmethod
+    def check_source(cls, locked: Mapping[str, Any]) -> None:
+        """Hold a locked source to what an inventory may say.
+
+        Raises:
+            ValueError: it is none that these settings could hold.
+        """
+        if locked:
+            _Source.model_validate(locked)
 
     def with_source(self, locked: Mapping[str, Any]) -> Self:
         """The settings with a locked source in place of what this version of rigwright pins."""
         if not locked:
             return self
-        archive = locked.get("archive")
-        update = {
-            "ref": locked["ref"],
-            "git": locked["git"],
-            "archive": Archive.model_validate(archive) if archive else None,
-        }
-        return self.model_copy(update=update)
+        source = _Source.model_validate(locked)
+        # Its address may have a query, which no lock holds.
+        is_same = source.archive and self.archive and source.archive.sha256 == self.archive.sha256
+        archive = self.archive if is_same else source.archive
+        return self.model_copy(update={"ref": source.ref, "git": source.git, "archive": archive})
 
 
 def _pinned_ref() -> str:

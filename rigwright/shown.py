@@ -1,0 +1,40 @@
+"""What strangers said as it may be shown or kept: it controls no terminal, and addresses give away no secret."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+# Source: ECMA-48 5.4 and 5.6: control sequences, and strings such as a window's title.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[\]PX^_][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*.?"
+)
+# Line breaks and tabs stay; what turns the direction of writing makes a text read as another one.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# One line of a file: no control character, no tab either.
+NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ADDRESS = re.compile(r"\b(?:https?|ssh|git|ftp)://[^\s'\"<>]+", re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return _CONTROL.sub("", _SEQUENCE.sub("", text)) if _CONTROL.search(text) else text
+
+
+def on_a_line(text: str) -> str:
+    """The text on one line, for messages."""
+    return NOT_IN_A_LINE.sub(" ", text)
+
+
+def without_secrets(url: str) -> str:
+    """The address without user, password, query: what a message may show."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        return "the model's address"
+
+
+def redacted(text: str) -> str:
+    """The text, its addresses without their secrets: what a program says of the address that it was given."""
+    return _ADDRESS.sub(lambda found: without_secrets(found[0]), text) if "://" in text else text
