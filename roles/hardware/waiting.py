@@ -15,8 +15,10 @@ from pyinfra_cli.main import main  # type: ignore[import-untyped]  # it patches 
 
 import rigwright.roles.hardware.deploy  # noqa: F401  # what it will be told to run
 
-ended = int(sys.argv[1])
-for line in sys.stdin:
+ended, given = int(sys.argv[1]), os.fdopen(os.dup(0))
+# pyinfra may ask for a password of sudo: nobody is there, and it must not wait for the next run.
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+for line in given:
     logging.getLogger("pyinfra").handlers.clear()  # each run brings its own
     sys.argv = ["pyinfra", *json.loads(line)]
     try:
