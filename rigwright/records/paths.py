@@ -4,7 +4,8 @@ from __future__ import annotations
 
 STATE_DIRECTORY = "/var/lib/rigwright"
 CONFIG_DIRECTORY = "/etc/rigwright"
-SERVICES = "/opt/rigwright/services"
+INSTALL_DIRECTORY = "/opt/rigwright"
+SERVICES = f"{INSTALL_DIRECTORY}/services"
 
 
 def unit_name(name: str) -> str:

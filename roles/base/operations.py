@@ -1,4 +1,4 @@
-"""Operations for what every engine needs: packages, and the account that builds and downloads."""
+"""Operations for what every engine needs: packages; and what all operations share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Generator
 from pyinfra.api import OperationError, operation
 from pyinfra.api.command import PyinfraCommand
 
-from rigwright.records.paths import CONFIG_DIRECTORY, STATE_DIRECTORY
-from rigwright.resources import script
+from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import Rig, rig_state
 from rigwright.roles.base.packages import all_names, package_manager
@@ -20,7 +19,6 @@ Commands = Generator[PyinfraCommand, None, None]
 BUILDER = "rigwright"
 INSTALLED_LIST = f"{STATE_DIRECTORY}/packages.installed"
 BROUGHT_LIST = f"{STATE_DIRECTORY}/weights.brought"
-_DIRECTORIES = (CONFIG_DIRECTORY, "/opt/rigwright", f"{STATE_DIRECTORY}/build", f"{STATE_DIRECTORY}/ccache")
 
 
 def refuse(reason: str) -> Commands:
@@ -60,23 +58,6 @@ def packages(packages: tuple[str, ...], probe: Probe, install: bool = True) -> C
     yield Script(manager.install(missing, record=INSTALLED_LIST))
 
 
-@operation()
-def account(probe: Probe) -> Commands:
-    """Have the account that builds and downloads, and its directories. Services do not run as it.
-
-    + probe: the questions that the operations of a run share
-    """
-    rig = yield from current_rig(probe)
-    if rig.sections.get("account") and all(path in rig.files for path in _DIRECTORIES):
-        return
-    yield Script(script("base", "account.sh", BUILDER=BUILDER, STATE=STATE_DIRECTORY, CONFIG=CONFIG_DIRECTORY))
-
-
 def base_probe() -> Probe:
     """What the operations of this module ask."""
-    return Probe(
-        packages=all_names("build"),
-        files=_DIRECTORIES,
-        disks=(STATE_DIRECTORY, "/opt/rigwright"),
-        scripts=(("account", f"getent passwd {BUILDER}"),),
-    )
+    return Probe(packages=all_names("build"), disks=(STATE_DIRECTORY, INSTALL_DIRECTORY))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rigwright.errors import RigwrightError
 from rigwright.hardware import Hardware
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.release import build_bytes
-from rigwright.records.paths import STATE_DIRECTORY
+from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
+from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.packages import package_names
@@ -47,10 +47,18 @@ class Llamacpp:
         except RigwrightError as error:
             yield error.message
             return
-        disk, needed = rig.disks.get(STATE_DIRECTORY), build_bytes(settings, rig.hardware)
-        if disk and disk.free_bytes < needed and release not in rig.records.installed.releases:
-            have = format_bytes(disk.free_bytes)
-            yield f"building needs {format_bytes(needed)} in {STATE_DIRECTORY}, the disk has {have}; free some"
+        if release in rig.records.installed.releases:
+            return
+        building, installing = build_bytes(settings, rig.hardware), installed_bytes(settings, rig.hardware)
+        for what, needed, where in (
+            ("building", building, STATE_DIRECTORY),
+            ("installing", installing, INSTALL_DIRECTORY),
+        ):
+            disk = rig.disks.get(where)
+            if disk and disk.free_bytes < needed:
+                have = format_bytes(disk.free_bytes)
+                yield f"{what} needs {format_bytes(needed)} in {where}, the disk has {have}; free some"
+                return
 
     def install(self, context: RigContext, probe: Probe) -> None:
         """Find the commit and build it."""

@@ -17,6 +17,7 @@ from rigwright.lock.values import LockedRig
 from rigwright.resolve import Resolved, resolve
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.rigs import look_at_models
+from rigwright.roles.base.account import account_probe
 from rigwright.roles.base.facts import Rig, current_host, current_state
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
@@ -66,6 +67,7 @@ class RigContext:
         is_open = len(named) < len(services)
         return (
             base_probe()
+            | account_probe()
             | Probe(scripts=SECTIONS, services=tuple(wish.name for wish in services))
             | weights_probe(paths, weights.directory, is_open=is_open)
         )

@@ -15,6 +15,7 @@ from rigwright.models.variants import find_model
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.running import surplus
 from rigwright.roles.base import operations as base
+from rigwright.roles.base.account import account
 from rigwright.roles.base.facts import current_host, rig_state
 from rigwright.roles.base.removal import remove_instance
 from rigwright.roles.service import operations as service
@@ -75,7 +76,7 @@ def _serve(engines: Sequence[Engine]) -> None:
         base.packages(
             packages=tuple(names), probe=probe, install=context.spec.base.install_packages, name="Install packages"
         )
-        base.account(probe=probe, name="Create the builder's account")
+        account(probe=probe, name="Create the builder's account")
     for file in host.loop(_files(resolved.models, instances)):
         weights(local=file, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}")
     for engine in host.loop(used):

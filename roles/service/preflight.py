@@ -13,6 +13,7 @@ from rigwright.records.values import Deployed, is_ours
 from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
+from rigwright.roles.base.account import account_errors
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.packages import package_manager
@@ -56,6 +57,8 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
     yield from context.lock_refusal(resolved)
     names = {engine.name for engine in engines}
     mine = [one for one in resolved.instances(context.spec) if one.engine in names]
+    if mine:
+        yield from account_errors(rig)
     waiting = waiting_for_driver(resolved, context.spec, rig.hardware)
     if waiting and any(one.service == waiting.service for one in mine):
         planned = "would be served from the CPU beside" if waiting.is_on_cpu else "is planned on"

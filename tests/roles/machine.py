@@ -17,11 +17,13 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from rigwright.records.reading import read_record
 from rigwright.records.values import marker_of
 from rigwright.resources import role_text
+from rigwright.roles.base.account import COMMENT
 
 GIB = 1 << 30
 SYSTEM = "ID=debian\nVERSION_ID=13\nVERSION_CODENAME=trixie\nKERNEL=6.12\nARCHITECTURE=x86_64\nMemTotal: {} kB\n"
 CPU_ONLY = {"system.txt": SYSTEM.format(64 << 20), "lscpu.txt": "Model name: EPYC\nCPU(s): 16\n"}
 OWN_UNIT = {"unit": "file|644|root", "unit.text": base64.b64encode(b"[Service]\n").decode()}
+OWN_ACCOUNT = (f"passwd=rigwright:x:998:998:{COMMENT}:/var/lib/rigwright:/usr/sbin/nologin", "group=rigwright:x:998:")
 # An engine that a test brings: where its release lies, and the script that puts it there.
 TOY_RELEASE, UNPACK = "/opt/rigwright/toy/releases/1", "unpack Toy"
 
@@ -38,11 +40,13 @@ class Machine:
     init: str = "systemd"
     nvcc: str | None = None
     free_bytes: int = 50 * GIB
+    free_bytes_at: dict[str, int] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
     files: dict[str, str] = field(default_factory=dict)
     deployed: dict[str, dict[str, str]] = field(default_factory=dict)
     installed: dict[str, str] = field(default_factory=dict)
     listeners: dict[int, tuple[str, int]] = field(default_factory=dict)
+    account: tuple[str, ...] = ()
     key_sum: str = ""
     breaks: str = ""
 
@@ -59,8 +63,9 @@ class Machine:
             yield f"@rigwright stat {number}"
             if path in self.files:
                 yield self._stat(path)
-        for number, _ in re.findall(r"^disk (\d+) (\S+)$", question, re.MULTILINE):
-            yield from (f"@rigwright disk {number}", f"/dev/vda1 {99 * GIB} 1 {self.free_bytes} 1% /")
+        for number, path in re.findall(r"^disk (\d+) (\S+)$", question, re.MULTILINE):
+            free = self.free_bytes_at.get(path, self.free_bytes)
+            yield from (f"@rigwright disk {number}", f"/dev/vda1 {99 * GIB} 1 {free} 1% /")
         yield "@rigwright listeners"
         for port, (program, pid) in self.listeners.items():
             yield f'LISTEN 0 512 127.0.0.1:{port} 0.0.0.0:* users:(("{program}",pid={pid},fd=3))'
@@ -70,7 +75,8 @@ class Machine:
         for path, identity in self.installed.items():
             yield from (f"release={path}", f"identity={identity}")
         yield from ("nvcc=nvcc", f"nvcc.version={self.nvcc}") if self.nvcc else ()
-        yield from ("@rigwright account", "rigwright") if "/etc/rigwright" in self.files else ()
+        account = self.account or (OWN_ACCOUNT if "/etc/rigwright" in self.files else ())
+        yield from ("@rigwright account", *account) if account else ()
         for name, text in self.sources.items():
             yield from (f"@rigwright source {name}", *(f"|{line}" for line in text.splitlines()))
 

@@ -274,6 +274,18 @@ PREFLIGHT = [
         "building needs 1.0 GiB in /var/lib/rigwright, the disk has 512 MiB; free some",
     ),
     (
+        {"account": ("passwd=rigwright:x:1000:1000::/home/rigwright:/bin/bash", "groups=rigwright sudo docker")},
+        {},
+        "the account rigwright (uid 1000, groups rigwright sudo docker, shell /bin/bash) was not made by rigwright, "
+        "which builds and downloads as rigwright; rename it with usermod --login and groupmod --new-name, or remove it "
+        "with userdel",
+    ),
+    (
+        {"account": ("group=rigwright:x:1001:ada",)},
+        {},
+        "there is a group rigwright, and no account of that name; rename or remove it with groupmod or groupdel",
+    ),
+    (
         {"sources": CPU_ONLY | L40S},
         {},
         "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu",
@@ -288,7 +300,9 @@ PREFLIGHT = [
 
 
 @pytest.mark.parametrize(
-    ("state", "service", "reason"), PREFLIGHT, ids=["user", "init", "port", "unit", "disk", "nvcc", "driver"]
+    ("state", "service", "reason"),
+    PREFLIGHT,
+    ids=["user", "init", "port", "unit", "disk", "account", "group", "nvcc", "driver"],
 )
 def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     """It is said with the plan and where the run ends; the rig was asked and nothing else."""
@@ -300,6 +314,27 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     assert done.lines(stage=StateStage.Execute) == [reason, "Error: executed 0 commands"]
     asked, refusal = done.commands()
     assert is_question(asked) and refusal.startswith("printf ")
+
+
+OLD_ACCOUNT = ("passwd=rigwright:x:998:998::/var/lib/rigwright:/usr/sbin/nologin", "created=yes")
+
+
+def test_account_that_an_earlier_version_made_is_used(run):
+    """0.1.0 left a file beside it, and no comment in it."""
+    machine = Machine(account=OLD_ACCOUNT)
+    assert run(rig({"name": "chat"}, machine=machine)).changed() == BLANK
+    assert run(rig({"name": "chat"}, machine=machine)).changed() == []
+
+
+@pytest.mark.parametrize(("path", "what"), [("/var/lib/rigwright", "building"), ("/opt/rigwright", "installing")])
+def test_disk_is_looked_at_where_it_is_needed(run, path, what):
+    """A build is made in one place and installed in another: either may be the small one."""
+    machine = Machine(free_bytes_at={path: 100 << 20})
+    done = run(rig({"name": "chat"}, machine=machine))
+    assert any(
+        line.startswith(f"{what} needs ") and f" in {path}, the disk has 100 MiB;" in line for line in done.lines()
+    )
+    assert done.changed() == [CHECK]
 
 
 def test_refusal_of_several_lines_is_said_whole(run):
