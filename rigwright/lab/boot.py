@@ -50,7 +50,7 @@ def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
         "--network-bridge", bridge(lab),
         "--resolv-conf=off",
         "--timezone=off",
-        f"--bind={lab.ccache}:/var/cache/ccache",
+        f"--bind={lab.ccache}:/var/cache/rigwright-lab",
     ]  # fmt: skip
     namespace = ["unshare", "--mount", "--propagation=private"]
     carrier = shlex.join([*namespace, "sh", str(CARRY), str(lab.home.parent), str(paths.home), *argv])

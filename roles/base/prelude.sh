@@ -1,6 +1,8 @@
 # Shared by every script that rigwright runs on a rig. Lines that start with "::" are read by the controller:
 # "::progress TEXT" is shown at once, "::error TEXT" is why the script failed.
 set -eu
+# What is made here can be read by the services, whatever umask root has.
+umask 022
 export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # A dropped connection must not stop a change half-way: without a reader, talk into the void and go on.
 trap '' PIPE HUP
@@ -9,6 +11,7 @@ why() { printf '::error %s\n' "$*" 2>/dev/null || :; }
 fail() { why "$*"; exit 1; }
 # One change at a time on a rig, also while an orphan of a dropped connection is still at work.
 lock() { exec 9>/run/rigwright.lock; flock -w 900 9 || fail "another rigwright run holds /run/rigwright.lock; wait for it"; }
+unlock() { exec 9>&-; }
 # What a disk offers to an ordinary user, in bytes; the path need not exist yet.
 free_bytes() {
   at=$1
@@ -24,6 +27,40 @@ write() {
   mv -fT -- "$1.rigwright-new" "$1"
   umask 022
 }
+# transient OPTION … -- COMMAND …: systemd-run, and the words of the command arrive as they are; systemd would fill in ${…}.
+transient() (
+  is_command=
+  for word; do
+    shift
+    if [ -n "$is_command" ]; then word=$(printf '%s.' "$word" | sed 's/\$/$$/g') word=${word%.}; fi
+    [ "$word" != -- ] || is_command=yes
+    set -- "$@" "$word"
+  done
+  systemd-run "$@" </dev/null
+)
+# shut_in OPTION … -- COMMAND …: a transient unit for what strangers wrote or send; whose it is, the caller says. It has no
+# capability and gains none, sees no home, no device and no process of others, and writes where a ReadWritePaths= of the
+# caller says. The proxies of this environment go with it in a file that root alone reads: they may hold a password, and a
+# unit shows its own environment to everybody.
+shut_in() (
+  proxies=/run/rigwright-proxies.$$
+  for name in http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY; do
+    eval "value=\${$name-}"
+    [ -z "$value" ] || printf '%s="%s"\n' "$name" "$(printf %s "$value" | sed 's/[\\"$`]/\\&/g')"
+  done | write "$proxies" 600
+  transient -q --nice=5 -p Type=exec -p UMask=0022 -p EnvironmentFile="$proxies" \
+    -p NoNewPrivileges=yes -p CapabilityBoundingSet= -p AmbientCapabilities= -p PrivateUsers=yes \
+    -p ProtectSystem=strict -p ProtectHome=tmpfs -p PrivateTmp=yes -p PrivateDevices=yes -p ProtectProc=invisible \
+    -p ProtectClock=yes -p ProtectHostname=yes -p ProtectControlGroups=yes \
+    -p ProtectKernelLogs=yes -p ProtectKernelModules=yes -p ProtectKernelTunables=yes \
+    -p RestrictNamespaces=yes -p RestrictRealtime=yes -p RestrictSUIDSGID=yes \
+    -p RestrictAddressFamilies='AF_INET AF_INET6 AF_UNIX AF_NETLINK' \
+    -p RemoveIPC=yes -p KeyringMode=private -p LockPersonality=yes -p SystemCallArchitectures=native \
+    -p SystemCallFilter=@system-service -p SystemCallFilter=~@privileged -p SystemCallErrorNumber=EPERM \
+    "$@" && status=0 || status=$?
+  rm -f "$proxies"
+  exit "$status"
+)
 # follow UNIT: waits for a transient unit that outlives this connection; says what progress() prints when it changes.
 follow() {
   shown=

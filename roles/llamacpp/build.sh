@@ -3,65 +3,98 @@
 UNIT=rigwright-build-$ID
 # Only this folder is the builder's; what root writes lies beside it.
 TREE=$WORK/tree
+RELEASES=${RELEASE%/*}
 have() { [ -e "$RELEASE/release.json" ]; }
+# What systemd said of the unit: of its last lines the one with the reason.
+last_words() { journalctl -u "$UNIT" -n 8 -o cat --no-pager | grep -m1 -E 'failed: |Failed at step' || echo "nothing is known of it"; }
+built() { [ -e "$TREE/done" ] && [ -e "$TREE/help" ]; }
 if have; then exit 0; fi
+lock
 if systemctl is-active -q "$UNIT"; then
   say "attaching to the build of $ID that is running"
-elif [ ! -e "$TREE/done" ]; then
+elif ! built; then
   systemctl reset-failed "$UNIT" 2>/dev/null || :
+  # What unfinished builds of other releases left is of no use to this one, and may be large. One that ended within the hour
+  # may be about to be installed by the run that waits for it, and an archive to arrive.
+  for old in "${WORK%/*}"/*; do
+    [ -e "$old" ] && [ "$old" != "$WORK" ] && [ "$old" != "$ARCHIVE" ] || continue
+    ! systemctl is-active -q "rigwright-build-${old##*/}" || continue
+    [ -z "$(find "$old" -maxdepth 2 \( -name 'done' -o -name '*.tar.gz' \) -mmin -60 -print -quit)" ] || continue
+    say "$old goes, $(du -sh -- "$old" | cut -f1) that an unfinished build left"
+    rm -rf -- "$old"
+  done
   free=$(free_bytes "$WORK")
   [ "$free" -ge "$NEED" ] || fail "building needs $(human "$NEED") in $WORK, the disk has $(human "$free"); free some"
+  free=$(free_bytes "$RELEASES")
+  [ "$free" -ge "$NEED_INSTALLED" ] || fail "installing needs $(human "$NEED_INSTALLED") in $RELEASES, the disk has $(human "$free"); free some"
   # An upload is continued by size alone: a damaged one shows here, before anything is made of it.
   if [ -n "$ARCHIVE" ] && ! gzip -t "$ARCHIVE" 2>/dev/null; then
     rm -f "$ARCHIVE"
     fail "the source archive arrived damaged and was thrown away; run again"
   fi
-  mkdir -p "$WORK"
+  [ -z "$ARCHIVE" ] || chmod 644 "$ARCHIVE"
+  install -d -m 755 "$WORK"
   install -d -m 755 -o "$BUILDER" -g "$BUILDER" "$TREE"
   printf '%s\n' "$OPTIONS" | write "$WORK/options" 644
   printf '%s\n' "$STEPS" | write "$WORK/build.sh" 644
-  : >"$WORK/log"
+  : | write "$WORK/log" 644
   ccache=/var/lib/rigwright/ccache umask=022
-  # A lab shares one compiler cache among its rigs and marks it so.
-  if [ "$(stat -c %a /var/cache/ccache 2>/dev/null)" = 1777 ]; then ccache=/var/cache/ccache umask=000; fi
-  systemd-run -q --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" --working-directory="$TREE" -p Nice=5 \
+  # A lab shares one compiler cache among its rigs. On no other machine is there one that others may write.
+  if [ -d /var/cache/rigwright-lab ]; then ccache=/var/cache/rigwright-lab umask=000; fi
+  shut_in --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" -p WorkingDirectory="$TREE" -p ReadWritePaths="$TREE $ccache" \
     -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \
     --setenv=GIT="$GIT" --setenv=REF="$REF" --setenv=COMMIT="$COMMIT" --setenv=ARCHIVE="$ARCHIVE" \
     --setenv=TARGETS="$TARGETS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
-    sh "$WORK/build.sh" || fail "systemd-run could not start the build; see journalctl on the rig"
+    -- sh "$WORK/build.sh" || fail "systemd could not start the build: $(last_words); see journalctl -u $UNIT on the rig"
   say "building release $ID"
 fi
+unlock
 progress() {
-  step=$(grep -o '^\[[0-9]*/[0-9]*\]' "$WORK/log" | tail -n1 | tr -d '[]')
+  step=$(grep -oE '^\[[1-9][0-9]{0,6}/[1-9][0-9]{0,6}\]' "$WORK/log" | tail -n1 | tr -d '[]')
   if [ -n "$step" ]; then echo "built $((${step%/*} * 100 / ${step#*/} / 5 * 5)) % of ${step#*/} steps"
   else tail -n1 "$WORK/log" | cut -c1-100; fi
 }
 follow "$UNIT"
-if [ ! -e "$TREE/done" ]; then
-  grep -E 'error:|fatal:|Error at|FAILED:|No space|ninja: build stopped' "$WORK/log" | head -n 6 | cut -c1-300 | while read -r line; do why "$line"; done
+if ! built; then
+  reasons=$(grep -E 'error:|fatal:|Error at|FAILED:|No space|ninja: build stopped' "$WORK/log" || tail -n 2 "$WORK/log")
+  printf '%s\n' "$reasons" | grep . | head -n 6 | cut -c1-300 | while IFS= read -r line; do why "$line"; done
+  case $(systemctl show -P Result -- "$UNIT") in
+    oom-kill) why "the rig ran out of memory; set rig.llamacpp.jobs to fewer compilers at once" ;;
+    exit-code | success) [ -s "$WORK/log" ] || why "it ended without a word: $(last_words)" ;;
+    *) why "its unit ended by $(systemctl show -P Result -- "$UNIT")" ;;
+  esac
   why "building release $ID failed, what runs goes on running; the whole log is $WORK/log on the rig"
   exit 1
 fi
 lock
 if have; then exit 0; fi
-said=$(runuser -u "$BUILDER" -- "$TREE/build/bin/llama-server" --version 2>&1) ||
-  fail "the new llama-server does not start: $(echo "$said" | tail -n1); see $WORK"
-stage=$(dirname "$RELEASE")/.$ID
-rm -rf "$stage"
-mkdir -p "$stage/bin"
-cp -R --no-dereference "$TREE"/build/bin/. "$stage/bin/" || fail "copying the build failed; is the disk full?"
+install -d -m 755 "$RELEASES"
+# What an installation that was cut short left.
+rm -rf -- "$RELEASES"/.[0-9a-z]*
+stage=$RELEASES/.$ID
+undo() { rm -rf -- "$stage"; fail "$*"; }
+# Nothing but what the builder itself made becomes root's, and no link leads out of the release.
+strange=$(find "$TREE/build/bin" "$TREE/help" ! -user "$BUILDER" -print -quit)
+[ -z "$strange" ] || fail "$strange is not the builder's own; the release was not installed, remove $WORK and run again"
+install -d -m 755 "$stage"
+cp -R --no-dereference "$TREE/build/bin" "$TREE/help" "$stage/" || undo "copying the build to $RELEASES failed; is the disk full?"
+strange=$(find "$stage" \( -type l -lname '*/*' -o ! -type l ! -type f ! -type d \) -print -quit)
+[ -z "$strange" ] || undo "$strange is no file of this release; it was not installed, remove $WORK and run again"
 printf '%s\n' "$MANIFEST" >"$stage/release.json"
 # What this build accepts, the lines of its help that name flags and values: plans for another release than the pinned one
 # are written in its words.
-runuser -u "$BUILDER" -- "$TREE/build/bin/llama-server" --help 2>/dev/null |
-  sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" \
-    >"$stage/flags.txt"
-chown -R root:root "$stage"
+sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" \
+  "$stage/help" >"$stage/flags.txt"
+rm -f "$stage/help"
+chown -R --no-dereference root:root "$stage"
+chmod -R u=rwX,go=rX "$stage"
+# In the form of sha256sum, for `sha256sum -c`: what is changed later shows.
+sums=$(cd "$stage" && find . ! -type d -exec sha256sum {} +) || undo "the build could not be read back from $RELEASES"
+printf '%s\n' "$sums" | sort -k 2 | write "$stage/sums.txt" 644
 # One without its release.json is no release; what runs from it goes on until it is restarted.
-rm -rf "$stage.gone"
 [ ! -e "$RELEASE" ] || mv -T "$RELEASE" "$stage.gone"
 mv -T "$stage" "$RELEASE"
-rm -rf "$stage.gone" "$WORK" "$ARCHIVE"
+rm -rf -- "$stage.gone" "$WORK" "$ARCHIVE"
 say "release $ID installed"

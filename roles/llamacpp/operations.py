@@ -6,7 +6,7 @@ from pyinfra.api import operation
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.release import TARGETS, build_bytes, ref_key, source_identity
+from rigwright.plan.engines.llamacpp.release import TARGETS, build_bytes, installed_bytes, ref_key, source_identity
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.records.paths import STATE_DIRECTORY
 from rigwright.resources import role_text, script
@@ -28,7 +28,7 @@ def resolve(context: RigContext, probe: Probe) -> Commands:
     settings = settings_of(context, rig)
     if source_identity(settings, rig.records.installed.commits) is None:
         stamp = f"{STATE_DIRECTORY}/refs/{ref_key(settings)}"
-        yield Script(script("llamacpp", "resolve.sh", GIT=settings.git, REF=settings.ref, STAMP=stamp))
+        yield Script(script("llamacpp", "resolve.sh", BUILDER=BUILDER, GIT=settings.git, REF=settings.ref, STAMP=stamp))
 
 
 @operation()
@@ -65,6 +65,7 @@ def build(context: RigContext, probe: Probe) -> Commands:
             WORK=f"{STATE_DIRECTORY}/build/{release.id}",
             BUILDER=BUILDER,
             NEED=build_bytes(settings, rig.hardware),
+            NEED_INSTALLED=installed_bytes(settings, rig.hardware),
             OPTIONS="\n".join(release.options),
             STEPS=role_text("llamacpp", "steps.sh"),
             GIT="" if settings.archive else settings.git,

@@ -32,8 +32,9 @@ def wait_until_building(workshop, rig):
 @pytest.fixture
 def slow_compiler(workshop, serving):
     """Without its cache the compiler is slow enough to be interrupted."""
-    hide = "mkdir -p /run/bare && touch /run/bare/bare && mount --bind /run/bare /var/cache/ccache"
-    back = "[ ! -e /var/cache/ccache/bare ] || umount /var/cache/ccache"
+    shared = "/var/cache/rigwright-lab"
+    hide = f"rm -rf /run/bare; mkdir -m 1777 /run/bare && touch /run/bare/bare && mount --bind /run/bare {shared}"
+    back = f"[ ! -e {shared}/bare ] || umount {shared}"
     workshop.on(serving, f"{hide}; rm -rf /var/lib/rigwright/ccache/*")
     yield lambda: workshop.on(serving, back)
     workshop.on(serving, back)
