@@ -79,6 +79,22 @@ def weights_in(unit: str) -> str | None:
     return found[1] if found else None
 
 
+# What a unit says of its life: how it starts and ends, what it is given. All else in [Service] says what it may do.
+_LIFE = re.compile(
+    r"Type|Exec\w+|Environment\w*|LoadCredential|WorkingDirectory|\w+Directory|Restart\w*|Timeout\w+|OOMPolicy"
+)
+
+
+def sandbox(unit: str) -> tuple[str, ...]:
+    """The walls of a unit, `ProtectSystem=strict` and so on: for a program that shall run as its service would.
+
+    In the form of `systemd-run -p`, which fills in no %.
+    """
+    body = unit.partition("\n[Service]\n")[2].partition("\n[Install]\n")[0]
+    pairs = [line.partition("=") for line in body.splitlines() if re.match(r"\w+=", line)]
+    return tuple(f"{key}={value.replace('%%', '%')}" for key, _, value in pairs if not _LIFE.fullmatch(key))
+
+
 def _environment(instance: Instance, weights: str) -> list[tuple[str, str]]:
     pairs = [*instance.environment, ("RIGWRIGHT_WEIGHTS", weights[:16])]
     if instance.plan.uses_gpu:

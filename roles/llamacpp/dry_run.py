@@ -17,15 +17,19 @@ _ASKED = frozenset((
 ))  # fmt: skip
 
 
+_LIMIT_SECONDS = 60
+
+
 def dry_run(instance: Instance, hardware: Hardware) -> str:
     """The shell of the dry run: estimate.sh behind its arguments, its environment, and the MiB of each GPU in order."""
     flags = [flag for flag in instance.flags if flag.name in _ASKED]
     words = [word for flag in flags for word in (flag.name, flag.value) if word is not None]
     sizes = {(gpu.index, gpu.uuid): gpu.vram_bytes or 0 for gpu in hardware.gpus}
     room = [sizes.get((gpu.index, gpu.uuid), 0) // MIB for gpu in instance.gpus]
-    variables = {
+    variables: dict[str, str | int] = {
         "FIT": shlex.join(words),
         "VISIBLE": shlex.join(f"{name}={value}" for name, value in instance.environment),
+        "LIMIT": _LIMIT_SECONDS,
         "ROOM": " ".join(map(str, room)) if all(room) else "",
     }
     return "\n".join([*assignments(variables), role_text("llamacpp", "estimate.sh")])

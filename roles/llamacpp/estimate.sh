@@ -2,9 +2,20 @@
 # is refused here, while what serves now still serves. $FIT are its arguments, $VISIBLE the environment of the GPUs,
 # $ROOM the memory of each GPU in MiB, in the engine's order. It reserves logits for a whole ubatch, which the server
 # does not: what it says is the most that will be taken, without the 300 MiB of the CUDA context.
-mkdir -p "/var/lib/rigwright/services/$NAME"
-estimate=$(eval "env $VISIBLE timeout 60 \"$RELEASE/bin/llama-fit-params\" --fit-print on $FIT" 2>/dev/null) || estimate=
-printf '%s\n' "$estimate" >"/var/lib/rigwright/services/$NAME/estimate"
+# It is a stranger's program with a stranger's file, so it runs as the service would; where it fails, that is said and no more.
+state=/var/lib/rigwright/services/$NAME
+install -d -m 755 "$state"
+estimate=
+if [ ! -x "$RELEASE/bin/llama-fit-params" ]; then
+  say "$NAME: its release has no llama-fit-params, there is no dry run"
+elif ! eval "in_sandbox $LIMIT env $VISIBLE \"\$RELEASE/bin/llama-fit-params\" --fit-print on $FIT" >"$state/estimate" 2>"$state/estimate.log"; then
+  result=$(sed -n 's/^ *Finished with result: //p' "$state/estimate.log")
+  said=$(grep -vE '^ *(Running as unit|Finished with result|Main processes|Service runtime|CPU time|Memory|IP traffic|IO bytes)' "$state/estimate.log" | tail -n1 | cut -c1-200)
+  say "$NAME: llama.cpp's dry run failed (${result:-not started})${said:+: $said}; it goes on without, see $state/estimate.log"
+else
+  estimate=$(cat "$state/estimate")
+fi
+printf '%s\n' "$estimate" >"$state/estimate"
 short=$(printf '%s\n' "$estimate" | awk -v room="$ROOM" -v context=300 '
   BEGIN { split(room, most, " ") }
   NF == 4 && $1 ~ /[0-9]$/ && $2 $3 $4 ~ /^[0-9]+$/ {
@@ -14,5 +25,6 @@ short=$(printf '%s\n' "$estimate" | awk -v room="$ROOM" -v context=300 '
 [ -z "$short" ] || fail "$NAME: by llama.cpp's own dry run $short; lower context, or leave the placement to the plan"
 printf '%s\n' "$estimate" | awk 'NF == 4 && $2 $3 $4 ~ /^[0-9]+$/ { printf "%s%s %d MiB", sep, $1, $2 + $3 + $4; sep = ", " }' | {
   read -r told || :
-  [ -z "$told" ] || say "$NAME: llama.cpp's dry run takes $told"
+  if [ -n "$told" ]; then say "$NAME: llama.cpp's dry run takes $told"
+  elif [ -n "$estimate" ]; then say "$NAME: llama.cpp's dry run said nothing that is known here; see $state/estimate"; fi
 }

@@ -54,6 +54,7 @@ class Engine(Protocol):
     def before_start(self, rig: Rig, instance: Instance) -> str:
         """Shell that runs before an instance is switched, and fails where it could not run; may be empty.
 
-        $RELEASE is the directory of its release, $NAME the instance; `fail TEXT` refuses, `say TEXT` reports.
+        $RELEASE is the directory of its release, $NAME the instance; `fail TEXT` refuses, `say TEXT` reports. It runs
+        as root, so a program of the release runs by `in_sandbox SECONDS COMMAND`, never as it is.
         """
         ...

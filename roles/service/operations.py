@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 
 from pyinfra.api import operation
@@ -12,8 +13,8 @@ from rigwright.errors import RigwrightError
 from rigwright.records import paths
 from rigwright.records.values import Deployed
 from rigwright.resolve.running import instance_changes
-from rigwright.resolve.unit import render_unit
-from rigwright.resources import script
+from rigwright.resolve.unit import render_unit, sandbox
+from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import current_host, current_state
 from rigwright.roles.base.operations import Commands, current_rig, refuse
@@ -75,7 +76,8 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
             script(
                 "service",
                 "switch.sh",
-                before=engine.before_start(rig, wanted),
+                before="\n".join([role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
+                SANDBOX=shlex.join(word for line in sandbox(unit) for word in ("-p", line)),
                 **_switch(deployed, unit=unit, release=release, record=record),
                 **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
                 MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),

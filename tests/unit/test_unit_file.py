@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from rigwright.plan.service import Layout, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import is_ours, marker_of, was_ours
 from rigwright.resolve.instance import Instance
-from rigwright.resolve.unit import quote, render_unit
+from rigwright.resolve.unit import quote, render_unit, sandbox
 
 GIB = 1024**3
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB)
@@ -116,6 +117,30 @@ def test_key_is_a_credential_and_never_an_argument():
     assert "LoadCredential=api-key:/etc/rigwright/chat.key" in text
     assert "${CREDENTIALS_DIRECTORY}/api-key" in text
     assert "/secret/place" not in text
+
+
+def test_sandbox_is_all_of_a_unit_but_its_life():
+    """A line that a template gains is a wall of the dry run too, unless it is named as none."""
+    text = unit(WITH_CARD, host="0.0.0.0", api_key_file="k")
+    body = text.partition("[Service]\n")[2].partition("[Install]")[0]
+    lines = [line for line in body.splitlines() if re.match(r"\w+=", line)]
+    walls = sandbox(text)
+    left = {line.partition("=")[0] for line in lines if line.replace("%%", "%") not in walls}
+    life = {
+        "Environment",
+        "Type",
+        "ExecStart",
+        "LoadCredential",
+        "Restart",
+        "RestartSec",
+        "TimeoutStopSec",
+        "OOMPolicy",
+    }
+    assert left == life | {"CacheDirectory"}
+    assert {"DynamicUser=yes", "NoNewPrivileges=yes", "DeviceAllow=char-nvidia* rw"} <= set(walls)
+    assert next(line for line in walls if line.startswith("SystemCall")) == "SystemCallArchitectures=native"
+    bound = '\n[Service]\nType=exec\nBindReadOnlyPaths="/home/a/50%% of it.gguf"\n\n[Install]\nWantedBy=x\n'
+    assert sandbox(bound) == ('BindReadOnlyPaths="/home/a/50% of it.gguf"',)
 
 
 @given(st.text(alphabet=st.characters(blacklist_categories=("Cc", "Cs")), max_size=40))
