@@ -7,5 +7,8 @@ shift 2
 ALL=$all/ OWN=$own/ awk 'index($5, ENVIRON["ALL"]) == 1 && index($5, ENVIRON["OWN"]) != 1 { print $5 }' \
     /proc/self/mountinfo | xargs --no-run-if-empty umount --lazy
 
+# Only in here do the rig's own programs for all users (su, sudo) and its device files have their effect.
+mount -o remount,bind,suid,dev "$own/root" || exit
+
 # 133 is systemd-nspawn --keep-unit saying that the rig reboots itself: whoever started it has to start it again.
 while "$@"; [ $? -eq 133 ]; do :; done

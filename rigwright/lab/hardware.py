@@ -7,10 +7,10 @@ their names say it: see `CONVENTION`. A question that nobody recorded is refused
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
+from rigwright.lab.host import write_bytes
 
 MACHINES = Path(__file__).parent / "machines"
 STAND_IN = Path(__file__).parent / "stand_in.sh"
@@ -80,38 +80,37 @@ def find_machine(name_or_folder: str) -> Path:
 def install(root: Path, machine: Path) -> None:
     """Put the stand-ins and the recordings into a rig's `/`; a tool without a recording is left away."""
     place = root / PLACE
-    shutil.copytree(machine, place / "machine", dirs_exist_ok=True)
     known = answers(machine)
-    rows = ["\t".join(row) for row in known]
-    (place / "name").write_text(f"{machine.name}\n")
-    (place / "answers.tsv").write_text("".join(f"{row}\n" for row in rows))
+    texts = {f"machine/{file}": _recorded(machine, file).read_bytes() for _, file, _ in known}
     if query := _query(machine):
-        shutil.copyfile(query, place / "query.csv")
-    (place / "aliases.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in FIELD_ALIASES.items()))
+        texts["query.csv"] = query.read_bytes()
+    texts["name"] = f"{machine.name}\n".encode()
+    texts["answers.tsv"] = "".join("\t".join(row) + "\n" for row in known).encode()
+    texts["aliases.tsv"] = "".join(f"{one}\t{other}\n" for one, other in FIELD_ALIASES.items()).encode()
+    for name, text in texts.items():
+        write_bytes(place / name, text)
     commands = [command for command, _, _ in known] + _queries(machine)
     for tool in TOOLS:
         if any(command.split()[0] == tool for command in commands):
             stand_in = root / "usr/bin" / tool
-            stand_in.unlink(missing_ok=True)  # it may be a link to the real tool
-            shutil.copyfile(STAND_IN, stand_in)
-            stand_in.chmod(0o755)
+            write_bytes(stand_in, STAND_IN.read_bytes(), mode=0o755)  # in place of it, should it be a link
 
 
 def answers(machine: Path) -> list[tuple[str, str, str]]:
     """What the machine can be asked: command, file, exit code. Of two files for a command the first wins."""
-    found = [(command, file) for command, file in _commands(machine) if (machine / file).is_file()]
+    found = [(command, file) for command, file in _commands(machine) if _recorded(machine, file).is_file()]
     found.sort(key=lambda pair: "-load" in pair[1])  # of a machine at rest and under load, the one at rest
     found += [(SPELLINGS[command], file) for command, file in found if command in SPELLINGS]
-    rc = machine / "rc.txt"
+    rc = _recorded(machine, "rc.txt")
     code = rc.read_text().strip() if rc.is_file() else "0"
     asked = {command for command, _ in found if command.startswith("nvidia-smi")}
-    text = (machine / "smi.txt").read_text() if asked == {"nvidia-smi"} else "+--"
+    text = _recorded(machine, "smi.txt").read_text() if asked == {"nvidia-smi"} else "+--"
     if "+--" not in text:  # no table but an error, which comes before the question is looked at: it answers all of them
         meaning = DRIVER_NOT_LOADED if "communicate with the NVIDIA driver" in text else OTHER_ERROR
         found = [("nvidia-smi *" if command == "nvidia-smi" else command, file) for command, file in found]
         code = code if rc.is_file() else str(meaning)
     for tool, pattern in ALWAYS.items():
-        found += [(f"{tool} *", path.name) for path in sorted(machine.glob(pattern))]
+        found += [(f"{tool} *", _recorded(machine, path.name).name) for path in sorted(machine.glob(pattern))]
     return [(command, file, code if command.startswith("nvidia-smi") else "0") for command, file in found]
 
 
@@ -126,7 +125,20 @@ def _commands(machine: Path) -> list[tuple[str, str]]:
 
 def _query(machine: Path) -> Path | None:
     """The recording that answers --query-gpu."""
-    return next((path for pattern in QUERIES for path in sorted(machine.glob(pattern))), None)
+    found = next((path for pattern in QUERIES for path in sorted(machine.glob(pattern))), None)
+    return found and _recorded(machine, found.name)
+
+
+def _recorded(machine: Path, file: str) -> Path:
+    """A file of the recording, there or not.
+
+    Raises:
+        RigwrightError: its name or a link leads out of the folder, to what nobody recorded, e.g. /proc/kmsg.
+    """
+    path = machine / file
+    if not path.resolve().is_relative_to(machine.resolve()):
+        raise RigwrightError(f"lab: {path}: leads out of the recording to {path.resolve()}; put the file itself there")
+    return path
 
 
 def _queries(machine: Path) -> list[str]:

@@ -58,7 +58,7 @@ def run(
     """
     command = [str(word) for word in argv]
     env = {**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, input=input, capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(command, input=input, capture_output=True, text=True, env=env, check=False, umask=0o022)
     if check and done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise RigwrightError(f"lab: `{' '.join(command[:6])}` failed: {said}")
@@ -68,7 +68,8 @@ def run(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that dies with its holder, so that no crash leaves it behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whoever can open it can hold it, for ever.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -81,9 +82,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write a small file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, text.encode(), mode=mode)
+
+
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a small file whole or not at all, whatever our umask, and in place of a link, never through it."""
+    for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+        parent.mkdir(exist_ok=True)
+        parent.chmod(0o755)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
+    with os.fdopen(handle, "wb") as file:
         os.fchmod(file.fileno(), mode)
-        file.write(text)
+        file.write(data)
     Path(name).replace(path)

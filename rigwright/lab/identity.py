@@ -7,6 +7,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from rigwright.lab.access import callers_ids
 from rigwright.lab.host import run, write_text
 from rigwright.lab.layout import LabPaths, RigPaths
 from rigwright.lab.network import address, gateway
@@ -18,12 +19,11 @@ RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 
 
 def make_lab_key(paths: LabPaths) -> None:
-    """Make the key that opens the rigs of this lab; it belongs to whoever called sudo."""
+    """Make the key that opens the rigs of this lab; it alone belongs to whoever called sudo."""
     if paths.key.exists():
         return
     make_key(paths.key, comment=f"rigwright-lab-{paths.name}")
-    for file in (paths.home, paths.key):
-        os.chown(file, int(os.environ.get("SUDO_UID", "0")), int(os.environ.get("SUDO_GID", "0")))
+    os.chown(paths.key, *callers_ids())
 
 
 def make_key(path: Path, *, comment: str) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
-from rigwright.lab import boot, faults, hardware, identity, network
+from rigwright.lab import access, boot, faults, hardware, identity, network
 from rigwright.lab.host import locked, require_tools
 from rigwright.lab.image import ensure_image, has_image
 from rigwright.lab.layout import LabPaths, RigPaths, checked_name, lab_name, lab_root
-from rigwright.lab.mounts import make_disk, mount_rig, remove_tree, unmount_rig
+from rigwright.lab.mounts import disarm, make_disk, mount_rig, remove_tree, unmount_rig
 from rigwright.lab.process import Process
 from rigwright.lab.snapshots import copy_disk, find_snapshot, forget_snapshot, has_snapshot, keep_snapshot
-from rigwright.lab.state import Record, load_rig, load_rigs, load_subnet
+from rigwright.lab.state import Record, load_process, load_rig, load_rigs, load_subnet, publish
 from rigwright.lab.wish import Rig, RigWish
 
 
@@ -72,6 +72,8 @@ class Lab:
         with self._locked():
             for wish in wanted:
                 self._check(wish)
+            access.close(self.paths)
+            disarm(self.paths.home)
             self._sweep()
             subnet = network.ensure_network(self.paths)
             identity.make_lab_key(self.paths)
@@ -91,8 +93,10 @@ class Lab:
             for paths in chosen:
                 self._remove(paths)
             if not self._homes():
-                network.remove_network(self.paths)
+                stays = network.remove_network(self.paths)
                 remove_tree(self.paths.home)
+                if stays:
+                    self._say(stays)
         return [paths.home.name for paths in chosen]
 
     def exec(
@@ -242,21 +246,21 @@ class Lab:
                 unmount_rig(paths)
 
     def _remove(self, paths: RigPaths) -> None:
-        record = load_rig(paths)
-        boot.power_cut(record.process if record else None, paths)
+        boot.power_cut(load_process(paths), paths)
         remove_tree(paths.home)
 
     def _homes(self) -> list[RigPaths]:
         return [RigPaths(home) for home in sorted(self.paths.rigs.iterdir())] if self.paths.rigs.is_dir() else []
 
     def _share_ccache(self) -> None:
-        self.paths.ccache.mkdir(parents=True, exist_ok=True)
+        self.paths.ccache.mkdir(exist_ok=True)
         self.paths.ccache.chmod(0o1777)
 
     def _running(self, rig: Rig | str) -> tuple[Record, Process]:
         """The record of a rig that is up, and the process that carries it."""
         name = rig if isinstance(rig, str) else rig.name
-        record = load_rig(self.paths.rig(name))
+        checked_name(name, what="rig")
+        record = next((record for record in load_rigs(self.paths) if record.name == name), None)
         if record is None:
             raise self._unknown(name)
         if record.process is None or not record.process.is_alive:
@@ -280,5 +284,12 @@ class Lab:
             ssh_known_hosts=self.paths.known_hosts,
         )
 
-    def _locked(self) -> AbstractContextManager[None]:
-        return locked(self.paths.lock(f"lab-{self.name}"))
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        access.refuse_foreign(self.paths.shared)
+        with locked(self.paths.lock(f"lab-{self.name}")):
+            try:
+                yield
+            finally:
+                if self.paths.home.is_dir():
+                    publish(self.paths)

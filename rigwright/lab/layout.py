@@ -71,9 +71,14 @@ class LabPaths:
     name: str
 
     @property
+    def labs(self) -> Path:
+        """One directory per lab."""
+        return self.shared / "labs"
+
+    @property
     def home(self) -> Path:
         """The lab's own directory; it goes with the last rig."""
-        return self.shared / "labs" / self.name
+        return self.labs / self.name
 
     @property
     def record(self) -> Path:
@@ -89,6 +94,11 @@ class LabPaths:
     def known_hosts(self) -> Path:
         """The host keys of the rigs, known before they boot."""
         return self.home / "known_hosts"
+
+    @property
+    def rig_list(self) -> Path:
+        """The records of all rigs once more, for the lab's user, who cannot read `rigs`."""
+        return self.home / "rigs.json"
 
     @property
     def rigs(self) -> Path:
@@ -111,6 +121,11 @@ class LabPaths:
         return self.shared / "cache" / "ccache"
 
     @property
+    def locks(self) -> Path:
+        """Lock files; none is ever removed, since a lock on a removed file locks nobody out."""
+        return self.shared / "locks"
+
+    @property
     def mark(self) -> str:
         """Eight letters unique to this lab on this machine, for links, machines and firewall tables."""
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:8]
@@ -120,5 +135,5 @@ class LabPaths:
         return RigPaths(self.rigs / checked_name(name, what="rig"))
 
     def lock(self, what: str) -> Path:
-        """A lock file; it is never removed, since a lock on a removed file locks nobody out."""
-        return self.shared / "locks" / what
+        """A lock file."""
+        return self.locks / what

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from rigwright.errors import RigwrightError
 from rigwright.lab.host import run
 from rigwright.lab.layout import RigPaths
 
 MOUNTINFO = Path("/proc/self/mountinfo")
+# A rig's root makes files as it likes; on this host none of them gives anybody rights. In the rig: see carry.sh.
+HARMLESS = "nosuid,nodev"
 
 
 def mounts_below(path: Path) -> list[Path]:
@@ -38,9 +42,14 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def open_disk(image: Path) -> BinaryIO:
+    """A new file for a disk: whatever a rig keeps secret is in there, so it is root's alone."""
+    return os.fdopen(os.open(image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
 def make_disk(image: Path, size_bytes: int) -> None:
     """Make a disk that takes from the host only what is written to it."""
-    with image.open("xb") as file:
+    with open_disk(image) as file:
         file.truncate(size_bytes)
     # No blocks kept back for root: root and services must meet a full disk at the same moment.
     run(["mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=16", "-E", "lazy_itable_init=1", image])
@@ -57,7 +66,7 @@ def mount_rig(paths: RigPaths, base: Path) -> None:
     disk: list[str | Path] = [
         "mount",
         "-o",
-        "loop,discard,noatime,noinit_itable",
+        f"loop,discard,noatime,noinit_itable,{HARMLESS}",
         paths.disk_image,
         paths.disk,
     ]
@@ -65,9 +74,19 @@ def mount_rig(paths: RigPaths, base: Path) -> None:
         reason = (said.stderr.strip() or "mount failed").splitlines()[-1]
         raise RigwrightError(f"lab: no loop device for {paths.disk_image}: {reason}; run `modprobe loop`")
     for layer in ("upper", "work"):
-        (paths.disk / layer).mkdir(exist_ok=True)
+        if not (paths.disk / layer).is_dir():
+            (paths.disk / layer).mkdir()
+            (paths.disk / layer).chmod(0o755)  # of the rig's `/`, whatever our umask
     layers = f"lowerdir={base},upperdir={upper_layer(paths)},workdir={paths.disk / 'work'}"
-    run(["mount", "-t", "overlay", "overlay", "-o", layers, paths.root])
+    run(["mount", "-t", "overlay", "overlay", "-o", f"{layers},{HARMLESS}", paths.root])
+
+
+def disarm(path: Path) -> None:
+    """Take from the host's mounts below a directory what an older version left them; rigs that run keep theirs."""
+    for line in MOUNTINFO.read_text().splitlines():
+        point, options = _unescaped(line.split()[4]), line.split()[5]
+        if point.is_relative_to(path) and not set(HARMLESS.split(",")) <= set(options.split(",")):
+            run(["mount", "-o", f"remount,bind,{HARMLESS}", point])
 
 
 def unmount_rig(paths: RigPaths) -> None:

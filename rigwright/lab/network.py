@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from pathlib import Path
 
 from rigwright.errors import RigwrightError
+from rigwright.lab.forwarding import LINKS, PREFIX, RUNTIME, forward_rigs, stop_forwarding
 from rigwright.lab.host import locked, run
 from rigwright.lab.layout import LabPaths
 from rigwright.lab.state import load_subnet, save_subnet
-
-# Links and forwarding belong to the machine, whatever directory a lab lives in.
-RUNTIME = Path("/run/rigwright-lab")
-FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-FORWARD_BEFORE = RUNTIME / "ip_forward"
-PREFIX = "rwl-"
 
 
 def bridge(paths: LabPaths) -> str:
@@ -57,24 +51,19 @@ def ensure_network(paths: LabPaths) -> int:
         run(["ip", "link", "set", link, "up"])
         # An address goes to the next rig at once: what this host remembers of its last owner would hide it.
         run(["ip", "neigh", "flush", "dev", link])
-        if run(["nft", "list", "table", "ip", table(paths)], check=False).returncode:
-            run(["nft", "-f", "-"], input=_way_out(paths, subnet))
-        if FORWARD.read_text().strip() == "0":
-            FORWARD_BEFORE.write_text("0\n")
-            FORWARD.write_text("1\n")
+        run(["nft", "-f", "-"], input=_way_out(paths, subnet))
+        forward_rigs()
     return subnet
 
 
-def remove_network(paths: LabPaths) -> None:
-    """Take the lab's network away; the last lab of the machine puts forwarding back as it was."""
+def remove_network(paths: LabPaths) -> str | None:
+    """Take the lab's network away, the machine's last lab forwarding too; says so where that has to stay."""
     with locked(RUNTIME / "lock"):
         for family in ("ip", "bridge"):
             run(["nft", "delete", "table", family, table(paths)], check=False)
         if bridge(paths) in _links():
             run(["ip", "link", "delete", bridge(paths)])
-        if FORWARD_BEFORE.exists() and not any(link.startswith(PREFIX) for link in _links()):
-            FORWARD.write_text(FORWARD_BEFORE.read_text())
-            FORWARD_BEFORE.unlink()
+        return stop_forwarding()
 
 
 def remove_link(link: str) -> None:
@@ -84,18 +73,26 @@ def remove_link(link: str) -> None:
 
 
 def _way_out(paths: LabPaths, subnet: int) -> str:
-    """The firewall table: rigs go out under the host's address, except those that a fault cut off."""
-    own = network(subnet)
-    return f"""table ip {table(paths)} {{
+    """The firewall table: rigs go out under the host's address, except those that a fault cut off; nobody comes in.
+
+    Rules are written anew each time, so that those of an older version go; who is cut off stays cut off.
+    """
+    own, name = network(subnet), table(paths)
+    return f"""table ip {name} {{
     set offline {{ type ipv4_addr; }}
+    chain out {{ type nat hook postrouting priority srcnat; policy accept; }}
+    chain through {{ type filter hook forward priority filter; policy accept; }}
+}}
+flush chain ip {name} out
+flush chain ip {name} through
+table ip {name} {{
     chain out {{
-        type nat hook postrouting priority srcnat; policy accept;
         ip saddr {own} ip daddr != {own} masquerade
     }}
     chain through {{
-        type filter hook forward priority filter; policy accept;
         ip saddr @offline drop
         ip daddr @offline drop
+        oifname {bridge(paths)} iifname != "{PREFIX}*" ct state new drop
     }}
 }}
 """
@@ -132,4 +129,4 @@ def _link_address(paths: LabPaths) -> str:
 
 
 def _links() -> set[str]:
-    return {entry.name for entry in Path("/sys/class/net").iterdir()}
+    return {entry.name for entry in LINKS.iterdir()}

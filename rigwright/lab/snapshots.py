@@ -9,8 +9,8 @@ from pathlib import Path
 from rigwright.errors import RigwrightError
 from rigwright.lab.host import locked, run, write_json
 from rigwright.lab.layout import LabPaths, checked_name
-from rigwright.lab.mounts import remove_tree
-from rigwright.lab.state import Record
+from rigwright.lab.mounts import open_disk, remove_tree
+from rigwright.lab.state import Record, complaint
 
 ABOUT = "snapshot.json"
 
@@ -34,13 +34,15 @@ def find_snapshot(paths: LabPaths, name: str) -> Snapshot:
     """A snapshot by its name.
 
     Raises:
-        RigwrightError: there is none; lists the names.
+        RigwrightError: there is none; lists the names. Or it is of another version, which says too little.
     """
-    home = paths.snapshots / checked_name(name, what="snapshot")
-    if not home.is_dir():
-        kept = sorted(entry.name for entry in paths.snapshots.glob("[!.]*"))
-        raise RigwrightError(f"lab: no snapshot is called {name!r}; there is {', '.join(kept) or 'none'}")
-    return Snapshot(home, **json.loads((home / ABOUT).read_text()))
+    home = _home(paths, name)
+    try:
+        about = json.loads((home / ABOUT).read_text())
+        return Snapshot(home, about["os"], about["image"], int(about["disk_bytes"]))
+    except (OSError, KeyError, TypeError, ValueError) as wrong:
+        says = f"lab: {home / ABOUT}: {complaint(wrong)}, it was damaged or written by another version"
+        raise RigwrightError(f"{says}; run `rigwright lab forget {name}` and keep a new one") from None
 
 
 def has_snapshot(paths: LabPaths, name: str) -> bool:
@@ -69,9 +71,18 @@ def forget_snapshot(paths: LabPaths, name: str) -> None:
         RigwrightError: there is none; lists the names.
     """
     with locked(paths.lock("snapshots")):
-        remove_tree(find_snapshot(paths, name).home)
+        remove_tree(_home(paths, name))
+
+
+def _home(paths: LabPaths, name: str) -> Path:
+    home = paths.snapshots / checked_name(name, what="snapshot")
+    if not home.is_dir():
+        kept = sorted(entry.name for entry in paths.snapshots.glob("[!.]*"))
+        raise RigwrightError(f"lab: no snapshot is called {name!r}; there is {', '.join(kept) or 'none'}")
+    return home
 
 
 def copy_disk(source: Path, target: Path) -> None:
     """Copy a disk without its holes, and share the blocks where the host's file system can."""
+    open_disk(target).close()
     run(["cp", "--sparse=always", "--reflink=auto", source, target])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
 from rigwright.hardware.capture import read_files
 from rigwright.lab.hardware import PLACE, find_machine, install
@@ -35,3 +36,21 @@ def collected(machine: str, root: Path) -> dict[str, str]:
 def test_machine_is_collected_as_it_was_recorded(machine: str, tmp_path: Path, picture, at_rest) -> None:
     """Our questions are those that the recordings answer, and no answer is lost on the way."""
     assert picture(read_files(at_rest(CAPTURES / machine))) == picture(read_files(collected(machine, tmp_path)))
+
+
+@pytest.mark.parametrize("link", ["dmesg.txt", "rc.txt", "query.csv", "commands.json"])
+def test_recording_that_leads_out_of_its_folder_is_refused(tmp_path: Path, link: str) -> None:
+    """What a link or a name points to elsewhere is copied into no rig, nor waited for; links within are files."""
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    (machine / "smi.txt").write_text("+--\n")
+    (machine / "list.txt").symlink_to("smi.txt")
+    install(tmp_path / "rig", find_machine(str(machine)))
+    assert (tmp_path / "rig" / PLACE / "machine/list.txt").read_text() == "+--\n"
+
+    if link == "commands.json":
+        (machine / link).write_text('{"../../../../../../../../../proc/kmsg": "$ dmesg"}')
+    else:
+        (machine / link).symlink_to("/proc/kmsg")
+    with pytest.raises(RigwrightError, match=r"leads out of the recording to /proc/kmsg; put the file itself there"):
+        find_machine(str(machine))
