@@ -1,0 +1,52 @@
+"""What holds for every script that root runs on a rig."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rigwright.resources import role_text
+
+SCRIPTS = sorted((Path(__file__).parents[2] / "roles").glob("*/*.sh"))
+# The build's steps are the one script that root does not run: it hands them to a unit of the builder's.
+ROOTS = [path for path in SCRIPTS if path.name != "steps.sh"]
+
+
+@pytest.mark.parametrize("path", ROOTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_other_accounts_get_units_and_no_children_of_root(path: Path) -> None:
+    """A child of root's shell would hold its lock, its terminal and its environment; a transient unit has none."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if re.search(r"\b(runuser|setpriv|sudo|su|chroot)\s+-", line)] == []
+
+
+@pytest.mark.parametrize("path", ROOTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_root_starts_no_program_of_a_release(path: Path) -> None:
+    """It was built from what strangers wrote: it runs within walls."""
+    named = [line for line in path.read_text().splitlines() if re.search(r"(RELEASE|TREE|stage)\S*/bin/\w", line)]
+    assert [line for line in named if "in_sandbox" not in line and "[ ! -x " not in line] == []
+
+
+LOGS = {
+    "[17/220] Building": "built 5 % of 220 steps",
+    "[220/220] Linking": "built 100 % of 220 steps",
+    "[1/0] x": "[1/0] x",
+    "[/] x": "[/] x",
+    "[08/09] x": "[08/09] x",
+    "[1/99999999999999999999] x": "[1/99999999999999999999] x",
+    "[1/PATH[$(touch planted)]] x": "[1/PATH[$(touch planted)]] x",
+}
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("line", LOGS)
+def test_numbers_of_a_build_log_are_numbers(tmp_path: Path, shell: str, line: str) -> None:
+    """What a build prints is never calculated with unless it is what ninja prints."""
+    function = re.search(r"^progress\(\) \{.*?^\}", role_text("llamacpp", "build.sh"), re.MULTILINE | re.DOTALL)[0]
+    (tmp_path / "log").write_text(f"-- Configuring done\n{line}\n")
+    text = f"set -eu\nWORK=.\n{function}\nprogress\necho alive\n"
+    done = subprocess.run([shell, "-c", text], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{LOGS[line]}\nalive\n", "")
+    assert not (tmp_path / "planted").exists()
