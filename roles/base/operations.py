@@ -41,7 +41,7 @@ def current_rig(probe: Probe) -> Generator[PyinfraCommand, None, Rig]:
 
 @operation()
 def packages(packages: tuple[str, ...], probe: Probe, install: bool = True) -> Commands:
-    """Have these packages, and remember which were not there before, so that removal is exact.
+    """Have these packages, and remember which of them and of what they need this brought: removal takes no others.
 
     + packages: names of the rig's own distribution
     + probe: the questions that the operations of a run share

@@ -14,16 +14,23 @@ from rigwright.resources import script
 class PackageManager:
     """One package manager, `apt` or `dnf`: scripts behind the functions of `roles/base/<name>.sh`.
 
-    The functions: `repair` finishes what an interruption left, `installed` names all packages, `refresh` reads the
-    lists, `add NAMES` installs, `unneeded NAMES` prints which of them came along and nothing needs any more, `drop
-    NAMES` takes away.
+    The functions: `repair` finishes what an interruption left, `refresh` reads the lists, `installed`, `leftovers` and
+    `by_hand` print names of packages: those that are there, those of which settings are left, those that somebody asked
+    for. `coming NAMES` asks what installing these would bring, `add NAMES` installs and tells what it brought.
+    `unneeded NAMES` asks which of these nothing else needs, `drop NAMES` takes away, `clean NAMES` their settings too.
+    `reason` and `locked` read the log of what failed.
     """
 
     name: str
 
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        """The files with these functions."""
+        return ("manager.sh", f"{self.name}.sh")
+
     def install(self, names: tuple[str, ...], *, record: str) -> str:
-        """A script that installs packages, and appends to `record` every package that came with them."""
-        return script("base", f"{self.name}.sh", "packages.sh", PACKAGES=" ".join(names), RECORD=record)
+        """A script that installs packages, and adds to `record` what it brought, so that removal takes no other."""
+        return script("base", *self.scripts, "packages.sh", PACKAGES=" ".join(names), RECORD=record)
 
 
 def package_manager(hardware: Hardware) -> PackageManager | None:

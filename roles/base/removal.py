@@ -8,15 +8,16 @@ from pyinfra.api.deploy import deploy
 from rigwright.hardware.sections import SECTIONS
 from rigwright.records import paths
 from rigwright.records.paths import CONFIG_DIRECTORY, STATE_DIRECTORY
-from rigwright.resources import script
+from rigwright.resources import assignments, role_text, script
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import current_host, rig_state
-from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig
-from rigwright.roles.base.packages import package_manager
+from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
+from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
 
-_TRACES = (CONFIG_DIRECTORY, "/opt/rigwright")
-_PROBE = Probe(files=_TRACES, directories=(STATE_DIRECTORY,), scripts=SECTIONS)
+_PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
+_OURS = ("ours", "\n".join([*assignments(_PLACES), role_text("base", "ours.sh"), "ours"]))
+_PROBE = Probe(scripts=(*SECTIONS, _OURS))
 
 
 @operation()
@@ -28,21 +29,25 @@ def remove_everything(weights: bool, packages: bool, probe: Probe) -> Commands:
     + probe: what is asked of the rig
     """
     rig = yield from current_rig(probe)
-    kept = set() if weights else {"weights", BROUGHT_LIST.rsplit("/", 1)[-1]}
-    state = set(rig.directories[STATE_DIRECTORY]) - kept
-    if not state and not rig.records.deployed and not any(path in rig.files for path in _TRACES):
+    # The lists of what stays are there for the next time.
+    kept = {*(() if weights else (BROUGHT_LIST,)), *(() if packages else (INSTALLED_LIST,))}
+    if not rig.records.deployed and not set(rig.sections.get("ours", ())) - kept:
+        return
+    if rig.uid != 0:
+        yield from refuse("the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'")
         return
     manager = package_manager(rig.hardware)
     yield Script(
         script(
             "base",
-            *((f"{manager.name}.sh",) if manager else ()),
+            *(manager.scripts if manager else ("manager.sh",)),
+            "ours.sh",
+            "remove-unit.sh",
+            "removal.sh",
             "remove.sh",
             BUILDER=BUILDER,
-            STATE=STATE_DIRECTORY,
-            CONFIG=CONFIG_DIRECTORY,
-            RECORD=INSTALLED_LIST,
-            BROUGHT=BROUGHT_LIST,
+            **_PLACES,
+            ASKED=" ".join(package_names("build", rig.hardware) or ()),
             WEIGHTS="yes" if weights else "",
             PACKAGES="yes" if packages and manager else "",
         )
@@ -59,7 +64,8 @@ def remove_instance(instance: str, probe: Probe) -> Commands:
     rig = yield from current_rig(probe)
     if rig.records.of(instance).is_ours:
         where = {"STATE": paths.STATE_DIRECTORY, "CONFIG": paths.CONFIG_DIRECTORY}
-        yield Script(script("base", "remove-service.sh", NAME=instance, UNIT=paths.unit_name(instance), **where))
+        named = {"NAME": instance, "UNIT": paths.unit_name(instance)}
+        yield Script(script("base", "remove-unit.sh", "remove-service.sh", **named, **where))
 
 
 @deploy("Remove", data_defaults={"remove_service": None, "remove_weights": False, "remove_packages": True})

@@ -2,9 +2,12 @@
 lock
 file=/etc/systemd/system/$UNIT
 [ ! -e "$file" ] || head -n1 "$file" | grep -q '^# Written by rigwright' || fail "$file was not written by rigwright; it stays"
-systemctl disable -q --now "$UNIT" 2>/dev/null || :
-systemctl reset-failed "$UNIT" 2>/dev/null || :
-rm -f "$file" "$CONFIG/$NAME.key" "$CONFIG/$NAME.json"
+model=$(sed -n 's/.*"name":"--model","value":"\([^"]*\)".*/\1/p' "$CONFIG/$NAME.json" 2>/dev/null || :)
+remove_unit "$UNIT"
+rm -f "$CONFIG/$NAME.key" "$CONFIG/$NAME.json"
 rm -rf "/opt/rigwright/services/$NAME" "$STATE/services/$NAME"
 systemctl daemon-reload
 say "$UNIT removed"
+if [ -e "${model:-/nonexistent}" ] && ! grep -qsF "\"$model\"" "$CONFIG"/*.json; then
+  say "$model stays, no service uses it now; delete it by hand if nobody else does"
+fi

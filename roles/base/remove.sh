@@ -1,43 +1,38 @@
-# Takes away what rigwright brought. A unit or a model file that is not ours stays, and is named.
+# Takes away what rigwright brought. A unit, a package or a file that is not ours stays, and is named.
 lock
+while IFS= read -r file; do
+  case $file in /etc/systemd/system/*) remove_unit "${file##*/}"; say "${file##*/} removed" ;; esac
+done <<END
+$(ours)
+END
 for file in /etc/systemd/system/rigwright-*.service; do
-  [ -e "$file" ] || continue
-  head -n1 "$file" | grep -q '^# Written by rigwright' || { say "$file is not ours, it stays"; continue; }
-  unit=${file##*/}
-  systemctl disable -q --now "$unit" 2>/dev/null || :
-  systemctl reset-failed "$unit" 2>/dev/null || :
-  rm -f "$file"
-  rm -rf "/var/cache/private/${unit%.service}" "/var/cache/${unit%.service}"
-  say "${unit} removed"
+  [ ! -e "$file" ] || say "$file is not ours, it stays"
 done
+find /etc/systemd/system -path '*.wants/rigwright-*.service' -xtype l -delete
 for unit in $(systemctl list-units --all --plain --no-legend 'rigwright-build-*' 'rigwright-download-*' | awk '{ print $1 }'); do
   systemctl stop "$unit" 2>/dev/null || :
   systemctl reset-failed "$unit" 2>/dev/null || :
 done
 systemctl daemon-reload
-if [ -n "$WEIGHTS" ] && [ -e "$BROUGHT" ]; then
-  # What was found on the rig and only checked is not in the list: it stays.
-  while IFS= read -r file; do rm -f -- "$file"; done <"$BROUGHT"
-  rm -f "$BROUGHT"
-  rmdir "$STATE/weights" 2>/dev/null || :
-fi
-came=$(cat "$RECORD" 2>/dev/null || :)
-if [ -n "$PACKAGES" ] && [ -n "$came" ]; then
-  # Only what came with us and what nothing else needs by now: the package manager itself decides what is needed.
-  # shellcheck disable=SC2086 # names, one word each
-  gone=$(unneeded $came | comm -12 - "$RECORD")
-  if [ -n "$gone" ]; then
-    say "removing $(echo "$gone" | wc -w) packages"
-    # shellcheck disable=SC2086
-    drop $gone
-  fi
-fi
-created=$STATE/account.created
-rm -rf /opt/rigwright "$CONFIG"
-if [ -e "$created" ]; then userdel "$BUILDER" 2>/dev/null || :; fi
-if [ -n "$(ls -A "$STATE/weights" 2>/dev/null)" ]; then
-  find "$STATE" -mindepth 1 -maxdepth 1 ! -name weights ! -name "${BROUGHT##*/}" -exec rm -rf {} +
-  say "model files stay in $STATE/weights; --data remove_weights=true takes them too"
-else
-  rm -rf "$STATE"
-fi
+if [ -n "$WEIGHTS" ]; then remove_weights; else keep_weights; fi
+if [ -d "$STATE/weights" ]; then find "$STATE/weights/" -mindepth 1 -depth -type d -empty -delete; fi
+[ -z "$PACKAGES" ] || remove_packages
+remove_account
+while IFS= read -r file; do
+  # The lists and the mark of the account are gone by now, or stay on purpose.
+  case $file in "" | "$RECORD" | "$BROUGHT" | "$STATE/account.created") continue ;; esac
+  said=$(rm -rf -- "$file" 2>&1) || miss "$said"
+done <<END
+$(ours)
+END
+# A link to another disk stays: we did not make it.
+for folder in /opt/rigwright/* /opt/rigwright "$CONFIG" "$STATE/weights" "$STATE"; do
+  [ -L "$folder" ] || rmdir -- "$folder" 2>/dev/null || :
+done
+{
+  ours
+  cat "$BROUGHT" 2>/dev/null || :
+} >"$work/known"
+find /opt/rigwright/ "$CONFIG/" "$STATE/" ! -type d 2>/dev/null | tr -s / | grep -vxF -f "$work/known" | head -n 20 |
+  while IFS= read -r file; do say "$file stays, rigwright did not bring it"; done
+[ -z "$failed" ]

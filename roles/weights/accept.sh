@@ -11,7 +11,10 @@ accept() {
 stamp() { # stamp [found]: remember what was checked, and what removal may take away
   printf '%s %s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")" "${1:-$ORIGIN}" | write "$STAMP" 644
   mkdir -p "${RECORD%/*}"
-  printf '%s\n' "$STAMP" >>"$RECORD"
-  [ "${1:-}" = found ] || printf '%s\n' "$DEST" "$PART" >>"$RECORD"
-  sort -u -o "$RECORD" "$RECORD"
+  # What is found is the owner's, also where one of ours was: removal must not take it.
+  {
+    grep -vxF -e "$DEST" -- "$RECORD" 2>/dev/null || :
+    printf '%s\n' "$STAMP"
+    [ "${1:-}" = found ] || printf '%s\n' "$DEST" "$PART"
+  } | sort -u | write "$RECORD" 644
 }

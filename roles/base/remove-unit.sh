@@ -1,0 +1,9 @@
+# remove_unit UNIT: stops and forgets a unit of ours. Settings that the owner added to it stay.
+remove_unit() {
+  systemctl disable -q --now "$1" 2>/dev/null || :
+  if systemctl is-active -q "$1"; then fail "$1 does not stop: $(systemctl show -P SubState "$1"); see systemctl status $1 on the rig"; fi
+  systemctl reset-failed "$1" 2>/dev/null || :
+  rm -f -- "/etc/systemd/system/$1"
+  rm -rf -- "/var/cache/private/${1%.service}" "/var/cache/${1%.service}"
+  [ ! -d "/etc/systemd/system/$1.d" ] || say "/etc/systemd/system/$1.d stays, rigwright did not write it"
+}
