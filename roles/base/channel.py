@@ -60,6 +60,8 @@ class Script(FunctionCommand):
         except (OSError, SSHException, EOFError) as error:
             status, errors = None, [f"the connection failed: {error}; run again, finished steps are kept"]
         if status == 0:
+            for text in errors:  # it was done, and something is still to be said
+                host.log_styled(text, fg="yellow")
             return True
         if status in (None, -1) and not errors:
             errors = ["the connection was lost; the work on the rig goes on, run again to pick it up"]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from pyinfra.api import operation
 from pyinfra.api.deploy import deploy
+from pyinfra.api.host import Host
 
 from rigwright.hardware.sections import SECTIONS
 from rigwright.records import paths
 from rigwright.records.paths import CONFIG_DIRECTORY, STATE_DIRECTORY
+from rigwright.records.values import RigRecords
 from rigwright.resources import assignments, role_text, script
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import current_host, rig_state
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
 from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.request import read_request
 
 _PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
 _OURS = ("ours", "\n".join([*assignments(_PLACES), role_text("base", "ours.sh"), "ours"]))
@@ -68,21 +74,53 @@ def remove_instance(instance: str, probe: Probe) -> Commands:
         yield Script(script("base", "remove-unit.sh", "remove-service.sh", **named, **where))
 
 
-@deploy("Remove", data_defaults={"remove_service": None, "remove_weights": False, "remove_packages": True})
+@deploy("Remove")
 def remove() -> None:
     """Give the rig back as it was, or with `--data remove_service=NAME` take away one service with its replicas.
 
-    `--data remove_weights=true` takes the model files too.
+    `--data remove_weights=true` takes the model files too, `--data remove_packages=false` leaves packages.
+
+    Raises:
+        WrongRequest: before any rig is touched.
     """
-    host, data = current_host(), current_host().data
-    if data.remove_service:
-        rig = rig_state(_PROBE)
-        for one in host.loop(rig.records.instances_of(str(data.remove_service)) if rig else []):
-            remove_instance(instance=one.name, probe=_PROBE, name=f"Remove {one.name}")
+    host = current_host()
+    request = read_request(host)
+    rig = rig_state(_PROBE)
+    if rig is None:
+        _give_up(host, "its state could not be read: commands must run as root; check the user's sudo rights")
         return
-    remove_everything(
-        weights=bool(data.remove_weights),
-        packages=bool(data.remove_packages),
-        probe=_PROBE,
-        name="Remove rigwright from the rig",
-    )
+    if request.service is None:
+        remove_everything(
+            weights=request.weights, packages=request.packages, probe=_PROBE, name="Remove rigwright from the rig"
+        )
+        return
+    if line := unknown_service(request.service, rig.records, [one.data.get("rig") for one in host.state.inventory]):
+        _give_up(host, line)
+        return
+    there = rig.records.instances_of(request.service)
+    if not there:
+        host.log(f"{request.service} is not on this rig")
+    for one in host.loop(there):
+        remove_instance(instance=one.name, probe=_PROBE, name=f"Remove {one.name}")
+
+
+def unknown_service(name: str, records: RigRecords, inventory: list[Any]) -> str | None:
+    """Why a name is none that can be removed: neither is it on the rig, nor does an inventory's `rig` data have it."""
+    there = list(dict.fromkeys(one.service for one in records.deployed))
+    if name in there or name in (known for data in inventory for known in _names(data)):
+        return None
+    has = f"this rig has {', '.join(there)}" if there else "this rig has none"
+    return f"remove_service: no service is called {name}; {has}"
+
+
+def _names(data: Any) -> Iterator[str]:
+    """The names of services in `rig` data, whatever else is wrong there."""
+    services = data.get("services") if isinstance(data, dict) else None
+    for row in services if isinstance(services, list | tuple) else ():
+        if isinstance(row, dict) and isinstance(row.get("name"), str):
+            yield row["name"]
+
+
+def _give_up(host: Host, line: str) -> None:
+    host.log_styled(line, fg="red")
+    host.state.fail_hosts({host})

@@ -75,6 +75,8 @@ class Machine:
         for path, identity in self.installed.items():
             yield from (f"release={path}", f"identity={identity}")
         yield from ("nvcc=nvcc", f"nvcc.version={self.nvcc}") if self.nvcc else ()
+        ours = (path for path in self.files if path.startswith(("/var/lib", "/etc/rigwright")))
+        yield from ("@rigwright ours", *ours)
         account = self.account or (OWN_ACCOUNT if "/etc/rigwright" in self.files else ())
         yield from ("@rigwright account", *account) if account else ()
         for name, text in self.sources.items():
@@ -154,6 +156,12 @@ class Machine:
         self._stop(given["NAME"])
         del self.deployed[given["NAME"]]
 
+    def remove_all(self, given: dict[str, str]) -> None:
+        """remove.sh."""
+        for name in list(self.deployed):
+            self.remove({"NAME": name})
+        self.files = {}
+
     def prune(self, given: dict[str, str]) -> None:
         """prune.sh."""
         used = {one.get(link) for one in self.deployed.values() for link in ("current", "previous")}
@@ -167,6 +175,7 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "base/packages.sh": Machine.add_packages,
     "base/account.sh": Machine.add_account,
     "base/remove-service.sh": Machine.remove,
+    "base/remove.sh": Machine.remove_all,
     "weights/prepare.sh": Machine.nothing,
     "weights/install.sh": Machine.add_weights,
     "llamacpp/build.sh": Machine.add_release,

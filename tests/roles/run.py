@@ -80,9 +80,10 @@ def run_deploy(
     deploy: Callable[[], None],
     *,
     dry: bool = False,
+    data: dict[str, Any] | None = None,
 ) -> Run:
-    """Run a deploy as `pyinfra -y` does, or as a dry run, on hosts called `@fake/rig1` and so on."""
-    inventory = Inventory((hosts, {}))
+    """Run a deploy as `pyinfra -y` does, or as a dry run, on hosts called `@fake/rig1` and so on, with `--data`."""
+    inventory = Inventory((hosts, {}), override_data=data)
     for host, machine in zip(inventory, machines, strict=True):
         host.connector_cls = partial(Connector, machine)  # pyinfra copies what is in a host's data
     state = State(inventory, Config(), check_for_changes=dry)
@@ -99,7 +100,8 @@ def run_deploy(
             state.set_stage(StateStage.Execute)
             run_ops(state)
     except PyinfraError as error:
-        assert str(error) == "No hosts remaining!", error
+        if str(error) != "No hosts remaining!":
+            raise
     finally:
         pyinfra.logger.removeHandler(said)
         pyinfra.logger.setLevel(level)
