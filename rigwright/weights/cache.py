@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.values import Model
@@ -16,6 +17,8 @@ from rigwright.weights.remote import NotRead, Read, read_kept, read_kept_model
 
 # The index of a model with 100,000 tensors is 12 MB.
 _LARGEST_BYTES = 32 << 20
+# Source: RFC 3986, 3.3: what a path may hold besides letters and digits.
+_PATH = "/-._~!$&'()*+,;=:@"
 
 
 def cache_directory() -> Path:
@@ -24,8 +27,8 @@ def cache_directory() -> Path:
 
 
 def file_url(hub: str, repo: str, *, revision: str, file: str) -> str:
-    """The address of a file in a repository of the hub, or of a mirror of it."""
-    return f"{hub.rstrip('/')}/{repo}/resolve/{revision}/{file}"
+    """The address of a file in a repository of the hub, or of a mirror of it; a file may be called `a#b?.gguf`."""
+    return f"{hub.rstrip('/')}/{repo}/resolve/{revision}/{quote(file, safe=_PATH)}"
 
 
 def model_at(url: str, *, hub: str, revision: str = "", sha256: str | None = None) -> Model | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 _TIMEOUT_SECONDS = 10
+# What says more, or less than nothing, says no size.
+_SIZE_LIMIT_BYTES = 10**15
 COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 _GET_TOKEN = "set HF_TOKEN to a token of yours, or run `hf auth login`"
 
@@ -71,7 +73,7 @@ def hub_facts(url: str, *, hub: str) -> HubFacts:
     return HubFacts(
         found.commit_hash if COMMIT.fullmatch(found.commit_hash or "") else None,
         etag if SHA256.fullmatch(etag) else None,
-        found.size,
+        found.size if found.size is not None and 0 <= found.size < _SIZE_LIMIT_BYTES else None,
         etag if re.fullmatch(r"[\x21-\x7e]{1,200}", etag) else None,
         location,
     )

@@ -17,6 +17,7 @@ from rigwright.models.variants import Variant, split_quant
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import cache_directory, file_url, model_at
+from rigwright.weights.hub import hub_facts, is_of
 from rigwright.weights.remote import keep
 
 _NO_SUMS: Mapping[str, str] = {}
@@ -94,6 +95,17 @@ def projector_of(wish: ServiceWish, variant: Variant | None = None) -> str | Non
         "vision needs a projector, which comes with a name of the catalogue or one of its files on a hub; "
         "name such a model, or put a projector on the rig and its path into flags: {'--mmproj': …}"
     )
+
+
+def with_sum(local: LocalModel, settings: WeightsSettings) -> LocalModel:
+    """The file with the checksum that the hub names, where none is known: what a rig downloads is held against it.
+
+    Raises:
+        UnreadableModel: the hub says that there is no such file, or that this user may not have it.
+    """
+    if local.sha256 or not local.url or not is_of(local.url, settings.hugging_face):
+        return local
+    return replace(local, sha256=hub_facts(local.url, hub=settings.hugging_face).sha256)
 
 
 def weights_path(source: ModelSource, settings: WeightsSettings) -> str:

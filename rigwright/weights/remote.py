@@ -197,4 +197,4 @@ def _size_bytes(response: HTTPResponse) -> int | None:
         text = (response.headers.get("Content-Range") or "").rpartition("/")[2]
     else:
         text = response.headers.get("Content-Length") or ""
-    return int(text) if text.isdecimal() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None

@@ -1,58 +1,145 @@
-# Downloads $URL to $DEST in a unit of its own, so that a dropped connection costs nothing; a second run picks it up.
+# Downloads the address on standard input to $DEST in a unit of its own, so that a dropped connection costs nothing: a second
+# run picks it up. The address may hold a secret: it stands in no argument and no message, and no other account sees it.
+IFS= read -r URL || fail "$DEST: no address arrived"
+SHOWN=${URL%%[?#]*}
 PART=$DEST.part
+# Of which content the part is: its sum where that is known, else the address and what its server calls this version of it.
+OF=$PART.of
 UNIT=rigwright-download-$(printf %s "$DEST" | sha256sum | cut -c1-12)
+dir=$(mktemp -d /run/rigwright-download.XXXXXX)
+trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"' EXIT
 mkdir -p "${DEST%/*}"
-head=$(curl -sSfIL --retry 3 --max-time 60 -- "$URL" 2>&1) || fail "$URL cannot be downloaded: $(echo "$head" | tail -n1); check the address and the rig's network"
-header() { echo "$head" | tr -d '\r' | awk -F': *' -v k="$1" 'tolower($1) == k { v = $2 } END { print v }'; }
-size=$(header x-linked-size)
-size=${size:-$(header content-length)}
-# Hugging Face names the sha256 of a large file in x-linked-etag.
-linked=$(header x-linked-etag | tr -d '"W/')
-case $linked in *[!0-9a-f]*) ;; ????????????????????????????????????????????????????????????????) SHA256=${SHA256:-$linked} ;; esac
+
+# config ADDRESS: what curl is told. A secure address never leads to one that is not.
+config() {
+  case $1 in https:*) then='=https' ;; *) then='=http,https' ;; esac
+  printf 'url = "%s"\n' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"
+  printf '%s\n' globoff location 'proto = "=http,https"' "proto-redir = \"$then\"" 'connect-timeout = 30' fail silent show-error
+}
+# ask ADDRESS [OPTION...]: prints the status of its last answer and where that leads; the headers are in $dir/head.
+ask() {
+  config "$1" >"$dir/ask"
+  shift
+  curl --disable --config "$dir/ask" -o /dev/null -D "$dir/head" -w '%{http_code} %{redirect_url}' "$@" 2>"$dir/said"
+}
+# Some servers refuse to say what they would send, those of signed addresses among them: then the first byte is asked for.
+# One that sends all instead is cut off, and has answered.
+look() {
+  if answer=$(ask "$@" --head --max-time 60 --retry 3); then return; fi
+  answer=$(ask "$@" --range 0-0 --max-filesize 4096 --max-time 20) && status=0 || status=$?
+  case $status.$answer in 0.* | 63.[23]* | 28.[23]*) ;; *)
+    fail "$SHOWN cannot be downloaded: $(tail -n1 "$dir/said"); check the address and the rig's network" ;;
+  esac
+}
+# header NAME: its value in the last answer; those of a proxy and of redirects that were followed stand before it.
+header() {
+  tr -d '\r' <"$dir/head" | awk -v name="$1" '
+    /^HTTP\// { value = "" }
+    { colon = index($0, ":") }
+    colon && tolower(substr($0, 1, colon - 1)) == name { value = substr($0, colon + 1); gsub(/^[ \t]+|[ \t]+$/, "", value) }
+    END { print value }'
+}
+# number TEXT: prints it where it is a size in bytes. bash would run what stands in one that is none.
+number() { case $1 in '' | 0* | *[!0-9]* | ????????????????*) ;; *) echo "$1" ;; esac; }
+length() {
+  range=$(header content-range)
+  range=$(number "${range##*/}")
+  echo "${range:-$(number "$(header content-length)")}"
+}
+
+# What the address's own host says of the file counts, its first word of it. Where it sends to another host, that one's word
+# does not. Hugging Face names the size and the sha256 of a large file in headers of its own.
+at=$URL host=${URL#*://} hops=0 size='' linked=''
+host=${URL%%://*}://${host%%[/?#]*}
+while :; do
+  look "$at" --no-location
+  size=${size:-$(number "$(header x-linked-size)")}
+  linked=${linked:-$(header x-linked-etag | tr -d '"')}
+  case ${answer#* } in "$host"/*) at=${answer#* } hops=$((hops + 1)) ;; *) break ;; esac
+  [ "$hops" -lt 20 ] || fail "$SHOWN cannot be downloaded: it leads in circles; check the address"
+done
+linked=${linked#W/}
+case ${#linked}$linked in 64*[!0-9a-f]*) ;; 64*) SHA256=${SHA256:-$linked} ;; esac
+case $answer in
+  2*) size=${size:-$(length)} ;;
+  *) look "$at" ;;
+esac
+# To look at the disk before, and to tell how far it is; what must have arrived says $size alone.
+likely=${size:-$(length)}
+version=$(header etag)
+case $version in *[!!-~]*) version= ;; '"'*'"') ;; *) version= ;; esac
+[ "${#version}" -le 200 ] || version=
+of=${SHA256:-$ORIGIN ${version:-unknown}}
+
 have() { stat -c %s -- "$PART" 2>/dev/null || echo 0; }
-if [ -n "$size" ] && [ "$(have)" -gt "$size" ]; then rm -f -- "$PART"; fi
-if [ -n "$size" ]; then
-  need=$((size - $(have) + RESERVE))
-  free=$(free_bytes "$DEST")
-  [ "$free" -ge "$need" ] || fail "$DEST needs $(human "$need") ($(human "$RESERVE") of it to stay free), the disk has $(human "$free"); free some, or set rig.weights.directory"
-fi
 progress() {
-  if [ -n "$size" ]; then echo "${DEST##*/}: $(($(have) * 100 / size / 5 * 5)) % of $(human "$size")"
+  if [ -n "$likely" ]; then echo "${DEST##*/}: $(($(have) * 100 / likely / 5 * 5)) % of $(human "$likely")"
   else echo "${DEST##*/}: $(human "$(have)")"; fi
 }
-if [ -z "$size" ] || [ "$(have)" -lt "$size" ]; then
-  if systemctl is-active -q "$UNIT"; then
+is_running() { systemctl is-active -q "$UNIT"; }
+# Another run, such as that of a dropped connection, waits for the same download, and may have been quicker.
+is_there() {
+  [ ! -e "$PART" ] && read -r known_sum known_size known_time known_origin 2>/dev/null <"$STAMP" &&
+    [ "$known_size $known_time" = "$(stat -c '%s %Y' -- "$DEST" 2>/dev/null)" ] &&
+    [ "${SHA256:-$ORIGIN}" = "$([ -n "$SHA256" ] && echo "$known_sum" || echo "$known_origin")" ]
+}
+# What was begun is continued when it is of the same content, and no other account had it in hand.
+keep_or_drop() {
+  [ -e "$PART" ] || [ -L "$PART" ] || return 0
+  if [ "$(cat -- "$OF" 2>/dev/null)" = "$of" ] && [ "${of% unknown}" = "$of" ] &&
+    case $(stat -c '%u %h %F' -- "$PART") in "$(id -u) 1 regular file" | "$(id -u) 1 regular empty file") true ;; *) false ;; esac &&
+    { [ -z "$size" ] || [ "$(have)" -le "$size" ]; }; then
+    return 0
+  fi
+  rm -f -- "$PART"
+}
+start() {
+  free=$(free_bytes "$DEST")
+  need=$((${likely:-1} - $(have) + RESERVE))
+  [ "$free" -ge "$need" ] || fail "$DEST needs $(human "$need") ($(human "$RESERVE") of it to stay free), the disk has $(human "$free"); free some, or set rig.weights.directory"
+  systemctl reset-failed "$UNIT" 2>/dev/null || :
+  (umask 077; : >>"$PART")
+  printf '%s\n' "$of" | write "$OF" 600
+  { printf 'config() {\ncat <<"END"\n'; config "$URL"; printf 'END\n}\n%s\n' "$FETCH"; } >"$dir/run"
+  # Both files are opened by systemd: the account that reads from the network is one of this unit alone, and can open neither.
+  shut_in --unit="$UNIT" --description="Download of ${DEST##*/}" -p DynamicUser=yes \
+    -p StandardInput="file:$dir/run" -p StandardOutput="append:$PART" -p StandardError=journal \
+    -p LimitFSIZE="${size:-$((free + $(have) - RESERVE))}" --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
+    fail "systemd could not start the download; see journalctl -u $UNIT on the rig"
+  rm -f -- "$dir/run" "$dir/ask"
+}
+
+done='' again=''
+while :; do
+  lock
+  if is_there; then exit 0; fi
+  if is_running && [ "$(cat -- "$OF" 2>/dev/null)" != "$of" ]; then
+    say "ending the download of another version of ${DEST##*/}"
+    systemctl stop "$UNIT"
+  fi
+  if is_running; then
     say "attaching to the download that is running"
   else
-    systemctl reset-failed "$UNIT" 2>/dev/null || :
-    touch "$PART"
-    chown "$BUILDER" "$PART"
-    systemd-run -q --unit="$UNIT" --uid="$BUILDER" -p Nice=5 -- \
-      curl -sSfL -C - --retry 8 --retry-delay 2 --speed-limit 1 --speed-time 60 -o "$PART" -- "$URL" ||
-      fail "systemd-run could not start the download; see journalctl on the rig"
+    [ -n "$done" ] || keep_or_drop
+    if [ -n "$done" ] || [ "$(have)" = "${size:-unknown}" ]; then break; fi
+    start
   fi
+  unlock
   follow "$UNIT"
-  case $(systemctl show -P Result -- "$UNIT") in
-    success) ;;
-    *)
-      said=$(journalctl -u "$UNIT" -n 20 -o cat --no-pager | grep curl: | tail -n1)
-      case $said in *"(33)"*) rm -f -- "$PART" ;; esac # the server cannot continue: the next run starts over
-      why "downloading $URL failed: $said; run again, it continues there"
-      systemctl reset-failed "$UNIT" 2>/dev/null || :
-      exit 1
+  result=$(systemctl show -P Result -- "$UNIT")
+  [ "$result" != success ] || { done=yes; continue; }
+  said=$(journalctl "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID -- "$UNIT")" -n 20 -o cat --no-pager | grep curl: | tail -n1)
+  systemctl reset-failed "$UNIT" 2>/dev/null || :
+  case $said in
+    *"(33)"* | *"error: 416"*) # the server cannot continue, or has another file by now
+      rm -f -- "$PART"
+      [ -n "$again" ] || { again=yes; continue; }
       ;;
   esac
-fi
-lock
-# The script of a dropped connection waits for the same download, and may have been quicker.
-if [ ! -e "$PART" ] && read -r known_sum known_size known_time known_origin 2>/dev/null <"$STAMP" &&
-  [ "$known_size $known_time" = "$(stat -c '%s %Y' -- "$DEST" 2>/dev/null)" ] &&
-  [ "${SHA256:-$ORIGIN}" = "$([ -n "$SHA256" ] && echo "$known_sum" || echo "$known_origin")" ]; then
-  exit 0
-fi
+  fail "downloading $SHOWN failed: ${said:-its unit ended by $result}; run again, it continues there"
+done
 [ -z "$size" ] || [ "$(have)" = "$size" ] || fail "$DEST: $(have) of $size bytes arrived; run again, it continues there"
 accept "$PART"
-chown root:root "$PART"
 chmod 644 "$PART"
-mv -f -- "$PART" "$DEST"
+mv -fT -- "$PART" "$DEST"
 stamp

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from pyinfra.api import operation
 
-from rigwright.resources import script
+from rigwright.errors import RigwrightError
+from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_file
 from rigwright.spec.weights import WeightsSettings
 from rigwright.units import format_bytes
-from rigwright.weights.local import LocalModel, weights_path
+from rigwright.weights.local import LocalModel, weights_path, with_sum
 
 
 @operation()
@@ -44,8 +45,15 @@ def weights(local: LocalModel, settings: WeightsSettings, probe: Probe) -> Comma
         yield Script(script("weights", "accept.sh", "adopt.sh", **target))
         return
     if local.url:
+        try:
+            known = with_sum(local, settings)
+        except RigwrightError as error:
+            yield from refuse(error.message)
+            return
+        given = target | {"SHA256": known.sha256 or "", "FETCH": role_text("weights", "fetch.sh")}
         yield Script(
-            script("weights", "accept.sh", "download.sh", **target, URL=local.url, RESERVE=settings.reserve_bytes)
+            script("weights", "accept.sh", "download.sh", **given, RESERVE=settings.reserve_bytes),
+            stdin=f"{local.url}\n",  # it may hold a secret, and scripts stand in process lists
         )
         return
     size, part = local.size_bytes or 0, weights_file(rig, f"{path}.part")

@@ -45,7 +45,7 @@ def test_name_that_can_be_is_taken(name):
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        # A4 of the review: once unquoted after the name was cut, this was /etc/profile.d/z.sh.
+        # Unquoted after the name is cut, this would be /etc/profile.d/z.sh.
         ("https://h/x%2F..%2F..%2F..%2F..%2Fetc%2Fprofile.d%2Fz.sh", "z.sh"),
         ("https://h/a%2fm.gguf", "m.gguf"),
         ("https://h/x%20y.gguf?download=true", "x y.gguf"),

@@ -20,9 +20,14 @@ from huggingface_hub.utils import _http
 
 from rigwright.errors import UnreadableModel
 from rigwright.models import Model, read_model
-from rigwright.weights.cache import json_at, model_at
+from rigwright.plan.wish import ModelSource
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.hub import HubFacts, hub_facts
+from rigwright.weights.local import LocalModel, with_sum
 
+# Sizes that are none: a program that takes them for a number ends there.
+SIZES = ("9" * 5000, "9" * 19, "-5", "1e9", "0x10", "PATH[$(id)]")
 COMMIT, SHA256, TOKEN = "c" * 40, "5" * 64, "hf_secretsecretsecret"
 FILE, CONFIG = "/org/m/resolve/main/m.gguf", "/org/m/resolve/main/config.json"
 
@@ -46,6 +51,7 @@ class Host:
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     wait: threading.Event | None = None
     drip: bool = False
+    content_range: str = ""
 
     @property
     def reads(self) -> int:
@@ -74,7 +80,9 @@ def handler(host: Host) -> type[BaseHTTPRequestHandler]:
             if self.command == "GET" and answer.moved:
                 answer = Answer(302, {"Location": answer.moved})
                 status = answer.status
-            self.send_response(status)
+            self.send_response(206 if is_read and host.content_range else status)
+            if host.content_range:
+                self.send_header("Content-Range", host.content_range)
             for name, value in answer.headers.items():
                 if not is_read or name == "ETag":
                     self.send_header(name, value)
@@ -186,6 +194,7 @@ def test_redirect_to_another_host_is_not_followed(serve):
         (Answer(200, {"Content-Length": "7"}), (None, None, 7)),
         (Answer(200, {"X-Repo-Commit": "main", "X-Linked-Etag": '"abc"', "Content-Length": "0"}), (None, None, 0)),
         (Answer(200, {"X-Repo-Commit": COMMIT, "X-Linked-Size": "many", "Content-Length": "0"}), (COMMIT, None, None)),
+        *((Answer(200, {"X-Linked-Size": size, "Content-Length": "0"}), (None, None, None)) for size in SIZES),
         (Answer(404, {"Content-Length": "9"}), (None, None, None)),
         (Answer(200, {"Location": "//[/m"}), (None, None, None)),
         (Answer(501), (None, None, None)),
@@ -451,3 +460,35 @@ def test_hub_is_imported_when_it_is_asked(tmp_path, tiny_dense):
         print(sorted(name for name in sys.modules if name.partition(".")[0] in ("huggingface_hub", "httpx2")))
     """
     assert run(tmp_path, "-c", code, str(tiny_dense)).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_size_that_is_none_does_not_hide_the_model(serve, tiny_dense, size):
+    """What a server says of the size is a hint; the header says what the file must hold."""
+    data = tiny_dense.read_bytes()
+    host = serve({"/m.gguf": Answer(content=data)})
+    host.content_range = f"bytes 0-{len(data) - 1}/{size}"
+    assert model_at(f"{host.address}/m.gguf", hub="") is not None
+
+
+def test_names_of_files_are_quoted_in_addresses():
+    """A question mark is no query, and a percent sign no other character."""
+    found = file_url("http://hub/", "org/m", revision="main", file="sub/a#b?c %41 模(1)'s.gguf")
+    assert found == "http://hub/org/m/resolve/main/sub/a%23b%3Fc%20%2541%20%E6%A8%A1(1)'s.gguf"
+
+
+def test_sum_that_the_hub_names_goes_with_each_download(serve):
+    """It is asked for where none is known, of the hub alone: another host has no say in what is checked."""
+    hub, other = serve({FILE: linked("https://elsewhere.test/blob")}), serve({FILE: linked("/")})
+    settings = WeightsSettings(hugging_face=hub.address)
+
+    def known(url: str, sha256: str | None = None) -> str | None:
+        return with_sum(LocalModel(ModelSource(url=url), None, sha256, None, url), settings).sha256
+
+    assert known(f"{other.address}{FILE}") is None
+    assert known(f"{hub.address}{FILE}", "a" * 64) == "a" * 64
+    assert hub.asked == other.asked == []
+    assert known(f"{hub.address}{FILE}") == SHA256
+    hub.answers["/org/m/resolve/main/gone.gguf"] = Answer(404, {"X-Error-Code": "EntryNotFound"})
+    with pytest.raises(UnreadableModel, match="there is no such file"):
+        known(f"{hub.address}/org/m/resolve/main/gone.gguf")

@@ -1,0 +1,470 @@
+"""The script that downloads, in the shells that rigs have, from servers that mean harm. systemd alone is played."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rigwright.resources import role_text, script
+
+GOOD = b"GGUF" + bytes(range(256)) * 1000
+EVIL = b"GGUF" + bytes(reversed(range(256))) * 1000
+SUM = hashlib.sha256(GOOD).hexdigest()
+# What runs as a unit on a rig runs here at once, with the files and the limit that systemd would give it.
+SYSTEMD = f"""#!{sys.executable}
+import os, resource, subprocess, sys
+name, given, here = os.path.basename(sys.argv[0]), sys.argv[1:], os.environ["UNITS"]
+if name == "systemd-run":
+    with open(f"{{here}}/argv", "a") as log:
+        print(sys.argv, file=log)
+    own = given[: given.index("--")]
+    properties = dict(own[at + 1].split("=", 1) for at, word in enumerate(own) if word == "-p")
+    settings = [word.removeprefix("--setenv=").split("=", 1) for word in own if word.startswith("--setenv=")]
+    settings += [line.rstrip("\\n").split("=", 1) for line in open(properties["EnvironmentFile"])]
+    settings = [(key, value.strip('"') if key.endswith("proxy") else value) for key, value in settings]
+    kept = {{key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}}
+    limit = int(properties["LimitFSIZE"])
+    done = subprocess.run(
+        given[given.index("--") + 1 :],
+        stdin=open(properties["StandardInput"].removeprefix("file:")),
+        stdout=open(properties["StandardOutput"].removeprefix("append:"), "ab"),
+        stderr=open(f"{{here}}/journal", "w"),
+        env=dict(kept, **dict(settings)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    open(f"{{here}}/result", "w").write("exit-code" if done.returncode else "success")
+elif name == "journalctl":
+    print(open(f"{{here}}/journal").read())
+elif given[0] == "is-active":
+    sys.exit(3)
+elif "Result" in given:
+    print(open(f"{{here}}/result").read())
+elif "ActiveState" in given:
+    print("inactive")
+"""
+
+
+@dataclass
+class Answer:
+    """What a path answers; `refuses` names the methods that it does not take."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    refuses: tuple[str, ...] = ()
+    ranges: bool = True
+    cut: int | None = None
+
+
+@dataclass
+class Host:
+    """A server: what it answers by path, and what it was asked."""
+
+    address: str
+    answers: dict[str, Answer] = field(default_factory=dict)
+    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def ranges(self) -> list[str | None]:
+        """The ranges of the requests for the content, what the header was asked for left out."""
+        wanted = [headers.get("Range") for method, _, headers in self.asked if method == "GET"]
+        return [one for one in wanted if one != "bytes=0-0"]
+
+
+def handler(host: Host) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            host.asked.append((self.command, self.path, dict(self.headers)))
+            found = host.answers.get(self.path) or host.answers.get(self.path.partition("?")[0], Answer(status=404))
+            if self.command in found.refuses:
+                found = Answer(status=403)
+            first = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            condition, etag = self.headers.get("If-Range"), found.headers.get("ETag")
+            body, status, extra = found.body, found.status, {}
+            if first and status == 200 and found.ranges and condition in (None, etag):
+                start, end = int(first[1]), int(first[2] or len(body) - 1)
+                if start >= len(body):
+                    status, body = 416, b""
+                else:
+                    extra = {"Content-Range": f"bytes {start}-{end}/{len(body)}"}
+                    status, body = 206, body[start : end + 1]
+            self.send_response_only(status)
+            for key, value in ({"Content-Length": str(len(body))} | extra | found.headers).items():
+                self.wfile.flush()
+                self._headers_buffer.append(f"{key}: {value}\r\n".encode("latin-1"))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body[: found.cut])
+            self.close_connection = True
+
+        do_GET = do_HEAD = answer
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and its certificate for 127.0.0.1."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=hub",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", *made, "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.fixture
+def serve(certificate: Path) -> Iterator[Callable[..., Host]]:
+    """Starts servers; `tls` for a secure one."""
+    started = []
+
+    def start(answers: dict[str, Answer] | None = None, *, tls: bool = False) -> Host:
+        host = Host("", answers or {})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler(host))
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        host.address = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+        started.append(server)
+        return host
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass
+class Rig:
+    """A folder in which the script runs; `said` is what it printed."""
+
+    home: Path
+    shell: str
+    bundle: Path
+    said: str = ""
+
+    @property
+    def file(self) -> Path:
+        """Where the model goes."""
+        return self.home / "weights/m.gguf"
+
+    @property
+    def part(self) -> Path:
+        """What arrived of it."""
+        return self.home / "weights/m.gguf.part"
+
+    @property
+    def files(self) -> set[str]:
+        """All that lies there."""
+        return {path.name for path in self.file.parent.glob("*")} | {path.name for path in self.file.parent.glob(".*")}
+
+    @property
+    def argv(self) -> str:
+        """What units were started."""
+        log = self.home / "units/argv"
+        return log.read_text() if log.exists() else ""
+
+    def download(
+        self, url: str, *, sha256: str = "", reserve: int = 0, environment: dict[str, str] | None = None
+    ) -> int:
+        """Run the script; its exit code."""
+        values = {
+            "DEST": self.file,
+            "STAMP": self.home / "weights/.m.gguf.rigwright",
+            "SHA256": sha256,
+            "ORIGIN": hashlib.sha256(url.encode()).hexdigest()[:16],
+            "BUILDER": "nobody",
+            "RECORD": self.home / "brought",
+            "FETCH": role_text("weights", "fetch.sh"),
+            "RESERVE": reserve,
+        }
+        text = script("weights", "accept.sh", "download.sh", **{key: str(value) for key, value in values.items()})
+        text = (
+            text.replace("/run/", f"{self.home}/run/").replace("sleep 2", "sleep 0.05").replace("sleep 1", "sleep 0.05")
+        )
+        path = f"{self.home}/bin:{os.environ['PATH']}"
+        env = {"PATH": path, "UNITS": f"{self.home}/units", "CURL_CA_BUNDLE": f"{self.bundle}.crt"} | (
+            environment or {}
+        )
+        done = subprocess.run(
+            [*self.shell.split(), "-c", text], input=f"{url}\n", capture_output=True, text=True, env=env, timeout=60
+        )
+        self.said = done.stdout + done.stderr
+        return done.returncode
+
+
+def _rig(home: Path, shell: str, certificate: Path) -> Rig:
+    for folder in ("bin", "units", "run", "weights"):
+        (home / folder).mkdir()
+    tool = home / "bin/systemd-run"
+    tool.write_text(SYSTEMD)
+    tool.chmod(0o755)
+    for name in ("systemctl", "journalctl"):
+        (home / "bin" / name).symlink_to(tool)
+    return Rig(home, shell, certificate)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, certificate: Path) -> Rig:
+    """A rig whose sh is that of Debian."""
+    return _rig(tmp_path, "dash", certificate)
+
+
+@pytest.fixture(params=["dash", "bash", "busybox sh"])
+def any_rig(request: pytest.FixtureRequest, tmp_path: Path, certificate: Path) -> Rig:
+    """One for each shell that may be `sh` on a rig."""
+    program = request.param.split()[0]
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed here")
+    return _rig(tmp_path, request.param, certificate)
+
+
+def hub_answer(location: str, *, sha256: str = SUM, size: int = len(GOOD)) -> Answer:
+    """What Hugging Face answers for a large file: a redirect with the sum and the size of what lies there."""
+    headers = {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(size), "Location": location}
+    return Answer(b"x" * 1000, 302, headers)
+
+
+def test_file_of_a_hub_arrives(any_rig, serve):
+    """Redirect, sum, stamp: nothing but the file and its stamp is left."""
+    content = serve({"/blob": Answer(GOOD)}, tls=True)
+    hub = serve({"/m.gguf": hub_answer(f"{content.address}/blob?signature=s3cret")}, tls=True)
+    assert any_rig.download(f"{hub.address}/m.gguf") == 0, any_rig.said
+    assert any_rig.file.read_bytes() == GOOD
+    assert any_rig.files == {"m.gguf", ".m.gguf.rigwright"}
+    assert (any_rig.home / "weights/.m.gguf.rigwright").read_text().split()[0] == SUM
+    assert any_rig.file.stat().st_mode & 0o777 == 0o644
+    assert list((any_rig.home / "run").iterdir()) == [any_rig.home / "run/rigwright.lock"]
+    assert "s3cret" not in any_rig.said
+
+
+def test_who_serves_the_bytes_has_no_say_in_their_sum(rig, serve):
+    """The sum of the first answer counts. Where the last one did, it was that of whoever sent the bytes."""
+    content = serve(
+        {"/blob": Answer(EVIL, headers={"X-Linked-Etag": f'"{hashlib.sha256(EVIL).hexdigest()}"'})}, tls=True
+    )
+    hub = serve({"/m.gguf": hub_answer(f"{content.address}/blob")}, tls=True)
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    assert f"expected {SUM}; the file was not installed" in rig.said
+    assert rig.files == set()
+
+
+def test_secure_address_does_not_lead_to_one_that_is_not(rig, serve):
+    """https never falls to http, whatever a redirect says."""
+    content = serve({"/blob": Answer(GOOD)})
+    hub = serve({"/m.gguf": hub_answer(f"{content.address}/blob")}, tls=True)
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    assert re.search(r"::error .*/m\.gguf cannot be downloaded: curl: \(1\) .*http.* disabled", rig.said, re.I), (
+        rig.said
+    )
+    assert content.asked == []
+
+
+@pytest.mark.parametrize("moved", ["file:///etc/passwd", "ftp://127.0.0.1:9/x", "gopher://127.0.0.1:9/x"])
+def test_address_leads_to_http_alone(rig, serve, moved):
+    """No file of the rig is a model because a server says so."""
+    hub = serve({"/m.gguf": hub_answer(moved)})
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    assert re.search(r"cannot be downloaded: curl: \(1\)", rig.said), rig.said
+
+
+def test_renamed_repository_is_followed_on_its_own_host(rig, serve):
+    """The host that was named has moved the file within itself: the sum stands on its next answer."""
+    content = serve({"/blob": Answer(EVIL)})
+    hub = serve(
+        {"/old": Answer(status=307, headers={"Location": "/new"}), "/new": hub_answer(f"{content.address}/blob")}
+    )
+    assert rig.download(f"{hub.address}/old") == 1
+    assert f"expected {SUM}" in rig.said
+
+
+def test_first_word_of_a_host_counts(rig, serve):
+    """Where it sends to a place of its own, what it said before stays true."""
+    first = hub_answer("/blob")
+    hub = serve({"/m.gguf": first, "/blob": Answer(EVIL, headers={"X-Linked-Etag": hashlib.sha256(EVIL).hexdigest()})})
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    assert f"expected {SUM}" in rig.said
+
+
+def test_circle_of_redirects_ends(rig, serve):
+    """A host that sends back and forth is given up."""
+    hub = serve(
+        {"/a": Answer(status=302, headers={"Location": "/b"}), "/b": Answer(status=302, headers={"Location": "/a"})}
+    )
+    assert rig.download(f"{hub.address}/a") == 1
+    assert "it leads in circles; check the address" in rig.said
+    assert len(hub.asked) < 50
+
+
+HEADERS = [
+    "PATH[$(id -un >{bait})]",
+    "$(touch {bait})",
+    "1;touch {bait}",
+    "0x10",
+    "-5",
+    "010",
+    "1" * 5000,
+    "9" * 19,
+    "∞",
+]
+
+
+@pytest.mark.parametrize("value", HEADERS)
+def test_header_is_no_command(any_rig, serve, value):
+    """bash runs what stands in an array's index where it expects a number; this script is root."""
+    bait = any_rig.home / "bait"
+    content = serve({"/blob": Answer(GOOD)})
+    sent = value.format(bait=bait).encode().decode("latin-1")
+    headers = dict.fromkeys(("X-Linked-Size", "X-Linked-Etag", "ETag", "Content-Range", "X-Repo-Commit"), sent)
+    hub = serve({"/m.gguf": Answer(status=302, headers=headers | {"Location": f"{content.address}/blob"})})
+    assert any_rig.download(f"{hub.address}/m.gguf") == 0, any_rig.said
+    assert any_rig.file.read_bytes() == GOOD
+    assert not bait.exists()
+
+
+def test_announced_size_is_the_most_that_is_taken(rig, serve):
+    """A host that sends without end fills no disk."""
+    content = serve({"/blob": Answer(GOOD * 20)})
+    hub = serve({"/m.gguf": hub_answer(f"{content.address}/blob")})
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    assert "more came than was announced" in rig.said
+    assert rig.part.stat().st_size <= len(GOOD)
+
+
+def test_address_that_refuses_to_be_looked_at_is_downloaded(rig, serve):
+    """Signed addresses are signed for GET; HEAD is refused."""
+    hub = serve({"/m.gguf": Answer(GOOD, refuses=("HEAD",))})
+    assert rig.download(f"{hub.address}/m.gguf?X-Amz-Signature=s3cret") == 0, rig.said
+    assert rig.file.read_bytes() == GOOD
+    assert f"LimitFSIZE={len(GOOD)}" in rig.argv
+
+
+def test_address_that_knows_neither_head_nor_ranges_is_downloaded(rig, serve):
+    """It sends all at once, and is cut off when it was only to be looked at."""
+    hub = serve({"/m.gguf": Answer(GOOD, refuses=("HEAD",), ranges=False)})
+    assert rig.download(f"{hub.address}/m.gguf") == 0, rig.said
+    assert rig.file.read_bytes() == GOOD
+
+
+def test_secret_of_an_address_shows_nowhere(any_rig, serve):
+    """Not in the arguments of a unit, which every user may read, nor in what is said, nor in what is left."""
+    hub = serve({"/m.gguf": Answer(EVIL)})
+    assert any_rig.download(f"{hub.address}/m.gguf?token=s3cret", sha256=SUM) == 1
+    assert "expected" in any_rig.said
+    hub.answers.clear()
+    assert any_rig.download(f"{hub.address}/m.gguf?token=s3cret") == 1
+    assert "/m.gguf cannot be downloaded: curl: (22)" in any_rig.said
+    assert any_rig.argv
+    for text in (any_rig.said, any_rig.argv, *(path.read_text() for path in any_rig.home.rglob("*") if path.is_file())):
+        assert "s3cret" not in text
+
+
+def test_address_is_taken_as_it_is(rig, serve):
+    """Braces, brackets, quotes and dollars are part of a name, not of a language."""
+    hub = serve({"/{a,b}[1-3].gguf": Answer(GOOD)})
+    assert rig.download(f'{hub.address}/{{a,b}}[1-3].gguf?q="$HOME\\n`id`"') == 0, rig.said
+    assert rig.file.read_bytes() == GOOD
+
+
+def test_download_that_broke_off_is_continued(any_rig, serve):
+    """With a sum that is known, from where it ended."""
+    hub = serve({"/m.gguf": Answer(GOOD, cut=100_000)})
+    assert any_rig.download(f"{hub.address}/m.gguf", sha256=SUM) == 0, any_rig.said
+    assert hub.ranges == [None, "bytes=100000-", "bytes=200000-"]
+    assert any_rig.file.read_bytes() == GOOD
+
+
+def test_next_run_continues_what_was_begun(rig, serve):
+    """Of the same version, which its server names."""
+    hub = serve({"/m.gguf": Answer(GOOD, headers={"ETag": '"one"'}, cut=50)})
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    assert "run again, it continues there" in rig.said
+    kept = rig.part.stat().st_size
+    assert kept >= 50
+    hub.asked.clear()
+    hub.answers["/m.gguf"].cut = None
+    assert rig.download(f"{hub.address}/m.gguf") == 0, rig.said
+    assert hub.ranges == [f"bytes={kept}-"]
+    assert rig.file.read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("etags", [('"one"', '"two"'), ("", ""), ('W/"one"', 'W/"one"')])
+def test_two_versions_are_never_put_together(rig, serve, etags):
+    """The server has another file of the same size by now, and no sum is known."""
+    hub = serve({"/m.gguf": Answer(GOOD, headers={"ETag": etags[0]} if etags[0] else {}, cut=50)})
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    hub.answers["/m.gguf"] = Answer(EVIL, headers={"ETag": etags[1]} if etags[1] else {})
+    assert rig.download(f"{hub.address}/m.gguf") == 0, rig.said
+    assert rig.file.read_bytes() == EVIL
+
+
+def test_version_that_changes_while_it_is_read_begins_anew(rig, serve):
+    """If-Range: a server whose file is another one by now sends all of it, and what was begun is thrown away."""
+    hub = serve({"/m.gguf": Answer(GOOD, headers={"ETag": '"one"'}, cut=50)})
+    assert rig.download(f"{hub.address}/m.gguf") == 1
+    content = Answer(EVIL, headers={"ETag": '"two"'})
+    hub.answers["/m.gguf"] = content
+    looked = Answer(EVIL, headers={"ETag": '"one"'})
+
+    class Changing(dict):
+        def get(self, path, default=None):
+            return looked if hub.asked[-1][0] == "HEAD" else content
+
+    hub.answers = Changing()
+    assert rig.download(f"{hub.address}/m.gguf") == 0, rig.said
+    assert rig.file.read_bytes() == EVIL
+
+
+def test_server_without_ranges_begins_anew(any_rig, serve):
+    """What cannot be continued is read from its start, in the same run."""
+    hub = serve({"/m.gguf": Answer(GOOD, headers={"ETag": '"one"'}, cut=50, ranges=False)})
+    assert any_rig.download(f"{hub.address}/m.gguf") == 1
+    hub.answers["/m.gguf"].cut = None
+    assert any_rig.download(f"{hub.address}/m.gguf") == 0, any_rig.said
+    assert any_rig.file.read_bytes() == GOOD
+
+
+def test_part_that_is_no_plain_file_of_ours_is_not_written_into(rig, serve, tmp_path):
+    """A link that lies where the part goes is taken away, and what it leads to stays."""
+    hub = serve({"/m.gguf": Answer(GOOD)})
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for make in (rig.part.symlink_to, rig.part.hardlink_to):
+        make(victim)
+        Path(f"{rig.part}.of").write_text(f"{SUM}\n")
+        assert rig.download(f"{hub.address}/m.gguf", sha256=SUM) == 0, rig.said
+        assert victim.read_text() == "mine"
+        rig.file.unlink()
+
+
+def test_proxy_of_the_environment_is_used_for_look_and_download(rig, serve):
+    """What the script's environment says of proxies holds for the unit too."""
+    proxy = serve({"http://hub.invalid/m.gguf": Answer(GOOD)})
+    assert rig.download("http://hub.invalid/m.gguf", environment={"http_proxy": proxy.address}) == 0, rig.said
+    assert [method for method, _, _ in proxy.asked] == ["HEAD", "GET"]
