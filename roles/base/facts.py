@@ -149,7 +149,7 @@ def read_rig(probe: Probe, lines: list[str]) -> Rig:
     files = {str(path): _file(found) for path, found in answers("file", probe.files) if found}
     return Rig(
         hardware=read_hardware(sections, tuple(disk for disk in disks.values() if disk)),
-        uid=int(uid) if (uid := identity.get("uid", "")).isdecimal() else -1,
+        uid=_number(identity.get("uid", ""), -1),
         init=identity.get("init", "unknown"),
         packages=_packages(sections.get("packages", [])),
         files=files | stats,
@@ -203,8 +203,9 @@ def _text(base64_text: str) -> str:
         return ""
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+def _number(text: str, otherwise: int = 0) -> int:
+    # Python takes digits of other scripts for a number too, and raises at 4300 of its own.
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else otherwise
 
 
 def _disk(path: str, lines: list[str]) -> Disk | None:
@@ -219,6 +220,6 @@ def _listeners(lines: list[str]) -> dict[int, tuple[str, int]]:
         columns = line.split()
         port = columns[3].rpartition(":")[2] if len(columns) > 3 else ""
         owner = re.search(r'\("([^"]*)",pid=(\d+)', line)
-        if port.isdecimal():
-            found[int(port)] = (owner[1], int(owner[2])) if owner else ("another program", 0)
+        if number := _number(port):
+            found[number] = (owner[1], _number(owner[2])) if owner else ("another program", 0)
     return found

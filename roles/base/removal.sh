@@ -4,7 +4,7 @@ miss() { why "$*"; failed=yes; }
 is_stamp() { case ${1##*/} in .*.rigwright) true ;; *) false ;; esac; }
 # is_brought FILE: whether a model file is what rigwright brought, to the byte, by its stamp. 0.1.0 listed what was found too.
 is_brought() {
-  case $1 in *.part) return 0 ;; esac
+  case $1 in *.part | *.part.of) return 0 ;; esac
   read -r sum size modified origin 2>/dev/null <"${1%/*}/.${1##*/}.rigwright" || return 1
   [ "$origin" != found ] && [ "$size" = "$(stat -c %s -- "$1")" ] || return 1
   [ "$modified" = "$(stat -c %Y -- "$1")" ] || [ "$sum" = "$(sha256sum <"$1" | cut -d' ' -f1)" ]

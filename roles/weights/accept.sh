@@ -18,3 +18,7 @@ stamp() { # stamp [found]: remember what was checked, and what removal may take 
     [ "${1:-}" = found ] || printf '%s\n' "$DEST" "$PART"
   } | sort -u | write "$RECORD" 644
 }
+record() { # record FILE ...: removal may take them away
+  mkdir -p "${RECORD%/*}"
+  { cat "$RECORD" 2>/dev/null || :; printf '%s\n' "$@"; } | sort -u | write "$RECORD" 644
+}

@@ -98,6 +98,7 @@ start() {
   need=$((${likely:-1} - $(have) + RESERVE))
   [ "$free" -ge "$need" ] || fail "$DEST needs $(human "$need") ($(human "$RESERVE") of it to stay free), the disk has $(human "$free"); free some, or set rig.weights.directory"
   systemctl reset-failed "$UNIT" 2>/dev/null || :
+  record "$PART" "$OF"
   (umask 077; : >>"$PART")
   printf '%s\n' "$of" | write "$OF" 600
   { printf 'config() {\ncat <<"END"\n'; config "$URL"; printf 'END\n}\n%s\n' "$FETCH"; } >"$dir/run"

@@ -49,6 +49,20 @@ def test_probe_tells_size_mode_and_owner(tmp_path):
     assert rig.disks[str(tmp_path / "not" / "yet")].free_bytes > 0
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "٣", "²", "-1", "", "0x10"])
+def test_numbers_that_are_none_end_no_run(number):
+    """A rig may say anything where a number is expected; the other rigs of the run go on."""
+    probe = Probe(stats=("/m",), files=("/f",), disks=("/d",))
+    lines = ["@rigwright identity", f"uid={number}", "@rigwright stat 0", f"{number}|{number}|644|root"]
+    lines += ["@rigwright file 0", f"file|{number}|{number}|644|root", ""]
+    lines += ["@rigwright disk 0", f"/dev/vda1 {number} 1 {number} 1% /", "@rigwright listeners"]
+    lines += [f'LISTEN 0 512 127.0.0.1:{number} 0.0.0.0:* users:(("x",pid={number},fd=3))']
+    lines += [f'LISTEN 0 512 127.0.0.1:81 0.0.0.0:* users:(("x",pid={number},fd=3))']
+    rig = read_rig(probe, lines)
+    assert (rig.uid, rig.files["/m"].size_bytes) == (-1, 0)
+    assert set(rig.listeners) == {81}
+
+
 def test_probes_add_up():
     """Roles ask together, and no question twice."""
     both = Probe(files=("a",), services=("chat",)) | Probe(files=("a", "b"))

@@ -405,6 +405,8 @@ def test_next_run_continues_what_was_begun(rig, serve):
     hub = serve({"/m.gguf": Answer(GOOD, headers={"ETag": '"one"'}, cut=50)})
     assert rig.download(f"{hub.address}/m.gguf") == 1
     assert "run again, it continues there" in rig.said
+    # Removal takes away what was begun, should nobody run it again.
+    assert {str(rig.part), f"{rig.part}.of"} <= set((rig.home / "brought").read_text().splitlines())
     kept = rig.part.stat().st_size
     assert kept >= 50
     hub.asked.clear()
