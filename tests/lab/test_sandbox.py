@@ -264,6 +264,93 @@ def roots_alone(workshop, rig, path):
     return workshop.on(rig, f"{walk}\nwalk {path}; walk $(readlink -f -- {path})")
 
 
+STAND_IN = """
+work=/var/lib/rigwright/build/feed
+rm -rf $work /opt/rigwright/llamacpp/releases/feed
+mkdir -p $work/tree/build/bin
+cp /bin/true $work/tree/build/bin/llama-server
+ln -s llama-server $work/tree/build/bin/link
+echo '--ctx-size N' >$work/tree/help
+touch $work/tree/done $work/log
+chown -R rigwright: $work/tree
+cd $work/tree/build/bin
+"""
+
+
+def install(workshop, rig, planted):
+    """What build.sh says, and leaves, of a build that has ended and holds what a builder might have planted."""
+    text = script(
+        "llamacpp",
+        "build.sh",
+        ID="feed",
+        RELEASE="/opt/rigwright/llamacpp/releases/feed",
+        WORK="/var/lib/rigwright/build/feed",
+        BUILDER="rigwright",
+        MANIFEST='{\n "identity": "feed",\n}',
+        ARCHIVE="",
+    )
+    workshop.on(rig, f"{STAND_IN}\n{planted}")
+    said = workshop.on(rig, f"umask 077\n{text}", check=False)
+    left = workshop.on(rig, "cd /opt/rigwright/llamacpp/releases; find .feed* feed 2>/dev/null", check=False)
+    return said, left
+
+
+def test_build_is_installed_as_roots_and_without_privileges(workshop, serving):
+    """Under any umask; what the builder set on a file is not kept."""
+    said, _ = install(workshop, serving, "chmod 6777 llama-server; chmod 777 .")
+    assert said == "::progress release feed installed"
+    release = "/opt/rigwright/llamacpp/releases/feed"
+    modes = workshop.on(
+        serving, f"cd {release} && stat -c '%n %a %U' . bin bin/* * | sort -u; cat flags.txt"
+    ).splitlines()
+    assert modes == [
+        ". 755 root",
+        "bin 755 root",
+        "bin/link 777 root",
+        "bin/llama-server 755 root",
+        "flags.txt 644 root",
+        "release.json 644 root",
+        "sums.txt 644 root",
+        "--ctx-size N",
+    ]
+    workshop.on(serving, f"rm -r {release}")
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        (
+            "ln -s /var/lib/rigwright/ccache/x.so libx.so; chown -h rigwright libx.so",
+            "/.feed/bin/libx.so is no file of this release",
+        ),
+        (
+            "ln -s ../../../../../tmp/x libx.so; chown -h rigwright libx.so",
+            "/.feed/bin/libx.so is no file of this release",
+        ),
+        ("mkfifo fifo; chown rigwright fifo", "/.feed/bin/fifo is no file of this release"),
+        ("ln /etc/shadow words 2>/dev/null || cp /etc/shadow words", "bin/words is not the builder's own"),
+        ("rm ../../help; ln -s /etc/shadow ../../help", "help is not the builder's own"),
+        ("runuser -u rigwright -- ln -sf /etc/shadow ../../help", "/.feed/help is no file of this release"),
+    ],
+    ids=["link", "link-up", "fifo", "hard-link", "roots", "help"],
+)
+def test_build_that_is_not_plain_is_not_installed(workshop, serving, planted, said):
+    """Root copies nothing but plain files of the builder's, and follows no link of it."""
+    output, left = install(workshop, serving, planted)
+    assert said in output and "::error" in output, output
+    assert left == ""
+
+
+def test_copy_that_fails_leaves_nothing(workshop, serving):
+    """A full disk does not stay full."""
+    small = "mount -t tmpfs -o size=1M none /opt/rigwright/llamacpp/releases"
+    output, left = install(workshop, serving, f"head -c 3000000 /dev/urandom >libllama.so; chown rigwright *; {small}")
+    free = workshop.on(serving, "df --output=iused /opt/rigwright/llamacpp/releases | tail -n1")
+    workshop.on(serving, "umount /opt/rigwright/llamacpp/releases; rm -rf /var/lib/rigwright/build/feed")
+    assert "copying the build to /opt/rigwright/llamacpp/releases failed; is the disk full?" in output
+    assert (left, free.strip()) == ("", "1")
+
+
 def test_account_that_we_did_not_make_is_refused(workshop, serving, unharmed):
     """It may have a password and sudo's trust; builds and downloads would have both."""
     made = "/var/lib/rigwright/account.created"
