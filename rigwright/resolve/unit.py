@@ -88,11 +88,13 @@ _LIFE = re.compile(
 def sandbox(unit: str) -> tuple[str, ...]:
     """The walls of a unit, `ProtectSystem=strict` and so on: for a program that shall run as its service would.
 
-    In the form of `systemd-run -p`, which fills in no %.
+    In the form of `systemd-run -p`, which fills in no %, and takes `localhost` only where it stands alone.
     """
     body = unit.partition("\n[Service]\n")[2].partition("\n[Install]\n")[0]
     pairs = [line.partition("=") for line in body.splitlines() if re.match(r"\w+=", line)]
-    return tuple(f"{key}={value.replace('%%', '%')}" for key, _, value in pairs if not _LIFE.fullmatch(key))
+    walls = [(key, value.replace("%%", "%")) for key, _, value in pairs if not _LIFE.fullmatch(key)]
+    split = [(key, value.split() if key.startswith("IPAddress") else [value]) for key, value in walls]
+    return tuple(f"{key}={value}" for key, values in split for value in values)
 
 
 def _environment(instance: Instance, weights: str) -> list[tuple[str, str]]:

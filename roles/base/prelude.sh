@@ -39,8 +39,8 @@ transient() (
   systemd-run "$@" </dev/null
 )
 # shut_in OPTION … -- COMMAND …: a transient unit for what strangers wrote or send; whose it is, the caller says. It has no
-# capability and gains none, sees no home, no device and no process of others, and writes where a ReadWritePaths= of the
-# caller says. The proxies of this environment go with it in a file that root alone reads: they may hold a password, and a
+# capability and gains none, sees no home, no device and no process of others, and writes where a BindPaths= of the caller
+# says. The proxies of this environment go with it in a file that root alone reads: they may hold a password, and a
 # unit shows its own environment to everybody.
 shut_in() (
   proxies=/run/rigwright-proxies.$$

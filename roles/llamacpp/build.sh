@@ -41,7 +41,9 @@ elif ! built; then
   ccache=/var/lib/rigwright/ccache umask=022
   # A lab shares one compiler cache among its rigs. On no other machine is there one that others may write.
   if [ -d /var/cache/rigwright-lab ]; then ccache=/var/cache/rigwright-lab umask=000; fi
-  shut_in --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" -p WorkingDirectory="$TREE" -p ReadWritePaths="$TREE $ccache" \
+  # Bound, not only writable: /var/lib/rigwright may be a link to a disk under /home, which the unit does not see.
+  shut_in --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" -p WorkingDirectory="$TREE" \
+    -p BindReadOnlyPaths="${WORK%/*}" -p BindPaths="$TREE $ccache" \
     -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \

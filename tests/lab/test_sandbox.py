@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from pathlib import Path
 
 import pytest
 
+from rigwright.resolve.unit import sandbox
 from rigwright.resources import role_text, script
 
 pytestmark = pytest.mark.lab
@@ -99,6 +101,18 @@ def test_dry_run_that_ends_badly_is_said(workshop, serving, other_program, progr
     assert time.monotonic() - began < 15
     assert workshop.on(serving, "cat /var/lib/rigwright/services/demo/estimate") == ""
     assert int(workshop.on(serving, "stat -c %s /var/lib/rigwright/services/demo/estimate.log")) < 4096
+
+
+@pytest.mark.parametrize("name", ["cpu-loopback", "gpu-open-with-key"])
+def test_walls_of_every_unit_are_understood(workshop, serving, name):
+    """What a unit file may say is not all that systemd-run takes."""
+    unit = (Path(__file__).parents[1] / "golden" / f"{name}.service").read_text()
+    walls = shlex.join(word for line in sandbox(unit) for word in ("-p", line))
+    text = "\n".join([role_text("base", "prelude.sh"), "NAME=x", f"SANDBOX={shlex.quote(walls)}"])
+    text += (
+        "\n" + role_text("service", "sandbox.sh") + "in_sandbox 9 printf '%s|' 'a b' '${HOME}' '$HOME' '%n' '' '\\x'"
+    )
+    assert workshop.on(serving, text) == "a b|${HOME}|$HOME|%n||\\x|"
 
 
 def test_deploy_goes_on_without_a_dry_run(workshop, serving, other_program):

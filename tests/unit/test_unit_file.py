@@ -121,11 +121,11 @@ def test_key_is_a_credential_and_never_an_argument():
 
 def test_sandbox_is_all_of_a_unit_but_its_life():
     """A line that a template gains is a wall of the dry run too, unless it is named as none."""
-    text = unit(WITH_CARD, host="0.0.0.0", api_key_file="k")
+    text = unit(WITH_CARD, host="0.0.0.0", api_key_file="k", allow_from=["10.0.0.0/8"])
     body = text.partition("[Service]\n")[2].partition("[Install]")[0]
     lines = [line for line in body.splitlines() if re.match(r"\w+=", line)]
     walls = sandbox(text)
-    left = {line.partition("=")[0] for line in lines if line.replace("%%", "%") not in walls}
+    left = {line.partition("=")[0] for line in lines if line not in walls} - {"IPAddressAllow"}
     life = {
         "Environment",
         "Type",
@@ -137,6 +137,7 @@ def test_sandbox_is_all_of_a_unit_but_its_life():
         "OOMPolicy",
     }
     assert left == life | {"CacheDirectory"}
+    assert {"IPAddressAllow=localhost", "IPAddressAllow=10.0.0.0/8"} <= set(walls)
     assert {"DynamicUser=yes", "NoNewPrivileges=yes", "DeviceAllow=char-nvidia* rw"} <= set(walls)
     assert next(line for line in walls if line.startswith("SystemCall")) == "SystemCallArchitectures=native"
     bound = '\n[Service]\nType=exec\nBindReadOnlyPaths="/home/a/50%% of it.gguf"\n\n[Install]\nWantedBy=x\n'
