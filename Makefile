@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast lab-faults check golden graph accuracy check-vllm fuzz bench-converge host clean
+.PHONY: demo test test-fast lab-faults check golden graph accuracy check-vllm fuzz bench-converge constraints host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -30,11 +30,12 @@ lab-faults: HOST_PACKAGES += gcc libc6-dev
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
 	pytest -m faults --durations 10
 
-check: .venv/ready  ## style and types
+check: .venv/ready  ## style, types, layers, shell
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	$(BIN)/python tests/shellcheck.py
 
 golden: .venv/ready  ## renew the recorded plans and units, then read the diff
 	pytest tests/unit --renew-golden
@@ -62,12 +63,22 @@ host:  ## what a lab needs from the distribution
 	@missing=; for p in $(HOST_PACKAGES); do dpkg-query -W -f='$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then echo "installing$$missing"; apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; fi
 
-.venv/ready: pyproject.toml
+# Every package by its hash; hatchling, one of them, builds the tree itself.
+.venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m compileall -q rigwright roles  # pyinfra never writes bytecode, and would compile us on every run
 	touch $@
 
-clean:  ## the lab goes, and what was built
+constraints: .venv/ready  ## constraints.txt anew: the newest packages that pyproject.toml allows, from the index that pip asks
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
+	index=$${PIP_INDEX_URL:-$$(pip config get global.index-url 2>/dev/null || :)}; \
+	UV_NATIVE_TLS=1 uv pip compile -q --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url $${index:+--default-index "$$index"} -o constraints.txt pyproject.toml
+
+clean:  ## the lab goes, and what was built; models/ stays but for our own
 	-[ ! -x $(BIN)/rigwright ] || rigwright lab down
-	rm -rf .venv .venv-vllm build dist models .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f models/tiny.gguf
+	-[ ! -d models ] || rmdir --ignore-fail-on-non-empty models

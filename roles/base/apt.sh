@@ -68,7 +68,7 @@ drop() { # drop NAMES: these and no others
   apt-mark showauto | sort | comm -12 - "$work/going" >"$work/auto"
   patiently watched apt -y remove "$@" && return 0
   # To apt, what was to be removed by name is no longer what came by itself.
-  # shellcheck disable=SC2046
+  # shellcheck disable=SC2046 # names, one word each
   [ ! -s "$work/auto" ] || apt-mark -qq auto $(cat "$work/auto") >/dev/null 2>&1 || :
   return 1
 }
@@ -87,6 +87,6 @@ clean() {
     [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null)" = "rc " ] || continue
     settings "$name" | awk '{ print $1 }' | grep -qxF -f "$work/changed" || echo "$name" >>"$work/clean"
   done
-  # shellcheck disable=SC2046
+  # shellcheck disable=SC2046 # names, one word each
   [ ! -s "$work/clean" ] || patiently watched apt -y purge $(cat "$work/clean")
 }

@@ -12,12 +12,12 @@ from typing import Any
 from weakref import WeakSet
 
 from paramiko import Channel, SSHClient, SSHException
-from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
-from pyinfra.connectors.util import make_unix_command_for_host
 
 from rigwright.roles.base.facts import forget
+from rigwright.roles.base.pyinfra_private import Command, shell_line, shows_output, ssh_client
 from rigwright.units import format_bytes
 
 _CHUNK_BYTES = 1 << 18
@@ -25,7 +25,7 @@ _TAIL_LINES = 8
 _SILENCE_SECONDS = 60
 
 
-class Script(FunctionCommand):
+class Script(Command):
     """A shell script for the rig, run in one remote command.
 
     Its lines `::progress …` are shown as they come, `::error …` is what the user reads when it fails. What is
@@ -33,7 +33,7 @@ class Script(FunctionCommand):
     """
 
     def __init__(self, text: str, *, stdin: str = "") -> None:
-        super().__init__(_nothing, (), {})
+        super().__init__()
         self.text, self.stdin = text, stdin
 
     def __repr__(self) -> str:
@@ -52,7 +52,7 @@ class Script(FunctionCommand):
                 errors.append(text)
             else:
                 tail.append(line)
-                if state.print_output:
+                if shows_output(state):
                     host.log(line)
 
         try:
@@ -70,14 +70,14 @@ class Script(FunctionCommand):
         return False
 
 
-class Upload(FunctionCommand):
+class Upload(Command):
     """A local file, sent to `destination` on the rig; what an interrupted upload left there is continued.
 
     `source` is called when the file is needed, so that it may be fetched first. The caller checks the sum and renames.
     """
 
     def __init__(self, source: Callable[[], Path], destination: str) -> None:
-        super().__init__(_nothing, (), {})
+        super().__init__()
         self.source, self.destination = source, destination
 
     def __repr__(self) -> str:
@@ -91,7 +91,7 @@ class Upload(FunctionCommand):
 
         try:
             source = self.source()
-            if not _has_client(host):
+            if ssh_client(host) is None:
                 return bool(host.put_file(str(source), self.destination, **connector_arguments))
             return self._send(state, host, source, connector_arguments)
         except ClickException as error:
@@ -121,11 +121,6 @@ class Upload(FunctionCommand):
         return False
 
 
-def _has_client(host: Host) -> bool:
-    """Whether pyinfra talks to this host over SSH; its other connectors have no channels."""
-    return isinstance(getattr(host.connector, "client", None), SSHClient)
-
-
 _watched: WeakSet[SSHClient] = WeakSet()
 
 
@@ -145,10 +140,6 @@ def _interrupt(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _nothing() -> None:
-    """FunctionCommand wants a function; these commands override execute instead."""
-
-
 def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
     """Send the file from `offset`; yields the bytes sent so far every ten seconds and at the end."""
     spoke = time.monotonic()
@@ -164,24 +155,18 @@ def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
 
 def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
     """A channel that runs `text` in sh with the operation's sudo and environment, standard error mixed in."""
-    plain = {
-        key: value
-        for key, value in arguments.items()
-        if key not in ("_get_pty", "_timeout", "_stdin", "_success_exit_codes")
-    }
-    command = make_unix_command_for_host(state, host, StringCommand(text), **plain)
-    client: SSHClient = host.connector.client  # type: ignore[attr-defined]  # callers asked _has_client first
-    _let_interrupts_through(client)
-    transport = client.get_transport()
-    if transport is None or not transport.is_active():
+    client = ssh_client(host)
+    transport = client.get_transport() if client else None
+    if client is None or transport is None or not transport.is_active():
         raise EOFError("the SSH connection is gone")
+    _let_interrupts_through(client)
     # A rig that vanishes without a word must not hang the run: notice within a minute.
     transport.set_keepalive(_SILENCE_SECONDS // 4)
     if isinstance(transport.sock, socket.socket):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_SECONDS * 1000)
     channel = transport.open_session(timeout=_SILENCE_SECONDS)
     channel.set_combine_stderr(True)
-    channel.exec_command(command.get_raw_value())
+    channel.exec_command(shell_line(state, host, text, arguments))
     return channel
 
 
@@ -189,7 +174,7 @@ def _run(
     state: State, host: Host, text: str, arguments: Any, take: Callable[[str], None], stdin: str = ""
 ) -> int | None:
     """Run `text` and hand each line of its output to `take`; the exit code, -1 when the connection was lost."""
-    if not _has_client(host):
+    if ssh_client(host) is None:
         ok, output = host.run_shell_command(StringCommand(text), **(arguments | {"_stdin": stdin or None}))
         for line in output.output_lines:
             take(line)

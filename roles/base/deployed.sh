@@ -36,7 +36,7 @@ properties_of() { # the lines between two empty ones that have this Id
   block=
   while IFS= read -r line; do
     case $line in
-      '') case $block in *"$newline"Id="$1$newline"*) return ;; esac; block= ;;
+      '') case $block in *"${newline}Id=$1$newline"*) return ;; esac; block= ;;
       *) block="${block:-$newline}$line$newline" ;;
     esac
   done <<END

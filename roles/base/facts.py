@@ -12,14 +12,13 @@ from weakref import WeakKeyDictionary
 
 from pyinfra.api import FactBase
 from pyinfra.api.host import Host
-from pyinfra.api.state import State
-from pyinfra.context import ctx_host, ctx_state
 
 from rigwright.hardware import Disk, Hardware
 from rigwright.hardware.sections import read_hardware
 from rigwright.records.reading import read_records
 from rigwright.records.values import NO_RECORDS, RigRecords
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.pyinfra_private import current_host, operations_executed
 
 
 @dataclass(frozen=True)
@@ -94,25 +93,13 @@ class _Reading:
 _memo: WeakKeyDictionary[Host, dict[Probe, _Reading]] = WeakKeyDictionary()
 
 
-def current_host() -> Host:
-    """The host that a deploy or an operation runs for."""
-    host: Host = ctx_host.get()
-    return host
-
-
-def current_state() -> State:
-    """The run that the current host is part of."""
-    state: State = ctx_state.get()
-    return state
-
-
 def rig_state(probe: Probe) -> Rig | None:
     """The state of the current host, from memory where it was read seconds ago and no operation changed anything since.
 
     None where the rig did not answer; pyinfra has then said why.
     """
     host = current_host()
-    known, changes = _memo.setdefault(host, {}), _changes(host)
+    known, changes = _memo.setdefault(host, {}), operations_executed(host)
     reading = known.get(probe)
     if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
         return reading.rig
@@ -129,11 +116,6 @@ def rig_state(probe: Probe) -> Rig | None:
 def forget(changed: Host) -> None:
     """Drop what is remembered of a rig: an operation is about to change it."""
     _memo.pop(changed, None)
-
-
-def _changes(host: Host) -> int:
-    """How many operations of this run, ours or others', have run commands on a rig."""
-    return sum(operation.operation_meta.executed for operation in host.state.ops[host].values())
 
 
 def read_rig(probe: Probe, lines: list[str]) -> Rig:

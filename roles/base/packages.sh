@@ -20,7 +20,7 @@ known() { cat "$RECORD" 2>/dev/null || :; }
   cat "$work/planned"
 } | sort -u | write "$RECORD" 644
 failure=
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # names, one word each
 add $PACKAGES
 sort -u "$work/done" | comm -12 "$work/new" - >"$work/ours"
 {

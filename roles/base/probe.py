@@ -84,5 +84,5 @@ packages() { # the installed ones among these, `name|version`
 """.strip()
 _IDENTITY = r"""
 echo "uid=$(id -u)"
-echo "init=$(test -d /run/systemd/system && echo systemd || cat /proc/1/comm)"
+echo "init=$(if test -d /run/systemd/system; then echo systemd; else cat /proc/1/comm; fi)"
 """.strip()

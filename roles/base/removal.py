@@ -15,10 +15,11 @@ from rigwright.records.paths import CONFIG_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import RigRecords
 from rigwright.resources import assignments, role_text, script
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import current_host, rig_state
+from rigwright.roles.base.facts import rig_state
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
 from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.pyinfra_private import current_host, fail
 from rigwright.roles.base.request import read_request
 
 _PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
@@ -123,4 +124,4 @@ def _names(data: Any) -> Iterator[str]:
 
 def _give_up(host: Host, line: str) -> None:
     host.log_styled(line, fg="red")
-    host.state.fail_hosts({host})
+    fail(host)

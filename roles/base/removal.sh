@@ -53,7 +53,7 @@ remove_packages() {
     # Settings go too where all that is known says that they came with us.
     awk '{ lines[$1]++ } $3 == "purge" { ours[$1]++ } END { for (name in lines) if (lines[name] == ours[name]) print name }' "$RECORD" |
       sort | comm -12 "$work/gone" - >"$work/with_settings"
-    # shellcheck disable=SC2046
+    # shellcheck disable=SC2046 # names, one word each
     if ! drop $(cat "$work/gone") || ! clean $(cat "$work/with_settings"); then
       miss "packages could not be removed: ${held:-$(reason)}; mend it, then run again"
       return 0

@@ -11,6 +11,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
 from rigwright.errors import WrongSpec
+from rigwright.roles.base.pyinfra_private import told_data
 
 KEYS = {
     "remove_service": "take away this service alone, with all its copies",
@@ -40,8 +41,7 @@ def read_request(host: Host) -> Request:
         WrongRequest: a line that says what is not understood.
     """
     given = {key: host.data.get(key) for key in KEYS if host.data.get(key) is not None}
-    override = host.inventory.get_override_data()
-    unknown = [key for key in override if not key.startswith("_") and key not in (*_OURS, *host.connector.data_meta)]
+    unknown = [key for key in told_data(host) if not key.startswith("_") and key not in _OURS]
     # An inventory may hold data of other deploys.
     unknown += [key for key in host.data.dict() if key.startswith("remove_") and key not in KEYS and _near(key)]
     return check_request(given, unknown)

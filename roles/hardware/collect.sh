@@ -112,6 +112,7 @@ values() {
 place() {
   cd -P "$1" 2>/dev/null || return 0
   found=$PWD
+  # shellcheck disable=SC2295 # CUT is a pattern
   printf '%s%s\n' "$2" "${found##${3-}}"
 }
 

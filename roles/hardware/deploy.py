@@ -11,7 +11,7 @@ from pyinfra.api import FactBase
 
 from rigwright.hardware import collection
 from rigwright.records import reading as records
-from rigwright.roles.base.facts import current_host
+from rigwright.roles.base.pyinfra_private import current_host, fail
 
 
 class RigSections(FactBase[dict[str, list[str]]]):
@@ -46,7 +46,7 @@ def collect(folder: str, *, under_load: bool, with_records: bool = False) -> Non
         (Path(folder) / file_name(host.name)).write_text(answer, "utf-8")
     else:
         host.log_styled("it gave no answer; try `ssh` and `sh -c true` by hand", fg="red")
-        host.state.fail_hosts({host})
+        fail(host)
 
 
 def file_name(rig: str) -> str:

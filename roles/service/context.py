@@ -18,10 +18,10 @@ from rigwright.resolve import Resolved, resolve
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.rigs import look_at_models
 from rigwright.roles.base.account import account_probe
-from rigwright.roles.base.facts import Rig, current_host, current_state
+from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.service.inventory import inventory_name
+from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
 from rigwright.roles.weights.facts import weights_probe
 from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
@@ -145,8 +145,8 @@ def make_context(
 def _check(state: State) -> dict[str, RigContext]:
     contexts, wrong = {}, []
     locks: dict[Path, Lock] = {}
-    lookup, inventory = Lookup(), inventory_name()
-    for host in state.limit_hosts or list(state.inventory):
+    lookup, inventory = Lookup(), inventory_argument()
+    for host in hosts_of(state):
         try:
             path = lock_file(host.name, host.data.get("rig_lock"), inventory)
             if path and path not in locks:

@@ -16,7 +16,8 @@ from rigwright.resolve.instance import Instance
 from rigwright.resolve.running import surplus
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.account import account
-from rigwright.roles.base.facts import current_host, rig_state
+from rigwright.roles.base.facts import rig_state
+from rigwright.roles.base.pyinfra_private import current_host, fail
 from rigwright.roles.base.removal import remove_instance
 from rigwright.roles.service import operations as service
 from rigwright.roles.service.announce import announce, announce_refusal
@@ -54,17 +55,17 @@ def _serve(engines: Sequence[Engine]) -> None:
         host.log_styled(
             "its state could not be read: commands must run as root; check the user's sudo rights", fg="red"
         )
-        host.state.fail_hosts({host})
+        fail(host)
         return
     try:
         resolved = context.resolved(rig)
     except RigwrightError as error:
         announce_refusal(host, error)
-        host.state.fail_hosts({host})
+        fail(host)
         return
     if lines := context.lock_refusal(resolved):
         announce_refusal(host, RigwrightError("\n".join(lines)))
-        host.state.fail_hosts({host})
+        fail(host)
         return
     announce(host, context, rig, resolved, engines)
     by_name = {engine.name: engine for engine in engines}

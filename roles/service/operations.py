@@ -16,9 +16,9 @@ from rigwright.resolve.running import instance_changes
 from rigwright.resolve.unit import render_unit, sandbox
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import current_host, current_state
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.pyinfra_private import colour_diff, current_host, current_state
 from rigwright.roles.service.answer import Proof, proof_of
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
@@ -159,9 +159,7 @@ def _show_diff(instance: str, old: str, new: str) -> None:
     """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
     if not current_state().config.DIFF:
         return
-    from pyinfra.operations.util.files import generate_color_diff  # costs 16 ms, seldom wanted
-
     host = current_host()
     host.log(f"Will change {paths.unit_path(instance)}")
-    for line in generate_color_diff(old.splitlines(), new.splitlines()):
+    for line in colour_diff(old.splitlines(), new.splitlines()):
         host.log(f"  {line}")

@@ -8,8 +8,9 @@ from typing import Any
 from pyinfra.api.deploy import deploy
 
 from rigwright.records.values import RigRecords
-from rigwright.roles.base.facts import current_host, rig_state
+from rigwright.roles.base.facts import rig_state
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.pyinfra_private import current_host, fail
 from rigwright.roles.service import operations as service
 
 _PROBE = Probe()
@@ -26,7 +27,7 @@ def rollback() -> None:
     rig = rig_state(_PROBE)
     if rig is None:
         host.log_styled("its state could not be read; see above", fg="red")
-        host.state.fail_hosts({host})
+        fail(host)
         return
     for line in rig.records.damage:
         host.log_styled(line, fg="yellow")

@@ -1,0 +1,104 @@
+"""What is used of pyinfra beyond the interface that its pages describe: all of it is named here, and nowhere else.
+
+pyproject.toml holds pyinfra to the releases that this was written for; `tests/roles/test_pyinfra_private.py` says what
+a newer one has changed. (`roles/hardware/waiting.py` starts pyinfra's program, whose import must come before all
+others.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyinfra
+from paramiko import SSHClient
+from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.connectors.util import make_unix_command_for_host
+from pyinfra.context import ctx_host, ctx_state
+
+# Arguments of an operation that say how pyinfra's own channel behaves, and nothing of the command line.
+_OF_ITS_CHANNEL = ("_get_pty", "_timeout", "_stdin", "_success_exit_codes")
+
+
+class Command(FunctionCommand):
+    """A command of our own making: pyinfra calls `execute(state, host, connector_arguments)` of it."""
+
+    def __init__(self) -> None:
+        super().__init__(_nothing, (), {})
+
+
+def current_host() -> Host:
+    """The host that a deploy or an operation runs for."""
+    host: Host = ctx_host.get()
+    return host
+
+
+def current_state() -> State:
+    """The run that the current host is part of."""
+    state: State = ctx_state.get()
+    return state
+
+
+def hosts_of(state: State) -> Iterable[Host]:
+    """The hosts of a run: those of `--limit`, or all."""
+    return state.limit_hosts or list(state.inventory)
+
+
+def fail(host: Host) -> None:
+    """Take a host out of the run, which goes on for the others."""
+    host.state.fail_hosts({host})
+
+
+def operations_executed(host: Host) -> int:
+    """How many operations of this run, ours or others', have run commands on a host."""
+    return sum(operation.operation_meta.executed for operation in host.state.ops[host].values())
+
+
+def shows_output(state: State) -> bool:
+    """Whether the user wants to see what commands print: -v."""
+    return bool(state.print_output)
+
+
+def ssh_client(host: Host) -> SSHClient | None:
+    """The connection to a host; None where it has no SSH: other connectors have no channels."""
+    client = getattr(host.connector, "client", None)
+    return client if isinstance(client, SSHClient) else None
+
+
+def shell_line(state: State, host: Host, text: str, arguments: dict[str, Any]) -> str:
+    """`text` in sh with an operation's sudo and environment: the line for the rig's login shell."""
+    plain = {key: value for key, value in arguments.items() if key not in _OF_ITS_CHANNEL}
+    return str(make_unix_command_for_host(state, host, StringCommand(text), **plain).get_raw_value())
+
+
+def inventory_argument() -> str | None:
+    """The inventory that pyinfra was started with; None where it was not started from its command line.
+
+    pyinfra 3.10 tells deploys nothing of it, so its own parser reads the command line once more.
+    """
+    if not getattr(pyinfra, "is_cli", False):
+        return None
+    from pyinfra_cli.cli import cli  # type: ignore[import-untyped]  # it comes without types
+
+    context = cli.make_context("pyinfra", sys.argv[1:], resilient_parsing=True)
+    found: str | None = context.params.get("inventory")
+    return found
+
+
+def told_data(host: Host) -> list[str]:
+    """The keys that `--data` gave on the command line, but for those of pyinfra's own connector."""
+    return [key for key in host.inventory.get_override_data() if key not in host.connector.data_meta]
+
+
+def colour_diff(before: list[str], after: list[str]) -> Iterator[str]:
+    """The lines of a difference, as pyinfra's own operations show them."""
+    from pyinfra.operations.util.files import generate_color_diff  # costs 16 ms, seldom wanted
+
+    yield from generate_color_diff(before, after)
+
+
+def _nothing() -> None:
+    """FunctionCommand wants a function; commands of ours override execute instead."""

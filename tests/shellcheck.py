@@ -1,0 +1,79 @@
+"""shellcheck on every shell script as it runs: behind the prelude, its parameters, and the scripts before it.
+
+`make check` runs it. A finding is mended, or disabled in the script on its own line with the reason behind it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rigwright.hardware import collection
+from rigwright.roles.base.probe import Probe
+
+ROOT = Path(__file__).parents[1]
+PRELUDE = "base/prelude.sh"
+# Scripts that run as one: what comes first defines what the later ones call. Every other one follows the prelude alone.
+_REMOVAL = ("base/ours.sh", "base/remove-unit.sh", "base/removal.sh", "base/remove.sh")
+JOINED = [
+    ("base/manager.sh", "base/apt.sh", "base/packages.sh"),
+    ("base/manager.sh", "base/dnf.sh", "base/packages.sh"),
+    ("base/manager.sh", "base/apt.sh", *_REMOVAL),
+    ("base/manager.sh", *_REMOVAL),
+    ("base/remove-unit.sh", "base/remove-service.sh"),
+    ("service/sandbox.sh", "llamacpp/estimate.sh", "service/switch.sh"),
+    ("weights/accept.sh", "weights/adopt.sh"),
+    ("weights/accept.sh", "weights/download.sh"),
+    ("weights/accept.sh", "weights/install.sh"),
+]
+# Questions to a rig: put together by the code that asks them.
+ASKED = {"base/deployed.sh", "hardware/collect.sh"}
+# Of the prelude's functions, and of those that a script is joined with, each script uses some.
+EXCLUDED = "SC2329"
+
+
+def scripts() -> Iterator[tuple[str, str]]:
+    """Name and text of all that is checked."""
+    yield "a probe", "#!/bin/sh\n" + Probe(services=("chat",)).script()
+    yield "hardware/collect.sh", "#!/bin/sh\n" + collection.script(everything=True)
+    found = {str(path.relative_to(ROOT / "roles")) for path in (ROOT / "roles").rglob("*.sh")}
+    alone = found - ASKED - {PRELUDE} - {name for names in JOINED for name in names}
+    for names in [*JOINED, *((name,) for name in sorted(alone))]:
+        yield " + ".join(names), _with_parameters([(ROOT / "roles" / name).read_text() for name in (PRELUDE, *names)])
+    for place in ("rigwright/lab", "tests/engines"):
+        for path in sorted((ROOT / place).glob("*.sh")):
+            yield str(path.relative_to(ROOT)), path.read_text()
+    yield ".ci/run", (ROOT / ".ci/run").read_text()
+
+
+def check(text: str) -> str:
+    """What shellcheck finds; empty where it is content."""
+    command = ["shellcheck", "--color=never", f"--exclude={EXCLUDED}", "--wiki-link-count=0", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr)
+    return done.stdout.strip()
+
+
+def _with_parameters(texts: list[str]) -> str:
+    """As `resources.script` does: the values that the controller gives stand between prelude and script."""
+    whole = "\n".join(texts)
+    used = dict.fromkeys(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", whole))
+    assigned = set(re.findall(r"\b([A-Z][A-Z0-9_]*)=", whole))
+    given = [f"{name}='given'" for name in used if name not in assigned]
+    return "\n".join(["#!/bin/sh", texts[0], *given, *texts[1:]])
+
+
+def main() -> int:
+    """Print all findings; 1 where there is one."""
+    found = {name: said for name, text in scripts() if (said := check(text))}
+    for name, said in found.items():
+        sys.stdout.write(f"== {name}\n{said}\n\n")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
