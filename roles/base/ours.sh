@@ -1,5 +1,5 @@
-# ours: what rigwright put on this rig besides packages, model files and the builder's account, a path a line. Removal goes
-# by this list, not by whose folder it is: a folder may be a link to a disk with other things.
+# ours: what rigwright put on this rig besides packages and model files, a path a line, and `account NAME` of the builder.
+# Removal goes by this list, not by whose folder it is: a folder may be a link to a disk with other things.
 ours() {
   for at in /etc/systemd/system/rigwright-*.service; do
     [ ! -f "$at" ] || ! head -n1 -- "$at" | grep -q '^# Written by rigwright' || echo "$at"
@@ -9,4 +9,5 @@ ours() {
     "$RECORD" "$RECORD.before" "$BROUGHT"; do
     if [ -e "$at" ] || [ -L "$at" ]; then echo "$at"; fi
   done
+  case $(getent passwd "$BUILDER") in *:"$COMMENT":*) echo "account $BUILDER" ;; esac
 }

@@ -14,6 +14,7 @@ from rigwright.records import paths
 from rigwright.records.paths import CONFIG_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import RigRecords
 from rigwright.resources import assignments, role_text, script
+from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import rig_state
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
@@ -23,7 +24,8 @@ from rigwright.roles.base.pyinfra_private import current_host, fail
 from rigwright.roles.base.request import read_request
 
 _PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
-_OURS = ("ours", "\n".join([*assignments(_PLACES), role_text("base", "ours.sh"), "ours"]))
+_WHOSE = {**_PLACES, "BUILDER": BUILDER, "COMMENT": COMMENT}
+_OURS = ("ours", "\n".join([*assignments(_WHOSE), role_text("base", "ours.sh"), "ours"]))
 _PROBE = Probe(scripts=(*SECTIONS, _OURS))
 
 
@@ -52,8 +54,7 @@ def remove_everything(weights: bool, packages: bool, probe: Probe) -> Commands:
             "remove-unit.sh",
             "removal.sh",
             "remove.sh",
-            BUILDER=BUILDER,
-            **_PLACES,
+            **_WHOSE,
             ASKED=" ".join(package_names("build", rig.hardware) or ()),
             WEIGHTS="yes" if weights else "",
             PACKAGES="yes" if packages and manager else "",

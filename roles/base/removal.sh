@@ -61,9 +61,19 @@ remove_packages() {
   fi
   rm -f -- "$RECORD"
 }
-# remove_account: the builder, where we made it.
+# remove_account: the builder, where we made it. One that somebody else made since, under the same name, is not ours.
 remove_account() {
-  [ -e "$STATE/account.created" ] || return 0
-  if ! getent passwd "$BUILDER" >/dev/null || said=$(userdel "$BUILDER" 2>&1); then rm -f -- "$STATE/account.created"
+  has=$(getent passwd "$BUILDER" || :)
+  case $has in
+    *:"$COMMENT":*) ;;
+    *:"$STATE":/usr/sbin/nologin) [ -e "$STATE/account.created" ] || return 0 ;;
+    "") rm -f -- "$STATE/account.created"; return 0 ;;
+    *)
+      [ ! -e "$STATE/account.created" ] || say "the account $BUILDER stays, it is another one than rigwright made"
+      rm -f -- "$STATE/account.created"
+      return 0
+      ;;
+  esac
+  if said=$(userdel "$BUILDER" 2>&1); then rm -f -- "$STATE/account.created"
   else miss "the account $BUILDER could not be removed: $said; mend it, then run again"; fi
 }

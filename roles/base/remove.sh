@@ -20,7 +20,7 @@ if [ -d "$STATE/weights" ]; then find "$STATE/weights/" -mindepth 1 -depth -type
 remove_account
 while IFS= read -r file; do
   # The lists and the mark of the account are gone by now, or stay on purpose.
-  case $file in "" | "$RECORD" | "$BROUGHT" | "$STATE/account.created") continue ;; esac
+  case $file in "$RECORD" | "$BROUGHT" | "$STATE/account.created") continue ;; /*) ;; *) continue ;; esac
   said=$(rm -rf -- "$file" 2>&1) || miss "$said"
 done <<END
 $(ours)

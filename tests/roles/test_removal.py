@@ -15,6 +15,7 @@ import pytest
 from pyinfra.api import operation
 
 from rigwright.resources import script
+from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.request import Request, WrongRequest, check_request
 
@@ -214,3 +215,32 @@ def test_adopted_file_leaves_the_list_of_what_was_brought(tmp_path):
     assert set(files.brought.read_text().splitlines()) == {str(stamp), f"{file}.part"}
     assert files.remove().returncode == 0
     assert files.left() == {"m.gguf"}
+
+
+_ACCOUNTS = {
+    "ours": ("rigwright:x:998:998:Rigwright builds and downloads:{state}:/usr/sbin/nologin", False, "gone"),
+    "of 0.1.0": ("rigwright:x:998:998::{state}:/usr/sbin/nologin", True, "gone"),
+    "of the distribution": ("rigwright:x:998:998::{state}:/usr/sbin/nologin", False, "there"),
+    "made anew by the owner": ("rigwright:x:1000:1000:Ada:/home/rigwright:/bin/bash", True, "there"),
+    "gone already": ("", True, ""),
+}
+
+
+@pytest.mark.parametrize("case", _ACCOUNTS)
+def test_account_goes_when_rigwright_made_it(tmp_path, case):
+    """By its comment, or by the mark of 0.1.0 where it is still what that version made."""
+    line, is_marked, expected = _ACCOUNTS[case]
+    if is_marked:
+        (tmp_path / "account.created").touch()
+    (tmp_path / "passwd").write_text(line.format(state=tmp_path) + "\n" if line else "")
+    # The tester's own accounts are left alone.
+    stand_in = "getent() { grep -s rigwright passwd; }; userdel() { : >passwd; }"
+    text = script("base", "removal.sh", STATE=str(tmp_path), BUILDER="rigwright", COMMENT=COMMENT)
+    done = subprocess.run(
+        ["sh", "-c", f'{text}\n{stand_in}\nremove_account\n[ -z "$failed" ]'],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool((tmp_path / "passwd").read_text()) == (expected == "there")
+    assert not (tmp_path / "account.created").exists()
+    assert ("stays" in done.stdout) == (case == "made anew by the owner")
