@@ -202,6 +202,21 @@ def test_model_files_go_when_they_are_what_was_brought(tmp_path, shell):
     assert stays == kept
 
 
+def test_contents_that_are_kept_go_with_their_stamps(tmp_path):
+    """What waits for a switch, or is kept for the way back, in `.rigwright/` beside the files of that name."""
+    files = Files(tmp_path)
+    for name in ("0123456789abcdef-m.gguf", "fedcba9876543210-m.gguf"):
+        kept = tmp_path / ".rigwright" / name
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("GGUF")
+        digest = hashlib.sha256(b"GGUF").hexdigest()
+        kept.with_name(f"{name}.sum").write_text(f"{digest} 4 {int(kept.stat().st_mtime)} upload\n")
+        with files.brought.open("a") as file_list:
+            file_list.write(f"{kept}\n{kept}.sum\n")
+    assert files.remove().returncode == 0
+    assert files.left() == set()
+
+
 def test_adopted_file_leaves_the_list_of_what_was_brought(tmp_path):
     """Ours came first, then the owner put another one in its place, and it was found right."""
     files = Files(tmp_path)
