@@ -20,6 +20,11 @@ def format_bytes(count: int) -> str:
     return f"{count} B"
 
 
+def whole_number(text: str) -> int | None:
+    """The number that a text of a rig or a server is; None for what is none, or is larger than any count of theirs."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
 def parse_bytes(text: str) -> int:
     """`20G`, `512M`, `1.5GiB` or plain bytes as whole bytes; the units are binary.
 

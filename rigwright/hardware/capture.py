@@ -6,9 +6,12 @@ Which parsers read a file is decided by what is in it; its name decides only whe
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from rigwright.errors import UnreadableRecording
@@ -20,6 +23,7 @@ from rigwright.hardware.values import Hardware
 
 # No output that we read is larger; a file that is, is not one of ours.
 LARGEST_BYTES = 4 << 20
+MOST_FILES = 200
 _LOAD = re.compile(r"(?:^|[-_.])load", re.IGNORECASE)
 # These files describe a capture; none is the output of a command that we read.
 _NOT_READ = re.compile(r"^(?:meta|commands)\.json$|^commands?\.txt$|^(?:rc|load)\.txt$|\.md$", re.IGNORECASE)
@@ -57,15 +61,30 @@ def folder_files(folder: Path) -> dict[str, str]:
 
     A CSV may lack its header: a `command.txt` that holds the query is put before it.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.stat().st_size <= LARGEST_BYTES]
-    texts = {path.name: _text(path) for path in paths}
+    paths = sorted(islice(folder.iterdir(), MOST_FILES + 1))
+    if len(paths) > MOST_FILES:
+        raise UnreadableRecording(f"{folder}: holds more than {MOST_FILES} files; name a folder of recorded outputs")
+    texts = {path.name: _text(raw) for path in paths if (raw := plain_bytes(path)) is not None}
     asked = next((line for line in texts.get("command.txt", "").splitlines() if "--query-gpu=" in line), None)
     queries = {name: f"{asked}\n{text}" for name, text in texts.items() if asked and name.endswith(".csv")}
     return {name: text for name, text in (texts | queries).items() if not _NOT_READ.search(name)}
 
 
-def _text(path: Path) -> str:
-    raw = path.read_bytes()
+def plain_bytes(path: Path) -> bytes | None:
+    """What a file of a recording holds; None where it is none, or is larger than any.
+
+    A link would read another file than the recording's, a pipe keeps its reader waiting, and what /proc has tells no
+    size and may never end.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return None
+    # Looked at again once it is open: it may have become something else meanwhile.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        raw = file.read(LARGEST_BYTES + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    return raw if len(raw) <= LARGEST_BYTES else None
+
+
+def _text(raw: bytes) -> str:
     is_wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")  # PowerShell's `>` writes UTF-16
     return raw.decode("utf-16" if is_wide else "utf-8", "replace")
 

@@ -49,7 +49,7 @@ _TAGGED = re.compile(rf"(<({'|'.join(_TAGS)})>)([^<]*)(?=</\2>)")
 # The fields of lspci's Vital Product Data: what a maker or an owner wrote into the card. EC is the revision, RV a sum.
 _VITAL = re.compile(r"(?m)^([ \t]+\[(?!EC|RV|RW)[A-Z][A-Z0-9]\] [^:\n]*:[ \t]*)([^\n\r]+)")
 _UNIQUE = re.compile(r"(?i)(\bUnique ID\"?[ \t]*:[ \t]*\"?)(0x[0-9a-f]+)")
-_XML_PROCESSES = re.compile(r"(?s)<((?:accounted_)?processes)>.*?</\1>")
+_XML_PROCESSES = re.compile(r"<(/?)((?:accounted_)?processes)>")
 _JSON_PROCESS = re.compile(r'("PID[0-9]+"\s*:\s*")[^"\n]*')
 # A MAC address, the GUID of a NIC, a device serial number of lspci: six or eight bytes.
 _BYTES = re.compile(
@@ -153,7 +153,7 @@ def _without_columns(text: str) -> str:
 
 
 def _without_processes(text: str) -> str:
-    text = _XML_PROCESSES.sub(r"<\1></\1>", text)
+    text = _without_elements(text)
     text = _JSON_PROCESS.sub(rf"\1{REDACTED}", text)
     kept, inside = [], ""
     for line in text.split("\n"):
@@ -166,6 +166,20 @@ def _without_processes(text: str) -> str:
         ):
             kept.append(line)
     return "\n".join(kept)
+
+
+def _without_elements(text: str) -> str:
+    """XML without what lies between <processes> and </processes>; in one pass, however many are never closed."""
+    kept, at, opened = [], 0, ""
+    for tag in _XML_PROCESSES.finditer(text):
+        is_end, name = bool(tag[1]), tag[2]
+        if not opened and not is_end:
+            opened = name
+            kept.append(text[at : tag.end()])
+            at = tag.end()
+        elif opened == name and is_end:
+            opened, at = "", tag.start()
+    return "".join((*kept, text[at:]))
 
 
 _LIST = re.compile(r"( *)(?:[A-Za-z]+ )?Processes\s*(?::.*)?")

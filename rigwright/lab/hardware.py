@@ -7,10 +7,13 @@ their names say it: see `CONVENTION`. A question that nobody recorded is refused
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
+from rigwright.hardware.capture import LARGEST_BYTES
 from rigwright.lab.host import write_bytes
+from rigwright.shown import NOT_IN_A_LINE
 
 MACHINES = Path(__file__).parent / "machines"
 STAND_IN = Path(__file__).parent / "stand_in.sh"
@@ -102,9 +105,12 @@ def answers(machine: Path) -> list[tuple[str, str, str]]:
     found.sort(key=lambda pair: "-load" in pair[1])  # of a machine at rest and under load, the one at rest
     found += [(SPELLINGS[command], file) for command, file in found if command in SPELLINGS]
     rc = _recorded(machine, "rc.txt")
-    code = rc.read_text().strip() if rc.is_file() else "0"
+    code = _said(rc).strip() if rc.is_file() else "0"
+    if not re.fullmatch("[0-9]{1,3}", code):
+        raise RigwrightError(f"lab: {rc}: holds no exit code; write a number into it")
     asked = {command for command, _ in found if command.startswith("nvidia-smi")}
-    text = _recorded(machine, "smi.txt").read_text() if asked == {"nvidia-smi"} else "+--"
+    smi = _recorded(machine, "smi.txt")
+    text = _said(smi) if asked == {"nvidia-smi"} else "+--"
     if "+--" not in text:  # no table but an error, which comes before the question is looked at: it answers all of them
         meaning = DRIVER_NOT_LOADED if "communicate with the NVIDIA driver" in text else OTHER_ERROR
         found = [("nvidia-smi *" if command == "nvidia-smi" else command, file) for command, file in found]
@@ -115,11 +121,21 @@ def answers(machine: Path) -> list[tuple[str, str, str]]:
 
 
 def _commands(machine: Path) -> list[tuple[str, str]]:
-    """Command and file, from `commands.json` or by the convention."""
+    """Command and file, from `commands.json` or by the convention.
+
+    Raises:
+        RigwrightError: the file is no such table.
+    """
     listed = machine / "commands.json"
     if listed.is_file():
-        lines: dict[str, str] = json.loads(listed.read_text())
-        return [(line.removeprefix("$").strip(), file) for file, line in lines.items()]
+        try:
+            lines = json.loads(_said(listed))
+            pairs = [(line.removeprefix("$").strip(), file) for file, line in lines.items()]
+        except (ValueError, AttributeError, RecursionError):
+            pairs = [("\n", "")]
+        if any(NOT_IN_A_LINE.search(command + file) for command, file in pairs):
+            raise RigwrightError(f"lab: {listed}: is no table of files and their commands; record it again")
+        return pairs
     return list(CONVENTION.items())
 
 
@@ -141,6 +157,17 @@ def _recorded(machine: Path, file: str) -> Path:
     return path
 
 
+def _said(path: Path) -> str:
+    """What a file of the recording holds, as far as it is text.
+
+    Raises:
+        RigwrightError: it is larger than any output that we know.
+    """
+    if path.stat().st_size > LARGEST_BYTES:
+        raise RigwrightError(f"lab: {path}: is larger than {LARGEST_BYTES >> 20} MiB; record the output of one command")
+    return path.read_text("utf-8", "replace")
+
+
 def _queries(machine: Path) -> list[str]:
     """The command behind that recording, when it is there.
 
@@ -150,7 +177,7 @@ def _queries(machine: Path) -> list[str]:
     query = _query(machine)
     if query is None:
         return []
-    header, *rows = (line.split(", ") for line in query.read_text().splitlines() if line)
+    header, *rows = (line.split(", ") for line in _said(query).splitlines() if line)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             says = f"{query}: line {number} has {len(row)} values, the header {len(header)}"

@@ -15,19 +15,19 @@ from rigwright.models.values import Tensor
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_MAX_ENTRIES = 100_000  # keys, tensors; the largest models have a few thousand
+MAX_TENSORS = _MAX_ENTRIES = 100_000  # keys, tensors; the largest models have a few thousand
 _MAX_STRING_BYTES = 64 * 1024**2
+_MAX_KEY_BYTES = 2**16 - 1  # the specification's own limit
 _MAX_ARRAY = 4096  # longer arrays (tokens, merges, scores) are stepped over and leave their length
+# What is kept of a header: real ones have some hundred numbers in lists, and chat templates of 20 KB.
+_MAX_KEPT_NUMBERS = 2**16
+_MAX_KEPT_TEXT_BYTES, _MAX_TEXT_BYTES = 4 * 1024**2, 2**18
+_MAX_NAME_BYTES = 256  # llama.cpp takes 63
 _MAX_DIMENSION = 2**40
 _STRING, _ARRAY = 8, 9
 
-# fmt: off
-_SCALARS = {
-    0: struct.Struct("<B"), 1: struct.Struct("<b"), 2: struct.Struct("<H"), 3: struct.Struct("<h"),
-    4: struct.Struct("<I"), 5: struct.Struct("<i"), 6: struct.Struct("<f"), 7: struct.Struct("<?"),
-    10: struct.Struct("<Q"), 11: struct.Struct("<q"), 12: struct.Struct("<d"),
-}
-# fmt: on
+_LETTERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS = {kind: struct.Struct(f"<{letter}") for kind, letter in _LETTERS.items()}
 _U32, _U64 = _SCALARS[4], _SCALARS[10]
 
 
@@ -54,7 +54,7 @@ class Header(NamedTuple):
     end_bytes: int
 
 
-def parse_header(data: bytes) -> Header:
+def parse_header(data: bytes | bytearray) -> Header:
     """Reads the header at the start of `data`.
 
     Raises:
@@ -67,7 +67,7 @@ def parse_header(data: bytes) -> Header:
     tensor_count, key_count = cursor.count("tensors"), cursor.count("keys")
     metadata: dict[str, Any] = {}
     for _ in range(key_count):
-        key = cursor.text()
+        key = cursor.text(longest=_MAX_KEY_BYTES)
         if key in metadata:
             raise Corrupt(f"the key {key[:64]!r} appears twice")
         metadata[key] = cursor.value(cursor.scalar(_U32))
@@ -77,11 +77,11 @@ def parse_header(data: bytes) -> Header:
     return _with_tensors(cursor, metadata, tensor_count, alignment)
 
 
-def _check_start(data: bytes) -> None:
+def _check_start(data: bytes | bytearray) -> None:
     if len(data) < 24 and data[:4] == MAGIC[: len(data)]:
         raise TooShort
     if data[:4] != MAGIC:
-        raise Corrupt(f"it starts with {data[:4]!r}, not with {MAGIC!r}")
+        raise Corrupt(f"it starts with {bytes(data[:4])!r}, not with {MAGIC!r}")
     version = _U32.unpack_from(data, 4)[0]
     if version and not version & 0xFFFF:
         raise Corrupt("it is big-endian")
@@ -108,9 +108,11 @@ def _pad(position: int, alignment: int) -> int:
 
 
 class _Cursor:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self.data = data
         self.position = 0
+        self.numbers_left = _MAX_KEPT_NUMBERS
+        self.text_left = _MAX_KEPT_TEXT_BYTES
 
     def scalar(self, kind: struct.Struct) -> Any:
         try:
@@ -126,10 +128,21 @@ class _Cursor:
             raise Corrupt(f"it claims {count} {what}")
         return count
 
-    def text(self) -> str:
-        start = self.position
+    def text(self, *, longest: int) -> str:
+        """A string that must not be longer."""
+        start = self.position + 8
         self.skip_texts(1)
-        return self.data[start + 8 : self.position].decode(errors="replace")
+        if self.position - start > longest:
+            raise Corrupt(f"it holds a name of {self.position - start} bytes")
+        return self.data[start : self.position].decode(errors="replace")
+
+    def value_text(self) -> str:
+        """A string, of which the start is kept: nobody reads more."""
+        start = self.position + 8
+        self.skip_texts(1)
+        end = min(self.position, start + min(_MAX_TEXT_BYTES, self.text_left))
+        self.text_left -= end - start
+        return self.data[start:end].decode(errors="replace")
 
     def skip_texts(self, count: int) -> None:
         """Steps over `count` strings: the hot loop, for half a million tokens and merges."""
@@ -148,7 +161,7 @@ class _Cursor:
 
     def value(self, kind: int) -> Any:
         if kind == _STRING:
-            return self.text()
+            return self.value_text()
         if kind == _ARRAY:
             return self.array(self.scalar(_U32), self.scalar(_U64))
         if kind not in _SCALARS:
@@ -161,16 +174,18 @@ class _Cursor:
             return Length(count)
         if kind not in _SCALARS:
             raise Corrupt(f"it holds an array of the unknown type {kind}")
-        if count <= _MAX_ARRAY:
-            return tuple(self.scalar(_SCALARS[kind]) for _ in range(count))
+        start = self.position
         self.position += count * _SCALARS[kind].size
         if self.position > len(self.data):
             raise TooShort
-        return Length(count)
+        if count > min(_MAX_ARRAY, self.numbers_left):
+            return Length(count)
+        self.numbers_left -= count
+        return struct.unpack_from(f"<{count}{_LETTERS[kind]}", self.data, start)
 
     def tensor(self) -> tuple[Tensor, int]:
         """The next row of the tensor table, and where its data lies."""
-        name = self.text()
+        name = self.text(longest=_MAX_NAME_BYTES)
         dimensions = self.scalar(_U32)
         if not 1 <= dimensions <= 4:
             raise Corrupt(f"the tensor {name[:64]!r} has {dimensions} dimensions")
@@ -178,7 +193,7 @@ class _Cursor:
         kind = TENSOR_TYPES.get(self.scalar(_U32))
         if kind is None:
             raise Corrupt(f"the tensor {name[:64]!r} has a type that this version does not know")
-        if max(shape) > _MAX_DIMENSION or shape[0] % kind.block_elements:
+        if not 0 < min(shape) <= max(shape) <= _MAX_DIMENSION or shape[0] % kind.block_elements:
             raise Corrupt(f"the tensor {name[:64]!r} cannot have the shape {shape} as {kind.name}")
         elements = 1
         for size in shape:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rigwright.models.header import Corrupt, Header
+from rigwright.models.header import MAX_TENSORS, Corrupt, Header
 
 _PART = re.compile(r"(?P<stem>.*-)(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>\.gguf)", re.IGNORECASE)
 _MAX_PARTS = 1000
@@ -36,8 +36,12 @@ def joined(names: tuple[str, ...], read: Callable[[str], Header]) -> Header:
     Raises:
         Corrupt: a part belongs elsewhere, or tensors are missing.
     """
-    headers = [_part(names, 0, read)]
-    headers += [_part(names, number, read) for number in range(1, len(names))]
+    headers, count = [], 0
+    for number in range(len(names)):
+        headers.append(_part(names, number, read))
+        count += len(headers[-1].tensors)
+        if count > MAX_TENSORS:
+            raise Corrupt(f"its parts hold more than {MAX_TENSORS} tensors")
     first = headers[0].metadata
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     wanted = first.get("split.tensors.count", len(tensors)) if len(names) > 1 else len(tensors)

@@ -38,9 +38,19 @@ def model_of(names: tuple[str, ...], read: Callable[[str], Header], *, where: st
         UnreadableModel: it is no language model, or the parts do not belong together.
     """
     try:
-        return model_from_header(joined(names, read))
+        return _with_weights(model_from_header(joined(names, read)))
     except Corrupt as error:
         raise _unreadable(where, error) from None
+
+
+def _with_weights(model: Model) -> Model:
+    """The model, which a token can pass. llama.cpp ships files of a vocabulary alone, for its tests."""
+    if model.experts and not 0 < model.experts_used <= model.experts:
+        raise Corrupt(f"it uses {model.experts_used} of its {model.experts} experts")
+    sums, main = model.layer_sums, model.main_layers
+    if not any(sums.parameters[:main]) and not (model.experts and any(sums.expert_parameters[:main])):
+        raise Corrupt("its layers hold no weights, so that it cannot answer")
+    return model
 
 
 def header_from_stream(read: Callable[[int], bytes], *, where: str, size_bytes: int | None) -> Header:
@@ -66,15 +76,17 @@ def _unreadable(where: str, error: Corrupt) -> UnreadableModel:
 
 
 def _read_header(read: Callable[[int], bytes], *, where: str) -> Header:
-    data = b""
+    data = bytearray()
     for window in WINDOWS_BYTES:
         wanted = window - len(data)
         more = read(wanted)
         data += more
+        length = len(more)
+        del more  # there may be 48 MiB of it
         try:
             return parse_header(data)
         except TooShort:
-            if len(more) < wanted:
+            if length < wanted:
                 raise UnreadableModel(
                     f"{where}: ends after {len(data)} bytes, within its header; download it again"
                 ) from None

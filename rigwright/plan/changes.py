@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from rigwright.shown import on_a_line, printable
+
 Mark = Literal["+", "~", "-"]
 
 
@@ -22,7 +24,8 @@ class Change(NamedTuple):
         """`~ services.chat.context: 2048 -> 1024`, `+ services.chat.flags: --temp 0.5`, `- GPU 1: is not there`."""
         values = f"{self.old} -> {self.new}" if self.mark == "~" and (self.old or self.new) else self.old or self.new
         text = " ".join(filter(None, (values, f"({self.note})" if values and self.note else self.note)))
-        return f"{self.mark} {self.where}" + (f": {text}" if text else "")
+        # What is on the rig stands in it, as the rig says it.
+        return on_a_line(printable(f"{self.mark} {self.where}" + (f": {text}" if text else "")))
 
 
 def changed(where: str, old: object, new: object) -> Change:

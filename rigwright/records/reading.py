@@ -13,6 +13,7 @@ from typing import Any
 from rigwright.plan.engines.installed import Installed
 from rigwright.records.values import MARKER, Deployed, KeyFile, Record, RigRecords
 from rigwright.resources import role_text
+from rigwright.units import whole_number
 
 _DEPLOYED, _INSTALLED = "deployed ", "installed"
 
@@ -162,8 +163,9 @@ def _list(value: Any) -> list[Any]:
 
 
 def _number(value: Any) -> int | None:
-    text = str(value)
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+    if isinstance(value, int):
+        return value if 0 <= value < 10**19 else None
+    return whole_number(value) if isinstance(value, str) else None
 
 
 def _seconds(timestamp: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rigwright.plan.engines.installed import NOTHING, Installed
 from rigwright.records import paths
+from rigwright.units import whole_number
 
 MARKER = "RIGWRIGHT_UNIT"
 _SUM = re.compile(
@@ -126,8 +127,7 @@ class Deployed:
     @property
     def pid(self) -> int:
         """The main process, 0 where none runs."""
-        text = self.properties.get("MainPID", "0")
-        return int(text) if text.isdecimal() else 0
+        return whole_number(self.properties.get("MainPID", "0")) or 0
 
 
 NOT_DEPLOYED = Deployed("")
@@ -183,7 +183,7 @@ NO_RECORDS = RigRecords()
 
 def _by_number(name: str) -> tuple[str, int]:
     service, _, replica = name.partition("@")
-    return service, int(replica) if replica.isdecimal() else 0
+    return service, whole_number(replica) or 0
 
 
 def is_ours(unit: str) -> bool:

@@ -11,6 +11,7 @@ import yaml
 from rigwright.errors import WrongSpec
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.spec.text import load_yaml
+from rigwright.units import whole_number
 
 _PATH = re.compile(r"rig(?:\.[^:\s]+)?")
 
@@ -79,7 +80,8 @@ def _below(node: yaml.Node | None, key: str) -> tuple[int, yaml.Node] | None:
     """The line and the value of a key, or of an entry of a list."""
     if isinstance(node, yaml.MappingNode):
         return next(((name.start_mark.line, value) for name, value in node.value if name.value == key), None)
-    if isinstance(node, yaml.SequenceNode) and key.isdecimal() and int(key) < len(node.value):
-        value = node.value[int(key)]
+    place = whole_number(key)
+    if isinstance(node, yaml.SequenceNode) and place is not None and place < len(node.value):
+        value = node.value[place]
         return value.start_mark.line, value
     return None

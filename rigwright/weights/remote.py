@@ -19,6 +19,7 @@ from rigwright.models.parts import part_names
 from rigwright.models.reading import WINDOWS_BYTES, header_from_stream, model_of
 from rigwright.models.values import Model
 from rigwright.shown import without_secrets
+from rigwright.units import whole_number
 from rigwright.weights.hub import SHA256, HubFacts, authorization, hub_facts, is_of
 
 if TYPE_CHECKING:
@@ -197,4 +198,4 @@ def _size_bytes(response: HTTPResponse) -> int | None:
         text = (response.headers.get("Content-Range") or "").rpartition("/")[2]
     else:
         text = response.headers.get("Content-Length") or ""
-    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None
+    return whole_number(text)

@@ -19,6 +19,7 @@ from rigwright.records.reading import read_records
 from rigwright.records.values import NO_RECORDS, RigRecords
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, operations_executed
+from rigwright.units import whole_number
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,8 @@ def _text(base64_text: str) -> str:
 
 
 def _number(text: str, otherwise: int = 0) -> int:
-    # Python takes digits of other scripts for a number too, and raises at 4300 of its own.
-    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else otherwise
+    number = whole_number(text)
+    return otherwise if number is None else number
 
 
 def _disk(path: str, lines: list[str]) -> Disk | None:

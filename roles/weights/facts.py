@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from rigwright.roles.base.facts import RemoteFile, Rig
 from rigwright.roles.base.probe import Probe
+from rigwright.units import whole_number
 
 FOUND = "found"
 _LISTING = "weights"
@@ -59,8 +60,9 @@ def weights_file(rig: Rig, path: str) -> RemoteFile | None:
         second, _, found = rest.rpartition("|")
         if found == name and first == "stamp":
             return RemoteFile("file", second)
-        if found == name and first.isdecimal() and second.isdecimal():
-            return RemoteFile("file", size_bytes=int(first), modified=int(second))
+        size, modified = whole_number(first), whole_number(second)
+        if found == name and size is not None and modified is not None:
+            return RemoteFile("file", size_bytes=size, modified=modified)
     return None
 
 

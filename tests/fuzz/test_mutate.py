@@ -21,6 +21,16 @@ def test_damaged_recordings_raise_nothing_and_invent_nothing():
 
 
 @pytest.mark.patience
+@pytest.mark.parametrize("program", ["headers", "records"])
+def test_damaged_headers_and_records_raise_nothing(program):
+    """Five hundred of the inputs that `make fuzz` makes of each, by other seeds: bounded memory, bounded time."""
+    command = [sys.executable, str(HERE / f"{program}.py"), "--count", "500", "--seed", "1000000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"500 {program}" in done.stdout
+
+
+@pytest.mark.patience
 @pytest.mark.parametrize(
     ("broken", "finding"),
     [

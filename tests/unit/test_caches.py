@@ -32,7 +32,7 @@ GENEROUS = ("hy_v4", "minimax-m3", "deepseek4")
 
 def read(encode: Encode, kind: str, keys: dict[str, Any]) -> Model:
     own = {f"{kind}.{key}": value for key, value in {"context_length": 8192, **keys}.items()}
-    data = encode({"general.architecture": kind, **own}, [])
+    data = encode({"general.architecture": kind, **own}, [("blk.0.attn_norm.weight", (32,), "F32")])
     return model_from_stream(io.BytesIO(data).read, where=kind, size_bytes=None)
 
 

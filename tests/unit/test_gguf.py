@@ -131,9 +131,10 @@ def test_reader_knows_layers_with_a_window(gguf_header: Encode) -> None:
     """Gemma 3 attends to everything in every sixth layer, Gemma 4 says it in its header."""
     keys = {key.replace("llama", "gemma3"): value for key, value in DENSE.items()}
     keys |= {"general.architecture": "gemma3", "gemma3.block_count": 7, "gemma3.attention.sliding_window": 1024}
-    assert read_bytes(gguf_header(keys, [])).swa_layers == (0, 1, 2, 3, 4, 6)
+    row = ("blk.0.attn_norm.weight", (32,), "F32")
+    assert read_bytes(gguf_header(keys, [row])).swa_layers == (0, 1, 2, 3, 4, 6)
     keys["gemma3.attention.sliding_window_pattern"] = [True, True, False, True, False, False, False]
-    assert read_bytes(gguf_header(keys, [])).swa_layers == (0, 1, 3)
+    assert read_bytes(gguf_header(keys, [row])).swa_layers == (0, 1, 3)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -14,6 +14,7 @@ from rigwright.plan.memory import Load, Placement
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.plan.wish import ServiceWish
+from rigwright.units import whole_number
 
 Values = Mapping[str, str | int | float | bool | None]
 
@@ -119,7 +120,7 @@ class Overrides(NamedTuple):
         if self.gpu_layers is None and self.cpu_expert_layers is None:
             return None
         layers = model.main_layers
-        if self.gpu_layers and self.gpu_layers.isdecimal():
+        if self.gpu_layers and whole_number(self.gpu_layers) is not None:
             layers = max(0, min(layers, int(self.gpu_layers) - 1 - model.nextn_layers))
         share, rest = divmod(layers, devices)
         split = tuple(share + (place < rest) for place in range(devices)) if devices > 1 else ()
