@@ -50,13 +50,15 @@ def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
         report = Path(scratch) / "report.json"
         # An own rootdir and no settings of pytest's: neither the user's own nor their tests have a say here.
         command = [sys.executable, "-m", "pytest", "--pyargs", *checks(), "-q", "--no-header", "--tb=short"]
-        command += ["-p", "no:cacheprovider", "--rootdir", scratch, "-c", "/dev/null"]
+        command += ["-p", "no:cacheprovider", "--capture=sys", "--rootdir", scratch, "-c", "/dev/null"]
         command += ["--rigs", inventory, "--rig-report", str(report), *(f"--rig-limit={one}" for one in limit)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         output = subprocess.PIPE if as_json else None
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
         rows = json.loads(report.read_text()) if report.exists() else []
     counts = Counter(row["outcome"] for row in rows)
+    if done.returncode == 0 and not counts["passed"]:
+        raise RigwrightError("verify: no check ran")
     if as_json and rows:
         click.echo(json.dumps({**{name: counts[name] for name in _OUTCOMES}, "checks": rows}, indent=1))
         sys.exit(min(done.returncode, 1))

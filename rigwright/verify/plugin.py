@@ -2,13 +2,14 @@
 
 A check that takes `rig` runs once for each rig, one that takes `served` once for each service of each rig, those of an
 engine's role for the services of that engine; on a rig without one it is skipped. A rig that cannot be reached is one
-line, and none of its checks run.
+line, and none of its checks run. Rigs are checked side by side.
 Nothing heavy is imported before `--rigs` is given: every pytest of the environment loads this file.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 _RIGS = pytest.StashKey[list["RigUnderTest"]]()
 _ROWS = pytest.StashKey[list[dict[str, Any]]]()
+_SHELLS = pytest.StashKey[list[Any]]()
+_SOCKETS = pytest.StashKey[Any]()
+# The attribute of a report that holds its row; it travels with the report.
+_OURS = "rigwright"
+_OUTCOMES = ("passed", "failed", "skipped")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,25 +44,38 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--rigs"):
         return
     from rigwright.errors import RigwrightError
+    from rigwright.verify.login import socket_directory
     from rigwright.verify.subject import RigUnderTest
     from rigwright.verify.targets import read_inventory
 
+    config.stash[_SOCKETS] = socket_directory()
     try:
         targets = read_inventory(config.getoption("--rigs"), limit=tuple(config.getoption("--rig-limit")))
+        rigs = [RigUnderTest(target, Path(config.stash[_SOCKETS].name)) for target in targets]
     except RigwrightError as error:
         raise pytest.UsageError(error.message) from None
-    rigs = [RigUnderTest(target) for target in targets]
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    config.stash[_SHELLS] = [rig.shell for rig in rigs]
+    # All at once: most of this is waiting for those that do not answer.
+    with ThreadPoolExecutor(max_workers=64) as pool:
         reasons = list(pool.map(lambda rig: rig.unreachable, rigs))
     config.stash[_RIGS] = [rig for rig, why in zip(rigs, reasons, strict=True) if why is None]
+    lost = {"check": "reachable", "outcome": "failed", "seconds": 0.0}
     config.stash[_ROWS] = [
-        {"check": "reachable", "subject": rig.name, "outcome": "failed", "seconds": 0.0, "message": why}
+        lost | {"subject": rig.name, "rig": rig.name, "message": why}
         for rig, why in zip(rigs, reasons, strict=True)
         if why is not None
     ]
     if not config.stash[_RIGS]:
         _write_report(config)
         raise pytest.UsageError("\n".join(_unreachable(config)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the connections."""
+    for shell in config.stash.get(_SHELLS, []):
+        shell.stop()
+    if sockets := config.stash.get(_SOCKETS, None):
+        sockets.cleanup()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -82,26 +101,56 @@ def _cases(rig: RigUnderTest, engine: str | None) -> list[Any]:
     mine = [one for one in rig.services if engine is None or one.engine == engine]
     nothing = pytest.mark.skip(reason="this rig has no service" + (f" on {engine}" if engine else ""))
     found = [pytest.param(one, id=f"{rig.name}-{one.name}") for one in mine]
-    return found or [pytest.param(None, id=rig.name, marks=nothing)]
+    return found or [pytest.param(rig, id=rig.name, marks=nothing)]
+
+
+def _rig_of(item: pytest.Item) -> str:
+    """The name of the rig that a check is about, empty for any other test."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    subject = given.get("rig") or given.get("served")
+    return str(getattr(getattr(subject, "rig", subject), "name", ""))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """The checks of each rig in a process of its own, where there are several; all else is pytest's own way."""
+    option = session.config.option
+    names = {_rig_of(item): None for item in session.items}
+    is_worker = hasattr(session.config, "workerinput")  # of pytest-xdist, which has a loop of its own
+    if len(names) < 2 or "" in names or is_worker or option.collectonly or option.usepdb or session.testsfailed:
+        return None
+    from rigwright.verify.side_by_side import run
+
+    run(session, [[item for item in session.items if _rig_of(item) == name] for name in names], ended=_ended_early)
+    return True
+
+
+def _ended_early(item: pytest.Item) -> pytest.TestReport:
+    said = "the process of this rig's checks ended early"
+    report = pytest.TestReport(item.nodeid, item.location, {}, "failed", said, "call")
+    setattr(report, _OURS, _row(item, report) | {"message": said})
+    return report
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Collect a row for each check."""
+    """Give each report that counts its row."""
     outcome = yield
     report = outcome.get_result()
-    if report.when != "call" and report.outcome == "passed":
+    if not item.config.getoption("--rigs") or (report.when != "call" and report.outcome == "passed"):
         return
-    parameters = getattr(getattr(item, "callspec", None), "id", "")
-    item.config.stash[_ROWS].append(
-        {
-            "check": getattr(item, "originalname", item.name),
-            "subject": parameters,
-            "outcome": report.outcome,
-            "seconds": round(report.duration, 3),
-            "message": _message(report),
-        }
-    )
+    setattr(report, _OURS, _row(item, report))
+
+
+def _row(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any]:
+    return {
+        "check": getattr(item, "originalname", item.name),
+        "subject": getattr(getattr(item, "callspec", None), "id", ""),
+        "rig": _rig_of(item),
+        "outcome": report.outcome,
+        "seconds": round(report.duration, 3),
+        "message": _message(report),
+    }
 
 
 def _message(report: pytest.TestReport) -> str | None:
@@ -110,6 +159,24 @@ def _message(report: pytest.TestReport) -> str | None:
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
     return str(crash.message) if crash else None
+
+
+class _Collector:
+    """Keeps the rows of the reports, wherever they were made."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A row for each check."""
+        if row := getattr(report, _OURS, None):
+            self._rows.append(row)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Listen to the reports."""
+    if session.config.getoption("--rigs"):
+        session.config.pluginmanager.register(_Collector(session.config.stash[_ROWS]))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -121,7 +188,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """A line for each rig that was not reached."""
+    """A line for each rig, where there are several or one that was not reached."""
+    rigs = [rig.name for rig in config.stash.get(_RIGS, [])]
+    rows = config.stash[_ROWS]
+    for name in rigs if len({row["rig"] for row in rows}) > 1 else []:
+        counts = Counter(row["outcome"] for row in rows if row["rig"] == name)
+        if counts:
+            told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _OUTCOMES if counts[outcome])
+            terminalreporter.write_line(f"{name}: {told}", red=bool(counts["failed"]))
     for line in _unreachable(config):
         terminalreporter.write_line(line, red=True)
 

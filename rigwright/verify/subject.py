@@ -2,64 +2,110 @@
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import json
+import re
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-import testinfra
+import pytest
+from testinfra.host import Host
 
 from rigwright.plan.wish import ServiceWish
-from rigwright.verify.targets import Target, backend
+from rigwright.verify.login import login
+from rigwright.verify.shell import Lost, Shell
+from rigwright.verify.targets import Target
 
-# The names of all services on a rig; the first command on it tells whether it can be reached at all.
-_NAMES = (
-    "ls -1 /etc/systemd/system /etc/rigwright 2>/dev/null | sed -nE 's/^rigwright-(.*)\\.service$/\\1/p; s/\\.json$//p'"
+# The first command on a rig: whether it can be reached at all, as root, and what lies there of ours. Records travel as
+# base64. A unit of a job of ours is transient; one whose file is gone may run on.
+_LOOK = r"""
+echo "uid $(id -u)"
+for file in /etc/systemd/system/rigwright-*.service; do
+  if [ -e "$file" ] || [ -L "$file" ]; then file=${file##*/rigwright-}; echo "name ${file%.service}"; fi
+done
+for file in /etc/rigwright/*.json; do
+  [ -e "$file" ] || continue
+  name=${file##*/}; echo "record ${name%.json} $(base64 <"$file" | tr -d '\n')"
+done
+systemctl show -p Id,ActiveState,Transient 'rigwright-*.service' 2>/dev/null | awk -F= '
+  $1 == "Id" { id = $2 } $1 == "ActiveState" { state = $2 } $1 == "Transient" { transient = $2 }
+  /^$/ { said() } END { said() }
+  function said() {
+    if (id && transient != "yes" && state !~ /^(inactive|failed)?$/) {
+      sub(/^rigwright-/, "", id); sub(/\.service$/, "", id); print "name " id
+    }
+    id = state = transient = ""
+  }'
+:
+"""
+# cmdline, environ and status of a process, a line each in base64; then where its program and its directory are.
+_PROCESS = "cd /proc/%s && for one in cmdline environ status; do base64 <$one | tr -d '\\n'; echo; done"
+_PROCESS += " && readlink exe && readlink cwd"
+_PROPERTIES = (
+    "ActiveState",
+    "Result",
+    "UnitFileState",
+    "MainPID",
+    "NRestarts",
+    "NeedDaemonReload",
+    "FragmentPath",
+    "DropInPaths",
+    "ExecMainStartTimestampMonotonic",
 )
-
-
-def _last_line(said: str) -> str:
-    return (said.strip().splitlines() or [""])[-1].strip()
+# A server that lets a request wait for longer hangs; a completion stands in line with those of others.
+_HEALTH_SECONDS, _GET_SECONDS, _COMPLETION_SECONDS = 10, 30, 120
+_TIMED_OUT = 28
 
 
 class RigUnderTest:
     """One rig; `host` is testinfra's."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, directory: Path) -> None:
         self.name = target.name
         self.spec = target.spec
         self.locked = target.locked
-        self._target = target
+        self.shell = Shell(target.name, login(target.name, target.data, directory))
+        self.host: Any = Host(self.shell)
+        self.shell.set_host(self.host)
 
     @cached_property
-    def host(self) -> Any:
-        """The testinfra host."""
-        address, options = backend(self._target)
-        return testinfra.get_host(address, **options)
+    def _seen(self) -> list[list[str]]:
+        return [line.split(" ") for line in self.host.check_output(_LOOK).splitlines()]
 
     @cached_property
     def unreachable(self) -> str | None:
         """Why no check can run on it, in one line; None where they can."""
         try:
-            done = self.host.run("true")
-        except Exception as error:  # noqa: BLE001  # each of testinfra's backends raises errors of its own
-            # That of SSH carries the result of `ssh`, with what it said.
-            result = next(iter(error.args), None)
-            return _last_line(getattr(result, "stderr", str(error))) or type(error).__name__
-        if done.rc == 0:
-            return None
-        return _last_line(done.stderr) or f"a command ended with exit code {done.rc}"
+            uid = next((words[1] for words in self._seen if words[0] == "uid"), "")
+        except (Lost, AssertionError) as error:
+            said = str(error)
+            if "password is required" in said or "terminal is required" in said:
+                said += "; verify does not ask for one, set _sudo_password in the host data"
+            return said
+        if uid != "0":
+            return "the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"
+        return None
+
+    @cached_property
+    def records(self) -> dict[str, str]:
+        """The text of each record that lies on the rig, by instance."""
+        found = {words[1]: words[2] for words in self._seen if words[0] == "record"}
+        return {name: base64.b64decode(text).decode("utf-8", "replace") for name, text in found.items()}
 
     @cached_property
     def names(self) -> list[str]:
         """The names of the instances on the rig, `chat` and `chat@1`, whoever deployed them."""
-        return sorted(set(self.host.check_output(_NAMES).split()))
+        return sorted({words[1] for words in self._seen if words[0] in ("name", "record")})
 
     @cached_property
     def services(self) -> list[ServiceUnderTest]:
         """What the inventory wants served here: the replicas that there are of each service, at least one."""
         found = []
         for wish in self.spec.services:
-            names = [name for name in self.names if name.partition("@")[0] == wish.name]
+            own = re.compile(rf"{re.escape(wish.name)}(@\d+)?")
+            names = [name for name in self.names if own.fullmatch(name)]
             found += [ServiceUnderTest(self, wish, name) for name in names or [wish.name]]
         return found
 
@@ -71,6 +117,8 @@ class ServiceUnderTest:
         self.rig, self.wish, self.name = rig, wish, name
         self.number = int(name.partition("@")[2] or 0)
         self.unit = f"rigwright-{name}.service"
+        self.unit_file = f"/etc/systemd/system/{self.unit}"
+        self._silent: str | None = None
 
     @property
     def host(self) -> Any:
@@ -80,15 +128,16 @@ class ServiceUnderTest:
     @cached_property
     def plan(self) -> dict[str, Any]:
         """What the deploy recorded as planned."""
-        found: dict[str, Any] = json.loads(self.host.file(f"/etc/rigwright/{self.name}.json").content_string)
+        if self.name not in self.rig.records:
+            pytest.fail(f"/etc/rigwright/{self.name}.json is not there")
+        found: dict[str, Any] = json.loads(self.rig.records[self.name])
         return found
 
     @cached_property
     def engine(self) -> str:
         """The engine that it is planned on; the wished one where nothing was recorded, or what was is damaged."""
-        file = self.host.file(f"/etc/rigwright/{self.name}.json")
         try:
-            return str(self.plan["engine"]) if file.exists else self.wish.engine
+            return str(json.loads(self.rig.records[self.name])["engine"])
         except (ValueError, TypeError, KeyError):
             return self.wish.engine
 
@@ -104,22 +153,58 @@ class ServiceUnderTest:
         return int(self.replica["port"]) if self.number else self.wish.port
 
     @cached_property
+    def properties(self) -> dict[str, str]:
+        """What systemd says of the unit."""
+        words = [word for name in _PROPERTIES for word in ("-p", name)]
+        said = self.host.check_output("systemctl show " + "%s " * len(words) + "-- %s", *words, self.unit)
+        return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+
+    @cached_property
     def pid(self) -> int:
-        """The main process of the unit, 0 when none runs."""
-        return int(self.host.check_output("systemctl show -P MainPID %s", self.unit))
+        """The main process of the unit."""
+        found = int(self.properties["MainPID"])
+        if not found:
+            pytest.fail(f"{self.unit} has no process")
+        return found
+
+    @cached_property
+    def _process(self) -> list[str]:
+        said: str = self.host.check_output(_PROCESS, str(self.pid))
+        encoded, rest = said.split("\n")[:3], said.split("\n")[3:]
+        return [base64.b64decode(line).decode("utf-8", "surrogateescape") for line in encoded] + rest
 
     @cached_property
     def argv(self) -> list[str]:
         """The command line of the running process, without the program, and without the interpreter of a script."""
-        words = str(self.host.check_output(f"tr '\\0' '\\n' </proc/{self.pid}/cmdline")).split("\n")
+        words = self._process[0].removesuffix("\0").split("\0")
         started = f"/opt/rigwright/services/{self.name}/current/"
         return words[next((place for place, word in enumerate(words) if word.startswith(started)), 0) + 1 :]
 
-    @cached_property
+    @property
     def environment(self) -> list[str]:
         """The environment of the running process, `NAME=value` each."""
-        text = self.host.check_output(f"tr '\\0' '\\n' </proc/{self.pid}/environ")
-        return str(text).split("\n")
+        return self._process[1].removesuffix("\0").split("\0")
+
+    @property
+    def status(self) -> dict[str, str]:
+        """What the kernel says of the running process: `Uid`, `CapEff` and more."""
+        return dict(line.split(":\t", 1) for line in self._process[2].splitlines() if ":\t" in line)
+
+    @property
+    def program(self) -> str:
+        """The file that the process runs."""
+        return self._process[3]
+
+    @property
+    def directory(self) -> str:
+        """The directory that the process works in."""
+        return self._process[4]
+
+    @cached_property
+    def release(self) -> str:
+        """The directory of the release that its link names, without links in it."""
+        found: str = self.host.check_output("readlink -e -- %s", f"/opt/rigwright/services/{self.name}/current")
+        return found
 
     @property
     def planned(self) -> list[str]:
@@ -142,18 +227,44 @@ class ServiceUnderTest:
         return self.argv[self.argv.index(name) + 1]
 
     def get(self, path: str, *, body: object = None, key: bool = True) -> tuple[int, str]:
-        """The HTTP status and body of a request that the rig makes to its own service; the key stays out of sight."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.wish.host, self.wish.host)
-        host = f"[{host}]" if ":" in host else host
-        curl = "curl -sS --noproxy '*' --config - --max-time 120 -w '\\n%%{http_code}' %s"
-        words = [f"http://{host}:{self.port}{path}"]
+        """The HTTP status and body of a request that the rig makes to its own service; the key stays out of sight.
+
+        A service that lets one wait is asked no more: that check fails, the next ones are skipped.
+        """
+        if self._silent:
+            pytest.skip(f"not asked: {self._silent}")
+        if not self._answers:
+            self._wait_no_more("/health", _HEALTH_SECONDS)
+        limit = _GET_SECONDS if body is None else _COMPLETION_SECONDS
+        done = self._ask(path, limit, body=body, key=key)
+        if done.rc == _TIMED_OUT:
+            self._wait_no_more(path, limit)
+        assert done.rc == 0, f"{path}: {done.stderr.strip()}"
+        content, _, status = done.stdout.rstrip("\n").rpartition("\n")
+        return int(status), content
+
+    @cached_property
+    def _answers(self) -> bool:
+        """Whether it says anything within seconds: a refused connection and an error are answers too."""
+        return bool(self._ask("/health", _HEALTH_SECONDS).rc != _TIMED_OUT)
+
+    def _wait_no_more(self, path: str, seconds: int) -> NoReturn:
+        self._silent = f"{path} was not answered within {seconds} s"
+        pytest.fail(self._silent)
+
+    def _ask(self, path: str, limit_seconds: int, *, body: object = None, key: bool = True) -> Any:
+        address = ipaddress.ip_address(self.wish.host)
+        if address.is_unspecified:
+            address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
+        host = f"[{address}]" if address.version == 6 else str(address)
+        # Neither the settings nor the proxy of whoever logs in have a say.
+        curl = "curl -q -sS --noproxy '*' --config - --max-time %s -w '\\n%%{http_code}' %s"
+        words = [str(limit_seconds), f"http://{host}:{self.port}{path}"]
         if body is not None:
             curl += " -H 'Content-Type: application/json' -d %s"
             words.append(json.dumps(body))
-        secret = "true"
+        secret = "true | "
         if key and self.wish.api_key_file:
-            secret = 'printf \'header = "Authorization: Bearer %%s"\\n\' "$(head -n1 %s)"'
+            secret = 'sed \'1!d; s/[\\\\"]/\\\\&/g; s/.*/header = "Authorization: Bearer &"/\' %s | '
             words.insert(0, f"/etc/rigwright/{self.wish.name}.key")
-        text = self.host.check_output(f"{secret} | {curl}", *words)
-        content, _, status = text.rpartition("\n")
-        return int(status), content
+        return self.host.run(secret + curl, *words, limit_seconds=limit_seconds + 30)

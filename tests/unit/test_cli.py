@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,34 @@ def test_verify_names_a_missing_inventory(tmp_path):
     assert done.returncode == 1
     assert "none.py" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def _verify(directory, text, **environment):
+    (directory / "rigs.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-m", "rigwright", "verify", "rigs.py"],
+        cwd=directory,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.patience
+def test_verify_refuses_a_lock_file_that_is_not_there(tmp_path):
+    """As a deploy does, in its words."""
+    done = _verify(tmp_path, "rigs = [('@local', {'rig': {'services': []}, 'rig_lock': 'none.yml'})]")
+    assert done.returncode == 1
+    assert "Error: @local: rig_lock: none.yml does not exist; write it with `rigwright plan --write`" in done.stderr, (
+        done.stderr
+    )
+
+
+@pytest.mark.patience
+def test_verify_is_no_success_where_the_users_pytest_checks_nothing(tmp_path):
+    """The variables of the user's pytest have no say: checks run, and this machine is no rig."""
+    inventory = "rigs = [('@local', {'rig': {'services': []}})]"
+    done = _verify(tmp_path, inventory, PYTEST_ADDOPTS="--collect-only", PYTEST_PLUGINS="none_such")
+    assert done.returncode == 1, done.stdout
+    assert "failed" in done.stdout or "unreachable" in done.stderr
