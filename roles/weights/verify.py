@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rigwright.verify.subject import ServiceUnderTest
 
 # Hashing 40 GB takes minutes; above this size the file's magic and size must do.
 _HASHED_BYTES = 2 << 30
+_HASH_SECONDS = 300
+_OF_SEVERAL = re.compile(r"(?P<start>.*)-00001-of-(?P<count>\d{5})\.gguf")
 
 
-def _path(served: ServiceUnderTest) -> str:
-    """The model file that the process was given."""
+def _model(served: ServiceUnderTest) -> list[str]:
+    """The model file that the process was given, and its further parts."""
     if "--model" not in served.argv:
         pytest.skip("this engine is not given one file")
-    return served.flag("--model")
+    path = served.flag("--model")
+    parts = _OF_SEVERAL.fullmatch(path)
+    if not parts:
+        return [path]
+    count = int(parts["count"])
+    return [f"{parts['start']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1)]
+
+
+def _stamp(served: ServiceUnderTest, path: str) -> list[str] | None:
+    """What was noted of a file when it was checked: sum, size, time, origin; None for a file that we did not bring."""
+    directory, _, name = path.rpartition("/")
+    done = served.host.run("cat -- %s", f"{directory}/.{name}.rigwright")
+    return done.stdout.split() if done.rc == 0 else None
+
+
+def _is_whole(served: ServiceUnderTest, path: str) -> list[str]:
+    """Hold a file against its stamp; the stamp."""
+    stamp = _stamp(served, path)
+    assert stamp, f"{path} has no stamp"
+    sha256, size, _, origin = stamp
+    found = served.host.check_output("head -c 4 -- %s; stat -L -c '|%%s|%%U|%%A' -- %s", path, path)
+    magic, size_now, owner, rights = found.rsplit("|", 3)
+    assert (magic, size_now) == ("GGUF", size)
+    # What was found on the rig is somebody's own.
+    assert origin == "found" or (owner, rights[5], rights[8]) == ("root", "-", "-")
+    if int(size) < _HASHED_BYTES:
+        said = served.host.check_output("sha256sum <%s", path, limit_seconds=_HASH_SECONDS)
+        assert said.split()[0] == sha256
+    return stamp
 
 
 def test_model_file_is_the_planned_one(served: ServiceUnderTest) -> None:
     """The file that the process has open is a GGUF file with the sum that was recorded for it."""
-    path = _path(served)
-    file = served.host.file(path)
-    assert served.host.check_output("head -c 4 -- %s", path) == "GGUF"
-    directory, _, name = path.rpartition("/")
-    sha256, size, _ = served.host.file(f"{directory}/.{name}.rigwright").content_string.split()[:3]
-    assert file.size == int(size)
-    assert served.wish.model.sha256 in (None, sha256)
-    assert f"RIGWRIGHT_WEIGHTS={sha256[:16]}" in served.environment
-    if file.size < _HASHED_BYTES:
-        assert file.sha256sum == sha256
+    stamp = _is_whole(served, _model(served)[0])
+    assert served.wish.model.sha256 in (None, stamp[0])
+    if len(_model(served)) == 1 and "--mmproj" not in served.argv:
+        assert f"RIGWRIGHT_WEIGHTS={stamp[0][:16]}" in served.environment
+
+
+def test_further_files_are_whole(served: ServiceUnderTest) -> None:
+    """The other parts of a model, and the projector of one that sees, are what was brought."""
+    files = _model(served)[1:]
+    # A projector that the inventory's flags name is the owner's own.
+    if "--mmproj" in served.argv and "--mmproj" not in served.wish.flags:
+        files.append(served.flag("--mmproj"))
+    if not files:
+        pytest.skip("this model is one file")
+    for path in files:
+        _is_whole(served, path)
 
 
 def test_no_download_is_left_over(served: ServiceUnderTest) -> None:
     """No half of a file lies beside it."""
-    assert not served.host.file(_path(served) + ".part").exists
+    for path in _model(served):
+        assert not served.host.file(f"{path}.part").exists

@@ -11,6 +11,7 @@ SERVICES = {
     "restarted": (8082, True),  # restarted with another command line
     "loading": (8083, False),
     "stopped": (8084, False),  # and its record is damaged
+    "garbage": (8085, False),  # another program answers 200 to everything
 }
 KEY = "sk-geheim-Ab9c8d7e6f"
 UUID = "GPU-0c0ffee0-0000-0000-0000-000000000001"
@@ -33,6 +34,20 @@ on_gpu() {
     keep "/etc/rigwright/$1.json"
     sed -i "s/\"gpus\":\[\]/\"gpus\":[{\"uuid\":\"$2\"}]/" "/etc/rigwright/$1.json"
 }
+# sign SERVICE: the file of its unit says that it is as it was written.
+sign() { unit=$units/rigwright-$1.service; sed -i "2s/: .*/: $(tail -n +3 $unit | sha256sum | cut -d' ' -f1)/" $unit; }
+"""
+
+# Says what a server says that works, but for its words, and listens where nobody looks.
+_GARBAGE = r"""import socket
+body = b'{"status": "ok", "usage": {"completion_tokens": 8}, "choices": [{"message": {"content": ""}}]}'
+beside = socket.create_server(("127.0.0.1", 9085))
+server = socket.create_server(("127.0.0.1", 8085))
+while True:
+    client = server.accept()[0]
+    client.recv(65536)
+    client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    client.close()
 """
 
 MEND = r"""set -eu
@@ -40,6 +55,7 @@ cp -a --remove-destination /root/kept/. /
 rm -rf /root/kept /etc/systemd/system/rigwright-*.service.d
 systemctl daemon-reload
 systemctl kill -s KILL rigwright-loading
+systemctl stop rigwright-ghost
 systemctl restart 'rigwright-*.service' rigwright-stopped
 journalctl -q --rotate --vacuum-size=1 2>/dev/null
 """
@@ -74,9 +90,9 @@ _RIG = (
     Breakage(
         "test_installed_files_belong_to_root",
         None,
-        "/flags.txt' == ''",
-        "chmod o+w $releases/*/flags.txt",
-        "chmod o-w /opt/rigwright/llamacpp/releases/*/flags.txt",
+        r"(?s)/flags\.txt.*/services/stopped.*/rigwright-stray\.service",
+        "chmod o+w $releases/*/flags.txt; chown rigwright /var/lib/rigwright/services/stopped",
+        "chmod o-w /opt/rigwright/llamacpp/releases/*/flags.txt; chown root /var/lib/rigwright/services/stopped",
     ),
     Breakage(
         "test_package_manager_is_whole",
@@ -88,8 +104,10 @@ _RIG = (
     Breakage(
         "test_nothing_is_orphaned",
         None,
-        r"\['stray'\] == \[\]",
-        "echo >$units/rigwright-stray.service",
+        r"\['ghost', 'stray'\] == \[\]",
+        """echo >$units/rigwright-stray.service; chmod g+w $units/rigwright-stray.service
+        printf '[Service]\nExecStart=sleep infinity\n' >$units/rigwright-ghost.service
+        systemctl daemon-reload; systemctl start rigwright-ghost; rm $units/rigwright-ghost.service""",
         "rm /etc/systemd/system/rigwright-stray.service",
     ),
 )
@@ -99,7 +117,7 @@ _EDITED = (
     Breakage(
         "test_unit_is_active_and_enabled",
         "edited",
-        "is_enabled",
+        "'disabled' == 'enabled'",
         "systemctl disable -q rigwright-edited",
         "systemctl enable -q rigwright-edited",
     ),
@@ -120,6 +138,15 @@ _EDITED = (
         "other_release edited other",
         "rm -r /opt/rigwright/llamacpp/releases/other",
     ),
+    Breakage("test_release_is_as_built", "edited", r"\['\./release\.json'\] == \[\]"),
+    Breakage(
+        "test_no_switch_is_unfinished",
+        "edited",
+        r"\+ /var/lib/rigwright/services/edited/running",
+        "touch /var/lib/rigwright/services/edited/running",
+        "rm /var/lib/rigwright/services/edited/running",
+    ),
+    Breakage("test_drop_ins_change_nothing_that_matters", "edited", r"'NoSuchSetting=1'"),
     Breakage(
         "test_unit_file_is_sound",
         "edited",
@@ -164,7 +191,34 @@ _RESTARTED = (
         "rm /opt/long.jinja",
     ),
     Breakage("test_runs_what_is_locked", "restarted", "'0.0.0.0' != '127.0.0.1'"),
-    Breakage("test_listens_where_it_should_and_nowhere_else", "restarted", r"\{'0\.0\.0\.0'\} == \{'127\.0\.0\.1'\}"),
+    Breakage("test_drop_ins_change_nothing_that_matters", "restarted", r"'ExecStart='"),
+    Breakage(
+        "test_release_is_as_built",
+        "restarted",
+        r"'\./bin/llama-server'",
+        """other_release restarted changed
+        cp $releases/changed/bin/llama-server $releases/changed/bin/new; echo x >>$releases/changed/bin/new
+        mv $releases/changed/bin/new $releases/changed/bin/llama-server""",
+        "rm -r /opt/rigwright/llamacpp/releases/changed",
+    ),
+    Breakage(
+        "test_no_switch_is_unfinished",
+        "restarted",
+        r"\+ /opt/rigwright/services/restarted/previous",
+        "ln -s /nowhere /opt/rigwright/services/restarted/previous",
+        "rm /opt/rigwright/services/restarted/previous",
+    ),
+    Breakage(
+        "test_model_file_is_the_planned_one",
+        "restarted",
+        r"\('GGUF', '\d+'\) == \('GGUF', '\d+'\)",
+        "keep $weights/restarted.gguf; echo more >>$weights/restarted.gguf",
+    ),
+    Breakage(
+        "test_listens_where_it_should_and_nowhere_else",
+        "restarted",
+        r"\('tcp', '0\.0\.0\.0', 8082\)\] == \[\('tcp', '127\.0\.0\.1', 8082\)",
+    ),
     Breakage("test_asks_for_the_key", "restarted", "200 == 401"),
     Breakage("test_props_agree_with_the_plan", "restarted", "2 == 1"),
     Breakage("test_metrics_are_served", "restarted", "501 == 200"),
@@ -202,16 +256,44 @@ _DEMO = (
         "test_unit_file_is_sound",
         "demo",
         "<= 2.0",
-        "printf '[Service]\\nSystemCallFilter=\\nPrivateNetwork=no\\nRestrictNamespaces=no\\nProtectSystem=no\\n'"
-        " | drop_in demo; printf 'PrivateDevices=no\\nProtectClock=no\\nProtectKernelModules=no\\n' | drop_in demo",
+        "printf '[Service]\\nIPAddressDeny=\\nSystemCallFilter=\\nPrivateNetwork=no\\nRestrictNamespaces=no\\n'"
+        " | drop_in demo; printf 'ProtectSystem=no\\n' | drop_in demo;"
+        " printf 'PrivateDevices=no\\nProtectClock=no\\nProtectKernelModules=no\\n' | drop_in demo",
     ),
     Breakage(
         "test_model_file_is_the_planned_one",
         "demo",
-        r"\.tiny\.gguf\.rigwright",
+        r"tiny\.gguf has no stamp",
         "keep $weights/.tiny.gguf.rigwright; rm $weights/.tiny.gguf.rigwright",
     ),
     Breakage("test_runs_what_is_locked", "demo", r"\.tiny\.gguf\.rigwright"),
+    Breakage("test_drop_ins_change_nothing_that_matters", "demo", "'IPAddressDeny='"),
+    Breakage("test_release_is_as_built", "demo", r"\['\./release\.json'\] == \[\]"),
+)
+
+_GARBLED = (
+    Breakage(
+        "test_completes_a_chat",
+        "garbage",
+        "assert ''",
+        f"""cat >/opt/garbage.py <<'END'
+{_GARBAGE}END
+        cp $weights/garbage.gguf $weights/garbage-00001-of-00002.gguf
+        cp $weights/.garbage.gguf.rigwright $weights/.garbage-00001-of-00002.gguf.rigwright
+        run="/usr/bin/python3 /opt/garbage.py --model $weights/garbage-00001-of-00002.gguf --alias garbage"
+        printf '[Service]\\nExecStart=\\nExecStart=%s\\n' "$run" | drop_in garbage""",
+        "rm /opt/garbage.py /var/lib/rigwright/weights/*garbage-00001-of-00002.gguf*",
+    ),
+    Breakage("test_further_files_are_whole", "garbage", "garbage-00002-of-00002.gguf has no stamp"),
+    Breakage("test_process_has_the_planned_flags", "garbage", "'/opt/garbage.py' != "),
+    Breakage("test_runs_what_is_locked", "garbage", "'/opt/garbage.py' != "),
+    Breakage("test_process_runs_the_current_release", "garbage", "/usr/bin/python3"),
+    Breakage("test_drop_ins_change_nothing_that_matters", "garbage", "'ExecStart='"),
+    Breakage("test_listens_where_it_should_and_nowhere_else", "garbage", r"\('tcp', '127\.0\.0\.1', 9085\)"),
+    Breakage("test_is_healthy", "garbage", "'status': 'ok'"),
+    Breakage("test_release_is_the_wanted_source", "garbage", "KeyError: 'build_info'"),
+    Breakage("test_props_agree_with_the_plan", "garbage", "KeyError: 'total_slots'"),
+    Breakage("test_metrics_are_served", "garbage", r"assert \(None\)"),
 )
 
 # It opens a pipe that nobody writes to, and the file is back at its place before anybody looks.
@@ -225,6 +307,13 @@ _LOADING = (
         until curl -sS http://127.0.0.1:8083/health 2>&1 | grep -q Loading; do sleep 0.1; done
         mv $weights/aside $weights/loading.gguf""",
     ),
+    Breakage(
+        "test_model_file_is_the_planned_one",
+        "loading",
+        r"'root', '-', 'w'",
+        "chmod o+w $weights/loading.gguf",
+        "chmod o-w /var/lib/rigwright/weights/loading.gguf",
+    ),
     Breakage("test_release_is_the_wanted_source", "loading", "503 == 200"),
     Breakage("test_completes_a_chat", "loading", "503 == 200"),
     Breakage("test_props_agree_with_the_plan", "loading", "503 == 200"),
@@ -232,9 +321,11 @@ _LOADING = (
 )
 
 _STOPPED = (
-    Breakage("test_unit_is_active_and_enabled", "stopped", "is_running", "systemctl stop rigwright-stopped"),
+    Breakage(
+        "test_unit_is_active_and_enabled", "stopped", r"\('inactive', 'success'\)", "systemctl stop rigwright-stopped"
+    ),
     *(
-        Breakage(check, "stopped", "/proc/0/")
+        Breakage(check, "stopped", "rigwright-stopped.service has no process")
         for check in (
             "test_unit_file_is_as_written",
             "test_process_has_the_planned_flags",
@@ -244,6 +335,8 @@ _STOPPED = (
             "test_keys_stay_secret",
             "test_model_file_is_the_planned_one",
             "test_no_download_is_left_over",
+            "test_further_files_are_whole",
+            "test_listens_where_it_should_and_nowhere_else",
         )
     ),
     Breakage(
@@ -253,7 +346,6 @@ _STOPPED = (
         "keep /etc/rigwright/stopped.json; echo '{' >/etc/rigwright/stopped.json",
     ),
     Breakage("test_gpus_are_used_when_planned", "stopped", "JSONDecodeError"),
-    Breakage("test_listens_where_it_should_and_nowhere_else", "stopped", r"set\(\) == \{'127\.0\.0\.1'\}"),
     *(
         Breakage(check, "stopped", "Failed to connect|Could not connect|Couldn't connect")
         for check in (
@@ -266,21 +358,41 @@ _STOPPED = (
     ),
 )
 
-# Its process has started by now: the file is another since, signed as ours are.
+# systemd starts it anew, from the unit that it has read: five seconds later.
+_CRASHED = (
+    Breakage(
+        "test_process_was_not_started_anew",
+        "demo",
+        "started anew 1 times",
+        "systemctl kill -s KILL --kill-whom=main rigwright-demo",
+    ),
+)
+
+# Their processes have started by now. The file of one is another since, signed as ours are, and systemd has read it; it
+# has not read the other one, which bites at the next boot.
 _LATE = (
     Breakage(
         "test_unit_file_is_as_written",
         "demo",
         "'RIGWRIGHT_UNIT=000000000000' in ",
-        """unit=$units/rigwright-demo.service; keep $unit
-        sed -i 's/^Environment=RIGWRIGHT_UNIT=.*/Environment=RIGWRIGHT_UNIT=000000000000/' $unit
-        sed -i "2s/: .*/: $(tail -n +3 $unit | sha256sum | cut -d' ' -f1)/" $unit""",
+        """restarts() { systemctl show -P NRestarts rigwright-demo; }
+        until [ "$(restarts)" = 1 ] && systemctl is-active -q rigwright-demo; do sleep 0.2; done
+        keep $units/rigwright-demo.service
+        sed -i 's/^Environment=RIGWRIGHT_UNIT=.*/Environment=RIGWRIGHT_UNIT=000000000000/' $units/rigwright-demo.service
+        sign demo; systemctl daemon-reload""",
+    ),
+    Breakage(
+        "test_unit_file_is_as_written",
+        "loading",
+        "changed since systemd read it",
+        """keep $units/rigwright-loading.service
+        sed -i 's/^RestartSec=.*/RestartSec=6/' $units/rigwright-loading.service; sign loading""",
     ),
 )
 
 # In this order: what is started anew, then what is changed beside running processes.
-STARTED = (*_DEMO, *_RESTARTED)
-BESIDE = (*_RIG, *_EDITED, *_LOADING, *_STOPPED, *_LATE)
+STARTED = (*_DEMO, *_RESTARTED, *_GARBLED)
+BESIDE = (*_CRASHED, *_RIG, *_EDITED, *_LOADING, *_STOPPED, *_LATE)
 BREAKAGES = (*STARTED, *BESIDE)
 
 

@@ -59,7 +59,7 @@ def test_verify_passes_and_says_how_many_checks(workshop, serving):
     path = workshop.inventory(workshop.spec(), serving)
     outcome = workshop.rigwright("verify", str(path))
     assert outcome.code == 0, outcome.output
-    assert re.search(r"^verify: \d\d passed, 4 skipped$", outcome.output, re.MULTILINE)
+    assert re.search(r"^verify: \d\d passed, 5 skipped$", outcome.output, re.MULTILINE)
 
 
 def test_verify_prints_json(workshop, serving):
@@ -69,12 +69,13 @@ def test_verify_prints_json(workshop, serving):
     outcomes = Counter(row["outcome"] for row in found["checks"])
     assert outcomes == {"passed": found["passed"], "skipped": found["skipped"]}
     assert found["failed"] == 0
-    assert {"check", "subject", "outcome", "seconds", "message"} == set(found["checks"][0])
+    assert {"check", "subject", "rig", "outcome", "seconds", "message"} == set(found["checks"][0])
     skipped = {row["check"]: row["message"] for row in found["checks"] if row["outcome"] == "skipped"}
     assert skipped == {
         "test_runs_what_is_locked": "this rig has no lock",
         "test_keys_stay_secret": "this service has no API keys",
         "test_asks_for_the_key": "this service has no API keys",
+        "test_further_files_are_whole": "this model is one file",
         "test_gpus_are_used_when_planned": "this service is planned on the CPU",
     }
 
@@ -227,7 +228,7 @@ def test_a_service_that_left_the_inventory_is_named(workshop, serving):
     assert "rigwright-second.service is on the rig but not in the inventory" in outcome.output
     verified = workshop.rigwright("verify", str(workshop.inventory(workshop.spec(), serving)))
     assert verified.code == 1
-    assert re.search(r"^verify: \d\d passed, 1 failed, 4 skipped$", verified.output, re.MULTILINE), verified.output
+    assert re.search(r"^verify: \d\d passed, 1 failed, 5 skipped$", verified.output, re.MULTILINE), verified.output
     assert "test_nothing_is_orphaned" in verified.output
     pick = ("-y", "--data", "remove_service=second")
     removed = workshop.deploy(workshop.spec(), serving, deploy="remove", arguments=pick)

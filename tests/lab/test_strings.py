@@ -23,9 +23,9 @@ HOSTILE = [
 
 
 def test_hostile_strings_reach_the_process_as_they_are(workshop, serving):
-    """Alias, directory, file name and a flag, all at once, through shell, systemd and JSON."""
+    """Alias, directory, file name and a flag, all at once, through shell, systemd and JSON, and through the checks."""
     alias = " ".join(text for text in HOSTILE if not text.startswith("--"))
-    name = "mödel 'x' $HOME `id`; \"q\" #1 & (2).gguf"
+    name = "mödel 'x';touch${IFS}injected;' $HOME `id`; \"q\" #1 & (2).gguf"
     shutil.copy(workshop.directory / "tiny.gguf", workshop.directory / name)
     directory = '/srv/große Modelle/it\'s; "here" & `there`'
     rig = workshop.spec(model=str(workshop.directory / name), alias=alias, weights={"directory": directory})
@@ -36,6 +36,9 @@ def test_hostile_strings_reach_the_process_as_they_are(workshop, serving):
     assert argv[argv.index("--model") + 1] == f"{directory}/{name}"
     assert workshop.on(serving, "systemd-analyze verify rigwright-demo.service 2>&1") == ""
     assert workshop.deploy(rig, serving).changed == set()
+    checked = workshop.rigwright("verify", str(workshop.inventory(rig, serving)))
+    assert checked.code == 0, checked.output
+    assert workshop.on(serving, "find / -xdev -name '*injected' -o -name 'injected*'") == ""
 
 
 @pytest.mark.parametrize("text", HOSTILE)

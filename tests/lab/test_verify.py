@@ -100,7 +100,7 @@ def checked(shop: Any, rig: str) -> Checked:
     flags = data["rigs"][rig]["services"]["edited"]["flags"]
     flags[:] = ["--threads 77" if flag.startswith("--threads ") else flag for flag in flags]
     lock.write_text(yaml.safe_dump(data))
-    restart = "systemctl daemon-reload; systemctl restart rigwright-demo rigwright-restarted\n"
+    restart = "systemctl daemon-reload; systemctl restart rigwright-demo rigwright-restarted rigwright-garbage\n"
     shop.on(rig, script(STARTED) + restart)
     shop.on(rig, script(BESIDE))
     # This one is on its GPU, as it is planned.
@@ -144,12 +144,52 @@ def test_mended_rig_passes_and_skips_what_it_has_not(checked: Checked) -> None:
         ("test_gpus_are_used_when_planned", f"{NAME}-{service}"): "this service is planned on the CPU"
         for service in SERVICES
     }
+    for service in SERVICES:
+        expected["test_further_files_are_whole", f"{NAME}-{service}"] = "this model is one file"
     for service, (_, has_key) in SERVICES.items():
         if not has_key:
             for check in ("test_keys_stay_secret", "test_asks_for_the_key"):
                 expected[check, f"{NAME}-{service}"] = "this service has no API keys"
     assert skipped == expected
     assert outcomes["failed"] == 0 and outcomes["passed"] == len(checked.mended) - len(expected)
+
+
+def test_an_engine_that_hangs_is_one_failure_in_seconds(shop: Any, rig: str, checked: Checked) -> None:
+    """Its health is asked once, with a limit; what else would wait for it is skipped and says why."""
+    shop.on(rig, "systemctl kill -s STOP rigwright-demo")
+    outcome, rows = verify(shop, spec(shop))
+    shop.on(rig, "systemctl kill -s CONT rigwright-demo")
+    assert outcome.seconds < 90
+    why = "/health was not answered within 10 s"
+    asked = {"test_is_healthy", "test_release_is_the_wanted_source", "test_completes_a_chat"}
+    asked |= {"test_props_agree_with_the_plan", "test_metrics_are_served"}
+    said = {
+        check: (row["outcome"], row["message"])
+        for (check, subject), row in rows.items()
+        if subject == f"{NAME}-demo" and why in (row["message"] or "")
+    }
+    assert set(said) == asked
+    assert said.pop("test_is_healthy") == ("failed", f"Failed: {why}")
+    assert set(said.values()) == {("skipped", f"not asked: {why}")}
+    assert [key for key, row in rows.items() if row["outcome"] == "failed"] == [("test_is_healthy", f"{NAME}-demo")]
+
+
+def test_neither_a_proxy_nor_settings_of_the_rig_have_a_say(shop: Any, rig: str, checked: Checked) -> None:
+    """The rig's environment names a proxy, root's curl settings name another: no key goes there."""
+    proxy = "http://127.0.0.1:9556"
+    listen = (
+        "import socket; s = socket.create_server(('127.0.0.1', 9556))\nwhile True: s.accept(); open('/tmp/asked', 'w')"
+    )
+    shop.on(
+        rig,
+        f"printf 'http_proxy={proxy}\\nALL_PROXY={proxy}\\n' >>/etc/environment\n"
+        f"printf 'proxy = {proxy}\\ninclude\\n' >/root/.curlrc\n"
+        f"cat >/root/proxy.py <<'END'\n{listen}\nEND\nsystemd-run -q --unit=proxy python3 /root/proxy.py",
+    )
+    outcome, _ = verify(shop, spec(shop))
+    assert outcome.code == 0, outcome.output
+    assert shop.on(rig, "ls /tmp/asked", check=False) == ""
+    shop.on(rig, "systemctl stop proxy; rm /root/.curlrc /root/proxy.py; sed -i /9556/d /etc/environment")
 
 
 def test_rig_without_services_is_checked_for_the_rest_beside_one_out_of_reach(shop: Any, rig: str) -> None:
