@@ -84,6 +84,11 @@ def _options(data: Mapping[str, Any], *, asks: bool) -> Iterator[str]:
         "ControlPersist": 60,
         "BatchMode": "no" if asks else "yes",
         "NumberOfPasswordPrompts": 1,
+        # What a person's own settings may ask for, for a person.
+        "RemoteCommand": "none",
+        "ClearAllForwardings": "yes",
+        "PermitLocalCommand": "no",
+        "LogLevel": "INFO",
         "StrictHostKeyChecking": {"off": "no", "ask": "yes"}.get(str(strict), str(strict)),
         "UserKnownHostsFile": _path(data.get("ssh_known_hosts_file")),
         "User": data.get("ssh_user"),
