@@ -69,15 +69,13 @@ class RigUnderTest:
         self.shell = Shell(target.name, login(target.name, target.data, directory))
         self.host: Any = Host(self.shell)
         self.shell.set_host(self.host)
+        self._seen: list[list[str]] = []
 
-    @cached_property
-    def _seen(self) -> list[list[str]]:
-        return [line.split(" ") for line in self.host.check_output(_LOOK).splitlines()]
-
-    @cached_property
-    def unreachable(self) -> str | None:
-        """Why no check can run on it, in one line; None where they can."""
+    def look(self) -> str | None:
+        """Look what is there, once; why no check can run on it, in one line, None where they can."""
+        # No cached property: before Python 3.12 each waits for those of all other rigs.
         try:
+            self._seen = [line.split(" ") for line in self.host.check_output(_LOOK).splitlines()]
             uid = next((words[1] for words in self._seen if words[0] == "uid"), "")
         except (Lost, AssertionError) as error:
             said = str(error)

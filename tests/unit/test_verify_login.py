@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from testinfra.host import Host
 
 from rigwright.errors import RigwrightError
+from rigwright.spec.rig import parse_spec
 from rigwright.verify.login import Login, login
 from rigwright.verify.shell import Lost, Shell
+from rigwright.verify.subject import RigUnderTest
+from rigwright.verify.targets import Target
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = [
@@ -170,3 +175,16 @@ def test_no_check_puts_a_value_into_a_command():
                 if ast.unparse(call.func.value) == "subprocess":
                     continue
                 assert not any(isinstance(part, ast.JoinedStr) for part in ast.walk(call.args[0])), ast.unparse(call)
+
+
+def test_rigs_are_looked_at_at_the_same_time(tmp_path):
+    """Each waits for the other one to be asked, too: silent rigs cost the time of one."""
+    arrive = f"cd {tmp_path}; touch here-$0; n=0; until [ -e here-$1 ] || [ $n = 200 ]; do n=$((n+1)); sleep 0.1; done"
+    rigs = []
+    for own, other in ("ab", "ba"):
+        rig = RigUnderTest(Target(own, (), {}, parse_spec(own, {"services": []})), tmp_path)
+        rig.shell = Shell(own, Login(("sh", "-c", f"{arrive}; [ -e here-$1 ] && echo closed", own, other)))
+        rig.host = Host(rig.shell)
+        rigs.append(rig)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(RigUnderTest.look, rigs)) == ["closed", "closed"]
