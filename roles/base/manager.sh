@@ -6,12 +6,13 @@ trap 'rm -rf "$work"' EXIT
 # watched COMMAND …: what it does shows every five seconds. A daemon that a package starts must not keep our lock.
 watched() {
   "$@" >"$log" 2>&1 </dev/null 9>&- &
-  shown=
+  shown='' tick=0
   while kill -0 $! 2>/dev/null; do
-    sleep 0.5
-    tick=$(((${tick:-0} + 1) % 10))
+    tick=$((tick + 1))
+    if [ "$tick" -lt 10 ]; then sleep 0.1; else sleep 0.5; fi
+    [ $((tick % 10)) -eq 0 ] || continue
     now=$(tail -n1 "$log" | cut -c1-90)
-    [ "$tick" -ne 0 ] || [ "$now" = "$shown" ] || { [ -z "$now" ] || say "$now"; shown=$now; }
+    [ "$now" = "$shown" ] || [ -z "$now" ] || { say "$now"; shown=$now; }
   done
   wait $!
 }

@@ -42,18 +42,19 @@ def install(box: AptBox, *names: str, **variables: str):
     )
 
 
-def remove(box: AptBox, *, asked: str = ""):
+def remove(box: AptBox, *, asked: str = "", shell: str = "sh"):
     """What a removal runs of packages."""
     text = script("base", *_MANAGER, "removal.sh", RECORD=str(box.record), ASKED=asked)
-    return box.run(f'{text}\nremove_packages\n[ -z "$failed" ]')
+    return box.run(f'{text}\nremove_packages\n[ -z "$failed" ]', shell=shell)
 
 
-def test_removal_takes_what_the_deploy_brought(box):
-    """By name, and what came along; the settings too, and no mark of apt's is another one."""
-    done = install(box, "tool")
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_removal_takes_what_the_deploy_brought(box, shell):
+    """By name, and what came along; the settings too."""
+    done = install(box, "tool", shell=shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert box.lines() == ["lib came purge", "tool asked purge"]
-    assert remove(box).returncode == 0
+    assert remove(box, shell=shell).returncode == 0
     assert box.there() == {"base": "ii"} and not box.record.exists()
 
 
