@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -379,6 +383,38 @@ def test_account_that_we_did_not_make_is_refused(workshop, serving, unharmed):
         for line in outcome.lines
     ), outcome.output
     assert "was not made by" not in old.output
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """A proxy that lets nobody through, and remembers what was asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        who = self.headers.get("Proxy-Authorization")
+        self.asked.append(f"{self.path} {who}")
+        self.send_response(403 if who else 407)
+        self.send_header("Proxy-Authenticate", 'Basic realm="company"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_git_asks_through_the_proxies_of_root(workshop, serving):
+    """As root's own shell would: a rig in a company reaches nothing without."""
+    server = ThreadingHTTPServer((workshop.host_address, 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = "http://git.invalid/${HOME}/x$y"
+    text = script("llamacpp", "resolve.sh", BUILDER="rigwright", GIT=source, REF="v1", STAMP="/run/stamp/x")
+    proxy = f"http://ada:geheim@{workshop.host_address}:{server.server_port}"
+    said = workshop.on(serving, f"export http_proxy={proxy}\n{text}", check=False)
+    server.shutdown()
+    server.server_close()
+    secret = base64.b64encode(b"ada:geheim").decode()
+    assert Proxy.asked[-1] == f"{source}/info/refs?service=git-upload-pack Basic {secret}"
+    assert f"::error {source} cannot be read: fatal: " in said and "geheim" not in said
 
 
 def test_build_that_cannot_begin_says_why(workshop, serving, unharmed):
