@@ -24,10 +24,11 @@ JOINED = [
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
     ("base/remove-unit.sh", "base/remove-service.sh"),
-    ("service/sandbox.sh", "llamacpp/estimate.sh", "service/switch.sh"),
-    ("weights/accept.sh", "weights/adopt.sh"),
-    ("weights/accept.sh", "weights/download.sh"),
-    ("weights/accept.sh", "weights/install.sh"),
+    ("weights/place.sh", "service/sandbox.sh", "llamacpp/estimate.sh", "service/switch.sh"),
+    *(
+        ("weights/place.sh", "weights/accept.sh", f"weights/{name}.sh")
+        for name in ("adopt", "download", "install", "link")
+    ),
 ]
 # Questions to a rig: put together by the code that asks them.
 ASKED = {"base/deployed.sh", "hardware/collect.sh"}

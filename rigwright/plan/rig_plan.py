@@ -235,11 +235,10 @@ def _service(
 ) -> ServicePlan:
     wish, variant = request.wish, choice.variant
     source = _source(wish, variant)
-    directory = request.weights_directory
-    file = source.file_name if source else ""
-    weights = variant.path or (f"{directory}/{file}" if file else variant.repo or "")
+    place = source.place if source and source.file_name else ""
+    weights = variant.path or (f"{request.weights_directory}/{place}" if place else variant.repo or "")
     projector = (
-        f"{directory}/{variant.known.projector_file}"
+        f"{weights.rpartition('/')[0]}/{variant.known.projector_file}"
         if wish.vision and variant.known and variant.known.projector_file
         else None
     )

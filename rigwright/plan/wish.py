@@ -124,6 +124,15 @@ class ModelSource(Strict):
         return self.url or self.path or ":".join(filter(None, (self.name, self.quant)))
 
     @property
+    def place(self) -> str:
+        """Where the file lies in the directory of model files: those of a repository by themselves, `org--repo/f.gguf`.
+
+        Repositories call their files alike: ten models of the catalogue have a projector `mmproj-F16.gguf`.
+        """
+        folder = f"{self.repo.replace('/', '--')}/" if self.repo else ""
+        return f"{folder}{self.file_name}"
+
+    @property
     def file_name(self) -> str:
         """The name of the file on the rig: `model.gguf`; empty while the plan has not chosen one."""
         place = unquote(urlsplit(self.url).path) if self.url else self.path or self.file or ""

@@ -25,6 +25,7 @@ from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.instance import Instance, instances
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
+from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
 from rigwright.weights.lookup import Lookup
 from rigwright.weights.variants import gguf_offer
@@ -48,6 +49,19 @@ class Resolved(NamedTuple):
     is_locked: bool
     engines: Engines
     orphans: tuple[Deployed, ...]
+
+    def files(self, plan: ServicePlan, settings: WeightsSettings) -> tuple[tuple[LocalModel, str], ...]:
+        """The files of a service, each with its path on the rig: all of them where the plan has the first."""
+        local, planned = self.models.get(plan.service), self.engines[plan.engine].weights_path(plan)
+        if local is None:
+            return ()
+        paths = [weights_path(file.source, settings) for file in local.files]
+        # A lock of 0.1 has the files of repositories where all the others are.
+        folder = planned.rpartition("/")[0] if planned.rpartition("/")[2] == local.source.file_name else ""
+        return tuple(
+            (file, f"{folder}/{file.source.file_name}" if folder else path)
+            for file, path in zip(local.files, paths, strict=True)
+        )
 
     def instances(self, spec: RigSpec) -> tuple[Instance, ...]:
         """All replicas of all services."""
@@ -226,7 +240,7 @@ def _check_collisions(models: Models) -> None:
     taken: dict[str, ModelSource] = {}
     for name, local in models.items():
         for file in local.files:
-            other = taken.setdefault(file.source.file_name, file.source)
+            other = taken.setdefault(file.source.place, file.source)
             if other.identity != file.source.identity:
                 raise WrongSpec(
                     f"services.{name}: {file.source} and {other} would have one name on the rig; "

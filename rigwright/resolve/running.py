@@ -12,7 +12,7 @@ from rigwright.plan.engines import label
 from rigwright.records.values import Deployed, RigRecords, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
-from rigwright.resolve.unit import render_unit, weights_in
+from rigwright.resolve.unit import render_unit, sums_in, weights_in
 from rigwright.spec.rig import RigSpec
 
 
@@ -27,9 +27,9 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
             release = engine.release(hardware)
         except Refused:
             release = None  # the deploy's preflight says why
-        local = resolved.models.get(instance.service)
-        weights = (local.sha256 if local else None) or weights_in(deployed.unit) or "unknown"
-        unit = render_unit(instance, engine, weights=weights)
+        files, known = resolved.files(instance.plan, spec.weights), sums_in(deployed.unit)
+        sums = {path: file.sha256 or known.get(path) or "" for file, path in files}
+        unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {})
         differing = list(instance_changes(instance, deployed, unit=unit, release=release))
         if not differing and not instance.is_recorded_in(deployed.record_text):
             differing = [Change("~", f"{instance.name} record", note="is written anew; nothing restarts")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 
 from rigwright.errors import Refused
 from rigwright.plan.engines.planner import Planner
@@ -17,6 +18,7 @@ from rigwright.shown import NOT_IN_A_LINE
 _HEADER = (
     "# Written by rigwright. An edit here is never overwritten but stops the next run: put yours into {unit}.d/*.conf\n"
 )
+_SUMS = re.compile(r"^# weights ([0-9a-f]{64}) (/.*)$", re.MULTILINE)
 _WEIGHTS = re.compile(r"^Environment=RIGWRIGHT_WEIGHTS=(\w+)$", re.MULTILINE)
 
 
@@ -42,10 +44,14 @@ def one_line(text: str) -> str:
     return text
 
 
-def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
+def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, str]) -> str:
     """The whole unit file, with its own checksum in the header and in the environment of what it starts.
 
-    `weights` is the sha256 of the model file: another file under the same name is another unit.
+    Args:
+        instance: What it starts.
+        engine: The planner of its engine.
+        weights: The sha256 of each model file by its path, the first one first; empty while one is not known. Another
+            content under the same name is another unit, and comes and goes with it.
     """
     wish, plan = instance.wish, instance.plan
     lines = [f"ExecStart={paths.current_link(instance.name)}/{engine.program}"]
@@ -65,7 +71,9 @@ def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
         exec_start=exec_start.split("\n"),
         environment=[quote(f"{key}={value}").replace("$$", "$") for key, value in _environment(instance, weights)],
         credential=instance.key_path,
-        bind_weights=_hidden_weights(engine.weights_path(plan)),
+        weights=list(weights.items()),
+        mounts=" ".join(map(bind, _directories(instance, engine, weights))),
+        binds=_binds(instance, engine, weights),
         uses_gpu=plan.uses_gpu,
         allow=_allowed(wish),
     )
@@ -74,7 +82,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: str) -> str:
 
 
 def weights_in(unit: str) -> str | None:
-    """The first digits of the sha256 of the model file that a unit was written for."""
+    """The mark of the model files that a unit was written for."""
     found = _WEIGHTS.search(unit)
     return found[1] if found else None
 
@@ -97,8 +105,24 @@ def sandbox(unit: str) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, values in split for value in values)
 
 
-def _environment(instance: Instance, weights: str) -> list[tuple[str, str]]:
-    pairs = [*instance.environment, ("RIGWRIGHT_WEIGHTS", weights[:16])]
+def sums_in(unit: str) -> dict[str, str]:
+    """The sha256 of each model file that a unit was written for, by its path; units of 0.1 do not tell."""
+    return {path: sha256 for sha256, path in _SUMS.findall(unit)}
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a path lies where the sandbox hides everything that is not bound."""
+    return path.startswith(("/home/", "/root/", "/run/user/"))
+
+
+def _mark(sums: Iterable[str]) -> str:
+    """The first digits of the sum of one file, or of the sums of several."""
+    first, *rest = [*sums] or ["unknown"]
+    return (_digest("\n".join((first, *rest))) if rest else first)[:16]
+
+
+def _environment(instance: Instance, weights: Mapping[str, str]) -> list[tuple[str, str]]:
+    pairs = [*instance.environment, ("RIGWRIGHT_WEIGHTS", _mark(weights.values()))]
     if instance.plan.uses_gpu:
         pairs.append(("CUDA_CACHE_PATH", f"/var/cache/{instance.unit_name.removesuffix('.service')}"))
     return pairs
@@ -110,10 +134,27 @@ def _allowed(wish: ServiceWish) -> str:
     return one_line(" ".join(("localhost", *networks))) if wish.is_loopback or networks else ""
 
 
-def _hidden_weights(path: str) -> str:
-    """A path below a directory that the sandbox hides, quoted; empty for any other."""
-    hidden = path.startswith(("/home/", "/root/", "/run/user/"))
-    return quote(path).replace("$$", "$") if hidden else ""
+def _directories(instance: Instance, engine: Planner, weights: Iterable[str]) -> list[str]:
+    """The directories of its model files."""
+    files = [path for path in (engine.weights_path(instance.plan), *weights) if path.startswith("/")]
+    return list(dict.fromkeys(path.rpartition("/")[0] for path in files))
+
+
+def _binds(instance: Instance, engine: Planner, weights: Iterable[str]) -> list[str]:
+    """What of its files the sandbox would hide: the directories of models, for all their parts; other files alone."""
+    directories = _directories(instance, engine, weights)
+    others = [flag.value for flag in instance.flags if flag.value and flag.value.rpartition("/")[0] not in directories]
+    # systemd 257 cannot start what has a quote in the path of a bind.
+    others = [path for path in others if not re.search("[\"']", path)]
+    return [bind(path) for path in directories if is_hidden(path)] + [
+        bind(path, "-") for path in others if is_hidden(path)
+    ]
+
+
+def bind(path: str, may_be_absent: str = "") -> str:
+    """A path for RequiresMountsFor= and BindReadOnlyPaths=, where a colon outside of quotes separates."""
+    text = (may_be_absent + path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"' if re.search(r"[\s\"'\\;#:]", text) else text
 
 
 def _digest(text: str) -> str:

@@ -48,8 +48,8 @@ class RigSpec(Strict):
         for service in self.services:
             model = service.model
             # A name of the catalogue, or a whole repository, has no file name yet.
-            if model.is_chosen and model.file_name and files.setdefault(model.file_name, model) != model:
-                raise ValueError(f"two different models are called {model.file_name}; rename one")
+            if model.is_chosen and model.file_name and files.setdefault(model.place, model) != model:
+                raise ValueError(f"two different models are called {model.place}; rename one")
         return self
 
     @property

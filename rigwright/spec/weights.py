@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rigwright.strict import Strict
+
+# Each service has a /tmp of its own, and none sees root's home; the rest is gone after a reboot or was never a disk.
+_UNSEEN = ("/root", "/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys")
+
+
+def unseen(directory: str) -> str | None:
+    """The directory above, or the path itself, in which no service can see model files; None where all can."""
+    return next((one for one in _UNSEEN if f"{directory}/".startswith(f"{one}/")), None)
 
 
 class WeightsSettings(Strict):
@@ -21,3 +31,16 @@ class WeightsSettings(Strict):
     reserve_bytes: Annotated[int, Field(ge=0)] = Field(
         1 << 30, description="Disk space that must stay free after a download."
     )
+
+    @field_validator("directory")
+    @classmethod
+    def _seen_by_services(cls, directory: str) -> str:
+        """`/srv/../home/x` is `/home/x`, here and on the rig."""
+        directory = "/" + posixpath.normpath(directory).lstrip("/")
+        if directory in ("/", "/home"):
+            raise ValueError("model files need a directory of their own; set it to one like /srv/models")
+        if place := unseen(directory):
+            raise ValueError(f"services do not see what lies in {place}; set it to a directory like /srv/models")
+        if directory.startswith("/home/") and re.search("[\"']", directory):
+            raise ValueError("systemd shows no service what lies in /home with a quote in its path; set it to another")
+        return directory

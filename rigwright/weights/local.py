@@ -116,7 +116,7 @@ def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
     """
     if problem := file_name_problem(source.file_name):
         raise WrongSpec(f"{source}: {source.file_name!r} cannot be a file name on the rig: it {problem}")
-    return f"{settings.directory}/{source.file_name}"
+    return f"{settings.directory}/{source.place}"
 
 
 def source_url(source: ModelSource, settings: WeightsSettings) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from paramiko import Channel, SSHClient, SSHException
+from paramiko import Channel, ChannelFile, SSHClient, SSHException
 from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from rigwright.resources import script
 from rigwright.roles.base.facts import forget
 from rigwright.roles.base.pyinfra_private import Command, shell_line, shows_output, ssh_client
 from rigwright.units import format_bytes
@@ -23,6 +24,7 @@ from rigwright.units import format_bytes
 _CHUNK_BYTES = 1 << 18
 _TAIL_LINES = 8
 _SILENCE_SECONDS = 60
+_NO_STDIN = "su takes its password from where files and keys travel; log in as root, or use _sudo"
 
 
 class Script(Command):
@@ -43,6 +45,9 @@ class Script(Command):
         """Run it; False when it failed, after saying why."""
         forget(host)
         errors, tail = [], []
+        if self.stdin and _reads_password(connector_arguments):
+            host.log_styled(_NO_STDIN, fg="red")
+            return False
 
         def take(line: str) -> None:
             kind, _, text = line.partition(" ")
@@ -88,7 +93,9 @@ class Upload(Command):
         from click import ClickException
 
         forget(host)
-
+        if _reads_password(connector_arguments):
+            host.log_styled(f"uploading {self.destination} failed: {_NO_STDIN}", fg="red")
+            return False
         try:
             source = self.source()
             if ssh_client(host) is None:
@@ -101,24 +108,51 @@ class Upload(Command):
         return False
 
     def _send(self, state: State, host: Host, source: Path, arguments: Any) -> bool:
-        part, total = shlex.quote(self.destination), source.stat().st_size
-        answer: list[str] = []
-        _run(state, host, f"stat -c %s -- {part} 2>/dev/null || echo 0", arguments, answer.append)
-        offset = int(answer[-1]) if answer and answer[-1].isdigit() else 0
-        if offset > total:
-            offset = 0
-        channel = _open(state, host, f"cat {'>>' if offset else '>'} {part}", arguments)
-        for sent in _stream(channel, source, offset):
-            host.log(f"{source.name}: {sent * 100 // total} % of {format_bytes(total)} uploaded")
-        channel.shutdown_write()
-        said = channel.makefile("rb").read().decode("utf-8", "replace").strip()
-        if channel.recv_exit_status() == 0:
+        total = source.stat().st_size
+        text = script("base", "upload.sh", PART=self.destination, TOTAL=total, QUIET=_SILENCE_SECONDS)
+        channel = _open(state, host, text, arguments)
+        answer = channel.makefile("rb")
+        said: list[str] = []
+        offset = _offset(answer, said)
+        if offset is not None:
+            # When the rig hangs up, what it said tells why.
+            with suppress(OSError):
+                for sent in _stream(channel, source, offset):
+                    host.log(f"{source.name}: {sent * 100 // max(1, total)} % of {format_bytes(total)} uploaded")
+                channel.shutdown_write()
+        said += _lines(answer)
+        status = channel.recv_exit_status()
+        channel.close()  # a rig may allow no second one
+        if status == 0:
             return True
-        host.log_styled(
-            f"uploading {self.destination} failed: {said or 'the connection was lost'}; run again, it continues there",
-            fg="red",
-        )
+        if errors := [line.removeprefix("::error ") for line in said if line.startswith("::error ")]:
+            reason = errors[-1]
+        else:
+            # dd: error writing 'standard output': No space left on device
+            reason = said[-1].rpartition(": ")[2] if said else "the connection was lost"
+        advice = "" if "; " in reason else "; run again, it continues there"
+        host.log_styled(f"uploading {self.destination} failed: {reason}{advice}", fg="red")
         return False
+
+
+def _offset(answer: ChannelFile, said: list[str]) -> int | None:
+    """Where the rig wants an upload to start, None where it wants none; what else it says is added to `said`."""
+    for line in answer:
+        text = line.decode("utf-8", "replace").strip()
+        kind, _, number = text.partition(" ")
+        if kind == "::offset" and number.isdecimal():
+            return int(number)
+        said.append(text)
+    return None
+
+
+def _lines(answer: ChannelFile) -> list[str]:
+    return [line for line in answer.read().decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def _reads_password(arguments: Any) -> bool:
+    """Whether su reads its password where our text should arrive."""
+    return bool(arguments.get("_su_user") and arguments.get("_su_password"))
 
 
 _watched: WeakSet[SSHClient] = WeakSet()
@@ -185,4 +219,6 @@ def _run(
     channel.shutdown_write()
     for line in channel.makefile("rb"):
         take(line.decode("utf-8", "replace").rstrip("\r\n"))
-    return int(channel.recv_exit_status())
+    status = int(channel.recv_exit_status())
+    channel.close()  # a rig may allow no second one
+    return status

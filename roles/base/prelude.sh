@@ -19,13 +19,13 @@ free_bytes() {
   df -PB1 -- "$at" | awk 'END { print $4 }'
 }
 human() { awk -v n="$1" 'BEGIN { g = 1073741824; if (n + 0 >= g) printf "%.1f GiB", n / g; else printf "%.0f MiB", n / 1048576 }'; }
-# write FILE MODE: standard input becomes FILE in one step, never readable wider than MODE.
+# shellcheck disable=SC3013 # dash, bash and busybox all have it
+same() { [ "$1" -ef "$2" ]; }
+# write FILE MODE: standard input becomes FILE in one step, on the disk before it has the name, never readable wider than
+# MODE. A link that somebody laid where it is written is not followed.
 write() {
-  umask 077
-  cat >"$1.rigwright-new"
-  chmod "$2" "$1.rigwright-new"
-  mv -fT -- "$1.rigwright-new" "$1"
-  umask 022
+  rm -f -- "$1.rigwright-new" && (umask 077 && set -C && cat >"$1.rigwright-new") && chmod "$2" "$1.rigwright-new" &&
+    sync -- "$1.rigwright-new" && mv -fT -- "$1.rigwright-new" "$1"
 }
 # transient OPTION … -- COMMAND …: systemd-run, and the words of the command arrive as they are; systemd would fill in ${…}.
 transient() (

@@ -1,13 +1,11 @@
 # The parts of a removal. What cannot be taken away is an error, and what is known of it stays for the next run.
 failed=
 miss() { why "$*"; failed=yes; }
-# What belongs to a model file: `.NAME.rigwright` beside it, and `NAME.sum` for contents that wait or are kept in .rigwright/.
-is_stamp() { case $1 in */.rigwright/*) [ "$1" != "${1%.sum}" ] ;; *) case ${1##*/} in .*.rigwright) true ;; *) false ;; esac ;; esac; }
-stamp_of() { case $1 in */.rigwright/*) echo "$1.sum" ;; *) echo "${1%/*}/.${1##*/}.rigwright" ;; esac; }
+is_stamp() { case ${1##*/} in .*.rigwright) true ;; *) false ;; esac; }
 # is_brought FILE: whether a model file is what rigwright brought, to the byte, by its stamp. 0.1.0 listed what was found too.
 is_brought() {
   case $1 in *.part | *.part.of) return 0 ;; esac
-  read -r sum size modified origin 2>/dev/null <"$(stamp_of "$1")" || return 1
+  read -r sum size modified origin 2>/dev/null <"${1%/*}/.${1##*/}.rigwright" || return 1
   [ "$origin" != found ] && [ "$size" = "$(stat -c %s -- "$1")" ] || return 1
   [ "$modified" = "$(stat -c %Y -- "$1")" ] || [ "$sum" = "$(sha256sum <"$1" | cut -d' ' -f1)" ]
 }
@@ -21,7 +19,10 @@ remove_weights() {
   done <"$BROUGHT"
   while IFS= read -r file; do
     if is_stamp "$file"; then discard "$file"; fi
-    case $file in */.rigwright/*) rmdir -- "${file%/*}" 2>/dev/null || : ;; esac
+  done <"$BROUGHT"
+  # Folders of ours, once they are empty: of a repository, of contents that waited.
+  while IFS= read -r file; do
+    case ${file%/*} in */.rigwright | *--*) rmdir -- "${file%/*}" 2>/dev/null || : ;; esac
   done <"$BROUGHT"
   [ -n "$failed" ] || rm -f -- "$BROUGHT"
 }

@@ -22,6 +22,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
+from rigwright.roles.weights.directory import directory_probe
 from rigwright.roles.weights.facts import weights_probe
 from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
@@ -62,7 +63,10 @@ class RigContext:
             for wish in services
             if wish.model.names_file
         ]
-        paths = tuple(weights_path(file.source, weights) for local in named for file in local.files)
+        files = [file.source for local in named for file in local.files]
+        # 0.1 had the files of repositories where all the others are.
+        flat = [f"{weights.directory}/{source.file_name}" for source in files]
+        paths = tuple(dict.fromkeys([*(weights_path(source, weights) for source in files), *flat]))
         # A name of the catalogue comes to a file when the hardware is known: all that are there are listed.
         is_open = len(named) < len(services)
         return (
@@ -70,6 +74,7 @@ class RigContext:
             | account_probe()
             | Probe(scripts=SECTIONS, services=tuple(wish.name for wish in services))
             | weights_probe(paths, weights.directory, is_open=is_open)
+            | directory_probe((weights.directory,) if services else ())
         )
 
     def resolved(self, rig: Rig) -> Resolved:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import gevent
@@ -13,6 +13,7 @@ from pyinfra.api.deploy import deploy
 from rigwright.errors import RigwrightError
 from rigwright.models.variants import find_model
 from rigwright.resolve.instance import Instance
+from rigwright.resolve.resolve import Resolved
 from rigwright.resolve.running import surplus
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.account import account
@@ -25,6 +26,7 @@ from rigwright.roles.service.context import current_context
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight
 from rigwright.roles.weights.operations import weights
+from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel
 
 # By then the question is on its way.
@@ -78,8 +80,10 @@ def _serve(engines: Sequence[Engine]) -> None:
             packages=tuple(names), probe=probe, install=context.spec.base.install_packages, name="Install packages"
         )
         account(probe=probe, name="Create the builder's account")
-    for file in host.loop(_files(resolved.models, instances)):
-        weights(local=file, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}")
+    for path, file in host.loop(_files(resolved, instances, context.spec.weights)):
+        weights(
+            local=file, path=path, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}"
+        )
     for engine in host.loop(used):
         engine.install(context, probe)
     for name in host.loop(_with_keys(instances)):
@@ -108,11 +112,12 @@ def _prepare() -> None:
     inspect.stack()  # pyinfra does so at each operation, and the first time looks at every module
 
 
-def _files(models: Mapping[str, LocalModel], instances: Sequence[Instance]) -> list[LocalModel]:
-    """The files of the services that are deployed, each once."""
-    services = dict.fromkeys(one.service for one in instances)
-    files = [file for name in services if name in models for file in models[name].files]
-    return list({file.source.identity: file for file in files}.values())
+def _files(
+    resolved: Resolved, instances: Sequence[Instance], settings: WeightsSettings
+) -> list[tuple[str, LocalModel]]:
+    """The files of the services that are deployed, each once, with their paths on the rig."""
+    plans = {one.service: one.plan for one in instances}
+    return list({path: file for plan in plans.values() for file, path in resolved.files(plan, settings)}.items())
 
 
 def _with_keys(instances: Sequence[Instance]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pyinfra.api import operation
 from pyinfra.api.operation import OperationMeta
@@ -13,9 +13,10 @@ from rigwright.errors import RigwrightError
 from rigwright.records import paths
 from rigwright.records.values import Deployed
 from rigwright.resolve.running import instance_changes
-from rigwright.resolve.unit import render_unit, sandbox
+from rigwright.resolve.unit import bind, render_unit, sandbox
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script
+from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import colour_diff, current_host, current_state
@@ -23,10 +24,13 @@ from rigwright.roles.service.answer import Proof, proof_of
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.room import in_the_way, leaves_for
-from rigwright.roles.weights.facts import verified_stamp
+from rigwright.roles.weights.facts import waiting, wanted_stamp
+from rigwright.weights.local import LocalModel
 
 # How long a rollback waits for a model to load; the inventory's own limit may be unreadable by then.
 _ROLLBACK_SECONDS = 600
+# A unit brings its model files with it.
+_PLACE = role_text("weights", "place.sh")
 
 
 @operation()
@@ -66,8 +70,11 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     if wanted is None or wanted.engine != engine.name or release is None:
         yield from refuse(f"{instance}: the plan of this rig changed while it was deployed to; run again")
         return
-    deployed, stamp = rig.records.of(instance), verified_stamp(rig, planner.weights_path(wanted.plan))
-    unit = render_unit(wanted, planner, weights=stamp.sha256 if stamp else "unknown")
+    deployed = rig.records.of(instance)
+    sums = _sums(rig, resolved.files(wanted.plan, context.spec.weights))
+    unit = render_unit(wanted, planner, weights=sums)
+    # The dry run sees the contents that wait for the switch under their names.
+    walls = [*sandbox(unit), *(f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums))]
     answer = engine.answer(wanted)
     record = wanted.record(health=engine.health, answer=answer._asdict())
     if any(instance_changes(wanted, deployed, unit=unit, release=release)):
@@ -76,8 +83,8 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
             script(
                 "service",
                 "switch.sh",
-                before="\n".join([role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
-                SANDBOX=shlex.join(word for line in sandbox(unit) for word in ("-p", line)),
+                before="\n".join([_PLACE, role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
+                SANDBOX=shlex.join(word for line in walls for word in ("-p", line)),
                 **_switch(deployed, unit=unit, release=release, record=record),
                 **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
                 MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),
@@ -109,6 +116,7 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
         script(
             "service",
             "switch.sh",
+            before=_PLACE,
             **_switch(deployed, unit=unit, release=release, record=deployed.saved_record_text or ""),
             **proof_of(record, deployed.service).variables(),
             MAKE_ROOM=" ".join(one.unit_name for one in held),
@@ -140,6 +148,13 @@ def report_left_out(reasons: tuple[str, ...], tried: Mapping[str, OperationMeta]
     lines = [*reasons, *([f"{', '.join(failed)}: not brought back, see above"] if failed else [])]
     if lines:
         yield from refuse("\n".join(lines))
+
+
+def _sums(rig: Rig, files: Sequence[tuple[LocalModel, str]]) -> dict[str, str]:
+    """The sum of each wanted file by its path; empty while one of them is not on the rig."""
+    found = {path: wanted_stamp(rig, path, sha256=file.sha256, origin=file.origin) for file, path in files}
+    sums = {path: stamp.sha256 for path, stamp in found.items() if stamp}
+    return sums if len(sums) == len(found) else {}
 
 
 def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict[str, str]:

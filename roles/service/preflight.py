@@ -21,6 +21,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.room import holder, in_the_way
+from rigwright.roles.weights.directory import directory_errors
 
 
 @operation()
@@ -65,6 +66,8 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
         yield (
             f"{waiting.service} {planned} {waiting.gpu}, for which no driver answers; install it, or set gpu to none"
         )
+    if any(instance.service in resolved.models for instance in mine):
+        yield from directory_errors(rig, context.spec.weights)
     for instance in mine:
         yield from _unit_errors(rig.records.of(instance.name))
         yield from _port_errors(rig, context, resolved, instance, names)

@@ -44,6 +44,9 @@ await() {
   reason="it did not become healthy within $TIMEOUT s"
   return 1
 }
+# Its model files are what its unit names. What they were is kept beside them and comes back with the unit that names it.
+gone=$(printf %s "$UNIT_TEXT" | place) || fail "$NAME: its model files could not be given their names; see the disk of the rig"
+[ -z "$gone" ] || fail "$NAME: $(echo "$gone" | tr '\n' ' ') is no longer on this rig as this release had it; deploy what you want instead"
 # What serves now is kept until the new one is proven. A switch that was cut short left its own copy, and that one is
 # what was last proven: it is not replaced by what the cut left behind.
 if [ ! -e "$state/running" ]; then
@@ -74,6 +77,7 @@ if await; then
     [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$state/previous.json"
   fi
   rm -f "$state/running" "$state"/running.*
+  forget_kept <"$file"
   say "$NAME serves at $URL"
   exit 0
 fi
@@ -83,6 +87,8 @@ if [ -n "$old_release" ] && [ -e "$state/running.service" ]; then
   mv -f "$state/running.service" "$file"
   [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$PLAN_FILE"
   rm -f "$state/running"
+  gone=$(place <"$file") || gone="its model files"
+  [ -z "$gone" ] || say "$NAME: $(echo "$gone" | tr '\n' ' ') could not be brought back"
   failed=$reason URL=$OLD_URL KEY=$OLD_KEY HEALTH=$OLD_HEALTH ASK=$OLD_ASK BODY=$OLD_BODY EXPECTED=$OLD_EXPECTED
   restart || :
   give_back

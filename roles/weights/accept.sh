@@ -1,22 +1,40 @@
-# accept FILE: refuse what is no GGUF or not the file that $SHA256 names; leaves its sum in $sum.
-accept() {
+# What arrives at $PART becomes $DEST, with what was checked of it in $STAMP; $RECORD lists what removal may take away.
+# sum_of FILE: its sha256 in $sum. What cannot be read to the end has none, and is never taken for the right one.
+sum_of() {
+  sum=$(sha256sum <"$1") || sum=
+  sum=${sum%% *}
+  [ ${#sum} -eq 64 ] || fail "$1 cannot be read to its end; check the disk"
+}
+accept() { # accept FILE: refuse what is no GGUF or not the file that $SHA256 names; leaves its sum in $sum
   [ "$(head -c 4 -- "$1")" = GGUF ] || { rm -f -- "$PART"; fail "$DEST: what arrived is no GGUF file; check the source"; }
   say "checking ${DEST##*/}"
-  sum=$(sha256sum <"$1" | cut -d' ' -f1)
+  sum_of "$1"
   [ -z "$SHA256" ] || [ "$sum" = "$SHA256" ] || {
     rm -f -- "$PART"
     fail "$DEST: sha256 is $sum, expected $SHA256; the file was not installed, correct the source or the sum"
   }
 }
-stamp() { # stamp [found]: remember what was checked, and what removal may take away
-  printf '%s %s %s\n' "$sum" "$(stat -c '%s %Y' -- "$DEST")" "${1:-$ORIGIN}" | write "$STAMP" 644
-  mkdir -p "${RECORD%/*}"
-  # What is found is the owner's, also where one of ours was: removal must not take it.
-  {
-    grep -vxF -e "$DEST" -- "$RECORD" 2>/dev/null || :
-    printf '%s\n' "$STAMP"
-    [ "${1:-}" = found ] || printf '%s\n' "$DEST" "$PART"
-  } | sort -u | write "$RECORD" 644
+settle() { # what accept has checked takes its name; where another file of ours has it, it waits beside it for the switch
+  at=$DEST stamp=$STAMP
+  if [ -e "$DEST" ] || [ -L "$DEST" ]; then
+    there=$(stamped "$DEST")
+    [ "$there" != "$sum" ] || { rm -f -- "$PART"; return; } # another run was quicker
+    [ -n "$there" ] || fail "$DEST appeared or changed while it was brought; run again"
+    at=$(kept_at "$DEST" "$sum")
+    stamp=$(stamp_of "$at")
+    install -d -m 755 -- "${at%/*}"
+  fi
+  chown -h root:root -- "$PART"
+  chmod 644 -- "$PART"
+  # First what is told of it, then its name: nothing lies there that a later run takes for somebody else's.
+  sync -- "$PART" || fail "$PART cannot be written to the disk; see dmesg on the rig"
+  record "$at" "$stamp" "$PART"
+  stamp "$PART" "$ORIGIN" "$stamp"
+  mv -fT -- "$PART" "$at"
+  sync -- "${at%/*}"
+}
+stamp() { # stamp FILE ORIGIN STAMP: remember what was checked
+  printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644
 }
 record() { # record FILE ...: removal may take them away
   mkdir -p "${RECORD%/*}"

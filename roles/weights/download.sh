@@ -8,7 +8,7 @@ OF=$PART.of
 UNIT=rigwright-download-$(printf %s "$DEST" | sha256sum | cut -c1-12)
 dir=$(mktemp -d /run/rigwright-download.XXXXXX)
 trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"' EXIT
-mkdir -p "${DEST%/*}"
+install -d -m 755 -- "${DEST%/*}"
 
 # config ADDRESS: what curl is told. A secure address never leads to one that is not.
 config() {
@@ -79,7 +79,9 @@ progress() {
 is_running() { systemctl is-active -q "$UNIT"; }
 # Another run, such as that of a dropped connection, waits for the same download, and may have been quicker.
 is_there() {
-  [ ! -e "$PART" ] && read -r known_sum known_size known_time known_origin 2>/dev/null <"$STAMP" &&
+  [ ! -e "$PART" ] || return 1
+  [ -z "$SHA256" ] || [ ! -e "$(kept_at "$DEST" "$SHA256")" ] || return 0
+  read -r known_sum known_size known_time known_origin 2>/dev/null <"$STAMP" &&
     [ "$known_size $known_time" = "$(stat -c '%s %Y' -- "$DEST" 2>/dev/null)" ] &&
     [ "${SHA256:-$ORIGIN}" = "$([ -n "$SHA256" ] && echo "$known_sum" || echo "$known_origin")" ]
 }
@@ -141,6 +143,4 @@ while :; do
 done
 [ -z "$size" ] || [ "$(have)" = "$size" ] || fail "$DEST: $(have) of $size bytes arrived; run again, it continues there"
 accept "$PART"
-chmod 644 "$PART"
-mv -fT -- "$PART" "$DEST"
-stamp
+settle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -11,12 +12,20 @@ from rigwright.roles.base.probe import Probe
 from rigwright.units import whole_number
 
 FOUND = "found"
-_LISTING = "weights"
+_LISTING, _KEPT = "weights", "kept"
 # All that is there: each may be the file that the plan chooses, once the answer tells the hardware.
-_LIST = """(cd {directory} 2>/dev/null || exit 0
-for f in *.gguf *.gguf.part; do [ -f "$f" ] && stat -Lc '%s|%Y|%n' -- "$f"; done
-for f in .*.gguf.rigwright; do [ -f "$f" ] && printf 'stamp|%s|%s\\n' "$(head -n1 -- "$f")" "$f"; done
-:)"""
+_LIST = """for f in {directory}/*.gguf {directory}/*.gguf.part {directory}/*/*.gguf {directory}/*/*.gguf.part; do
+  [ ! -f "$f" ] || stat -Lc '%s|%Y|%n' -- "$f"
+done
+for f in {directory}/.*.gguf.rigwright {directory}/*/.*.gguf.rigwright; do
+  [ ! -f "$f" ] || printf 'stamp|%s|%s\\n' "$(head -n1 -- "$f")" "$f"
+done"""
+# What waits for a switch, or is kept for the way back: `place.sh`.
+_LIST_KEPT = """for f in {directory}/.rigwright/.*.rigwright {directory}/*/.rigwright/.*.rigwright; do
+  at=${{f##*/.}}
+  at=${{f%/*}}/${{at%.rigwright}}
+  [ ! -f "$at" ] || printf '%s|%s|%s\\n' "$(head -n1 -- "$f")" "$(stat -c '%s %Y' -- "$at")" "$at"
+done"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ def weights_probe(paths: tuple[str, ...], directory: str, *, is_open: bool = Fal
     """What the weights role asks; `is_open` while the plan has yet to choose files: then all that are there."""
     parts = tuple(f"{path}.part" for path in paths)
     stats, files = paths + parts, tuple(stamp_path(path) for path in paths)
-    scripts = ((_LISTING, _LIST.format(directory=shlex.quote(directory))),) if is_open else ()
+    listings = ((_KEPT, _LIST_KEPT), *(((_LISTING, _LIST),) if is_open else ()))
+    scripts = tuple((name, text.format(directory=shlex.quote(directory))) for name, text in listings)
     return Probe(stats=stats, files=files, disks=(directory,), scripts=scripts)
 
 
@@ -54,16 +64,52 @@ def weights_file(rig: Rig, path: str) -> RemoteFile | None:
     """A model file, its stamp, or what arrived of it; None where there is none."""
     if path in rig.files:
         return rig.files[path]
-    name = path.rpartition("/")[2]
     for line in rig.sections.get(_LISTING, []):
         first, _, rest = line.partition("|")
-        second, _, found = rest.rpartition("|")
-        if found == name and first == "stamp":
+        second, _, found = rest.partition("|")
+        if found == path and first == "stamp":
             return RemoteFile("file", second)
         size, modified = whole_number(first), whole_number(second)
-        if found == name and size is not None and modified is not None:
+        if found == path and size is not None and modified is not None:
             return RemoteFile("file", size_bytes=size, modified=modified)
     return None
+
+
+def kept_path(path: str, sha256: str) -> str:
+    """Where a content of a model file lies that has not its name, or no longer."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.rigwright/{sha256[:8]}-{name}"
+
+
+def waiting(rig: Rig, sums: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Of these contents by their paths those that have yet to get their name: where each lies, and its path."""
+    now = {path: verified_stamp(rig, path) for path in sums}
+    kept = {path: {stamp.sha256 for stamp in kept_stamps(rig, path)} for path in sums}
+    return [
+        (kept_path(path, sha256), path)
+        for path, sha256 in sums.items()
+        if sha256 in kept[path] and getattr(now[path], "sha256", None) != sha256
+    ]
+
+
+def kept_stamps(rig: Rig, path: str) -> tuple[Stamp, ...]:
+    """The stamps of other contents of a model file, which a switch would give its name to."""
+    found = []
+    for line in rig.sections.get(_KEPT, []):
+        text, _, rest = line.partition("|")
+        state, _, at = rest.partition("|")
+        words = text.split()
+        size, modified = (whole_number(word) for word in words[1:3]) if len(words) == 4 else (None, None)
+        if size is None or modified is None or " ".join(words[1:3]) != state or at != kept_path(path, words[0]):
+            continue
+        found.append(Stamp(words[0], size, modified, words[3]))
+    return tuple(found)
+
+
+def wanted_stamp(rig: Rig, path: str, *, sha256: str | None, origin: str) -> Stamp | None:
+    """The stamp of the wanted content, under its name or waiting beside it; None where it is not on the rig."""
+    stamps = filter(None, (verified_stamp(rig, path), *kept_stamps(rig, path)))
+    return next((one for one in stamps if one.satisfies(sha256, origin)), None)
 
 
 def verified_stamp(rig: Rig, path: str) -> Stamp | None:

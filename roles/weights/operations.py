@@ -7,30 +7,31 @@ from pathlib import Path
 from pyinfra.api import operation
 
 from rigwright.errors import RigwrightError
+from rigwright.resolve.unit import is_hidden
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
+from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, weights_file
+from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, wanted_stamp, weights_file
 from rigwright.spec.weights import WeightsSettings
 from rigwright.units import format_bytes
-from rigwright.weights.local import LocalModel, weights_path, with_sum
+from rigwright.weights.local import LocalModel, with_sum
 
 
 @operation()
-def weights(local: LocalModel, settings: WeightsSettings, probe: Probe) -> Commands:
+def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Probe) -> Commands:
     """Have this model file on the rig.
 
     + local: the model as seen from the controller
-    + settings: where it goes
+    + path: where it goes
+    + settings: the directory of all model files, and what of its disk must stay free
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    path = weights_path(local.source, settings)
-    stamp = verified_stamp(rig, path)
-    if stamp and stamp.satisfies(local.sha256, local.origin):
+    if _is_there(rig, path, local):
         return
-    if stamp and stamp.origin == FOUND:
+    if (stamp := verified_stamp(rig, path)) and stamp.origin == FOUND:
         yield from refuse(f"{path} was there before rigwright and is another file; move it away, it was not touched")
         return
     target = {
@@ -40,9 +41,17 @@ def weights(local: LocalModel, settings: WeightsSettings, probe: Probe) -> Comma
         "ORIGIN": local.origin,
         "BUILDER": BUILDER,
         "RECORD": BROUGHT_LIST,
+        "HIDDEN": "yes" if is_hidden(path) else "",
     }
-    if weights_file(rig, path) and not stamp:
-        yield Script(script("weights", "accept.sh", "adopt.sh", **target))
+    flat = f"{settings.directory}/{local.source.file_name}"
+    is_file, found = weights_file(rig, path) is not None, verified_stamp(rig, flat)
+    if not is_file and flat != path and found and found.satisfies(local.sha256, local.origin):
+        yield Script(_script("link.sh", **target, FLAT=flat))
+    elif is_file and not stamp:
+        yield Script(_script("adopt.sh", **target))
+    # What was looked at may be the wanted file, or an earlier one of ours.
+    rig = yield from current_rig(probe)
+    if _is_there(rig, path, local):
         return
     if local.url:
         try:
@@ -52,7 +61,7 @@ def weights(local: LocalModel, settings: WeightsSettings, probe: Probe) -> Comma
             return
         given = target | {"SHA256": known.sha256 or "", "FETCH": role_text("weights", "fetch.sh")}
         yield Script(
-            script("weights", "accept.sh", "download.sh", **given, RESERVE=settings.reserve_bytes),
+            _script("download.sh", **given, RESERVE=str(settings.reserve_bytes)),
             stdin=f"{local.url}\n",  # it may hold a secret, and scripts stand in process lists
         )
         return
@@ -65,6 +74,14 @@ def weights(local: LocalModel, settings: WeightsSettings, probe: Probe) -> Comma
             f"{disk.path} has {format_bytes(disk.free_bytes)}; free some, or set rig.weights.directory"
         )
         return
-    yield Script(script("weights", "prepare.sh", **target))
+    yield Script(_script("prepare.sh", **target))
     yield Upload(lambda: Path(local.source.path or "").expanduser(), f"{path}.part")
-    yield Script(script("weights", "accept.sh", "install.sh", **target))
+    yield Script(_script("install.sh", **target))
+
+
+def _is_there(rig: Rig, path: str, local: LocalModel) -> bool:
+    return wanted_stamp(rig, path, sha256=local.sha256, origin=local.origin) is not None
+
+
+def _script(name: str, **variables: str) -> str:
+    return script("weights", "place.sh", "accept.sh", name, **variables)

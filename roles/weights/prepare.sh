@@ -1,2 +1,2 @@
 # The directory and a place to upload to. A leftover of an interrupted upload stays: it is continued.
-mkdir -p "${DEST%/*}"
+install -d -m 755 -- "${DEST%/*}"

@@ -83,14 +83,15 @@ def _blank(hardware: Hardware = HARDWARE, **changes: Any) -> Rig:
     return replace(rig, **changes)
 
 
-def _serving(context: RigContext, rig: Rig, *, weights: str = "unknown") -> Rig:
+def _serving(context: RigContext, rig: Rig, *, weights: str = "") -> Rig:
     """A rig on which all llama.cpp instances of a plan run as planned."""
     resolved = context.resolved(rig)
     services, releases, listeners = dict(rig.records.services), set(rig.records.installed.releases), {}
     for number, instance in enumerate(resolved.instances(context.spec), start=7):
         planner = resolved.engines[instance.engine]
         release = planner.release(rig.hardware) or "/opt/rigwright/x/releases/y"
-        unit = render_unit(instance, planner, weights=weights)
+        files = resolved.files(instance.plan, context.spec.weights) if weights else ()
+        unit = render_unit(instance, planner, weights={path: file.sha256 or weights for file, path in files})
         services[instance.name] = _deployed(instance, unit, release, pid=number)
         releases.add(release)
         listeners[instance.port] = (instance.engine, number)

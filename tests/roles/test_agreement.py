@@ -335,7 +335,7 @@ def deploy_of(context: RigContext, rig: Rig) -> Deploy:
 
 def checked_unit(instance: Instance, resolved: Resolved) -> str:
     """The unit file of an instance, which starts what is planned; so says the record beside it."""
-    text = render_unit(instance, resolved.engines[instance.engine], weights="unknown")
+    text = render_unit(instance, resolved.engines[instance.engine], weights={})
     argv, environment = started(text)
     assert argv == list(instance.argv)
     assert {key: value for key, value in environment if key not in OWN_VARIABLES} == dict(instance.environment)

@@ -204,7 +204,9 @@ class Rig:
             "FETCH": role_text("weights", "fetch.sh"),
             "RESERVE": reserve,
         }
-        text = script("weights", "accept.sh", "download.sh", **{key: str(value) for key, value in values.items()})
+        text = script(
+            "weights", "place.sh", "accept.sh", "download.sh", **{key: str(value) for key, value in values.items()}
+        )
         text = (
             text.replace("/run/", f"{self.home}/run/").replace("sleep 2", "sleep 0.05").replace("sleep 1", "sleep 0.05")
         )

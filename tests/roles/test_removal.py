@@ -205,14 +205,14 @@ def test_model_files_go_when_they_are_what_was_brought(tmp_path, shell):
 def test_contents_that_are_kept_go_with_their_stamps(tmp_path):
     """What waits for a switch, or is kept for the way back, in `.rigwright/` beside the files of that name."""
     files = Files(tmp_path)
-    for name in ("0123456789abcdef-m.gguf", "fedcba9876543210-m.gguf"):
+    for name in ("01234567-m.gguf", "fedcba98-m.gguf"):
         kept = tmp_path / ".rigwright" / name
         kept.parent.mkdir(exist_ok=True)
         kept.write_text("GGUF")
         digest = hashlib.sha256(b"GGUF").hexdigest()
-        kept.with_name(f"{name}.sum").write_text(f"{digest} 4 {int(kept.stat().st_mtime)} upload\n")
+        kept.with_name(f".{name}.rigwright").write_text(f"{digest} 4 {int(kept.stat().st_mtime)} upload\n")
         with files.brought.open("a") as file_list:
-            file_list.write(f"{kept}\n{kept}.sum\n")
+            file_list.write(f"{kept}\n{kept.parent}/.{name}.rigwright\n")
     assert files.remove().returncode == 0
     assert files.left() == set()
 
@@ -223,8 +223,10 @@ def test_adopted_file_leaves_the_list_of_what_was_brought(tmp_path):
     file = files.bring("m.gguf")
     file.write_text("GGUF of mine")
     stamp = tmp_path / ".m.gguf.rigwright"
-    target = {"DEST": str(file), "STAMP": str(stamp), "SHA256": "", "ORIGIN": "upload", "RECORD": str(files.brought)}
-    text = script("weights", "accept.sh", "adopt.sh", **target)
+    target = {"DEST": str(file), "STAMP": str(stamp), "SHA256": "", "ORIGIN": "upload", "HIDDEN": "yes"} | {
+        "RECORD": str(files.brought)
+    }
+    text = script("weights", "place.sh", "accept.sh", "adopt.sh", **target)
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(files.brought.read_text().splitlines()) == {str(stamp), f"{file}.part"}

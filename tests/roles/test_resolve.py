@@ -14,10 +14,10 @@ from rigwright.plan.wish import ModelSource
 from rigwright.resolve import resolve
 from rigwright.resolve.pin import pin
 from rigwright.roles.service.context import make_context
-from rigwright.roles.weights.facts import verified_stamp
+from rigwright.roles.weights.facts import stamp_path, verified_stamp
 from rigwright.spec.rig import parse_spec
 from rigwright.spec.weights import WeightsSettings
-from rigwright.weights.local import inspect_model
+from rigwright.weights.local import inspect_model, weights_path
 
 # A port that nothing listens on: the catalogue's dimensions stand in for headers.
 NOWHERE = {"weights": {"hugging_face": "http://127.0.0.1:9"}}
@@ -44,7 +44,7 @@ def test_name_is_resolved_by_the_hardware(cards):
         local, plan = found.models["chat"], found.plan.services[0]
         chosen[size] = local.variant.file_bytes
         assert local.source.repo == "unsloth/Qwen3.5-9B-GGUF" and plan.source == local.source
-        assert plan.argv[1] == f"/var/lib/rigwright/weights/{local.source.file_name}"
+        assert plan.argv[1] == f"/var/lib/rigwright/weights/{local.source.place}"
         assert f"/resolve/{local.source.revision}/" in (local.url or "")
     assert chosen[8] < chosen[24]
 
@@ -62,9 +62,9 @@ def test_reasons_and_alternatives_reach_the_rig(cards):
 def test_one_question_serves_the_resolved_names_too(cards, blank):
     """The probe of a name of the catalogue asks for all files that are there, so that nothing has to be asked again."""
     context = make_context("rig1", data(model="qwen3.5-0.8b:Q8_0", engine="llamacpp"))
-    name = context.resolved(blank(cards())).models["chat"].source.file_name
-    listing = ["9|50|x.gguf", f"10|60|{name}", f"stamp|{'a' * 64} 10 60 upload|.{name}.rigwright"]
-    found = verified_stamp(blank(sections={"weights": listing}), f"/var/lib/rigwright/weights/{name}")
+    path = weights_path(context.resolved(blank(cards())).models["chat"].source, context.spec.weights)
+    listing = ["9|50|/w/x.gguf", f"10|60|{path}", f"stamp|{'a' * 64} 10 60 upload|{stamp_path(path)}"]
+    found = verified_stamp(blank(sections={"weights": listing}), path)
     assert found and found.sha256 == "a" * 64
     assert "*.gguf" in context.probe.script()
 
@@ -103,7 +103,7 @@ def test_every_part_of_a_model_in_several_files_is_brought():
 def test_projector_comes_with_a_model_that_sees(cards):
     """vision: true brings the file that the flag names."""
     found = resolved(data(model="qwen3.5-9b", engine="llamacpp", vision=True), cards())
-    projector = found.models["chat"].files[-1].source.file_name
+    projector = found.models["chat"].files[-1].source.place
     argv = found.plan.services[0].argv
     assert argv[argv.index("--mmproj") + 1] == f"/var/lib/rigwright/weights/{projector}"
 

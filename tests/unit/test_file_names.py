@@ -102,7 +102,7 @@ def test_what_is_taken_lies_in_the_directory(text):
         if not source.names_file:
             continue
         path = PurePosixPath(weights_path(source, SETTINGS))
-        assert str(path.parent) == DIRECTORY
+        assert str(path.parent) == (f"{DIRECTORY}/org--m" if source.repo else DIRECTORY)
         assert path.name not in (".", "..")
         assert len(path.name.encode()) <= 220
         assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in path.name)

@@ -128,7 +128,8 @@ def units_of(path: Path, wished: RigSpec, machine: Hardware) -> list[tuple[Any, 
     """The instances that a lock makes of a wish, and their units."""
     resolved = resolve(wished, machine, read_lock(path).rigs.get("rig1"))
     return [
-        (one, render_unit(one, resolved.engines[one.engine], weights="ab" * 32)) for one in resolved.instances(wished)
+        (one, render_unit(one, resolved.engines[one.engine], weights={"/w/m": "ab" * 32}))
+        for one in resolved.instances(wished)
     ]
 
 

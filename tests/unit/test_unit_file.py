@@ -72,7 +72,7 @@ def unit(hardware=RIG, **wish):
     key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
     path = f"/var/lib/rigwright/weights/{full.model.file_name}"
     instance = Instance(full, plan_of(full, hardware, path, key))
-    return render_unit(instance, LlamacppPlanner(LlamacppSettings()), weights="ab" * 32)
+    return render_unit(instance, LlamacppPlanner(LlamacppSettings()), weights={path: "ab" * 32})
 
 
 @pytest.mark.parametrize(
