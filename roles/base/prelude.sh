@@ -64,7 +64,7 @@ shut_in() (
 # follow UNIT: waits for a transient unit that outlives this connection; says what progress() prints when it changes.
 follow() {
   shown=
-  while case $(systemctl show -P ActiveState -- "$1") in active | activating | reloading) true ;; *) false ;; esac; do
+  while case $(systemctl show -P ActiveState -- "$1") in active | activating | reloading | deactivating) true ;; *) false ;; esac; do
     now=$(progress 2>/dev/null || :)
     [ "$now" = "$shown" ] || { [ -z "$now" ] || say "$now"; shown=$now; }
     sleep 1

@@ -76,7 +76,8 @@ progress() {
   if [ -n "$likely" ]; then echo "${DEST##*/}: $(($(have) * 100 / likely / 5 * 5)) % of $(human "$likely")"
   else echo "${DEST##*/}: $(human "$(have)")"; fi
 }
-is_running() { systemctl is-active -q "$UNIT"; }
+# Also while it ends: what is left of it may still write.
+is_running() { case $(systemctl show -P ActiveState -- "$UNIT") in inactive | failed) false ;; *) true ;; esac; }
 # Another run, such as that of a dropped connection, waits for the same download, and may have been quicker.
 is_there() {
   [ ! -e "$PART" ] || return 1
@@ -107,7 +108,7 @@ start() {
   # Both files are opened by systemd: the account that reads from the network is one of this unit alone, and can open neither.
   shut_in --unit="$UNIT" --description="Download of ${DEST##*/}" -p DynamicUser=yes \
     -p StandardInput="file:$dir/run" -p StandardOutput="append:$PART" -p StandardError=journal \
-    -p LimitFSIZE="${size:-$((free + $(have) - RESERVE))}" --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
+    -p KillSignal=SIGKILL -p LimitFSIZE="${size:-$((free + $(have) - RESERVE))}" --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
     fail "systemd could not start the download; see journalctl -u $UNIT on the rig"
   rm -f -- "$dir/run" "$dir/ask"
 }

@@ -248,6 +248,28 @@ def test_download_is_in_no_other_hands(workshop, serving, serve, models):
     assert workshop.on(serving, "stat -c '%U %a' /var/lib/rigwright/weights/m.gguf") == "root 644"
 
 
+def test_what_outlives_curl_is_ended_before_the_file_is_checked(workshop, serving, serve, models):
+    """A process of the unit that holds the part and ignores the end: no byte of it comes after the check."""
+    good, _ = models
+    hub = serve(tls=True)
+    hub.answers["/k.gguf"] = Answer(good)
+    # Stands for a curl that a server has taken over.
+    evil = "import os, time; time.sleep(3); os.ftruncate(1, 8); os.write(1, b'EVIL')"
+    taken = f'trap "" TERM HUP; python3 -c {shlex.quote(evil)} & exec /usr/bin/curl.real "$@"'
+    workshop.on(serving, "mv /usr/bin/curl /usr/bin/curl.real")
+    try:
+        program = f'#!/bin/sh\n[ $(id -u) != 0 ] || exec /usr/bin/curl.real "$@"\n{taken}\n'
+        workshop.lab.exec(serving, ["sh", "-c", "cat >/usr/bin/curl; chmod 755 /usr/bin/curl"], input=program)
+        source = {"url": f"{hub.address}/k.gguf", "sha256": sum_of(good)}
+        outcome = workshop.deploy(workshop.spec(model=source), serving)
+    finally:
+        workshop.on(serving, "mv /usr/bin/curl.real /usr/bin/curl")
+    assert outcome.code == 0, outcome.output
+    time.sleep(4)
+    found = workshop.on(serving, "sha256sum </var/lib/rigwright/weights/k.gguf").split()[0]
+    assert found == sum_of(good)
+
+
 def test_proxy_of_the_deploy_reaches_the_download(workshop, serving, serve, models, monkeypatch):
     """A hub that is there through a proxy alone, which the inventory's `_env` names."""
     good, _ = models
