@@ -66,11 +66,16 @@ def _shut(path: Path, mode: int) -> None:
 
 
 def refuse_foreign(shared: Path) -> None:
-    """Root works nowhere that somebody else can exchange.
+    """Root works nowhere that somebody else can exchange, and shuts no directory that is not the lab's.
 
     Raises:
         RigwrightError: names the directory and whose it is.
     """
+    if not (shared / "locks").is_dir():
+        for name in ("images", "snapshots", "cache", "labs"):
+            if (shared / name).exists():
+                says = f"lab: {shared / name} is there already and was not made by the lab"
+                raise RigwrightError(f"{says}; set RIGWRIGHT_LAB_ROOT to a directory of its own")
     for directory in _existing(shared.resolve()):
         has = directory.stat()
         others = has.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if has.st_gid else 0)) and not has.st_mode & stat.S_ISVTX

@@ -13,6 +13,7 @@ from pathlib import Path
 from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import LARGEST_BYTES
 from rigwright.lab.host import write_bytes
+from rigwright.lab.mounts import within
 from rigwright.shown import NOT_IN_A_LINE
 
 MACHINES = Path(__file__).parent / "machines"
@@ -82,7 +83,7 @@ def find_machine(name_or_folder: str) -> Path:
 
 def install(root: Path, machine: Path) -> None:
     """Put the stand-ins and the recordings into a rig's `/`; a tool without a recording is left away."""
-    place = root / PLACE
+    place = within(root, PLACE)
     known = answers(machine)
     texts = {f"machine/{file}": _recorded(machine, file).read_bytes() for _, file, _ in known}
     if query := _query(machine):
@@ -95,7 +96,7 @@ def install(root: Path, machine: Path) -> None:
     commands = [command for command, _, _ in known] + _queries(machine)
     for tool in TOOLS:
         if any(command.split()[0] == tool for command in commands):
-            stand_in = root / "usr/bin" / tool
+            stand_in = within(root, "usr/bin") / tool
             write_bytes(stand_in, STAND_IN.read_bytes(), mode=0o755)  # in place of it, should it be a link
 
 

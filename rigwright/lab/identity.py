@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from pathlib import Path
 
 from rigwright.lab.access import callers_ids
 from rigwright.lab.host import run, write_text
 from rigwright.lab.layout import LabPaths, RigPaths
+from rigwright.lab.mounts import within
 from rigwright.lab.network import address, gateway
 from rigwright.lab.state import Record, load_rigs
 
@@ -38,8 +38,10 @@ def make_key(path: Path, *, comment: str) -> str:
 def write_birth(root: Path, record: Record, *, host_key: Path) -> None:
     """Write what a rig keeps for life: machine id, host key, user. `root` is its mounted `/`."""
     for name in (HOST_KEY, HOST_KEY.with_suffix(".pub")):
-        shutil.move(host_key.with_suffix(name.suffix), root / name)
-    write_text(root / "etc/machine-id", uuid.uuid4().hex + "\n", mode=0o444)
+        key = host_key.with_suffix(name.suffix)
+        write_text(within(root, name.parent) / name.name, key.read_text(), mode=0o644 if name.suffix else 0o600)
+        key.unlink()
+    write_text(within(root, "etc") / "machine-id", uuid.uuid4().hex + "\n", mode=0o444)
     user = record.settled.ssh_user
     if user != "root":
         _add_user(root, user, sudo=record.settled.sudo)
@@ -47,18 +49,18 @@ def write_birth(root: Path, record: Record, *, host_key: Path) -> None:
 
 def write_place(root: Path, paths: LabPaths, record: Record, *, subnet: int) -> None:
     """Write what may change between two boots: names and addresses, the key that opens it."""
-    own = address(subnet, record.number)
-    write_text(root / "etc/hostname", f"{record.name}\n")
-    write_text(root / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{own} {record.name}\n")
+    own, etc = address(subnet, record.number), within(root, "etc")
+    write_text(etc / "hostname", f"{record.name}\n")
+    write_text(etc / "hosts", f"127.0.0.1 localhost\n::1 localhost\n{own} {record.name}\n")
     # The name sorts before systemd's own 80-container-host0.network, which gives a link-local address only.
     write_text(
-        root / "etc/systemd/network/10-host0.network",
+        within(root, "etc/systemd/network") / "10-host0.network",
         f"[Match]\nName=host0\n\n[Network]\nAddress={own}/24\nGateway={gateway(subnet)}\nDHCP=no\n"
         "LinkLocalAddressing=no\nIPv6AcceptRA=no\n",
     )
     resolver = next((file for file in RESOLVERS if file.exists()), None)
     if resolver:
-        write_text(root / "etc/resolv.conf", resolver.read_text())
+        write_text(etc / "resolv.conf", resolver.read_text())
     _authorise(root, record.settled.ssh_user, paths.key.with_suffix(".pub").read_text())
 
 
@@ -74,10 +76,10 @@ def host_key_draft(paths: RigPaths) -> Path:
 
 
 def _add_user(root: Path, user: str, *, sudo: bool) -> None:
-    names = {line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()}
+    names = {line.split(":")[0] for line in within(root, "etc/passwd").read_text().splitlines()}
     if user not in names:
         run(["chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", user])
-    rights = root / "etc/sudoers.d" / f"90-lab-{user}"
+    rights = within(root, "etc/sudoers.d") / f"90-lab-{user}"
     if sudo:
         write_text(rights, f"{user} ALL=(ALL:ALL) NOPASSWD: ALL\n", mode=0o440)
     else:
@@ -85,9 +87,9 @@ def _add_user(root: Path, user: str, *, sudo: bool) -> None:
 
 
 def _authorise(root: Path, user: str, public_key: str) -> None:
-    entries = (line.split(":") for line in (root / "etc/passwd").read_text().splitlines())
+    entries = (line.split(":") for line in within(root, "etc/passwd").read_text().splitlines())
     uid, gid, home = next((int(entry[2]), int(entry[3]), entry[5]) for entry in entries if entry[0] == user)
-    folder = root / home.lstrip("/") / ".ssh"
+    folder = within(root, f"{home}/.ssh")
     folder.mkdir(mode=0o700, exist_ok=True)
     write_text(folder / "authorized_keys", public_key, mode=0o600)
     for path in (folder, folder / "authorized_keys"):

@@ -15,6 +15,8 @@ from rigwright.lab.layout import RigPaths
 MOUNTINFO = Path("/proc/self/mountinfo")
 # A rig's root makes files as it likes; on this host none of them gives anybody rights. In the rig: see carry.sh.
 HARMLESS = "nosuid,nodev"
+# Source: path_resolution(7): where the kernel gives up.
+MOST_LINKS = 40
 
 
 def mounts_below(path: Path) -> list[Path]:
@@ -94,6 +96,29 @@ def unmount_rig(paths: RigPaths) -> None:
     if paths.disk in mounts_below(paths.disk):
         run(["sync", "--file-system", paths.disk])  # unmounting writes it too, unless another namespace has it mounted
     unmount_below(paths.home)
+
+
+def within(root: Path, path: str | Path) -> Path:
+    """Where a path of a rig lies on this host: its links lead within the rig, as they do in there.
+
+    Raises:
+        RigwrightError: they lead in a circle.
+    """
+    found, ahead, links = root, list(reversed(Path(path).parts)), 0
+    while ahead:
+        part = ahead.pop()
+        if part == "/":
+            found = root
+        elif part == "..":
+            found = found.parent if found != root else root
+        elif (found / part).is_symlink():
+            links += 1
+            if links > MOST_LINKS:
+                raise RigwrightError(f"lab: {found / part}: links of the rig lead in a circle; mend them in the rig")
+            ahead += reversed((found / part).readlink().parts)
+        else:
+            found = found / part
+    return found
 
 
 def upper_layer(paths: RigPaths) -> Path:

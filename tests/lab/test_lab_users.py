@@ -162,6 +162,17 @@ def test_up_closes_what_an_older_version_left_open() -> None:
         lab.down()
 
 
+def test_rig_whose_home_moved_to_another_disk_boots_and_the_host_is_left_alone(lab: Lab) -> None:
+    """What the lab writes before a boot lies in the rig, where the rig's own links lead."""
+    place = f"/srv/{lab.paths.mark}"
+    moved = f"mkdir -p {place}; mv /home {place}/home; ln -s {place}/home /home; rm -r {place}/home/ada/.ssh"
+    lab.exec("rig1", ["sh", "-ec", moved])
+    rig = lab.reboot("rig1")
+    assert not Path(place).exists()
+    done = subprocess.run([*rig.ssh_command(), "realpath .ssh"], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{place}/home/ada/.ssh\n"
+
+
 def test_root_works_in_no_directory_that_others_may_change(tmp_path: Path) -> None:
     """A lab below a user's directory is refused before anything is made there."""
     place = tmp_path / "home"
@@ -171,6 +182,10 @@ def test_root_works_in_no_directory_that_others_may_change(tmp_path: Path) -> No
         Lab("t-users", root=place / "lab").up([RigWish("rig1")])
     assert not list(place.iterdir())
     os.chown(place, 0, 0)
+    (place / "images").mkdir(mode=0o755)
+    with pytest.raises(RigwrightError, match=f"{place}/images is there already and was not made by the lab"):
+        Lab("t-users", root=place).up([RigWish("rig1")])
+    assert (place / "images").stat().st_mode & 0o777 == 0o755
     place.chmod(0o777)
     with pytest.raises(RigwrightError, match=f"{place} may be changed by others than root"):
         Lab("t-users", root=place / "lab").up([RigWish("rig1")])

@@ -1,4 +1,4 @@
-"""What another version of the lab remembered: read as far as it goes, or refused in one line that helps."""
+"""What the lab reads and writes on disk: records of other versions, and files in a rig that is off."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from rigwright.errors import RigwrightError
 from rigwright.lab.layout import LabPaths
+from rigwright.lab.mounts import within
 from rigwright.lab.process import Process
 from rigwright.lab.snapshots import find_snapshot, forget_snapshot
 from rigwright.lab.state import Record, load_process, load_rig, load_rigs, load_subnet, publish
@@ -114,3 +115,24 @@ def test_snapshot_of_another_version(paths: LabPaths, text: str | None, says: st
     forget_snapshot(paths, "kept")
     with pytest.raises(RigwrightError, match="no snapshot is called 'kept'"):
         forget_snapshot(paths, "kept")
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "path", "lies_at"),
+    [
+        ("home", "/data/home", "home/ada/.ssh", "data/home/ada/.ssh"),
+        ("home", "data/home", "/home/ada", "data/home/ada"),
+        ("etc", "../../../../tmp/x", "etc/hostname", "tmp/x/hostname"),
+        ("lib", "usr/../usr/lib", "lib/x", "usr/lib/x"),
+        ("none", "gone", "none/../../x", "x"),
+    ],
+)
+def test_links_of_a_rig_lead_within_the_rig(tmp_path: Path, link: str, target: str, path: str, lies_at: str) -> None:
+    """An owner who moved /home to /data on a rig has moved it there, not to this host's /data."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / link).symlink_to(target)
+    assert within(root, path) == root / lies_at
+    (root / "round").symlink_to("/round")
+    with pytest.raises(RigwrightError, match="root/round: links of the rig lead in a circle"):
+        within(root, "round/passwd")
