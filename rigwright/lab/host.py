@@ -68,8 +68,8 @@ def run(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that dies with its holder, so that no crash leaves it behind."""
-    # Whoever can open it can hold it, for ever.
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # whoever can open it can hold it, for ever
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

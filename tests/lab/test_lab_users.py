@@ -14,6 +14,7 @@ import pytest
 
 from rigwright.errors import RigwrightError
 from rigwright.lab import Lab, RigWish
+from rigwright.lab.forwarding import RUNTIME
 from rigwright.lab.inventory import host_data
 from rigwright.lab.mounts import mounts_below
 
@@ -73,7 +74,8 @@ def own(lab: Lab) -> list[Path]:
     """Everything below the lab's directory, and some of what labs share."""
     shared = lab.paths.shared
     listed = [path for part in (lab.paths.home, shared / "snapshots", shared / "cache") for path in part.rglob("*")]
-    return [lab.paths.home, shared / "images", *(shared / "images").glob("*/*"), *(shared / "locks").iterdir(), *listed]
+    listed += [*(shared / "locks").iterdir(), *RUNTIME.iterdir()]
+    return [lab.paths.home, shared / "images", *(shared / "images").glob("*/*"), *listed]
 
 
 @pytest.fixture(scope="module")
