@@ -8,6 +8,10 @@ INSTALL_DIRECTORY = "/opt/rigwright"
 SERVICES = f"{INSTALL_DIRECTORY}/services"
 
 
+# No service can be called so.
+DEVICES_UNIT = "rigwright.devices.service"
+
+
 def unit_name(name: str) -> str:
     """The systemd unit."""
     return f"rigwright-{name}.service"

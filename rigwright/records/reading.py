@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from rigwright.plan.engines.installed import Installed
-from rigwright.records.values import MARKER, Deployed, KeyFile, Record, RigRecords
+from rigwright.records.values import MARKER, Cut, Deployed, Earlier, KeyFile, Record, RigRecords
 from rigwright.resources import role_text
 from rigwright.units import whole_number
 
@@ -30,8 +30,9 @@ def read_records(sections: Mapping[str, Sequence[str]]) -> RigRecords:
         for name, lines in sections.items()
         if name.startswith(_DEPLOYED)
     }
-    installed, unnamed = _installed(sections.get(_INSTALLED, ()))
-    return RigRecords(services, installed, unnamed)
+    lines = sections.get(_INSTALLED, ())
+    installed, unnamed = _installed(lines)
+    return RigRecords(services, installed, unnamed, frozenset(_fresh(lines)), _systemd(lines))
 
 
 def is_section(name: str) -> bool:
@@ -92,6 +93,7 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
     key = pairs.pop("key", None)
     key_sum = pairs.pop("key.sha256", "")
     health = pairs.pop("health", "")
+    cut, cut_unit, cut_record = (pairs.pop(key, None) for key in ("cut", "cut.unit", "cut.record"))
     return Deployed(
         name=name,
         unit_kind=kind,
@@ -105,7 +107,9 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         saved_unit=_text(pairs.pop("saved.unit", None)),
         saved_record=read_record(saved),
         saved_record_text=saved,
-        key=_key(key, key_sum) if key else None,
+        cut=None if cut is None else _cut(cut, _text(cut_unit), _text(cut_record)),
+        key=_key(key, key_sum, pairs.pop("key.held", "")) if key else None,
+        current_place=pairs.pop("current.place", None) or None,
         exe=pairs.pop("exe", None) or None,
         directory=pairs.pop("cwd", None) or None,
         marker=pairs.pop(f"env.{MARKER}", None),
@@ -116,9 +120,31 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
     )
 
 
-def _key(line: str, sha256: str) -> KeyFile:
+def _key(line: str, sha256: str, held_sha256: str) -> KeyFile:
     modified, mode, owner = [*line.split("|"), "", ""][:3]
-    return KeyFile(sha256, _number(modified) or 0, mode, owner)
+    return KeyFile(sha256, _number(modified) or 0, mode, owner, held_sha256)
+
+
+def _cut(line: str, unit: str | None, record: str | None) -> Cut:
+    """A line `/opt/…/releases/ID|`, with `proven` at its end where the new one had proven itself by then."""
+    release, _, step = line.partition("|")
+    ran = Earlier(unit, read_record(record), record, release) if unit and release.startswith("/") else None
+    return Cut(ran, is_proven=step == "proven")
+
+
+def _fresh(lines: Sequence[str]) -> Iterator[str]:
+    release = ""
+    for line in lines:
+        if line.startswith("release="):
+            release = line.removeprefix("release=")
+        elif line == "fresh=yes":
+            yield release
+
+
+def _systemd(lines: Sequence[str]) -> int:
+    """257 of `systemd=257.9-1~deb13u1`, 0 where it does not tell."""
+    found = re.match(r"systemd=v?(\d{1,5})\b", next((line for line in lines if line.startswith("systemd=")), ""))
+    return int(found[1]) if found else 0
 
 
 def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:

@@ -50,12 +50,32 @@ class Record:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The file of a service's API keys: never its content."""
+    """The file of a service's API keys: never its content. held_sha256: that of what its process has, where known."""
 
     sha256: str = ""
     modified: int = 0
     mode: str = ""
     owner: str = ""
+    held_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an instance ran: the text of its unit, its record as read and as it lies there, its release's directory."""
+
+    unit: str
+    record: Record | None
+    record_text: str | None
+    release: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A switch that is under way, or was cut: what ran before it, None where nothing did, and whether the new one had
+    proven itself by then."""
+
+    ran: Earlier | None = None
+    is_proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,8 @@ class Deployed:
 
     unit_kind: `file`, `link`, `other`, empty where there is none. unit, saved_unit: the texts of the unit and of the
     one before. record, saved_record: the same of the plan; the texts beside them are what the files hold. current,
-    previous: directories of releases. exe, directory: the program and the working directory of its process.
+    previous: directories of releases; current_place: where the first really lies, if that is elsewhere. cut: a switch
+    that nobody has finished. exe, directory: the program and the working directory of its process.
     properties are those of `systemctl show`. health: an HTTP status, None where nobody answers.
     """
 
@@ -76,10 +97,12 @@ class Deployed:
     record: Record | None = None
     record_text: str | None = None
     current: str | None = None
+    current_place: str | None = None
     previous: str | None = None
     saved_unit: str | None = None
     saved_record: Record | None = None
     saved_record_text: str | None = None
+    cut: Cut | None = None
     key: KeyFile | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     exe: str | None = None
@@ -112,7 +135,8 @@ class Deployed:
     @property
     def runs_current(self) -> bool:
         """True where the program lies in the current release, or works there: an interpreter lies elsewhere."""
-        return (self.exe or "").startswith(f"{self.current}/") or self.directory == self.current
+        places = {self.current, self.current_place} - {None}
+        return any((self.exe or "").startswith(f"{place}/") or self.directory == place for place in places)
 
     @property
     def is_enabled(self) -> bool:
@@ -120,9 +144,25 @@ class Deployed:
         return self.properties.get("UnitFileState") == "enabled"
 
     @property
-    def can_go_back(self) -> bool:
-        """Whether what ran before is kept, with the place at which it proves that it serves."""
-        return bool(self.saved_unit and self.saved_record and self.saved_record.port)
+    def way_back(self) -> Earlier | None:
+        """What a rollback brings: what ran before, with the place at which it proves that it serves; None without.
+
+        Of a switch that was cut it is what ran before that; where nothing did, what lies there is to prove itself.
+        """
+        release = self.previous or self.current
+        if self.cut is None:
+            kept = (
+                Earlier(self.saved_unit, self.saved_record, self.saved_record_text, release)
+                if self.saved_unit and release
+                else None
+            )
+        elif self.cut.ran:
+            kept = self.cut.ran
+        else:
+            kept = (
+                Earlier(self.unit, self.record, self.record_text, self.current) if self.unit and self.current else None
+            )
+        return kept if kept and kept.record and kept.record.port else None
 
     @property
     def pid(self) -> int:
@@ -137,12 +177,15 @@ NOT_DEPLOYED = Deployed("")
 class RigRecords:
     """All that rigwright left on a rig. `services` is by instance, `chat` and `chat@1`, and has the names asked for.
 
-    unnamed: releases that are there and do not tell what they were built from.
+    unnamed: releases that are there and do not tell what they were built from. fresh: those of the last day that no
+    instance ran yet. systemd: its version, 0 where it did not tell.
     """
 
     services: Mapping[str, Deployed] = field(default_factory=dict)
     installed: Installed = NOTHING
     unnamed: tuple[str, ...] = ()
+    fresh: frozenset[str] = frozenset()
+    systemd: int = 0
 
     def of(self, name: str) -> Deployed:
         """An instance; one without anything where there is none."""
@@ -171,6 +214,12 @@ class RigRecords:
             anew = f"to build it anew, delete {release} and deploy"
             found.append(f"{release}/release.json: cannot be read; {anew}")
         return found
+
+    @property
+    def used_releases(self) -> set[str]:
+        """The directories of the releases that an instance runs, or would go back to."""
+        links = {link for one in self.services.values() for link in (one.current, one.previous) if link}
+        return links | {one.cut.ran.release for one in self.services.values() if one.cut and one.cut.ran}
 
     def absent(self, services: Iterable[str]) -> list[Deployed]:
         """The instances of services that are not among the ones named: orphans."""

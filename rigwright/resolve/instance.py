@@ -86,7 +86,7 @@ class Instance:
 
         Args:
             health: The path that answers 200 while the engine is healthy: `/health`.
-            answer: The request that proves that it serves: path, body, and what its answer holds.
+            answer: The request that proves that it serves: path, body, and where its answer has text.
         """
         data = self._planned() | {"health": f"{self.url}{health}", "answer": dict(answer)}
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

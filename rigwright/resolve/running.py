@@ -29,7 +29,7 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
             release = None  # the deploy's preflight says why
         files, known = resolved.files(instance.plan, spec.weights), sums_in(deployed.unit)
         sums = {path: file.sha256 or known.get(path) or "" for file, path in files}
-        unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {})
+        unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {}, systemd=records.systemd)
         differing = list(instance_changes(instance, deployed, unit=unit, release=release))
         if not differing and not instance.is_recorded_in(deployed.record_text):
             differing = [Change("~", f"{instance.name} record", note="is written anew; nothing restarts")]
@@ -60,6 +60,8 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
     if not deployed.is_ours:
         yield Change("+", name, note=f"{label(instance.engine)} on {instance.plan.device}, port {instance.port}")
         return
+    if deployed.cut:
+        yield Change("~", f"{name} switch", note="an earlier one was cut short; it is finished")
     if deployed.unit != unit:
         yield from list(_unit_changes(instance, deployed, unit)) or [
             Change("~", f"{name} unit", note="its file differs")
@@ -96,10 +98,24 @@ def _process_changes(instance: Instance, deployed: Deployed) -> Iterator[Change]
         yield changed(f"{name} program", deployed.exe, deployed.current)
     if deployed.exe and deployed.marker != marker_of(deployed.unit):
         yield Change("~", f"{name} process", note="started from another unit file")
-    if instance.key_path and deployed.key and deployed.key.modified > deployed.started:
+    if instance.key_path and _has_other_key(deployed):
         yield Change("~", f"{name} process", note="started before its API keys were written")
     if deployed.health_url and deployed.health != 200:
         yield changed(f"{name} health", str(deployed.health or "no answer"), "200")
+
+
+def is_only_disabled(changes: Iterable[Change], name: str) -> bool:
+    """Whether all that differs is that the instance would not start at boot: the process runs as planned."""
+    found = list(changes)
+    return bool(found) and all(one.where == f"{name} at boot" for one in found)
+
+
+def _has_other_key(deployed: Deployed) -> bool:
+    """Whether the process has other keys than the file. Times tell where it does not show them: clocks may be wrong."""
+    key = deployed.key
+    if key is None or not deployed.exe:
+        return False
+    return key.held_sha256 != key.sha256 if key.held_sha256 else key.modified > deployed.started
 
 
 def _words(flags: Iterable[tuple[str, str | None]]) -> list[str]:

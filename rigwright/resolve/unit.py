@@ -19,6 +19,8 @@ _HEADER = (
     "# Written by rigwright. An edit here is never overwritten but stops the next run: put yours into {unit}.d/*.conf\n"
 )
 _SUMS = re.compile(r"^# weights ([0-9a-f]{64}) (/.*)$", re.MULTILINE)
+# RestartSteps= and RestartMaxDelaySec=. Source: systemd 254, NEWS.
+_RESTART_STEPS = 254
 _WEIGHTS = re.compile(r"^Environment=RIGWRIGHT_WEIGHTS=(\w+)$", re.MULTILINE)
 
 
@@ -44,7 +46,7 @@ def one_line(text: str) -> str:
     return text
 
 
-def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, str]) -> str:
+def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, str], systemd: int = 0) -> str:
     """The whole unit file, with its own checksum in the header and in the environment of what it starts.
 
     Args:
@@ -52,6 +54,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         engine: The planner of its engine.
         weights: The sha256 of each model file by its path, the first one first; empty while one is not known. Another
             content under the same name is another unit, and comes and goes with it.
+        systemd: The version of the rig's systemd, 0 where it is not known.
     """
     wish, plan = instance.wish, instance.plan
     lines = [f"ExecStart={paths.current_link(instance.name)}/{engine.program}"]
@@ -76,6 +79,8 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         binds=_binds(instance, engine, weights),
         uses_gpu=plan.uses_gpu,
         allow=_allowed(wish),
+        devices=paths.DEVICES_UNIT,
+        has_steps=systemd >= _RESTART_STEPS,
     )
     marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={_digest(body)[:12]}\n", 1)
     return _HEADER.format(unit=instance.unit_name) + f"# sha256 of the rest: {_digest(marked)}\n" + marked

@@ -31,7 +31,7 @@ for at in /opt/rigwright/services/* /var/lib/rigwright/services/*; do name "${at
 units=
 for name in $names; do units="$units rigwright-$name.service"; done
 # shellcheck disable=SC2086 # words without blanks of their own
-[ -z "$units" ] || shown=$(TZ=UTC0 systemctl show -p Id,ActiveState,SubState,UnitFileState,MainPID,FragmentPath,ExecMainStartTimestamp -- $units 2>/dev/null)
+[ -z "$units" ] || shown=$(TZ=UTC0 systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,InvocationID,FragmentPath,ExecMainStartTimestamp -- $units 2>/dev/null)
 properties_of() { # the lines between two empty ones that have this Id
   block=
   while IFS= read -r line; do
@@ -61,6 +61,13 @@ for name in $names; do
   saved=/var/lib/rigwright/services/$name/previous
   [ ! -f "$saved.service" ] || { printf 'saved.unit='; encoded "$saved.service"; }
   ! there "$saved.json" || { printf 'saved.record='; encoded "$saved.json"; }
+  cut=/var/lib/rigwright/services/$name/running
+  if [ -f "$cut" ]; then # a switch is under way, or was cut: what ran before it
+    { IFS= read -r was; IFS= read -r step; } <"$cut" 2>/dev/null
+    echo "cut=${was-}|${step-}"
+    [ ! -f "$cut.service" ] || { printf 'cut.unit='; encoded "$cut.service"; }
+    [ ! -f "$cut.json" ] || { printf 'cut.record='; encoded "$cut.json"; }
+  fi
   key=/etc/rigwright/${name%@*}.key
   [ ! -f "$key" ] || { stat -c 'key=%Y|%a|%U' -- "$key"; echo "key.sha256=$(sha256sum <"$key" 2>/dev/null | cut -d' ' -f1)"; }
   properties_of "rigwright-$name.service"
@@ -68,20 +75,31 @@ for name in $names; do
   pid=${block##*"$newline"MainPID=}
   pid=${pid%%"$newline"*}
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then
-    echo "exe=$(readlink "/proc/$pid/exe")"
+    exe=$(readlink "/proc/$pid/exe")
+    echo "exe=$exe"
     echo "cwd=$(readlink "/proc/$pid/cwd")"
+    # A process shows where its program really lies; /opt/rigwright may be a link to another disk.
+    case $exe in
+      '' | "$(readlink -- "$links/current")"/*) ;;
+      *) echo "current.place=$(readlink -f -- "$links/current")" ;;
+    esac
+    held=/run/credentials/rigwright-$name.service/api-key
+    [ ! -r "$held" ] || echo "key.held=$(sha256sum <"$held" | cut -d' ' -f1)"
     { tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^RIGWRIGHT_/env.&/p'; } 2>/dev/null
     url=$(url_of "$record")
     echo "health.url=$url"
-    [ -z "$url" ] || ! command -v curl >/dev/null || echo "health=$(curl -sm 5 -o /dev/null -w '%{http_code}' --noproxy '*' -- "$url" 2>/dev/null)"
+    [ -z "$url" ] || ! command -v curl >/dev/null || echo "health=$(curl -q -sm 5 -o /dev/null -w '%{http_code}' --noproxy '*' -- "$url" 2>/dev/null)"
   fi
 done
 section installed
+echo "systemd=$(systemctl show -P Version 2>/dev/null)"
 for release in /opt/rigwright/*/releases/*/; do
   [ -e "$release/release.json" ] || continue
   echo "release=${release%/}"
   echo "identity=$([ ! -f "$release/release.json" ] || head -c 65536 -- "$release/release.json" | sed -n 's/^ "identity": "\([^"]*\)",$/\1/p' | tr -d '\0')"
   [ ! -e "$release/flags.txt" ] || { printf 'flags='; encoded "$release/flags.txt"; }
+  # No service ran it yet: another run may have just built it.
+  [ -e "$release/.served" ] || [ -z "$(find "$release" -maxdepth 0 -mmin -1440)" ] || echo 'fresh=yes'
 done
 for at in /var/lib/rigwright/refs/*; do [ ! -f "$at" ] || echo "ref=${at##*/}|$(head -c 100 -- "$at" | tr -d '\0' | head -n1)"; done
 for nvcc in nvcc /usr/local/cuda/bin/nvcc; do

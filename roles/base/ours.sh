@@ -1,7 +1,7 @@
 # ours: what rigwright put on this rig besides packages and model files, a path a line, and `account NAME` of the builder.
 # Removal goes by this list, not by whose folder it is: a folder may be a link to a disk with other things.
 ours() {
-  for at in /etc/systemd/system/rigwright-*.service; do
+  for at in /etc/systemd/system/rigwright-*.service /etc/systemd/system/rigwright.devices.service; do
     [ ! -f "$at" ] || ! head -n1 -- "$at" | grep -q '^# Written by rigwright' || echo "$at"
   done
   for at in /opt/rigwright/*/releases /opt/rigwright/services "$CONFIG"/*.json "$CONFIG"/*.key \

@@ -10,7 +10,14 @@ say() { printf '::progress %s\n' "$*" 2>/dev/null || :; }
 why() { printf '::error %s\n' "$*" 2>/dev/null || :; }
 fail() { why "$*"; exit 1; }
 # One change at a time on a rig, also while an orphan of a dropped connection is still at work.
-lock() { exec 9>/run/rigwright.lock; flock -w 900 9 || fail "another rigwright run holds /run/rigwright.lock; wait for it"; }
+lock() {
+  exec 9>>/run/rigwright.lock
+  # Whoever can open it can hold it.
+  chmod 600 /run/rigwright.lock
+  flock -n 9 && return
+  say "waiting for another run of rigwright on this rig"
+  flock -w 900 9 || fail "another rigwright run holds /run/rigwright.lock; wait for it"
+}
 unlock() { exec 9>&-; }
 # What a disk offers to an ordinary user, in bytes; the path need not exist yet.
 free_bytes() {

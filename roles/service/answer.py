@@ -1,4 +1,4 @@
-"""The proof that an instance serves: it is healthy, and its first answer holds what it should."""
+"""The proof that an instance serves: it is healthy, and its first answer has text where it should."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rigwright.records.values import Record
 
 
 class Answer(NamedTuple):
-    """A request by POST, and the text that its answer must hold."""
+    """A request by POST. `expected` are places in its answer, `a.0.b a.0.c`, one of which must hold text."""
 
     path: str
     body: str
@@ -22,10 +22,11 @@ class Answer(NamedTuple):
 CHAT = Answer(
     path="/v1/chat/completions",
     body=json.dumps(
-        {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0},
+        {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16, "temperature": 0},
         separators=(",", ":"),
     ),
-    expected='"choices"',
+    # What a model thinks before it speaks has a place of its own: of llama.cpp, of vLLM.
+    expected=" ".join(f"choices.0.message.{key}" for key in ("content", "reasoning_content", "reasoning")),
 )
 
 
@@ -37,16 +38,26 @@ class Proof(NamedTuple):
     health: str = ""
     answer: Answer = CHAT
 
-    def variables(self, prefix: str = "") -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         """The shell variables of switch.sh."""
         return {
-            f"{prefix}URL": self.url,
-            f"{prefix}KEY": self.key,
-            f"{prefix}HEALTH": self.health,
-            f"{prefix}ASK": self.answer.path,
-            f"{prefix}BODY": self.answer.body,
-            f"{prefix}EXPECTED": self.answer.expected,
+            "URL": self.url,
+            "KEY": self.key,
+            "HEALTH": self.health,
+            "ASK": self.answer.path,
+            "BODY": self.answer.body,
+            "EXPECTED": self.answer.expected,
         }
+
+
+# What switch.sh asks where a record does not say how its engine is proven.
+CHAT_VARIABLES = {"CHAT_ASK": CHAT.path, "CHAT_BODY": CHAT.body, "CHAT_EXPECTED": CHAT.expected}
+
+
+def serves_at(host: str, port: int) -> str:
+    """Where clients reach a service, for people."""
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{address}, each address of the rig" if host in ("0.0.0.0", "::") else address
 
 
 def proof_of(record: Record | None, service: str) -> Proof:
@@ -59,5 +70,7 @@ def proof_of(record: Record | None, service: str) -> Proof:
 
 def _answer(data: Any) -> Answer:
     if isinstance(data, Mapping) and all(isinstance(data.get(field), str) for field in Answer._fields):
-        return Answer(*(data[field] for field in Answer._fields))
+        answer = Answer(*(data[field] for field in Answer._fields))
+        # Earlier records name a word that the answer must hold, in quotes: any page may hold it.
+        return answer if answer.expected and '"' not in answer.expected else CHAT
     return CHAT

@@ -32,7 +32,7 @@ class Engine(Protocol):
         ...
 
     def answer(self, instance: Instance) -> Answer:
-        """The first request to an instance, and what its answer holds: the proof that it serves."""
+        """The first request to an instance, and where its answer has text: the proof that it serves."""
         ...
 
     def probe(self, spec: RigSpec) -> Probe:

@@ -1,3 +1,4 @@
 # The API keys arrive on standard input: not in the script, not in the process list.
-mkdir -p "${KEY%/*}"
+lock
+install -d -m 755 "${KEY%/*}"
 write "$KEY" 600

@@ -12,15 +12,15 @@ from pyinfra.api.operation import OperationMeta
 from rigwright.errors import RigwrightError
 from rigwright.records import paths
 from rigwright.records.values import Deployed
-from rigwright.resolve.running import instance_changes
+from rigwright.resolve.running import instance_changes, is_only_disabled
 from rigwright.resolve.unit import bind, render_unit, sandbox
-from rigwright.resources import role_text, script
+from rigwright.resources import role_text, script, template
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import colour_diff, current_host, current_state
-from rigwright.roles.service.answer import Proof, proof_of
+from rigwright.roles.service.answer import CHAT_VARIABLES, Proof, proof_of, serves_at
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.room import in_the_way, leaves_for
@@ -72,32 +72,38 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
         return
     deployed = rig.records.of(instance)
     sums = _sums(rig, resolved.files(wanted.plan, context.spec.weights))
-    unit = render_unit(wanted, planner, weights=sums)
+    unit = render_unit(wanted, planner, weights=sums, systemd=rig.records.systemd)
     # The dry run sees the contents that wait for the switch under their names.
     walls = [*sandbox(unit), *(f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums))]
     answer = engine.answer(wanted)
     record = wanted.record(health=engine.health, answer=answer._asdict())
-    if any(instance_changes(wanted, deployed, unit=unit, release=release)):
+    changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))
+    if changes and not is_only_disabled(changes, instance):
         _show_diff(instance, deployed.unit, unit)
         yield Script(
             script(
                 "service",
+                "answer.sh",
                 "switch.sh",
                 before="\n".join([_PLACE, role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
                 SANDBOX=shlex.join(word for line in walls for word in ("-p", line)),
                 **_switch(deployed, unit=unit, release=release, record=record),
                 **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
                 MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),
+                SERVES=serves_at(wanted.wish.host, wanted.port),
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
         )
-    elif deployed.record_text != record:
-        yield Script(script("service", "record.sh", PLAN=record, PLAN_FILE=paths.record_path(instance)))
+    elif changes or deployed.record_text != record:
+        file = paths.record_path(instance)
+        yield Script(script("service", "record.sh", PLAN=record, PLAN_FILE=file, UNIT=deployed.unit_name))
 
 
 @operation()
 def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Commands:
     """Bring back the release and the unit that an instance had before; a second time brings back the newer one.
+
+    Of a switch that was cut it is what ran before that.
 
     + instance: its name
     + together: all instances that are brought back: they may have swapped places
@@ -105,9 +111,9 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
     """
     rig = yield from current_rig(probe)
     deployed = rig.records.of(instance)
-    unit, record = deployed.saved_unit, deployed.saved_record
-    release = deployed.previous or deployed.current
-    if unit is None or record is None or release is None or not deployed.can_go_back:
+    back = deployed.way_back
+    record = back.record if back else None
+    if back is None or record is None or record.port is None:
         yield from refuse(f"{instance}: no earlier release is kept on this rig; deploy the version you want instead")
         return
     others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
@@ -115,11 +121,13 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
     yield Script(
         script(
             "service",
+            "answer.sh",
             "switch.sh",
             before=_PLACE,
-            **_switch(deployed, unit=unit, release=release, record=deployed.saved_record_text or ""),
+            **_switch(deployed, unit=back.unit, release=back.release, record=back.record_text or ""),
             **proof_of(record, deployed.service).variables(),
             MAKE_ROOM=" ".join(one.unit_name for one in held),
+            SERVES=serves_at(record.host, record.port),
             TIMEOUT=_ROLLBACK_SECONDS,
         )
     )
@@ -127,13 +135,12 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
 
 @operation()
 def prune(probe: Probe) -> Commands:
-    """Remove releases that no instance runs and none would roll back to.
+    """Remove releases that no instance runs and none would roll back to; one that none ever ran stays for a day.
 
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    used = {link for one in rig.records.services.values() for link in (one.current, one.previous)}
-    if rig.records.installed.releases - used:
+    if rig.records.installed.releases - rig.records.used_releases - rig.records.fresh:
         yield Script(script("service", "prune.sh"))
 
 
@@ -166,7 +173,10 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict
         "RELEASE": release,
         "PLAN": record,
         "PLAN_FILE": paths.record_path(deployed.name),
-        **proof_of(deployed.record, deployed.service).variables("OLD_"),
+        "SEEN": deployed.properties.get("InvocationID", ""),
+        "DEVICES": template("devices.service") if paths.DEVICES_UNIT in unit else "",
+        "DEVICES_UNIT": paths.DEVICES_UNIT,
+        **CHAT_VARIABLES,
     }
 
 

@@ -78,11 +78,14 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
 
 def _unit_errors(deployed: Deployed) -> Iterator[str]:
     path, fragment = paths.unit_path(deployed.name), deployed.properties.get("FragmentPath", "")
-    if deployed.unit_kind and not deployed.is_ours:
+    if "masked" in (deployed.properties.get("LoadState"), deployed.properties.get("UnitFileState")):
+        yield f"{deployed.unit_name} is masked: it must not start; allow it with systemctl unmask {deployed.unit_name}"
+    elif deployed.unit_kind and not deployed.is_ours:
         yield f"{path} exists and was not written by rigwright; rename the service, or move that unit away"
     elif deployed.unit_kind and not is_ours(deployed.unit):
         yield f"{path} was edited by hand; move the change to {path}.d/local.conf and delete the file, then run again"
-    elif not deployed.unit_kind and fragment:
+    # systemd remembers a file that was deleted until it is told: that one is in nobody's way.
+    elif not deployed.unit_kind and fragment and fragment != path:
         yield f"{fragment} provides {deployed.unit_name} and was not written by rigwright; rename the service"
 
 
@@ -94,7 +97,7 @@ def _port_errors(
     if owner is None or (ours and ours.name == instance.name):
         return
     if ours is None:
-        taken = f"port {instance.port} is taken by {owner[0]} (pid {owner[1]})"
+        taken = f"port {instance.port} is taken by {owner[0]}" + (f" (pid {owner[1]})" if owner[1] else "")
         yield f"{taken}; give service {instance.service} another port, or stop that program"
         return
     moving = {one.name for one in in_the_way(instance, resolved, context.spec, rig)}

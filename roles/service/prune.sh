@@ -1,9 +1,17 @@
-# Removes releases that no instance runs and none would roll back to, of all engines.
+# Removes releases that no instance runs and none would roll back to, of all engines. One that no instance ever ran may be
+# what another run has just built: it stays for a day.
 lock
-used=$(readlink /opt/rigwright/services/*/current /opt/rigwright/services/*/previous 2>/dev/null || :)
+used=$(
+  for link in /opt/rigwright/services/*/current /opt/rigwright/services/*/previous; do
+    [ ! -L "$link" ] || readlink -- "$link"
+  done
+  # What a switch that was cut would bring back.
+  for mark in /var/lib/rigwright/services/*/running; do [ ! -f "$mark" ] || head -n1 -- "$mark"; done
+)
 for path in /opt/rigwright/*/releases/*; do
   [ -e "$path" ] || continue
-  case $used in *"$path"*) continue ;; esac
+  if printf '%s\n' "$used" | grep -qxF -- "$path"; then continue; fi
+  [ -e "$path/.served" ] || [ -z "$(find "$path" -maxdepth 0 -mmin -1440)" ] || continue
   rm -rf -- "${path:?}"
   say "release ${path##*/} removed"
 done

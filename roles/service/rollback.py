@@ -34,7 +34,7 @@ def rollback() -> None:
     only, data = host.data.rollback_service, host.data.get("rig")
     names = service_names(data, rig.records) if only is None else (str(only),)
     asked = [one for name in names for one in rig.records.instances_of(name)]
-    ready = tuple(one.name for one in asked if one.can_go_back)
+    ready = tuple(one.name for one in asked if one.way_back)
     tried = {
         name: service.bring_back(
             instance=name,

@@ -21,12 +21,14 @@ def in_the_way(wanted: Instance, resolved: Resolved, spec: RigSpec, rig: Rig) ->
 def holder(port: int, rig: Rig) -> Deployed | None:
     """The instance of ours that listens on a port."""
     owner = rig.listeners.get(port)
-    return next((one for one in rig.records.deployed if owner and one.pid and one.pid == owner[1]), None)
+    # Its unit file may have been deleted by hand: systemd still knows its process.
+    return next((one for one in rig.records.services.values() if owner and one.pid and one.pid == owner[1]), None)
 
 
 def leaves_for(other: Deployed, wanted: Record) -> bool:
     """Whether an instance that is brought back too holds now what `wanted` needs."""
-    now, then = other.record, other.saved_record
+    now, back = other.record, other.way_back
+    then = back.record if back else None
     if now is None or then is None:
         return False
     return (now.port == wanted.port != then.port) or bool((set(now.gpus) - set(then.gpus)) & set(wanted.gpus))

@@ -1,13 +1,20 @@
 # Makes instance $NAME run release $RELEASE with unit text $UNIT_TEXT and proves it: $HEALTH answers 200, and the answer to
-# $BODY at $ASK holds $EXPECTED. What ran before comes back when that fails. Units in $MAKE_ROOM hold its port or its GPUs
-# and are about to leave them: they stop first, and run again when it fails. Every step is checked anew by the next run,
-# so an interruption anywhere is finished by it.
+# $BODY at $ASK has text at one of $EXPECTED. What ran before comes back when that fails. Units in $MAKE_ROOM hold its port
+# or its GPUs and are about to leave them: they stop first, and run again when it fails.
+#
+# $state/running is there while a switch is under way: the release that ran before it, or "nothing"; beside it that unit and
+# that record. From its second line, "proven", on the new one counts. Whatever cuts a switch, the next one, or a rollback,
+# begins with what this file says.
 lock
 state=/var/lib/rigwright/services/$NAME
 links=/opt/rigwright/services/$NAME
 file=/etc/systemd/system/$UNIT
-mkdir -p "$state" "$links"
+[ -d "$RELEASE" ] || fail "$NAME: $RELEASE is not there any more, another run removed it; run again"
+install -d -m 755 /opt/rigwright/services "$links" "${state%/*}" "$state"
 link() { ln -sfn -- "$1" "$links/.$2" && mv -fT -- "$links/.$2" "$links/$2"; }
+target() { [ ! -L "$links/$1" ] || readlink -- "$links/$1"; }
+# keep FILE COPY: in one step, times and mode with it.
+keep() { cp -p -- "$1" "$2.rigwright-new" && sync -- "$2.rigwright-new" && mv -fT -- "$2.rigwright-new" "$2"; }
 restart() {
   systemctl daemon-reload
   systemctl enable -q "$UNIT"
@@ -15,89 +22,171 @@ restart() {
   began=$(date '+%Y-%m-%d %H:%M:%S')
   systemctl restart "$UNIT"
 }
-ask() { # ask PATH [CURL OPTION ...]: the answer's body; the key never shows in a process list
-  path=$1
-  shift
+now() { read -r up _ </proc/uptime && echo "${up%.*}"; } # in seconds; no clock that is set changes it
+healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
+ask() { # the answer's body; the key never shows in a process list
   { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
-    curl -sS --noproxy '*' --config - --max-time "$TIMEOUT" "$@" "$URL$path" 2>&1
+    curl -q -sS --noproxy '*' --config - --max-time "$TIMEOUT" -H 'Content-Type: application/json' -d "$BODY" -- \
+      "$URL$ASK" 2>&1 | head -c 1048576
+}
+proves() { # it answers with text; $answer is what it said
+  answer=$(ask) || :
+  # shellcheck disable=SC2086 # paths without blanks
+  printf %s "$answer" | says $EXPECTED
 }
 # 0 when it serves; 1 when the engine ended or time is up.
 await() {
-  waited=0 looked=0
-  while [ "$waited" -lt "$TIMEOUT" ]; do
+  end=$(($(now) + TIMEOUT)) looked=0
+  while [ "$(now)" -lt "$end" ]; do
     case $(systemctl show -P SubState -- "$UNIT")/$(systemctl show -P NRestarts -- "$UNIT") in
       running/0 | start*/0) ;;
       *) reason="the engine ended while starting"; return 1 ;;
     esac
     # Its record could not be read: nothing tells where it answers.
     [ -n "$HEALTH" ] || return 0
-    if [ "$(curl -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' "$HEALTH")" = 200 ]; then
-      answer=$(ask "$ASK" -H 'Content-Type: application/json' -d "$BODY") || :
-      case $answer in *"$EXPECTED"*) return 0 ;; esac
+    if healthy; then
+      if proves; then return 0; fi
       reason="it is up, but $ASK failed: $(printf %s "$answer" | head -c 200)"
       return 1
     fi
     sleep 0.25
-    looked=$((looked + 1)) waited=$((looked / 4))
-    [ $((looked % 40)) -ne 0 ] || say "$NAME: loading, $waited s"
+    looked=$((looked + 1))
+    [ $((looked % 40)) -ne 0 ] || say "$NAME: loading, $((looked / 4)) s"
   done
   reason="it did not become healthy within $TIMEOUT s"
   return 1
 }
-# Its model files are what its unit names. What they were is kept beside them and comes back with the unit that names it.
-gone=$(printf %s "$UNIT_TEXT" | place) || fail "$NAME: its model files could not be given their names; see the disk of the rig"
-[ -z "$gone" ] || fail "$NAME: $(echo "$gone" | tr '\n' ' ') is no longer on this rig as this release had it; deploy what you want instead"
-# What serves now is kept until the new one is proven. A switch that was cut short left its own copy, and that one is
-# what was last proven: it is not replaced by what the cut left behind.
-if [ ! -e "$state/running" ]; then
-  rm -f "$state"/running.*
-  [ ! -e "$file" ] || cp -p "$file" "$state/running.service"
-  [ ! -e "$PLAN_FILE" ] || cp -p "$PLAN_FILE" "$state/running.json"
-  { readlink "$links/current" || :; } >"$state/running.new"
-  mv "$state/running.new" "$state/running"
+# Why it ended: what systemd and the kernel say of it, then what it said itself, errors before all else.
+explain() {
+  case $(systemctl show -P Result -- "$UNIT") in
+    oom-kill) why "the kernel killed it, for the memory ran out; lower context, or serve a smaller model" ;;
+    signal | core-dump)
+      case $(systemctl show -P ExecMainStatus -- "$UNIT") in
+        9) why "it was killed, as the kernel does when memory runs out: see dmesg" ;;
+        *) why "it was ended by signal $(systemctl show -P ExecMainStatus -- "$UNIT")" ;;
+      esac ;;
+    timeout | resources | watchdog) why "systemd ended it: $(systemctl show -P Result -- "$UNIT")" ;;
+  esac
+  journalctl -u "$UNIT" --since "$began" -n 400 -o cat --no-pager 2>/dev/null |
+    grep -Ev '^(Start|Stopp)(ed|ing) |^$|^#[0-9]+ |^\[(New LWP|Thread debugging|Inferior)|^0x[0-9a-f]+ in |\[0x[0-9a-f]+\]$' |
+    grep -Ev '^rigwright-[^ ]*: (Deactivated|Scheduled|Consumed|Failed with result|Main process exited, code=exited)' |
+    awk '
+      { last[NR] = $0 }
+      / E |GGML_ASSERT|[Ee]rror|ERROR|[Ff]ail|[Dd]enied|[Aa]bort|[Kk]illed|[Ii]nvalid|[Ii]nsufficient|[Cc]annot|out of memory|No such/ { told[++n] = $0 }
+      END {
+        if (n) for (at = n > 6 ? n - 5 : 1; at <= n; at++) print told[at]
+        else for (at = NR > 6 ? NR - 5 : 1; at <= NR; at++) print last[at]
+      }' | cut -c1-300 | while read -r line; do why "$line"; done
+}
+# What was kept becomes the way back. Each step may be taken twice.
+close_switch() {
+  if [ -e "$state/running.service" ]; then
+    case $(head -n1 "$state/running") in /*) link "$(head -n1 "$state/running")" previous ;; esac
+    keep "$state/running.service" "$state/previous.service"
+    if [ -e "$state/running.json" ]; then keep "$state/running.json" "$state/previous.json"; else rm -f "$state/previous.json"; fi
+  fi
+  rm -f "$state/running"
+}
+keep_running() {
+  rm -f "$state"/running.* &&
+    { [ ! -e "$file" ] || keep "$file" "$state/running.service"; } &&
+    { [ ! -e "$PLAN_FILE" ] || keep "$PLAN_FILE" "$state/running.json"; } &&
+    was=nothing && { [ ! -e "$file" ] || [ ! -L "$links/current" ] || was=$(readlink -- "$links/current"); } &&
+    printf '%s\n' "$was" | write "$state/running" 644 && sync -- "$state"
+}
+if [ -e "$state/running" ]; then
+  case $(sed -n 2p "$state/running") in proven) close_switch ;; esac
 fi
-old_release=$(cat "$state/running")
+# Versions before 0.2 moved the copies away before the mark: what lies there then was proven.
+if [ -e "$state/running" ] && [ ! -e "$state/running.service" ]; then
+  case $(head -n1 "$state/running") in /*) rm -f "$state/running" ;; esac
+fi
+# Another run may have done the same while this one waited for the lock.
+if [ ! -e "$state/running" ] && [ "$(systemctl show -P InvocationID -- "$UNIT")" != "$SEEN" ] &&
+  printf %s "$UNIT_TEXT" | cmp -s - "$file" && printf %s "$PLAN" | cmp -s - "$PLAN_FILE" &&
+  [ "$(target current)" = "$RELEASE" ] && [ -n "$HEALTH" ] && healthy && proves; then
+  say "$NAME serves at $SERVES: another run has done it"
+  exit 0
+fi
+# What serves now is kept until the new one is proven. What a switch that was cut kept is what was last proven, and stays.
+was_cut=yes
+if [ ! -e "$state/running" ]; then
+  was_cut=
+  said=$(keep_running 2>&1) || fail "$NAME: what runs now cannot be kept, so nothing was changed: $said"
+fi
+# Its model files are what its unit names. What they were is kept beside them and comes back with the unit that names it.
+is_placed=yes
+gone=$(printf %s "$UNIT_TEXT" | place) || is_placed=
+if [ -z "$is_placed" ] || [ -n "$gone" ]; then
+  [ ! -e "$state/running.service" ] || place <"$state/running.service" >/dev/null || :
+  [ -n "$was_cut" ] || rm -f "$state/running"
+  [ -n "$is_placed" ] || fail "$NAME: its model files could not be given their names; see the disk of the rig"
+  fail "$NAME: $(echo "$gone" | tr '\n' ' ') is no longer on this rig as this release had it; deploy what you want instead"
+fi
+old_release=$(head -n1 "$state/running")
+owed=$(cat "$state/running.stopped" 2>/dev/null || :)
 stopped=
 for other in $MAKE_ROOM; do
   systemctl is-active -q "$other" || continue
   say "$other stops: it leaves its place to $NAME"
+  echo "$other" >>"$state/running.stopped"
   systemctl stop "$other"
   stopped="$stopped $other"
 done
-give_back() { for other in $stopped; do systemctl start --no-block "$other" || :; done; }
-[ "$RELEASE" = "$old_release" ] || link "$RELEASE" current
+give_back() { # those that stopped for what is not going to be
+  for other in $owed $stopped; do
+    case " $1 " in *" $other "*) ;; *) systemctl start --no-block "$other" || : ;; esac
+  done
+}
+[ "$(target current)" = "$RELEASE" ] || link "$RELEASE" current
+[ -z "$DEVICES" ] || printf %s "$DEVICES" | write "/etc/systemd/system/$DEVICES_UNIT" 644
 printf %s "$UNIT_TEXT" | write "$file" 644
 printf %s "$PLAN" | write "$PLAN_FILE" 644
 restart || :
 if await; then
+  # Nothing removes a release that no service ran yet; this one has.
+  [ -e "$RELEASE/.served" ] || touch -- "$RELEASE/.served" 2>/dev/null || :
   # What ran before is kept for a rollback; a restart of the same thing must not push it out.
-  if [ "$RELEASE" != "$old_release" ] || ! cmp -s "$state/running.service" "$file"; then
-    [ -z "$old_release" ] || link "$old_release" previous
-    [ ! -e "$state/running.service" ] || mv -f "$state/running.service" "$state/previous.service"
-    [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$state/previous.json"
+  if [ "$RELEASE" = "$old_release" ] && cmp -s "$state/running.service" "$file"; then
+    rm -f "$state/running"
+    give_back "$MAKE_ROOM"
+  else
+    printf '%s\nproven\n' "$old_release" | write "$state/running" 644
+    close_switch
   fi
-  rm -f "$state/running" "$state"/running.*
+  rm -f "$state"/running.*
   forget_kept <"$file"
-  say "$NAME serves at $URL"
+  say "$NAME serves at $SERVES"
   exit 0
 fi
-journalctl -u "$UNIT" --since "$began" -n 60 -o cat --no-pager | grep -Ev '^(Start|Stopp)(ed|ing)|^rigwright-|^$' | tail -n 6 | cut -c1-300 | while read -r line; do why "$line"; done
-if [ -n "$old_release" ] && [ -e "$state/running.service" ]; then
-  link "$old_release" current
-  mv -f "$state/running.service" "$file"
-  [ ! -e "$state/running.json" ] || mv -f "$state/running.json" "$PLAN_FILE"
-  rm -f "$state/running"
+explain
+if [ -e "$state/running.service" ]; then
+  case $old_release in /*) link "$old_release" current ;; esac
+  keep "$state/running.service" "$file"
+  if [ -e "$state/running.json" ]; then keep "$state/running.json" "$PLAN_FILE"; else rm -f "$PLAN_FILE"; fi
   gone=$(place <"$file") || gone="its model files"
   [ -z "$gone" ] || say "$NAME: $(echo "$gone" | tr '\n' ' ') could not be brought back"
-  failed=$reason URL=$OLD_URL KEY=$OLD_KEY HEALTH=$OLD_HEALTH ASK=$OLD_ASK BODY=$OLD_BODY EXPECTED=$OLD_EXPECTED
+  failed=$reason
+  proof_in "$PLAN_FILE"
   restart || :
-  give_back
-  if await; then fail "$NAME: $failed; the previous release is back${HEALTH:+ and serving}, see journalctl -u $UNIT"; fi
+  give_back ''
+  if await; then
+    rm -f "$state/running"
+    rm -f "$state"/running.*
+    fail "$NAME: $failed; the previous release is back${HEALTH:+ and serving}, see journalctl -u $UNIT"
+  fi
   fail "$NAME: $failed, and so did the previous release: $reason; see journalctl -u $UNIT"
 fi
 systemctl disable -q --now "$UNIT" 2>/dev/null || :
 systemctl reset-failed "$UNIT" 2>/dev/null || :
-rm -f "$file" "$PLAN_FILE" "$links/current" "$state/running"
+rm -f "$file" "$PLAN_FILE" "$links/current"
+# Its keys came with it, unless another copy of the service has them too.
+for other in "${file%/*}/rigwright-${NAME%@*}.service" "${file%/*}/rigwright-${NAME%@*}"@*.service; do
+  [ ! -e "$other" ] || KEY=
+done
+[ -z "$KEY" ] || rm -f "$KEY"
 systemctl daemon-reload
-give_back
+give_back ''
+rm -f "$state/running"
+rm -f "$state"/running.*
 fail "$NAME: $reason; nothing ran before, the unit was taken away again"

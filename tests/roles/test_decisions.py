@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rigwright.hardware import Disk
-from rigwright.records.values import Deployed, RigRecords
+from rigwright.records.values import Cut, Deployed, KeyFile, RigRecords
 from rigwright.resolve.running import instance_changes
 from rigwright.resources import script
 from rigwright.roles.base.facts import RemoteFile
@@ -69,12 +69,31 @@ def test_instance_as_planned_needs_nothing(changes):
         ({"health": 503}, "~ chat health: 503 -> 200"),
         ({"health": None}, "~ chat health: no answer -> 200"),
         ({"unit_kind": "", "unit": ""}, "+ chat: llama.cpp on CPU, port 8080"),
+        ({"cut": Cut()}, "~ chat switch: an earlier one was cut short; it is finished"),
+        ({"key": KeyFile("aa", 900, "600", "root", held_sha256="bb")}, "~ chat process: started before its API keys"),
     ],
 )
 def test_each_deviation_is_noticed_and_named(changes, deviation, line):
     """Unit, link, keys, program, environment, state, boot, health: none is taken on trust."""
     found = changes(**deviation)
     assert any(text.startswith(line) for text in found), found
+
+
+def test_key_that_the_process_has_is_the_same_whatever_the_clock_said(changes):
+    """A file of the future, by a clock that was ahead, would be newer than every process."""
+    assert changes(key=KeyFile("aa", 1 << 33, "600", "root", held_sha256="aa")) == []
+
+
+def test_program_below_a_link_is_the_current_one(changes):
+    """/opt/rigwright may be a link to a bigger disk."""
+    assert changes(exe="/big/r/1/bin/llama-server", current_place="/big/r/1") == []
+
+
+def test_unit_that_was_deleted_by_hand_is_no_obstacle(context, blank):
+    """systemd remembers its file until it is told: the advice to delete an edited one works."""
+    gone = Deployed("chat", properties={"FragmentPath": "/etc/systemd/system/rigwright-chat.service"})
+    rig = blank(records=RigRecords({"chat": gone}))
+    assert list(preflight_errors(rig, context({"name": "chat"}), (ENGINE,))) == []
 
 
 def test_change_of_a_flag_is_told_with_both_values(context, blank, serving):
@@ -102,7 +121,9 @@ def test_what_an_ordinary_user_may_not_see_is_no_difference(changes):
         ({"found": Deployed("chat", "link")}, "was not written by rigwright; rename"),
         ({"found": Deployed("chat", "file", "# Written by rigwright.\nedited\n")}, "was edited by hand"),
         ({"found": Deployed("chat", properties={"FragmentPath": "/lib/x.service"})}, "/lib/x.service provides"),
+        ({"found": Deployed("chat", "link", properties={"LoadState": "masked"})}, "systemctl unmask rigwright-chat"),
         ({"listeners": {8080: ("nginx", 3)}}, "port 8080 is taken by nginx (pid 3)"),
+        ({"listeners": {8080: ("another program", 0)}}, "port 8080 is taken by another program; give"),
         ({"disks": {"/var/lib/rigwright": Disk("/", GIB, GIB // 2)}}, "building needs 1.0 GiB"),
         ({"hardware": lambda cards: cards(), "records": RigRecords()}, "GPUs answer, but nvcc is not installed"),
     ],

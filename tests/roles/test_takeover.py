@@ -1,4 +1,4 @@
-"""A rig that 0.1.0 deployed is converged as it is: its records, units, stamps and its lock are understood."""
+"""A rig that 0.1.0 deployed: its records, units, stamps and its lock are understood; its services restart once."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def test_lock_of_version_1_is_read_and_holds(earlier):
     assert resolved.is_locked and resolved.changes == ()
 
 
-# Once: a unit waits for the disk of its weights, and names them by their sums.
-_RENEWED = "~ {} unit: its file differs"
+# Units of 0.1.0 gave up after five starts.
+_UPGRADED = "~ {} unit: its file differs"
 
 
 @pytest.mark.parametrize("is_locked", [True, False], ids=["locked", "planned anew"])
-def test_services_are_renewed_once(earlier, is_locked):
-    """The release and the process are the wanted ones; the unit says more, and so each service restarts once."""
+def test_services_restart_once_for_the_unit_alone(earlier, is_locked):
+    """The release, the flags, the weights and the keys are the wanted ones."""
     context = locked_context() if is_locked else make_context("rig1", DATA)
     rig = earlier.read(context.probe)
     assert [(one.name, one.pid, one.health) for one in rig.records.deployed] == [("demo", 63, 200), ("open", 64, 200)]
     changes = running_changes(context.resolved(rig), context.spec, rig.hardware, rig.records)
-    assert [str(one) for one in changes] == [_RENEWED.format(name) for name in ("demo", "open")]
+    assert [str(one) for one in changes] == [_UPGRADED.format(name) for name in ("demo", "open")]
     assert list(preflight_errors(rig, context, (ENGINE,))) == []
 
 
@@ -103,7 +103,7 @@ def test_change_of_the_inventory_is_told_against_the_old_record(earlier):
     rig = earlier.read(context.probe)
     changes = running_changes(context.resolved(rig), context.spec, rig.hardware, rig.records)
     assert "~ demo --ctx-size: 2048 -> 1024" in map(str, changes)
-    assert [str(change) for change in changes if not change.where.startswith("demo")] == [_RENEWED.format("open")]
+    assert [str(change) for change in changes if not change.where.startswith("demo")] == [_UPGRADED.format("open")]
 
 
 def test_earlier_release_can_come_back(earlier):

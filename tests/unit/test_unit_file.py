@@ -67,12 +67,19 @@ def plan_of(wish, hardware, weights, key):
     )
 
 
-def unit(hardware=RIG, **wish):
+PLANNER = LlamacppPlanner(LlamacppSettings())
+WEIGHTS = {"/var/lib/rigwright/weights/m.gguf": "ab" * 32}
+
+
+def instance_of(hardware=RIG, **wish):
     full = ServiceWish.model_validate({"name": "chat", "model": "m.gguf", "context": 4096, **wish})
     key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
     path = f"/var/lib/rigwright/weights/{full.model.file_name}"
-    instance = Instance(full, plan_of(full, hardware, path, key))
-    return render_unit(instance, LlamacppPlanner(LlamacppSettings()), weights={path: "ab" * 32})
+    return Instance(full, plan_of(full, hardware, path, key))
+
+
+def unit(hardware=RIG, **wish):
+    return render_unit(instance_of(hardware, **wish), PLANNER, weights=WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +101,26 @@ def test_unit_is_ours_until_somebody_edits_it():
     """An edit anywhere below the header is noticed."""
     text = unit()
     assert is_ours(text)
-    edited = text.replace("RestartSec=5", "RestartSec=6")
+    edited = text.replace("RestartSec=30", "RestartSec=6")
     assert (is_ours(edited), was_ours(edited)) == (False, True)
     assert was_ours("[Unit]\nDescription=somebody else's\n") is False
+
+
+def test_unit_never_gives_up_and_waits_longer_each_time():
+    """A driver that DKMS builds anew comes minutes after the boot; systemd before 254 knows one wait."""
+    instance = instance_of()
+    old, new = (render_unit(instance, PLANNER, weights=WEIGHTS, systemd=version) for version in (253, 254))
+    assert "StartLimitIntervalSec=0\n" in old and "StartLimitBurst" not in old + new
+    assert "RestartSec=30\n" in old and "RestartSteps" not in old
+    assert "RestartSec=5\nRestartSteps=8\nRestartMaxDelaySec=300\n" in new
+
+
+def test_service_on_gpus_has_their_device_files_made_first():
+    """Nobody else makes them on a machine without a desktop, and the service itself may not."""
+    text = unit(WITH_CARD)
+    for key in ("Wants", "After"):
+        assert f"{key}=rigwright.devices.service nvidia-persistenced.service\n" in text
+    assert "rigwright.devices" not in unit()
 
 
 def test_marker_changes_with_the_unit():
