@@ -261,3 +261,16 @@ def test_account_goes_when_rigwright_made_it(tmp_path, case):
     assert bool((tmp_path / "passwd").read_text()) == (expected == "there")
     assert not (tmp_path / "account.created").exists()
     assert ("stays" in done.stdout) == (case == "made anew by the owner")
+
+
+def test_upload_that_was_cut_is_removed(tmp_path):
+    """What was begun is on the list before it begins."""
+    files, target = Files(tmp_path), tmp_path / "new" / "m.gguf"
+    target.parent.mkdir()
+    variables = {"DEST": str(target), "STAMP": "", "SHA256": "", "ORIGIN": "upload", "RECORD": str(files.brought)}
+    text = script("weights", "place.sh", "accept.sh", "prepare.sh", **variables)
+    text = text.replace("/run/rigwright.lock", str(tmp_path / "lock"))
+    assert subprocess.run(["sh", "-c", text], check=False).returncode == 0
+    target.with_name("m.gguf.part").write_text("GG")
+    assert files.remove().returncode == 0
+    assert list(target.parent.iterdir()) == []
