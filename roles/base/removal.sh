@@ -6,15 +6,17 @@ is_stamp() { case ${1##*/} in .*.rigwright) true ;; *) false ;; esac; }
 is_brought() {
   case $1 in *.part | *.part.of) return 0 ;; esac
   read -r sum size modified origin 2>/dev/null <"${1%/*}/.${1##*/}.rigwright" || return 1
-  [ "$origin" != found ] && [ "$size" = "$(stat -c %s -- "$1")" ] || return 1
-  [ "$modified" = "$(stat -c %Y -- "$1")" ] || [ "$sum" = "$(sha256sum <"$1" | cut -d' ' -f1)" ]
+  [ "$origin" != found ] && [ "$size" = "$(stat -Lc %s -- "$1")" ] || return 1
+  [ "$modified" = "$(stat -Lc %Y -- "$1")" ] || [ "$sum" = "$(sha256sum <"$1" | cut -d' ' -f1)" ]
 }
 discard() { said=$(rm -f -- "$1" 2>&1) || miss "$said"; }
 # remove_weights: the model files of the list $BROUGHT, and then their stamps.
 remove_weights() {
   [ -e "$BROUGHT" ] || return 0
   while IFS= read -r file; do
-    if is_stamp "$file" || [ ! -f "$file" ]; then continue; fi
+    if is_stamp "$file"; then continue; fi
+    if [ -L "$file" ] && [ ! -e "$file" ]; then discard "$file"; fi # one of ours to one of ours, which is gone
+    if [ ! -f "$file" ]; then continue; fi
     if is_brought "$file"; then discard "$file"; else say "$file stays, it is not what rigwright brought"; fi
   done <"$BROUGHT"
   while IFS= read -r file; do

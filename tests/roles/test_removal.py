@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import runpy
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -193,6 +194,10 @@ def test_model_files_go_when_they_are_what_was_brought(tmp_path, shell):
     os.utime(changed, (5, 5))
     files.bring("no-stamp.gguf")
     (tmp_path / ".no-stamp.gguf.rigwright").unlink()
+    (tmp_path / "link.gguf").symlink_to(files.bring("flat.gguf"))
+    shutil.copy(tmp_path / ".flat.gguf.rigwright", tmp_path / ".link.gguf.rigwright")
+    with files.brought.open("a") as file_list:
+        file_list.write(f"{tmp_path}/link.gguf\n{tmp_path}/.link.gguf.rigwright\n")
     files.bring("not-listed.gguf", listed=False)
     done = files.remove(shell)
     assert (done.returncode, done.stderr) == (0, "")
