@@ -122,7 +122,7 @@ class Upload(Command):
                 channel.shutdown_write()
         said += _lines(answer)
         status = channel.recv_exit_status()
-        channel.close()  # a rig may allow no second one
+        _end(channel)
         if status == 0:
             return True
         if errors := [line.removeprefix("::error ") for line in said if line.startswith("::error ")]:
@@ -148,6 +148,14 @@ def _offset(answer: ChannelFile, said: list[str]) -> int | None:
 
 def _lines(answer: ChannelFile) -> list[str]:
     return [line for line in answer.read().decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def _end(channel: Channel) -> None:
+    """Close it, and wait until the rig has: it may allow no second one."""
+    channel.close()
+    transport = channel.get_transport()
+    if transport.is_active():
+        transport.global_request("keepalive@openssh.com", wait=True)
 
 
 def _reads_password(arguments: Any) -> bool:
@@ -220,5 +228,5 @@ def _run(
     for line in channel.makefile("rb"):
         take(line.decode("utf-8", "replace").rstrip("\r\n"))
     status = int(channel.recv_exit_status())
-    channel.close()  # a rig may allow no second one
+    _end(channel)
     return status

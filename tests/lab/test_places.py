@@ -100,7 +100,7 @@ def test_weights_below_home_are_seen_with_all_that_lies_beside_them(workshop, se
     assert seen.split("\n") == [".tiny.gguf.rigwright", "m-00002-of-00002.gguf", "mmproj-F16.gguf", "tiny.gguf"]
     assert workshop.on(serving, "systemd-analyze verify rigwright-demo.service 2>&1") == ""
     wanted = workshop.on(serving, "systemctl show -P RequiresMountsFor rigwright-demo")
-    assert directory in wanted
+    assert directory.replace("\\", "\\\\") in wanted
     assert workshop.deploy(rig, serving).changed == set() and is_verified(workshop, rig, serving)
 
 
@@ -250,3 +250,34 @@ def test_files_of_repositories_lie_by_repository(workshop, serving, hub):
             workshop.deploy(rig, serving, deploy="remove", arguments=("-y", "--data", f"remove_service={name}")).code
             == 0
         )
+
+
+@pytest.mark.faults
+def test_service_waits_for_a_disk_that_is_mounted_late(workshop, trixie):
+    """H6: after a reboot the mount comes after all else; the service does too, and never fails meanwhile."""
+    name = workshop.boot("late", from_snapshot=trixie.snapshot)
+    try:
+        wait_healthy(workshop, name)
+        units = {
+            "slow.service": "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sleep 45\n",
+            "mnt-big.mount": (
+                "[Unit]\nRequires=slow.service\nAfter=slow.service\n[Mount]\nWhat=/srv/disk\nWhere=/mnt/big\n"
+                "Type=none\nOptions=bind\n[Install]\nWantedBy=remote-fs.target\n"
+            ),
+        }
+        workshop.on(name, "mkdir -p /srv/disk /mnt/big")
+        for unit, text in units.items():
+            workshop.lab.exec(name, ["sh", "-c", f"cat >/etc/systemd/system/{unit}"], input=text)
+        workshop.on(name, "systemctl daemon-reload; systemctl enable --now mnt-big.mount")
+        rig = workshop.spec(**at("/mnt/big/m"))
+        outcome = workshop.deploy(rig, name)
+        assert outcome.code == 0, outcome.output
+        workshop.lab.reboot(name)
+        for _ in range(60):
+            if workshop.on(name, "curl -s -m 2 http://127.0.0.1:8080/health", check=False) == '{"status":"ok"}':
+                break
+            time.sleep(2)
+        assert workshop.on(name, "systemctl show -P NRestarts rigwright-demo; ls /mnt/big/m") == "0\ntiny.gguf"
+        assert workshop.deploy(rig, name).changed == set()
+    finally:
+        workshop.lab.down([name])
