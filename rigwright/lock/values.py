@@ -35,7 +35,7 @@ def _variable(name: str) -> str:
 
 
 Variable = Annotated[str, AfterValidator(_variable)]
-Words = Annotated[Line, Field(pattern=r"^--?[A-Za-z0-9][A-Za-z0-9_.-]*(?: .*)?$")]
+Words = Annotated[Line, Field(pattern=r"^(?:--?[A-Za-z0-9][A-Za-z0-9_.-]*(?: .*)?|[A-Za-z0-9/][A-Za-z0-9_./@: -]*)$")]
 Name = Annotated[Line, Field(min_length=1)]
 _BECAUSE = Reason(choice="the lock file", because="pinned")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def read_keys(where: str, path: Path) -> str:
     if mode & 0o077:
         raise WrongSpec(f"{where}.api_key_file: {path} is readable for others (mode {mode:o}); chmod 600 it")
     keys = text.split("\n")
+    if any(re.search(r'[^\x21-\x7e]|["\\]', key) for key in keys if key == key.strip() and key.isprintable()):
+        raise WrongSpec(
+            f"{where}.api_key_file: {path} holds a key with a quote, a backslash or a letter beyond ASCII, which not "
+            "every client sends as it is; make another one, like: openssl rand -hex 32"
+        )
     if not text.strip() or any(key != key.strip() or not key.isprintable() for key in keys):
         raise WrongSpec(f"{where}.api_key_file: {path} must hold one API key per line, without blanks; write it anew")
     return text.rstrip("\n") + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +20,19 @@ from pyinfra.api.state import State
 from rigwright.resources import script
 from rigwright.roles.base.facts import forget
 from rigwright.roles.base.pyinfra_private import Command, shell_line, shows_output, ssh_client
+from rigwright.shown import printable, redacted
 from rigwright.units import format_bytes
 
 _CHUNK_BYTES = 1 << 18
-_TAIL_LINES = 8
+_TAIL_LINES, _MOST_ERRORS = 8, 100
+_LONGEST_LINE, _LONGEST_READ = 4000, 1 << 20
 _SILENCE_SECONDS = 60
 _NO_STDIN = "su takes its password from where files and keys travel; log in as root, or use _sudo"
+
+
+def shown(line: str) -> str:
+    """A line of a rig as it may be shown: programs, servers and builds there say what they like, and for ever."""
+    return redacted(printable(line[:_LONGEST_LINE]))
 
 
 class Script(Command):
@@ -44,12 +52,14 @@ class Script(Command):
     def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
         """Run it; False when it failed, after saying why."""
         forget(host)
-        errors, tail = [], []
+        errors: deque[str] = deque(maxlen=_MOST_ERRORS)
+        tail: deque[str] = deque(maxlen=_TAIL_LINES)
         if self.stdin and _reads_password(connector_arguments):
             host.log_styled(_NO_STDIN, fg="red")
             return False
 
         def take(line: str) -> None:
+            line = shown(line)
             kind, _, text = line.partition(" ")
             if kind == "::progress":
                 host.log(text)
@@ -63,14 +73,15 @@ class Script(Command):
         try:
             status = _run(state, host, self.text, connector_arguments, take, self.stdin)
         except (OSError, SSHException, EOFError) as error:
-            status, errors = None, [f"the connection failed: {error}; run again, finished steps are kept"]
+            status = None
+            errors.append(f"the connection failed: {error}; run again, finished steps are kept")
         if status == 0:
             for text in errors:  # it was done, and something is still to be said
                 host.log_styled(text, fg="yellow")
             return True
         if status in (None, -1) and not errors:
-            errors = ["the connection was lost; the work on the rig goes on, run again to pick it up"]
-        for text in errors or tail[-_TAIL_LINES:] or [f"the script ended with exit code {status}"]:
+            errors.append("the connection was lost; the work on the rig goes on, run again to pick it up")
+        for text in errors or tail or [f"the script ended with exit code {status}"]:
             host.log_styled(text, fg="red")
         return False
 
@@ -196,7 +207,12 @@ def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
 
 
 def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
-    """A channel that runs `text` in sh with the operation's sudo and environment, standard error mixed in."""
+    """A channel that runs `text` in sh with the operation's sudo and environment, standard error mixed in.
+
+    The script goes before all else on standard input. In the command line every user of the rig could read it, sudo
+    would log it, and login shells like csh do not understand texts of several lines. With a password for su that place
+    is taken, and the script stays in the command line.
+    """
     client = ssh_client(host)
     transport = client.get_transport() if client else None
     if client is None or transport is None or not transport.is_active():
@@ -208,7 +224,13 @@ def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_SECONDS * 1000)
     channel = transport.open_session(timeout=_SILENCE_SECONDS)
     channel.set_combine_stderr(True)
-    channel.exec_command(shell_line(state, host, text, arguments))
+    if _reads_password(arguments):
+        channel.exec_command(shell_line(state, host, text, arguments))
+        return channel
+    given = text.encode()
+    channel.exec_command(shell_line(state, host, f'eval "$(head -c {len(given)})"', arguments))
+    with suppress(OSError):  # sudo may have refused: what it says is read, and its exit code
+        channel.sendall(given)
     return channel
 
 
@@ -222,10 +244,11 @@ def _run(
             take(line)
         return 0 if ok else 1
     channel = _open(state, host, text, arguments)
-    if stdin:
+    with suppress(OSError):
         channel.sendall(stdin.encode())
-    channel.shutdown_write()
-    for line in channel.makefile("rb"):
+        channel.shutdown_write()
+    reader = channel.makefile("rb")
+    while line := reader.readline(_LONGEST_READ):
         take(line.decode("utf-8", "replace").rstrip("\r\n"))
     status = int(channel.recv_exit_status())
     _end(channel)

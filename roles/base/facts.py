@@ -61,6 +61,13 @@ class Rig:
         return found.target if found else None
 
 
+def one_line(script: str) -> str:
+    """A script as one line of plain letters, for any login shell: csh takes no quoted text of several lines."""
+    text = base64.b64encode(script.encode()).decode()
+    # The second spelling is that of older Macs.
+    return f'asked={text}; eval "$(echo $asked | base64 -d 2>/dev/null || echo $asked | base64 -D)"'
+
+
 class RigState(FactBase[Rig | None]):
     """The state of one rig, asked for in one remote command; None where it could not be asked."""
 
@@ -71,7 +78,7 @@ class RigState(FactBase[Rig | None]):
     def command(self, probe: Probe) -> str:
         """The probe as shell."""
         self._probe = probe
-        return probe.script()
+        return one_line(probe.script())
 
     def process(self, output: Iterable[str]) -> Rig:
         """The answer as a Rig."""

@@ -11,6 +11,7 @@ from pyinfra.api import FactBase
 
 from rigwright.hardware import collection
 from rigwright.records import reading as records
+from rigwright.roles.base.facts import one_line
 from rigwright.roles.base.pyinfra_private import current_host, fail
 
 
@@ -29,7 +30,7 @@ class RigSections(FactBase[dict[str, list[str]]]):
         asked = [collection.script(everything=True, under_load=under_load)]
         if with_records:
             asked.append("section() { printf '@rigwright %s\\n' \"$*\"; }\n" + records.script())
-        return "\n".join(asked)
+        return one_line("\n".join(asked))
 
     def process(self, output: Iterable[str]) -> dict[str, list[str]]:
         """The answer by section."""

@@ -453,7 +453,7 @@ def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
             {
                 "rig": {"services": services},
                 **AT_ONCE,
-                "fake_responses": {"section end": lines, "printf '%s\\n' '::error": {"success": False}},
+                "fake_responses": {"asked=": lines, "printf '%s\\n' '::error": {"success": False}},
             },
         )
         for number, lines in enumerate(answers, start=1)

@@ -245,7 +245,7 @@ def test_service_reaches_the_rig_as_it_was_typed(rollback, tmp_path, name):
     """pyinfra reads what looks like a number or a truth as one, and `null` would be all services."""
     refusal = f"::error {name} is not on this rig"
     answers = {
-        "section end": ["@rigwright identity", "uid=0"],
+        "asked=": ["@rigwright identity", "uid=0"],
         refusal: {"success": False, "stdout": refusal},
         "::error": {"success": False, "stdout": "::error it was another name"},
     }
