@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
+
+from rigwright.lab.tiny_model import write_tiny_model
 
 pytestmark = pytest.mark.lab
 
@@ -94,3 +102,87 @@ def test_careless_key_file_is_refused(workshop, serving, mode, text, line):
     assert outcome.code != 0
     assert any(line in said for said in outcome.lines), outcome.output
     assert text.strip() not in outcome.output.replace(str(path), "")
+
+
+HF_TOKEN, SIGNATURE = "hf_Geheim9x8c7v6b5n4m3", "sig-Pl9k8j7h6g5f4d3s2"
+# Whatever a rig says or keeps that others than root, or logs, may hold; the file of keys is root's alone.
+_PLACES = (
+    "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; journalctl --no-pager; "
+    "systemctl show 'rigwright*'; systemctl cat 'rigwright*'; "
+    "find / -xdev -type f -perm -o=r ! -path '/proc/*' ! -path '/sys/*' -size -2M -newermt '-1 day' -exec cat {} +; "
+    "cat /var/log/auth.log /var/log/syslog /var/log/messages; cat /etc/rigwright/*.json /var/lib/rigwright/services/*/*"
+)
+_WATCH = (
+    "rm -f /run/stop; while [ ! -e /run/stop ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; sleep 0.05; "
+    "done | sort -u >/run/seen"
+)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, whatever the query says."""
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def signed(workshop, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A model at an address that is signed, as object stores do it: who has the address has the file."""
+    path = write_tiny_model(tmp_path / "signed.gguf", seed=77)
+    server = http.server.ThreadingHTTPServer((workshop.host_address, 9481), partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://{workshop.host_address}:9481/signed.gguf?X-Amz-Signature={SIGNATURE}&token={SIGNATURE}"
+    yield {"url": url, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.faults
+def test_planted_secrets_show_nowhere(workshop, serving, key_file, signed, monkeypatch):
+    """A key, a token, a signed address: in no log, process list, journal, open file, plan, JSON, lock or message."""
+    monkeypatch.setenv("HF_TOKEN", HF_TOKEN)
+    planted = (KEY, HF_TOKEN, SIGNATURE)
+    wish = opened(workshop, key_file, model=signed)
+    said = {}
+    watcher = threading.Thread(target=workshop.on, args=(serving, _WATCH))
+    watcher.start()
+    try:
+        said["deploy"] = workshop.deploy(wish, serving, arguments=("-y", "-vvv", "--diff"))
+        assert said["deploy"].code == 0, said["deploy"].output
+    finally:
+        workshop.on(serving, "touch /run/stop")
+        watcher.join()
+    assert ask(workshop, serving, key=KEY) == "200"
+    path = str(workshop.inventory(wish, serving))
+    said["plan"] = workshop.rigwright("plan", path, "--why")
+    said["json"] = workshop.rigwright("plan", path, "--json")
+    said["lock"] = workshop.rigwright("plan", path, "--write")
+    said["verify"] = workshop.rigwright("verify", path)
+    locks = list(workshop.directory.glob("*.lock.yml"))
+    assert locks
+    said_texts = {name: outcome.output for name, outcome in said.items()}
+    said_texts |= {path.name: path.read_text() for path in locks}
+    for lock in locks:
+        lock.unlink()
+    missing = {"url": signed["url"].replace("signed.gguf", "missing.gguf"), "sha256": signed["sha256"]}
+    broken = workshop.deploy(opened(workshop, key_file, model=missing), serving)
+    assert broken.code != 0 and "missing.gguf" in broken.output
+    said_texts["error"] = broken.output
+    wrong = workshop.deploy(opened(workshop, key_file, model={**signed, "sha256": "0" * 64}), serving)
+    assert wrong.code != 0
+    said_texts["wrong sum"] = wrong.output
+    said_texts["the rig"] = workshop.on(serving, f"{{ {_PLACES}; cat /run/seen; }} | tr -cd '\\n -~'", check=False)
+    assert "signed.gguf" in said_texts["the rig"]  # it was looked at
+    assert [(name, secret) for name, text in said_texts.items() for secret in planted if secret in text] == []
+
+
+@pytest.mark.faults
+def test_login_shell_may_be_csh(workshop, serving):
+    """tcsh takes no quoted text of several lines, and said 190 lines of nonsense: the deploy works, and converges."""
+    workshop.on(serving, "apt-get -qq install -y tcsh >/dev/null && usermod -s /bin/tcsh root")
+    try:
+        outcome = workshop.deploy(workshop.spec(port=8089), serving)
+        assert (outcome.code, "Unmatched" in outcome.output) == (0, False), outcome.output
+        assert workshop.deploy(workshop.spec(port=8089), serving).changed == set()
+    finally:
+        workshop.on(serving, "usermod -s /bin/bash root")
