@@ -124,6 +124,7 @@ def test_every_login_of_a_deploy_is_one_of_verify(shop: Any, rig: dict[str, Any]
     assert shop.on(NAME, "ls /tmp/harm", check=False) == ""
 
 
+@pytest.mark.faults
 def test_a_login_that_cannot_be_is_one_line_and_silence_costs_little(shop: Any, rig: dict[str, Any]) -> None:
     """Two good rigs, two silent ones, one refused, and logins that fail: each is one line, in the time of one."""
     silent = [rig["ssh_hostname"].rpartition(".")[0] + f".{number}" for number in (240, 241)]
