@@ -24,7 +24,13 @@ JOINED = [
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
     ("base/remove-unit.sh", "base/remove-service.sh"),
-    ("weights/place.sh", "service/sandbox.sh", "llamacpp/estimate.sh", "service/switch.sh"),
+    (
+        "weights/place.sh",
+        "service/answer.sh",
+        "service/sandbox.sh",
+        "llamacpp/estimate.sh",
+        "service/switch.sh",
+    ),
     *(
         ("weights/place.sh", "weights/accept.sh", f"weights/{name}.sh")
         for name in ("adopt", "download", "install", "link")
@@ -52,7 +58,9 @@ def scripts() -> Iterator[tuple[str, str]]:
 
 def check(text: str) -> str:
     """What shellcheck finds; empty where it is content."""
-    command = ["shellcheck", "--color=never", f"--exclude={EXCLUDED}", "--wiki-link-count=0", "-"]
+    # The one of the development packages, whatever the system has.
+    program = str(Path(sys.executable).with_name("shellcheck"))
+    command = [program, "--color=never", f"--exclude={EXCLUDED}", "--wiki-link-count=0", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr)

@@ -146,3 +146,14 @@ def test_readme_examples_work():
 def test_readme_is_short():
     """A person reads it to the end."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 170
+
+
+def test_claims_of_security_name_tests_that_exist() -> None:
+    """docs/security.md says which test would fail if a claim were no longer true."""
+    claimed = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/security.md").read_text("utf-8")))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text("utf-8"))
+    }
+    assert len(claimed) > 30 and claimed - there == set()
