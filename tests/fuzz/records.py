@@ -138,7 +138,7 @@ def use(rig: Rig, wished: RigContext) -> str:
     for one in rig.records.services.values():
         for record in (one.record, one.saved_record):
             proof_of(record, one.service).variables()
-        _ = one.can_go_back, one.is_active, one.pid, one.runs_current
+        _ = one.way_back, one.is_active, one.pid, one.runs_current
     said = [*rig.records.damage, *preflight_errors(rig, wished, [ENGINE])]
     resolved = wished.resolved(rig)
     said += [str(change) for change in running_changes(resolved, wished.spec, rig.hardware, rig.records)]

@@ -56,7 +56,7 @@ class Toy:
 
     def answer(self, instance: Instance) -> Answer:
         """The words that the inventory gives it."""
-        return Answer("/say", "{}", '"reply"')
+        return Answer("/say", "{}", "reply")
 
     def probe(self, spec: RigSpec) -> Probe:
         """Python for its program."""
