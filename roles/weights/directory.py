@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -9,9 +10,11 @@ from rigwright.resolve.unit import is_hidden
 from rigwright.resources import role_text
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.probe import Probe
+from rigwright.shown import printable
 from rigwright.spec.weights import WeightsSettings, unseen
 
 _SECTION = "ways"
+_MODE = re.compile(r"[0-7]{1,5}").fullmatch
 _GROUP_OR_OTHERS_WRITE, _OTHERS_ENTER = 0o022, 0o001
 
 
@@ -25,7 +28,7 @@ def directory_probe(directories: tuple[str, ...]) -> Probe:
 
 def directory_errors(rig: Rig, settings: WeightsSettings) -> Iterator[str]:
     """Why no model file can go where it should, a line each."""
-    rows = [line.split("|", 3) for line in rig.sections.get(_SECTION, [])]
+    rows = [printable(line).split("|", 3) for line in rig.sections.get(_SECTION, [])]
     for state, where in dict.fromkeys((row[1], row[2]) for row in rows if row[0] == "mount" and len(row) == 3):
         yield (
             f"{where} is not mounted ({state}), and model files of {settings.directory} would land beneath it; "
@@ -35,9 +38,7 @@ def directory_errors(rig: Rig, settings: WeightsSettings) -> Iterator[str]:
     for directory, real in links.items():
         if directory != real and (is_hidden(real) or unseen(real)):
             yield f"{directory} is a link to {real}, which services do not see; set rig.weights.directory to another"
-    ways = {
-        row[3]: (int(row[1], 8), row[2]) for row in rows if row[0] == "way" and len(row) == 4 and row[1].isdecimal()
-    }
+    ways = {row[3]: (int(row[1], 8), row[2]) for row in rows if len(row) == 4 and row[0] == "way" and _MODE(row[1])}
     for path, (mode, owner) in sorted(ways.items()):
         if owner != "root" or mode & _GROUP_OR_OTHERS_WRITE:
             who = owner if owner != "root" else "its group" if not mode & 0o002 else "every account"
