@@ -7,7 +7,10 @@ PART=$DEST.part
 OF=$PART.of
 UNIT=rigwright-download-$(printf %s "$DEST" | sha256sum | cut -c1-12)
 dir=$(mktemp -d /run/rigwright-download.XXXXXX)
-trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"' EXIT
+made=
+[ -d "${DEST%/*}" ] || made=${DEST%/*}
+# A folder of a repository that gave nothing does not stay.
+trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"; [ -z "$made" ] || rmdir -- "$made" 2>/dev/null || :' EXIT
 install -d -m 755 -- "${DEST%/*}"
 
 # config ADDRESS: what curl is told. A secure address never leads to one that is not.
