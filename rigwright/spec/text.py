@@ -24,5 +24,5 @@ def load_yaml(text: str) -> Any:
         for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.AliasEvent):
                 problem = f"it holds the alias *{str(event.anchor)[:40]}, write out what it stands for"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]  # the stubs forget libyaml's own mark
     return yaml.load(text, Loader=_LOADER)
