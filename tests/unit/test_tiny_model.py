@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import gguf
+import numpy
 import pytest
 
 from rigwright.lab.tiny_model import Architecture, write_tiny_model
@@ -43,3 +46,19 @@ def test_tiny_model_exercises_the_planner(tiny_hybrid: Path) -> None:
 def test_tiny_model_heads_suit_a_quantised_cache(tiny_hybrid: Path, tiny_dense: Path) -> None:
     """Heads are multiples of 32, so that q8_0 and q4_0 caches work."""
     assert [read_model(path).key_length % 32 for path in (tiny_hybrid, tiny_dense)] == [0, 0]
+
+
+def test_tiny_model_never_begins_with_the_end(tiny_hybrid: Path, tiny_dense: Path) -> None:
+    """The end of the answer scores half of a word: an empty answer would look as if the server failed."""
+    for path in (tiny_hybrid, tiny_dense):
+        reader = gguf.GGUFReader(path)
+        tokens = [bytes(part).decode() for part in _array(reader, "tokenizer.ggml.tokens")]
+        rows = next(tensor for tensor in reader.tensors if tensor.name == "output.weight")
+        weights = gguf.dequantize(rows.data, rows.tensor_type)
+        end, word = (weights[tokens.index(token)] for token in ("<|im_end|>", "Ġthe"))
+        assert numpy.array_equal(end * 2, word) and word.any()
+
+
+def _array(reader: gguf.GGUFReader, key: str) -> list[Any]:
+    field = reader.fields[key]
+    return [field.parts[place] for place in field.data]
