@@ -49,7 +49,7 @@ check-vllm: .venv/ready  ## the golden plans through vLLM's own parser: a 9 GB e
 fuzz: .venv/ready  ## 100,000 damaged recordings of machines, 10,000 headers of models, 10,000 records: some minutes
 	$(BIN)/python tests/fuzz/headers.py --count 10000
 	$(BIN)/python tests/fuzz/records.py --count 10000
-	$(BIN)/python tests/fuzz/mutate.py --count 100000
+	$(BIN)/python tests/fuzz/recordings.py --count 100000
 
 graph: HOST_PACKAGES = graphviz
 graph: .venv/ready host  ## docs/packages.svg, docs/roles.svg: who imports whom, without arrows that others imply

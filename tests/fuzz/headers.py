@@ -8,22 +8,16 @@ failure names. Memory is bounded by the kernel, time by a clock, both for each p
 
 from __future__ import annotations
 
-import argparse
 import io
-import os
 import random
-import resource
 import struct
 import sys
 import tempfile
-import time
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import click
+from runner import Fuzz, main
 
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware import Cpu, Gpu, Hardware
@@ -37,9 +31,6 @@ from rigwright.plan.speed import decode_speed, throughput_of
 from rigwright.plan.wish import ServiceWish
 from rigwright.weights.variants import gguf_offer
 
-# Of addresses, of which Python with its libraries takes a third.
-LIMIT_BYTES = 1 << 30
-LIMIT_SECONDS = 5.0
 RIG = Hardware(
     "debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 64 << 30,
     gpus=(Gpu(index=0, uuid="GPU-0", vendor="NVIDIA", pci_address="0000:01:00.0", name="NVIDIA GeForce RTX 3090",
@@ -149,61 +140,17 @@ def use(model: Model) -> None:
     plan_rig(RIG, [Request(WISH, (gguf_offer("m.gguf", model),), None, "/w")])
 
 
-def try_seed(seed: int) -> tuple[list[str], str, str | None]:
-    """Read the input of one seed: what was done to it, whether it was read, and what went wrong."""
-    data, done = damaged(seed)
-    began, outcome, wrong = time.process_time(), "read", None
+def read(data: bytes) -> tuple[str, str | None]:
+    """Whether a header was read, and what is wrong with what was said of it."""
     try:
         use(model_from_stream(io.BytesIO(data).read, where="m.gguf", size_bytes=None))
     except RigwrightError as error:
-        outcome = "refused"
-        if len(error.message) > 1000 or not error.message.isprintable():
-            wrong = f"says {error.message[:200]!r}"
-    except BaseException as error:  # noqa: BLE001  any other exception, MemoryError too, is the finding
-        wrong = f"{type(error).__name__}: {error}"
-    seconds = time.process_time() - began
-    if seconds > LIMIT_SECONDS:
-        wrong = f"took {seconds:.1f} s"
-    return done, outcome, wrong and f"seed {seed}: {', '.join(done)}: {wrong}"
+        is_line = len(error.message) <= 1000 and error.message.isprintable()
+        return "refused", None if is_line else f"says {error.message[:200]!r}"
+    return "read", None
 
 
-def try_seeds(seeds: range) -> tuple[Counter[str], list[str], int]:
-    """Many seeds in one process: how they ended, all failures, and the most memory that the process had."""
-    originals()
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
-    counts: Counter[str] = Counter()
-    failures = []
-    for seed in seeds:
-        done, outcome, wrong = try_seed(seed)
-        counts.update((outcome, *done))
-        if wrong:
-            failures.append(wrong)
-    return counts, failures, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=10_000, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=0, help="the first one")
-    wish = parser.parse_args()
-    began, end = time.monotonic(), wish.seed + wish.count
-    chunks = [range(at, min(at + 250, end)) for at in range(wish.seed, end, 250)]
-    counts: Counter[str] = Counter()
-    failures: list[str] = []
-    most = 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for done, wrong, kibibytes in pool.map(try_seeds, chunks):
-            counts += done
-            failures += wrong
-            most = max(most, kibibytes)
-            for line in wrong:
-                click.echo(line, err=True)
-    lines = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    seconds = time.monotonic() - began
-    click.echo(f"{wish.count} headers in {seconds:.0f} s, {most >> 10} MiB, {len(failures)} failures; {lines}")
-    return bool(failures)
-
+FUZZ = Fuzz("headers", originals, damaged, read)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(FUZZ, __doc__))

@@ -8,29 +8,24 @@ in the files that they carry. `--seed N --count 1` repeats the input that a fail
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
 import random
 import re
-import resource
 import sys
 import tempfile
-import time
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "roles"))
 
 from earlier import RECORDED, EarlierRig
+from runner import Fuzz, main
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import read_folder
@@ -42,8 +37,6 @@ from rigwright.roles.service.answer import proof_of
 from rigwright.roles.service.context import RigContext, make_context
 from rigwright.roles.service.preflight import preflight_errors
 
-LIMIT_BYTES = 1 << 30
-LIMIT_SECONDS = 5.0
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 2**63, 10**400, 1.5, 1e308, "", "x", "9" * 5000, "\x1b]0;owned\x07", "\n::error x", "\0",
     "²٣", "\ud800", [], {}, [[]], [None], {"a": {}}, ["x"] * 1000, {"name": None}, "%", "../..", "127.0.0.1\n",
@@ -116,13 +109,13 @@ def damaged(seed: int) -> tuple[list[str], list[str]]:
         if text is not None and len(text) > 20:
             encoded = base64.b64encode(damaged_text(rng, text).encode("utf-8", "replace")).decode()
             lines[at] = f"{name}={encoded}" if found else encoded
-            done.append(f"file of {name[:40] if found else 'a section'}")
+            done.append(f"{name[:40] if found else 'a section'}:file")
         elif rng.random() < 0.2:
             lines.insert(at, rng.choice(lines))
-            done.append("doubled line")
+            done.append("doubled")
         else:
             lines[at] = damaged_line(rng, lines[at])
-            done.append(f"line {lines[at][:40]!r}")
+            done.append(f"{lines[at][:40]!r}:line")
     return "\n".join(lines).split("\n"), done
 
 
@@ -145,62 +138,18 @@ def use(rig: Rig, wished: RigContext) -> str:
     return "\n".join(said)
 
 
-def try_seed(seed: int) -> tuple[list[str], str, str | None]:
-    """Read the input of one seed: what was done, how it ended, and what went wrong."""
+def read(lines: list[str]) -> tuple[str, str | None]:
+    """Whether an answer was understood, and what is wrong with what was said of it."""
     wished, _, hardware = context()
-    lines, done = damaged(seed)
-    began, outcome, wrong = time.process_time(), "understood", None
     try:
         rig = read_rig(wished.probe, lines)
         said = use(replace(rig, hardware=hardware, uid=0, init="systemd"), wished)
-        if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said):
-            wrong = f"says {said[:300]!r}"
     except RigwrightError:
-        outcome = "refused"
-    except BaseException as error:  # noqa: BLE001  any other exception is the finding
-        wrong = f"{type(error).__name__}: {str(error)[:200]}"
-    seconds = time.process_time() - began
-    if seconds > LIMIT_SECONDS:
-        wrong = f"took {seconds:.1f} s"
-    return done, outcome, wrong and f"seed {seed}: {'; '.join(done)}: {wrong}"
+        return "refused", None
+    return "understood", f"says {said[:300]!r}" if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said) else None
 
 
-def try_seeds(seeds: range) -> tuple[Counter[str], list[str], int]:
-    """Many seeds in one process: how they ended, all failures, and the most memory that the process had."""
-    context()
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
-    counts: Counter[str] = Counter()
-    failures = []
-    for seed in seeds:
-        _, outcome, wrong = try_seed(seed)
-        counts[outcome] += 1
-        failures += [wrong] if wrong else []
-    return counts, failures, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=10_000, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=0, help="the first one")
-    wish = parser.parse_args()
-    began, end = time.monotonic(), wish.seed + wish.count
-    chunks = [range(at, min(at + 250, end)) for at in range(wish.seed, end, 250)]
-    counts: Counter[str] = Counter()
-    failures: list[str] = []
-    most = 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for done, wrong, kibibytes in pool.map(try_seeds, chunks):
-            counts += done
-            failures += wrong
-            most = max(most, kibibytes)
-            for line in wrong:
-                click.echo(line, err=True)
-    lines = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    seconds = time.monotonic() - began
-    click.echo(f"{wish.count} records in {seconds:.0f} s, {most >> 10} MiB, {len(failures)} failures; {lines}")
-    return bool(failures)
-
+FUZZ = Fuzz("records", context, damaged, read)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(FUZZ, __doc__))

@@ -1,4 +1,4 @@
-"""The mutation run itself: it runs, and it would find what it looks for."""
+"""The fuzz runs themselves: they run, and would find what they look for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HERE = Path(__file__).parent
 @pytest.mark.patience
 def test_damaged_recordings_raise_nothing_and_invent_nothing():
     """Five thousand of the inputs that `make fuzz` makes; the seeds are others than its first."""
-    command = [sys.executable, str(HERE / "mutate.py"), "--count", "5000", "--seed", "1000000"]
+    command = [sys.executable, str(HERE / "recordings.py"), "--count", "5000", "--seed", "1000000"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "5000 inputs" in done.stdout
+    assert "5000 recordings" in done.stdout
 
 
 @pytest.mark.patience
@@ -38,7 +38,7 @@ def test_damaged_headers_and_records_raise_nothing(program):
         ("merge._Merger._known", "invented"),
     ],
 )
-def test_mutation_run_finds_a_broken_reader(broken, finding):
+def test_fuzz_finds_a_broken_reader(broken, finding):
     """A reader that raises, and one that takes every mention of a GPU for another GPU."""
     module, _, attribute = broken.partition(".")
     body = "raise KeyError(1)" if finding == "KeyError" else "return []"
@@ -46,13 +46,13 @@ def test_mutation_run_finds_a_broken_reader(broken, finding):
     breaker = f"""
 import sys
 sys.path.insert(0, {str(HERE)!r})
-import mutate
+import recordings, runner
 from rigwright.hardware import capture, merge
-mutate.originals()
+recordings.originals()
 def broken(*args):
     {body}
 {owner} = broken
-print(*mutate.try_seeds(range(40))[1], sep="\\n")
+print(*runner.try_seeds(recordings.FUZZ, range(40))[1], sep="\\n")
 """
     done = subprocess.run([sys.executable, "-c", breaker], capture_output=True, text=True, check=True)
     assert finding in done.stdout

@@ -1,6 +1,6 @@
 """Damage recorded outputs as terminals, pastes and broken machines do, and read them: no exception, no invented GPU.
 
-    python tests/fuzz/mutate.py --count 100000
+    python tests/fuzz/recordings.py --count 100000
 
 Each input is one capture of tests/captures with one to three mutations in each of its files. `--seed N --count 1`
 repeats the input that a failure names.
@@ -8,18 +8,13 @@ repeats the input that a failure names.
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import click
+from runner import Fuzz, main
 
 from rigwright.hardware import Hardware
 from rigwright.hardware.capture import folder_files, read_files
@@ -132,8 +127,8 @@ def originals() -> list[tuple[str, dict[str, str], Hardware]]:
     return [(folder.name, files, read_files(files)) for folder in folders for files in [folder_files(folder)]]
 
 
-def damaged(seed: int) -> tuple[str, dict[str, str], Hardware, list[str]]:
-    """The input of a seed: the capture's name, its damaged files, the undamaged machine, and what was done."""
+def damaged(seed: int) -> tuple[tuple[dict[str, str], Hardware], list[str]]:
+    """The input of a seed: damaged files of a capture with the undamaged machine; and what was done."""
     rng = random.Random(seed)
     name, files, whole = rng.choice(originals())
     done = []
@@ -142,8 +137,8 @@ def damaged(seed: int) -> tuple[str, dict[str, str], Hardware, list[str]]:
         possible = [one for one in MUTATIONS if one is not doubled_lines or name not in NAMELESS]
         for mutation in rng.sample(possible, rng.choice([1, 1, 2, 3])):
             files = files | {file: mutation(rng, files[file])}
-            done.append(f"{file}:{mutation.__name__}")
-    return name, files, whole, done
+            done.append(f"{name}/{file}:{mutation.__name__}")
+    return (files, whole), done
 
 
 def invented(found: Hardware, whole: Hardware) -> str | None:
@@ -160,53 +155,16 @@ def invented(found: Hardware, whole: Hardware) -> str | None:
     return None
 
 
-def try_seed(seed: int) -> tuple[list[str], str | None]:
-    """Read the input of one seed: what was done to it, and what went wrong."""
-    name, files, whole, done = damaged(seed)
-    try:
-        found = read_files(files)
-        hardware_answer(found).plain()
-    except Exception as error:  # noqa: BLE001  any exception is the finding
-        return done, f"seed {seed}: {name} ({', '.join(done)}): {type(error).__name__}: {error}"
+def read(given: tuple[dict[str, str], Hardware]) -> tuple[str, str | None]:
+    """What a damaged recording invents."""
+    files, whole = given
+    found = read_files(files)
+    hardware_answer(found).plain()
     wrong = invented(found, whole)
-    return done, wrong and f"seed {seed}: {name} ({', '.join(done)}): invented {wrong}"
+    return "", wrong and f"invented {wrong}"
 
 
-def try_seeds(seeds: range) -> tuple[Counter[str], list[str]]:
-    """Many seeds in one process: how often each mutation was made, and all failures."""
-    counts: Counter[str] = Counter()
-    failures = []
-    for seed in seeds:
-        done, wrong = try_seed(seed)
-        counts.update(entry.rpartition(":")[2] for entry in done)
-        if wrong:
-            failures.append(wrong)
-    return counts, failures
-
-
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100_000, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=0, help="the first one")
-    wish = parser.parse_args()
-    began = time.monotonic()
-    step = 500
-    chunks = [
-        range(at, min(at + step, wish.seed + wish.count)) for at in range(wish.seed, wish.seed + wish.count, step)
-    ]
-    counts: Counter[str] = Counter()
-    failures: list[str] = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for done, wrong in pool.map(try_seeds, chunks):
-            counts += done
-            failures += wrong
-            for line in wrong:
-                click.echo(line, err=True)
-    lines = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    click.echo(f"{wish.count} inputs in {time.monotonic() - began:.0f} s, {len(failures)} failures; mutations: {lines}")
-    return bool(failures)
-
+FUZZ = Fuzz("recordings", originals, damaged, read)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(FUZZ, __doc__, count=100_000))
