@@ -13,7 +13,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.planner import Installed
@@ -26,7 +25,7 @@ from rigwright.roles.service.context import RigContext, make_context
 from rigwright.roles.service.preflight import preflight_errors
 from rigwright.roles.weights.facts import verified_stamp
 
-from .earlier import RECORDED, EarlierRig
+from .earlier import RECORDED, EarlierRig, write_model
 
 RECORD = "/etc/rigwright/demo.json"
 SAVED = "/var/lib/rigwright/services/demo/previous.json"
@@ -101,7 +100,7 @@ UNREADABLE = ("cut", "empty", "binary", "huge", "directory", "link elsewhere", "
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of the recorded rig."""
-    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+    return write_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.lock.file import read_lock
 from rigwright.records.values import is_ours
 from rigwright.resolve.running import running_changes
@@ -19,7 +18,7 @@ from rigwright.roles.service.context import RigContext, make_context
 from rigwright.roles.service.preflight import preflight_errors
 from rigwright.roles.weights.facts import verified_stamp
 
-from .earlier import RECORDED, EarlierRig
+from .earlier import RECORDED, EarlierRig, write_model
 
 DATA = yaml.safe_load((RECORDED / "rig.yml").read_text("utf-8"))
 LOCK = RECORDED / "inv.lock.yml"
@@ -28,7 +27,7 @@ LOCK = RECORDED / "inv.lock.yml"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of the recorded rig: the same one each time that it is written."""
-    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+    return write_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
 @pytest.fixture
