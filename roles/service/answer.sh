@@ -1,8 +1,9 @@
 # What JSON says, with what every rig has.
 # leaves: each leaf of the document on standard input as a line `choices.0.message.content "text"`, as it is written there;
-# 1 and nothing where that is no sound JSON. A key of other characters is shown as ?, so that none can pretend to be a path.
+# 1 and nothing where that is no sound JSON, or more than 64 KiB: records and answers have few, and awk would be at it for
+# minutes. A key of other characters is shown as ?, so that none can pretend to be a path.
 leaves() {
-  tr -d '\0' | head -c 1048576 | awk '
+  head -c 65536 | tr -d '\0' | awk '
     function bad() { exit 1 }
     function space() { sub(/^[ \t\r\n]+/, "", text) }
     function eat(sign) {
@@ -41,7 +42,7 @@ leaves() {
         if (substr(text, 1, 1) == "\"") name = string()
         else if (match(text, /^(true|false|null|-?[0-9][0-9.eE+-]*)/)) name = take()
         else bad()
-        lines = lines substr(path, 1, length(path) - 1) " " name "\n"
+        leaf[n++] = substr(path, 1, length(path) - 1) " " name
       }
     }
     { text = text $0 "\n" }
@@ -49,7 +50,7 @@ leaves() {
       value("", 0)
       space()
       if (text != "") bad()
-      printf "%s", lines
+      for (place = 0; place < n; place++) print leaf[place]
     }'
 }
 newline='

@@ -27,7 +27,7 @@ healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' --
 ask() { # the answer's body; the key never shows in a process list
   { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
     curl -q -sS --noproxy '*' --config - --max-time "$TIMEOUT" -H 'Content-Type: application/json' -d "$BODY" -- \
-      "$URL$ASK" 2>&1 | head -c 1048576
+      "$URL$ASK" 2>&1 | head -c 65537
 }
 proves() { # it answers with text; $answer is what it said
   answer=$(ask) || :
