@@ -22,11 +22,14 @@ from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.shown import without_secrets
 from rigwright.units import format_bytes
 from rigwright.weights.cache import cache_directory
 
 # llama.cpp's own has 30 MiB; an answer without an end shall not fill the disk.
 _LARGEST_BYTES = 1 << 30
+# A server that sends less than 4 KiB/s on average, after the first minute, is not waited for.
+_SILENCE_SECONDS, _SLOWEST_BYTES = 60, 4 << 10
 
 
 def source_tree(archive: Archive) -> Path:
@@ -74,19 +77,25 @@ def _fetch(archive: Archive, directory: Path) -> Path:
 
 
 def _fetch_url(url: str, directory: Path) -> Path:
-    target, size = directory / "archive", 0
+    target, size, shown = directory / "archive", 0, without_secrets(url)
+    by_hand = "fetch it by hand, and set path"
+    began = time.monotonic()
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, target.open("wb") as file:
-            while chunk := answer.read(1 << 20):
+        with urllib.request.urlopen(url, timeout=_SILENCE_SECONDS) as answer, target.open("wb") as file:
+            while chunk := answer.read1(1 << 20):
                 size += len(chunk)
                 if size > _LARGEST_BYTES:
                     raise RigwrightError(
-                        f"rig.llamacpp.archive: {url} has more than {format_bytes(_LARGEST_BYTES)}; "
-                        "fetch it by hand, and set path"
+                        f"rig.llamacpp.archive: {shown} has more than {format_bytes(_LARGEST_BYTES)}; {by_hand}"
+                    )
+                if time.monotonic() - began > _SILENCE_SECONDS + size / _SLOWEST_BYTES:
+                    raise RigwrightError(
+                        f"rig.llamacpp.archive: {shown} sent {format_bytes(size)} in "
+                        f"{time.monotonic() - began:.0f} s; {by_hand}"
                     )
                 file.write(chunk)
     except (urllib.error.URLError, HTTPException, OSError) as error:
-        raise RigwrightError(f"rig.llamacpp.archive: {url} cannot be fetched: {error}; correct url") from None
+        raise RigwrightError(f"rig.llamacpp.archive: {shown} cannot be fetched: {error}; correct url") from None
     return target
 
 

@@ -8,8 +8,9 @@ import io
 import os
 import tarfile
 import threading
+import time
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -188,6 +189,36 @@ def test_address_that_never_ends_is_cut(tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     assert [path.suffix for path in (tmp_path / "cache/rigwright/sources").iterdir()] == [".lock"]
+
+
+def test_server_that_drips_is_not_waited_for(tmp_path, monkeypatch):
+    """A byte now and then keeps every connection alive; the message shows no secret of the address."""
+
+    class Drip(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("rigwright.roles.llamacpp.archive._SILENCE_SECONDS", 0.3)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(
+        RigwrightError, match=r"/a\.tar\.gz sent \d+ B in \d s; fetch it by hand, and set path"
+    ) as refusal:
+        source_tree(Archive(url=f"http://127.0.0.1:{server.server_port}/a.tar.gz?token=s3cret", sha256="0" * 64))
+    assert time.monotonic() - began < 5
+    assert "s3cret" not in str(refusal.value)
+    server.shutdown()
+    server.server_close()
 
 
 def test_cache_that_cannot_be_made_is_one_line(tmp_path, monkeypatch):
