@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from rigwright import __version__
@@ -94,6 +94,32 @@ def authorization(url: str, *, hub: str) -> dict[str, str]:
     except (OSError, ValueError, OIDCError):
         return {}
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def needed_token(url: str, *, hub: str) -> str | None:
+    """The user's token, where the hub gives this file to nobody without one; None where a rig needs none.
+
+    What a rig does not need it is not given. Hubs hide what is private as if it were not there.
+    """
+    given = authorization(url, hub=hub).get("Authorization", "").removeprefix("Bearer ")
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", given):
+        return None
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class Stay(HTTPRedirectHandler):
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            """A renamed repository is followed; where the content lies is not asked: the hub has answered."""
+            return super().redirect_request(req, fp, code, msg, headers, newurl) if is_of(newurl, url) else None
+
+    try:
+        build_opener(Stay).open(Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
+    except HTTPError as error:
+        return given if error.code in (401, 403, 404) else None
+    except (OSError, HTTPException, ValueError):
+        return None
+    return None
 
 
 def is_of(url: str, hub: str) -> bool:

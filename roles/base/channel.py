@@ -19,7 +19,7 @@ from pyinfra.api.state import State
 
 from rigwright.resources import script
 from rigwright.roles.base.facts import forget
-from rigwright.roles.base.pyinfra_private import Command, shell_line, shows_output, ssh_client
+from rigwright.roles.base.pyinfra_private import Command, exports, shell_line, shows_output, ssh_client
 from rigwright.shown import printable, redacted
 from rigwright.units import format_bytes
 
@@ -224,6 +224,7 @@ def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_SECONDS * 1000)
     channel = transport.open_session(timeout=_SILENCE_SECONDS)
     channel.set_combine_stderr(True)
+    text = exports(arguments) + text
     if _reads_password(arguments):
         channel.exec_command(shell_line(state, host, text, arguments))
         return channel

@@ -18,7 +18,7 @@ from rigwright.hardware.sections import read_hardware
 from rigwright.records.reading import read_records
 from rigwright.records.values import NO_RECORDS, RigRecords
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host, operations_executed
+from rigwright.roles.base.pyinfra_private import current_host, operations_executed, seen_environment
 from rigwright.units import whole_number
 
 
@@ -113,7 +113,7 @@ def rig_state(probe: Probe) -> Rig | None:
         return reading.rig
     began = time.monotonic()
     try:
-        rig = host.get_fact(RigState, probe=probe, _ignore_errors=True)
+        rig = host.get_fact(RigState, probe=probe, _ignore_errors=True, **seen_environment(host))
     except EOFError:
         rig = None  # pyinfra asks for a sudo password when one is needed, and nobody is there to give it
     if rig is not None:

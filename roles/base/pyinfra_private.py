@@ -7,8 +7,9 @@ others.)
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyinfra
@@ -21,6 +22,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 # Arguments of an operation that say how pyinfra's own channel behaves, and nothing of the command line.
 _OF_ITS_CHANNEL = ("_get_pty", "_timeout", "_stdin", "_success_exit_codes")
+_WHERE_PROGRAMS_LIE = ("PATH", "LD_LIBRARY_PATH")
 
 
 class Command(FunctionCommand):
@@ -69,9 +71,27 @@ def ssh_client(host: Host) -> SSHClient | None:
 
 
 def shell_line(state: State, host: Host, text: str, arguments: dict[str, Any]) -> str:
-    """`text` in sh with an operation's sudo and environment: the line for the rig's login shell."""
-    plain = {key: value for key, value in arguments.items() if key not in _OF_ITS_CHANNEL}
+    """`text` in sh with an operation's sudo: the line for the rig's login shell. Every user of the rig can read it.
+
+    So the operation's environment is not in it: `exports` has that.
+    """
+    plain = {key: value for key, value in arguments.items() if key not in (*_OF_ITS_CHANNEL, "_env")}
     return str(make_unix_command_for_host(state, host, StringCommand(text), **plain).get_raw_value())
+
+
+def exports(arguments: Mapping[str, Any]) -> str:
+    """An operation's environment, `_env`, as lines of shell."""
+    return "".join(f"export {shlex.quote(f'{key}={value}')}\n" for key, value in (arguments.get("_env") or {}).items())
+
+
+def seen_environment(host: Host) -> dict[str, dict[str, str]]:
+    """Arguments of a fact that take all of the environment off the line that it is asked by, but where programs lie.
+
+    pyinfra writes `_env` into the command line, and a proxy or a token in it may be a secret; a question needs neither.
+    """
+    config = host.state.config
+    named = {**dict.fromkeys(config.INHERIT_ENV), **config.ENV, **(host.data.get("_env") or {})}
+    return {"_env": {key: str(value) if key in _WHERE_PROGRAMS_LIE else "" for key, value in named.items()}}
 
 
 def inventory_argument() -> str | None:

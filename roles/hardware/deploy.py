@@ -12,7 +12,7 @@ from pyinfra.api import FactBase
 from rigwright.hardware import collection
 from rigwright.records import reading as records
 from rigwright.roles.base.facts import one_line
-from rigwright.roles.base.pyinfra_private import current_host, fail
+from rigwright.roles.base.pyinfra_private import current_host, fail, seen_environment
 
 
 class RigSections(FactBase[dict[str, list[str]]]):
@@ -67,7 +67,7 @@ def _ask(*, under_load: bool, with_records: bool) -> dict[str, list[str]]:
                 with_records=with_records,
                 _ignore_errors=True,
                 _timeout=collection.limit_seconds(under_load=under_load),
-                **given,
+                **(seen_environment(host) | given),
             )
         except EOFError:
             continue  # pyinfra asks for a sudo password, and nobody is there to give it

@@ -74,7 +74,8 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     sums = _sums(rig, resolved.files(wanted.plan, context.spec.weights))
     unit = render_unit(wanted, planner, weights=sums, systemd=rig.records.systemd)
     # The dry run sees the contents that wait for the switch under their names.
-    walls = [*sandbox(unit), *(f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums))]
+    places = [f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums)]
+    walls = [*sandbox(unit), *(line.replace("%%", "%") for line in places)]
     answer = engine.answer(wanted)
     record = wanted.record(health=engine.health, answer=answer._asdict())
     changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))

@@ -1,6 +1,8 @@
 # Downloads the address on standard input to $DEST in a unit of its own, so that a dropped connection costs nothing: a second
-# run picks it up. The address may hold a secret: it stands in no argument and no message, and no other account sees it.
+# run picks it up. The address may hold a secret: it stands in no argument and no message, and no other account sees it. The
+# same holds of the token of a hub that follows it, where the hub gives the file to nobody without one.
 IFS= read -r URL || fail "$DEST: no address arrived"
+IFS= read -r TOKEN || TOKEN=
 SHOWN=${URL%%[?#]*}
 PART=$DEST.part
 # Of which content the part is: its sum where that is known, else the address and what its server calls this version of it.
@@ -13,9 +15,11 @@ made=
 trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"; [ -z "$made" ] || rmdir -- "$made" 2>/dev/null || :' EXIT
 install -d -m 755 -- "${DEST%/*}"
 
-# config ADDRESS: what curl is told. A secure address never leads to one that is not.
+# config ADDRESS: what curl is told, of an address on the host that was named. A secure address never leads to one that is
+# not, and curl takes the token to no other host, port or scheme.
 config() {
   case $1 in https:*) then='=https' ;; *) then='=http,https' ;; esac
+  [ -z "$TOKEN" ] || printf 'header = "Authorization: Bearer %s"\n' "$(printf %s "$TOKEN" | sed 's/[\\"]/\\&/g')"
   printf 'url = "%s"\n' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"
   printf '%s\n' globoff location 'proto = "=http,https"' "proto-redir = \"$then\"" 'connect-timeout = 30' fail silent show-error
 }

@@ -16,6 +16,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, wanted_stamp, weights_file
 from rigwright.spec.weights import WeightsSettings
 from rigwright.units import format_bytes
+from rigwright.weights.hub import needed_token
 from rigwright.weights.local import LocalModel, with_sum
 
 
@@ -55,14 +56,14 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
         return
     if local.url:
         try:
-            known = with_sum(local, settings)
+            known, token = with_sum(local, settings), needed_token(local.url, hub=settings.hugging_face)
         except RigwrightError as error:
             yield from refuse(error.message)
             return
         given = target | {"SHA256": known.sha256 or "", "FETCH": role_text("weights", "fetch.sh")}
         yield Script(
             _script("download.sh", **given, RESERVE=str(settings.reserve_bytes)),
-            stdin=f"{local.url}\n",  # it may hold a secret, and scripts stand in process lists
+            stdin=f"{local.url}\n{token or ''}\n",  # secrets: a script may stand in process lists
         )
         return
     size, part = local.size_bytes or 0, weights_file(rig, f"{path}.part")

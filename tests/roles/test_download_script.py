@@ -14,14 +14,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rigwright.plan.wish import ModelSource
 from rigwright.resources import role_text, script
+from rigwright.roles.base.probe import Probe
+from rigwright.roles.weights import operations
+from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.local import LocalModel
 
 GOOD = b"GGUF" + bytes(range(256)) * 1000
 EVIL = b"GGUF" + bytes(reversed(range(256))) * 1000
 SUM = hashlib.sha256(GOOD).hexdigest()
+TOKEN = "hf_s3cret9x8c7v6b5n4m3"
 # What runs as a unit on a rig runs here at once, with the files and the limit that systemd would give it.
 SYSTEMD = f"""#!{sys.executable}
 import os, resource, subprocess, sys
@@ -32,9 +39,10 @@ if name == "systemd-run":
     own = given[: given.index("--")]
     properties = dict(own[at + 1].split("=", 1) for at, word in enumerate(own) if word == "-p")
     settings = [word.removeprefix("--setenv=").split("=", 1) for word in own if word.startswith("--setenv=")]
-    settings += [line.rstrip("\\n").split("=", 1) for line in open(properties["EnvironmentFile"])]
-    settings = [(key, value.strip('"') if key.endswith("proxy") else value) for key, value in settings]
-    kept = {{key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}}
+    lines = [line.rstrip("\\n").split("=", 1) for line in open(properties["EnvironmentFile"])]
+    settings += [(key, value.strip('"')) for key, value in lines]
+    # A unit has nothing of root's environment.
+    kept = {{key: value for key, value in os.environ.items() if key in ("PATH", "UNITS")}}
     limit = int(properties["LimitFSIZE"])
     done = subprocess.run(
         given[given.index("--") + 1 :],
@@ -65,6 +73,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     refuses: tuple[str, ...] = ()
     ranges: bool = True
+    token: str = ""
     cut: int | None = None
 
 
@@ -88,7 +97,8 @@ def handler(host: Host) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             host.asked.append((self.command, self.path, dict(self.headers)))
             found = host.answers.get(self.path) or host.answers.get(self.path.partition("?")[0], Answer(status=404))
-            if self.command in found.refuses:
+            given = self.headers.get("Authorization")
+            if self.command in found.refuses or (found.token and given != f"Bearer {found.token}"):
                 found = Answer(status=403)
             first = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
             condition, etag = self.headers.get("If-Range"), found.headers.get("ETag")
@@ -191,7 +201,13 @@ class Rig:
         return log.read_text() if log.exists() else ""
 
     def download(
-        self, url: str, *, sha256: str = "", reserve: int = 0, environment: dict[str, str] | None = None
+        self,
+        url: str,
+        *,
+        sha256: str = "",
+        reserve: int = 0,
+        token: str = "",
+        environment: dict[str, str] | None = None,
     ) -> int:
         """Run the script; its exit code."""
         values = {
@@ -215,7 +231,12 @@ class Rig:
             environment or {}
         )
         done = subprocess.run(
-            [*self.shell.split(), "-c", text], input=f"{url}\n", capture_output=True, text=True, env=env, timeout=60
+            [*self.shell.split(), "-c", text],
+            input=f"{url}\n{token}\n",
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=60,
         )
         self.said = done.stdout + done.stderr
         return done.returncode
@@ -387,6 +408,57 @@ def test_secret_of_an_address_shows_nowhere(any_rig, serve):
         assert "s3cret" not in text
 
 
+def test_token_goes_to_the_host_that_was_named_alone(any_rig, serve):
+    """A gated file: the hub is told the token each time, who serves the bytes never; it shows nowhere."""
+    content = serve({"/blob": Answer(GOOD, cut=100_000)})
+    gated = hub_answer(f"{content.address}/blob")
+    gated.token = TOKEN
+    moved = Answer(status=307, headers={"Location": "/m.gguf"}, token=TOKEN)
+    hub = serve({"/old": moved, "/m.gguf": gated})
+    assert any_rig.download(f"{hub.address}/old") == 1
+    assert any_rig.download(f"{hub.address}/old", token=TOKEN) == 0, any_rig.said
+    assert any_rig.file.read_bytes() == GOOD
+    assert len(content.asked) >= 3  # it was continued
+    assert [headers.get("Authorization") for _, _, headers in content.asked if "Authorization" in headers] == []
+    assert [path for path in any_rig.home.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
+    assert TOKEN not in any_rig.said + any_rig.argv
+
+
+def test_rig_is_told_what_the_controller_found_out(rig, serve, blank, monkeypatch):
+    """The sum that the hub named to the controller, and the token where nobody gets the file without; both arrive."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    content = serve({"/blob": Answer(GOOD)})
+    hub = serve({})
+    settings = WeightsSettings(hugging_face=hub.address)
+    scripts = {}
+    for repo, token in (("org/open", ""), ("org/gated", TOKEN)):
+        hub.answers[f"/{repo}/resolve/main/m.gguf"] = hub_answer(f"{content.address}/blob")
+        hub.answers[f"/{repo}/resolve/main/m.gguf"].token = token
+        local = LocalModel(
+            ModelSource(repo=repo, file="m.gguf"), None, None, None, f"{hub.address}/{repo}/resolve/main/m.gguf"
+        )
+
+        def current_rig(probe: Probe) -> Iterator[Any]:
+            yield from ()
+            return blank()
+
+        monkeypatch.setattr(operations, "current_rig", current_rig)
+        (scripts[repo],) = operations.weights._inner(local=local, path=str(rig.file), settings=settings, probe=Probe())
+        assert f"SHA256={SUM}\n" in scripts[repo].text and TOKEN not in scripts[repo].text + repr(scripts[repo])
+    assert scripts["org/open"].stdin == f"{hub.address}/org/open/resolve/main/m.gguf\n\n"
+    assert scripts["org/gated"].stdin == f"{hub.address}/org/gated/resolve/main/m.gguf\n{TOKEN}\n"
+
+
+def test_token_shows_nowhere_when_it_is_refused(rig, serve):
+    """Nor does what is left of a run that failed hold it."""
+    hub = serve({"/m.gguf": Answer(status=401)})
+    assert rig.download(f"{hub.address}/m.gguf", token=TOKEN) == 1
+    hub.answers["/m.gguf"] = Answer(EVIL)
+    assert rig.download(f"{hub.address}/m.gguf", token=TOKEN, sha256=SUM) == 1
+    assert [path for path in rig.home.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
+    assert TOKEN not in rig.said + rig.argv
+
+
 def test_address_is_taken_as_it_is(rig, serve):
     """Braces, brackets, quotes and dollars are part of a name, not of a language."""
     hub = serve({"/{a,b}[1-3].gguf": Answer(GOOD)})
@@ -472,3 +544,16 @@ def test_proxy_of_the_environment_is_used_for_look_and_download(rig, serve):
     proxy = serve({"http://hub.invalid/m.gguf": Answer(GOOD)})
     assert rig.download("http://hub.invalid/m.gguf", environment={"http_proxy": proxy.address}) == 0, rig.said
     assert [method for method, _, _ in proxy.asked] == ["HEAD", "GET"]
+
+
+def test_certificates_of_the_environment_reach_the_unit(rig, serve):
+    """A proxy that looks inside, or a mirror of one's own: its certificate may lie in a home, which no unit sees."""
+    hub = serve({"/m.gguf": Answer(GOOD)}, tls=True)
+    strange = rig.home / "a b:c"
+    shutil.copy(f"{rig.bundle}.crt", strange)
+    for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        environment = {"CURL_CA_BUNDLE": "", name: str(strange)}
+        assert rig.download(f"{hub.address}/m.gguf", environment=environment) == 0, rig.said
+        assert f"""'BindReadOnlyPaths="{strange}"'""" in rig.argv, rig.argv
+        rig.file.unlink()
+    assert rig.download(f"{hub.address}/m.gguf", environment={"CURL_CA_BUNDLE": ""}) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyinfra
 import pytest
 from packaging.requirements import Requirement
-from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api import Config, FunctionCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.state import State
@@ -64,6 +64,8 @@ def test_command_line_is_made_as_pyinfra_makes_it():
     assert parameters(util.make_unix_command_for_host)[:3] == ["state", "host", "command"], "shell_line broke"
     assert StringCommand("true").get_raw_value() == "true", "shell_line broke"
     arguments = parameters(util.extract_control_arguments) and inspect.getsource(util.extract_control_arguments)
+    config = Config()
+    assert not config.ENV and not config.INHERIT_ENV, "seen_environment broke: what a fact's line holds is not known"
     for name in ("_get_pty", "_timeout", "_stdin", "_success_exit_codes"):
         assert name in arguments, f"{name} is no argument of pyinfra's channel any more: shell_line leaves it out"
 

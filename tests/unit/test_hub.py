@@ -23,7 +23,7 @@ from rigwright.models import Model, read_model
 from rigwright.plan.wish import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import file_url, json_at, model_at
-from rigwright.weights.hub import HubFacts, hub_facts
+from rigwright.weights.hub import HubFacts, hub_facts, needed_token
 from rigwright.weights.local import LocalModel, with_sum
 
 # Sizes that are none: a program that takes them for a number ends there.
@@ -301,6 +301,33 @@ def test_token_stays_with_the_first_host_of_a_read(serve, token, tiny_dense):
     hub = serve({FILE: Answer(405, moved=f"{other.address}/m.gguf")})
     assert model(hub) == read_model(tiny_dense)
     assert (hub.tokens, other.tokens) == ({token}, {None})
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_rig_gets_the_token_where_the_hub_gives_the_file_to_nobody_without(serve, token, status):
+    """Gated, private, or hidden as if it were not there: the question that finds out is asked without it."""
+    hub = serve({FILE: Answer(status)})
+    assert needed_token(hub.address + FILE, hub=hub.address) == TOKEN
+    assert hub.asked == [("HEAD", FILE, None)]
+
+
+def test_rig_gets_no_token_that_it_does_not_need(serve, token):
+    """What everybody may read, what lies elsewhere, what nobody answers for."""
+    content, stranger = serve(), serve({FILE: Answer(401)})
+    hub = serve({FILE: Answer(302, {"Location": f"{content.address}/blob"}), "/busy": Answer(503)})
+    assert needed_token(hub.address + FILE, hub=hub.address) is None
+    assert needed_token(f"{hub.address}/busy", hub=hub.address) is None
+    assert needed_token(stranger.address + FILE, hub=hub.address) is None
+    assert needed_token(f"{hub.address}.evil{FILE}", hub=hub.address) is None
+    assert needed_token("http://127.0.0.1:1/m.gguf", hub="http://127.0.0.1:1") is None
+    assert (content.asked, stranger.asked) == ([], [])
+
+
+def test_renamed_repository_may_need_the_token(serve, token):
+    """The hub leads to a place of its own, and gives that to nobody."""
+    hub = serve({FILE: Answer(307, {"Location": "/new"}), "/new": Answer(401)})
+    assert needed_token(hub.address + FILE, hub=hub.address) == TOKEN
+    assert hub.tokens == {None}
 
 
 @pytest.mark.parametrize("odd", ["hf_ü", "hf_a\x00b"])
