@@ -112,7 +112,7 @@ def plan(
     for name, error in (*planned.errors.items(), *((name, f"not read: {why}") for name, why in found.missing.items())):
         click.echo(f"{name}: {error}", err=True)
     status = 1 if planned.errors or found.missing else 0
-    if is_kept and inventory and not planned.errors:
+    if is_kept and inventory and planned.resolved:
         status |= _keep(inventory, planned, lock, is_renewed=replan)
     if is_compared and not status and any(changes.values()):
         status = 2
@@ -203,16 +203,27 @@ def _print_json(planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], 
 
 
 def _keep(inventory: str, planned: ResolvedRigs, lock: Path | None, *, is_renewed: bool) -> int:
-    """Write the lock file and say what was done; the exit code: 1 where something differs and nothing was written."""
+    """Write the lock file and say what was done; the exit code: 1 where something differs, or a rig was left out."""
+    from rigwright.errors import Refused
     from rigwright.lock.file import Entry, write_lock
     from rigwright.resolve.pin import pin
 
-    entries = {}
+    entries, left_out = {}, list(planned.errors)
     for name, resolved in planned.resolved.items():
         asked = planned.asked[name]
-        locked, notes = pin(resolved, asked.spec, asked.hardware, rig=name)
+        try:
+            locked, notes = pin(resolved, asked.spec, asked.hardware, rig=name)
+        except Refused as error:
+            click.echo(error.message, err=True)
+            left_out.append(name)
+            continue
         entries[name] = Entry(locked, notes, asked.spec, asked.hardware)
-    written = write_lock(inventory, entries, lock=lock, is_renewed=is_renewed)
-    for line in written.lines:
+    lines, is_refused = [], False
+    if entries:
+        written = write_lock(inventory, entries, lock=lock, is_renewed=is_renewed)
+        lines, is_refused = list(written.lines), written.is_refused
+    if left_out:
+        lines.append(f"{', '.join(left_out)}: not locked, see above")
+    for line in lines:
         click.echo(line, err=True)
-    return 1 if written.is_refused else 0
+    return 1 if is_refused or left_out else 0

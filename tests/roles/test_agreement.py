@@ -262,11 +262,18 @@ def test_plan_lock_and_deploy_agree(case, bench, model, keys, serving):
     if names := of["waiting"]:
         shown, lines = bench.plan(data, names, "--write", says=1)
         assert shown == {name: plans[name] for name in names}
-        assert re.fullmatch(rf"Error: {names[0]}: .*no driver answers for .*\n", lines)
+        *each, last = lines.splitlines()
+        assert all(
+            re.fullmatch(rf"{name}: .*no driver answers for .*", line) for name, line in zip(names, each, strict=True)
+        )
+        assert last == f"{', '.join(names)}: not locked, see above"
     assert not bench.lock.exists()
     if names := of["served"]:
-        shown, _ = bench.plan(data, names, "--write")
-        assert shown == {name: plans[name] for name in names}
+        # Those that cannot be locked keep no other rig from it.
+        left_out = [*of["refused"], *of["waiting"]]
+        shown, lines = bench.plan(data, plans, "--write", says=1 if left_out else 0)
+        assert shown == plans
+        assert (f"{', '.join(left_out)}: not locked, see above" in lines.splitlines()) == bool(left_out)
         assert {name: pinned(one) for name, one in read_lock(bench.lock).rigs.items()} == {
             name: instances_in(plans[name]) for name in names
         }
