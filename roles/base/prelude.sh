@@ -28,6 +28,11 @@ free_bytes() {
 human() { awk -v n="$1" 'BEGIN { g = 1073741824; if (n + 0 >= g) printf "%.1f GiB", n / g; else printf "%.0f MiB", n / 1048576 }'; }
 # shellcheck disable=SC3013 # dash, bash and busybox all have it
 same() { [ "$1" -ef "$2" ]; }
+# journal OPTION …: lines of the journal. What was said last may still be on its way there; where none is kept, nobody answers.
+journal() {
+  timeout 5 journalctl --sync >/dev/null 2>&1 || :
+  journalctl -o cat --no-pager "$@" 2>/dev/null || :
+}
 # write FILE MODE: standard input becomes FILE in one step, on the disk before it has the name, never readable wider than
 # MODE. A link that somebody laid where it is written is not followed.
 write() {

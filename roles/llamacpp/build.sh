@@ -6,7 +6,7 @@ TREE=$WORK/tree
 RELEASES=${RELEASE%/*}
 have() { [ -e "$RELEASE/release.json" ]; }
 # What systemd said of the unit: of its last lines the one with the reason.
-last_words() { journalctl -u "$UNIT" -n 8 -o cat --no-pager | grep -m1 -E 'failed: |Failed at step' || echo "nothing is known of it"; }
+last_words() { journal -u "$UNIT" -n 8 | grep -m1 -E 'failed: |Failed at step' || echo "nothing is known of it"; }
 built() { [ -e "$TREE/done" ] && [ -e "$TREE/help" ]; }
 if have; then exit 0; fi
 lock

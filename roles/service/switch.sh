@@ -67,7 +67,7 @@ explain() {
       esac ;;
     timeout | resources | watchdog) why "systemd ended it: $(systemctl show -P Result -- "$UNIT")" ;;
   esac
-  journalctl -u "$UNIT" --since "$began" -n 400 -o cat --no-pager 2>/dev/null |
+  journal -u "$UNIT" --since "$began" -n 400 |
     grep -Ev '^(Start|Stopp)(ed|ing) |^$|^#[0-9]+ |^\[(New LWP|Thread debugging|Inferior)|^0x[0-9a-f]+ in |\[0x[0-9a-f]+\]$' |
     grep -Ev '^rigwright-[^ ]*: (Deactivated|Scheduled|Consumed|Failed with result|Main process exited, code=exited)' |
     awk '

@@ -139,7 +139,7 @@ while :; do
   follow "$UNIT"
   result=$(systemctl show -P Result -- "$UNIT")
   [ "$result" != success ] || { done=yes; continue; }
-  said=$(journalctl "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID -- "$UNIT")" -n 20 -o cat --no-pager | grep curl: | tail -n1)
+  said=$(journal "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID -- "$UNIT")" -n 20 | grep curl: | tail -n1)
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   case $said in
     *"(33)"* | *"error: 416"*) # the server cannot continue, or has another file by now

@@ -12,6 +12,7 @@ from rigwright.resources import role_text
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "roles").glob("*/*.sh"))
 # The build's steps are the one script that root does not run: it hands them to a unit of the builder's.
+SLOW = pytest.mark.patience
 ROOTS = [path for path in SCRIPTS if path.name != "steps.sh"]
 
 
@@ -31,6 +32,29 @@ def test_root_starts_no_program_of_a_release(path: Path) -> None:
     """It was built from what strangers wrote: it runs within walls."""
     named = [line for line in path.read_text().splitlines() if re.search(r"(RELEASE|TREE|stage)\S*/bin/\w", line)]
     assert [line for line in named if "in_sandbox" not in line and "[ ! -x " not in line] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_curl_reads_no_settings_of_the_rig(path: Path) -> None:
+    """A ~/.curlrc says what it likes; and the rig's proxy is not asked for its own service, whose keys it would get."""
+    text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith(("#", "echo ")))
+    calls = re.findall(r"(?<![\w/.-])curl ((?:-[^#\n]*)(?:\\\n.*)*)", text)
+    assert [call for call in calls if not call.startswith(("-q ", "--disable "))] == []
+    own = [call for call in calls if "$HEALTH" in call or "$URL$ASK" in call or '"$url"' in call]
+    assert [call for call in own if "--noproxy '*'" not in call] == []
+    assert len(calls) == {"switch.sh": 2, "deployed.sh": 1, "download.sh": 1, "fetch.sh": 1}.get(path.name, 0)
+
+
+@pytest.mark.parametrize("sync", ["sleep 0.3; echo last >>said", "exit 1", pytest.param("sleep 60", marks=SLOW)])
+def test_last_words_are_waited_for_and_never_for_long(tmp_path: Path, sync: str) -> None:
+    """The journal has what a unit printed a moment after the unit ended; one that is masked answers nothing."""
+    (tmp_path / "said").write_text("first\n")
+    tool = tmp_path / "journalctl"
+    tool.write_text(f"#!/bin/sh\ncase $1 in --sync) {sync} ;; *) cat said ;; esac\n")
+    tool.chmod(0o755)
+    text = f"PATH=$PWD:$PATH\n{role_text('base', 'prelude.sh')}\njournal -u x | tail -n1"
+    done = subprocess.run(["sh", "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert done.stdout == ("last\n" if "last" in sync else "first\n")
 
 
 LOGS = {
