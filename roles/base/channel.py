@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
-from paramiko import Channel, ChannelFile, SSHClient, SSHException
+from paramiko import Channel, ChannelFile, SSHException
 from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from rigwright.resources import script
+from rigwright.roles.base.connection import SILENCE_SECONDS, answers, lives, watched
 from rigwright.roles.base.facts import forget
+from rigwright.roles.base.failures import complain
 from rigwright.roles.base.pyinfra_private import Command, exports, shell_line, shows_output, ssh_client
 from rigwright.shown import printable, redacted
 from rigwright.units import format_bytes
@@ -26,8 +25,7 @@ from rigwright.units import format_bytes
 _CHUNK_BYTES = 1 << 18
 _TAIL_LINES, _MOST_ERRORS = 8, 100
 _LONGEST_LINE, _LONGEST_READ = 4000, 1 << 20
-_SILENCE_SECONDS = 60
-_NO_STDIN = "su takes its password from where files and keys travel; log in as root, or use _sudo"
+NO_STDIN = "su takes its password from where files and keys travel; log in as root, or use _sudo"
 
 
 def shown(line: str) -> str:
@@ -49,13 +47,13 @@ class Script(Command):
     def __repr__(self) -> str:
         return "Script(…)"
 
-    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+    def carry_out(self, state: State, host: Host, connector_arguments: Any) -> bool:
         """Run it; False when it failed, after saying why."""
         forget(host)
         errors: deque[str] = deque(maxlen=_MOST_ERRORS)
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         if self.stdin and _reads_password(connector_arguments):
-            host.log_styled(_NO_STDIN, fg="red")
+            complain(host, NO_STDIN)
             return False
 
         def take(line: str) -> None:
@@ -81,8 +79,7 @@ class Script(Command):
             return True
         if status in (None, -1) and not errors:
             errors.append("the connection was lost; the work on the rig goes on, run again to pick it up")
-        for text in errors or tail or [f"the script ended with exit code {status}"]:
-            host.log_styled(text, fg="red")
+        complain(host, *(errors or tail or [f"the script ended with exit code {status}"]))
         return False
 
 
@@ -99,13 +96,13 @@ class Upload(Command):
     def __repr__(self) -> str:
         return f"Upload({self.destination})"
 
-    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+    def carry_out(self, state: State, host: Host, connector_arguments: Any) -> bool:
         """Send it; False when the connection or the local file failed, after saying why."""
         from click import ClickException
 
         forget(host)
         if _reads_password(connector_arguments):
-            host.log_styled(f"uploading {self.destination} failed: {_NO_STDIN}", fg="red")
+            complain(host, f"uploading {self.destination} failed: {NO_STDIN}")
             return False
         try:
             source = self.source()
@@ -113,14 +110,14 @@ class Upload(Command):
                 return bool(host.put_file(str(source), self.destination, **connector_arguments))
             return self._send(state, host, source, connector_arguments)
         except ClickException as error:
-            host.log_styled(error.message, fg="red")
+            complain(host, error.message)
         except (OSError, SSHException, EOFError) as error:
-            host.log_styled(f"uploading {self.destination} failed: {error}; run again, it continues there", fg="red")
+            complain(host, f"uploading {self.destination} failed: {error}; run again, it continues there")
         return False
 
     def _send(self, state: State, host: Host, source: Path, arguments: Any) -> bool:
         total = source.stat().st_size
-        text = script("base", "upload.sh", PART=self.destination, TOTAL=total, QUIET=_SILENCE_SECONDS)
+        text = script("base", "upload.sh", PART=self.destination, TOTAL=total, QUIET=SILENCE_SECONDS)
         channel = _open(state, host, text, arguments)
         answer = channel.makefile("rb")
         said: list[str] = []
@@ -142,7 +139,7 @@ class Upload(Command):
             # dd: error writing 'standard output': No space left on device
             reason = said[-1].rpartition(": ")[2] if said else "the connection was lost"
         advice = "" if "; " in reason else "; run again, it continues there"
-        host.log_styled(f"uploading {self.destination} failed: {reason}{advice}", fg="red")
+        complain(host, f"uploading {self.destination} failed: {reason}{advice}")
         return False
 
 
@@ -166,31 +163,12 @@ def _end(channel: Channel) -> None:
     channel.close()
     transport = channel.get_transport()
     if transport.is_active():
-        transport.global_request("keepalive@openssh.com", wait=True)
+        answers(transport, SILENCE_SECONDS)
 
 
 def _reads_password(arguments: Any) -> bool:
     """Whether su reads its password where our text should arrive."""
     return bool(arguments.get("_su_user") and arguments.get("_su_password"))
-
-
-_watched: WeakSet[SSHClient] = WeakSet()
-
-
-def _let_interrupts_through(client: SSHClient) -> None:
-    """Have Ctrl-C end the run at once. pyinfra 3.10 says that it exits, and then waits for every command that runs.
-
-    Closing the connections ends the waiting, not the work: long jobs on the rig are units of their own.
-    """
-    if not _watched:
-        signal.signal(signal.SIGINT, _interrupt)
-    _watched.add(client)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    for client in list(_watched):
-        client.close()
-    raise SystemExit(128 + number)
 
 
 def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
@@ -200,6 +178,7 @@ def _stream(channel: Channel, source: Path, offset: int) -> Iterator[int]:
         file.seek(offset)
         while chunk := file.read(_CHUNK_BYTES):
             channel.sendall(chunk)
+            lives(channel.get_transport())
             if time.monotonic() - spoke > 10:
                 spoke = time.monotonic()
                 yield file.tell()
@@ -213,16 +192,8 @@ def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
     would log it, and login shells like csh do not understand texts of several lines. With a password for su that place
     is taken, and the script stays in the command line.
     """
-    client = ssh_client(host)
-    transport = client.get_transport() if client else None
-    if client is None or transport is None or not transport.is_active():
-        raise EOFError("the SSH connection is gone")
-    _let_interrupts_through(client)
-    # A rig that vanishes without a word must not hang the run: notice within a minute.
-    transport.set_keepalive(_SILENCE_SECONDS // 4)
-    if isinstance(transport.sock, socket.socket):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_SECONDS * 1000)
-    channel = transport.open_session(timeout=_SILENCE_SECONDS)
+    transport = watched(ssh_client(host))
+    channel = transport.open_session(timeout=SILENCE_SECONDS)
     channel.set_combine_stderr(True)
     text = exports(arguments) + text
     if _reads_password(arguments):

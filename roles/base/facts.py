@@ -85,6 +85,10 @@ class RigState(FactBase[Rig | None]):
         return read_rig(self._probe, list(output))
 
 
+NO_STATE = (
+    "its state could not be read: commands must run as root; check the user's sudo rights, and set _sudo_password "
+    "where sudo asks for one"
+)
 # A run is remembered for so long: nobody waits longer between the plan that they read and the change that follows it.
 _FRESH_SECONDS = 10
 

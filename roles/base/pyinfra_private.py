@@ -7,6 +7,8 @@ others.)
 
 from __future__ import annotations
 
+import logging
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +33,40 @@ class Command(FunctionCommand):
     def __init__(self) -> None:
         super().__init__(_nothing, (), {})
 
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """Carry it out; where that fails, what was said of it is all that is said."""
+        if done := self.carry_out(state, host, connector_arguments):
+            return done
+        pyinfra.logger.addFilter(_last_words)
+        _last_words.of.add(host.print_prefix)
+        return False
+
+    def carry_out(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """False when it failed, after saying why."""
+        raise NotImplementedError
+
+
+class _LastWords(logging.Filter):
+    """pyinfra ends what failed with "Error: executed 0 commands", which no one can do anything with."""
+
+    _COUNT = re.compile(r"executed \d+ commands")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for that line of a host whose command of ours failed."""
+        text = record.getMessage()
+        prefix = next((one for one in self.of if text.startswith(one)), None)
+        if prefix is None or not self._COUNT.search(text):
+            return True
+        self.of.discard(prefix)
+        return False
+
+
+_last_words = _LastWords()
+
 
 def current_host() -> Host:
     """The host that a deploy or an operation runs for."""
@@ -54,9 +90,26 @@ def fail(host: Host) -> None:
     host.state.fail_hosts({host})
 
 
+def failures_of(state: State) -> Iterator[tuple[Host, bool]]:
+    """The hosts that failed, and whether each was reached at all."""
+    for host in state.failed_hosts:
+        yield host, host in state.activated_hosts
+
+
+def say(lines: list[str]) -> None:
+    """Lines that are about no single host."""
+    for line in lines:
+        pyinfra.logger.error(line)
+
+
 def operations_executed(host: Host) -> int:
     """How many operations of this run, ours or others', have run commands on a host."""
     return sum(operation.operation_meta.executed for operation in host.state.ops[host].values())
+
+
+def su_reads_password(host: Host) -> bool:
+    """Whether commands of a host run by su, which reads a password first."""
+    return bool(host.data.get("_su_password") and (host.data.get("_su_user") or host.state.config.SU_USER))
 
 
 def shows_output(state: State) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 from pyinfra.api import operation
 from pyinfra.api.deploy import deploy
-from pyinfra.api.host import Host
 
 from rigwright.hardware.sections import SECTIONS
 from rigwright.records import paths
@@ -16,11 +15,12 @@ from rigwright.records.values import RigRecords
 from rigwright.resources import assignments, role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import rig_state
+from rigwright.roles.base.facts import NO_STATE, rig_state
+from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
 from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host, fail
+from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.base.request import read_request
 
 _PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
@@ -87,9 +87,10 @@ def remove() -> None:
     """
     host = current_host()
     request = read_request(host)
+    close_with_failures(host.state)
     rig = rig_state(_PROBE)
     if rig is None:
-        _give_up(host, "its state could not be read: commands must run as root; check the user's sudo rights")
+        give_up(host, NO_STATE)
         return
     if request.service is None:
         remove_everything(
@@ -97,7 +98,7 @@ def remove() -> None:
         )
         return
     if line := unknown_service(request.service, rig.records, [one.data.get("rig") for one in host.state.inventory]):
-        _give_up(host, line)
+        give_up(host, line)
         return
     there = rig.records.instances_of(request.service)
     if not there:
@@ -121,8 +122,3 @@ def _names(data: Any) -> Iterator[str]:
     for row in services if isinstance(services, list | tuple) else ():
         if isinstance(row, dict) and isinstance(row.get("name"), str):
             yield row["name"]
-
-
-def _give_up(host: Host, line: str) -> None:
-    host.log_styled(line, fg="red")
-    fail(host)

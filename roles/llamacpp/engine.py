@@ -10,6 +10,7 @@ from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.resolve.instance import Instance
+from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.packages import package_names
 from rigwright.roles.base.probe import Probe
@@ -48,6 +49,9 @@ class Llamacpp:
             yield error.message
             return
         if release in rig.records.installed.releases:
+            return
+        if context.is_stdin_taken and settings.archive:
+            yield f"the source archive cannot be sent to this rig: {NO_STDIN}"
             return
         building, installing = build_bytes(settings, rig.hardware), installed_bytes(settings, rig.hardware)
         for what, needed, where in (

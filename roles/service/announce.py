@@ -77,7 +77,6 @@ def _announce_lock(host: Host, context: RigContext, resolved: Resolved) -> None:
             host.log_styled(f"  this version of rigwright would plan otherwise: {change}", fg="yellow")
 
 
-def announce_refusal(host: Host, error: RigwrightError) -> None:
-    """Say why this rig has no plan."""
-    for line in error.message.splitlines():
-        host.log_styled(f"cannot be deployed: {line}", fg="red")
+def refusal(error: RigwrightError) -> list[str]:
+    """Why this rig has no plan, a line each."""
+    return [f"cannot be deployed: {line}" for line in error.message.splitlines()]

@@ -21,7 +21,13 @@ from rigwright.roles.base.account import account_probe
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
+from rigwright.roles.base.pyinfra_private import (
+    current_host,
+    current_state,
+    hosts_of,
+    inventory_argument,
+    su_reads_password,
+)
 from rigwright.roles.weights.directory import directory_probe
 from rigwright.roles.weights.facts import weights_probe
 from rigwright.spec.keys import keys_of
@@ -38,7 +44,8 @@ class WrongInventory(WrongSpec, PyinfraError):
 class RigContext:
     """One rig's part of the inventory, ready to work from; `keys` are API keys by service.
 
-    `lock` is what is pinned for this rig, `lock_file` the file that holds it or other rigs.
+    `lock` is what is pinned for this rig, `lock_file` the file that holds it or other rigs. Where standard input is
+    taken, by su for its password, no file and no key can travel.
     """
 
     rig: str
@@ -47,6 +54,7 @@ class RigContext:
     lock: LockedRig | None = None
     lock_file: str = ""
     inventory: str = "INVENTORY"
+    is_stdin_taken: bool = False
     lookup: Lookup = field(default_factory=Lookup, repr=False, compare=False)
     _resolved: dict[object, Resolved] = field(default_factory=dict, repr=False, compare=False)
 
@@ -135,6 +143,7 @@ def make_context(
     lock_file: str = "",
     inventory: str | None = None,
     lookup: Lookup | None = None,
+    is_stdin_taken: bool = False,
 ) -> RigContext:
     """One rig's data, checked, with its models looked at and its keys read.
 
@@ -144,7 +153,7 @@ def make_context(
     lookup = lookup or Lookup()
     spec = parse_spec(rig, data)
     look_at_models({rig: spec}, lookup)
-    return RigContext(rig, spec, keys_of(rig, spec), lock, lock_file, inventory or "INVENTORY", lookup)
+    return RigContext(rig, spec, keys_of(rig, spec), lock, lock_file, inventory or "INVENTORY", is_stdin_taken, lookup)
 
 
 def _check(state: State) -> dict[str, RigContext]:
@@ -164,6 +173,7 @@ def _check(state: State) -> dict[str, RigContext]:
                 lock_file=str(path or ""),
                 inventory=inventory,
                 lookup=lookup,
+                is_stdin_taken=su_reads_password(host),
             )
         except RigwrightError as error:
             wrong.append(error.message)

@@ -17,11 +17,12 @@ from rigwright.resolve.resolve import Resolved
 from rigwright.resolve.running import surplus
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.account import account
-from rigwright.roles.base.facts import rig_state
-from rigwright.roles.base.pyinfra_private import current_host, fail
+from rigwright.roles.base.facts import NO_STATE, rig_state
+from rigwright.roles.base.failures import close_with_failures, give_up
+from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.base.removal import remove_instance
 from rigwright.roles.service import operations as service
-from rigwright.roles.service.announce import announce, announce_refusal
+from rigwright.roles.service.announce import announce, refusal
 from rigwright.roles.service.context import current_context
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight
@@ -47,6 +48,7 @@ def serve(*engines: Engine) -> None:
 @deploy("Serve")
 def _serve(engines: Sequence[Engine]) -> None:
     context, host = current_context(), current_host()
+    close_with_failures(host.state)
     probe = context.probe
     for engine in engines:
         probe |= engine.probe(context.spec)
@@ -54,20 +56,15 @@ def _serve(engines: Sequence[Engine]) -> None:
     # Only what no operation changes is read here: the distribution, the hardware, what is deployed.
     rig = rig_state(probe)
     if rig is None:
-        host.log_styled(
-            "its state could not be read: commands must run as root; check the user's sudo rights", fg="red"
-        )
-        fail(host)
+        give_up(host, NO_STATE)
         return
     try:
         resolved = context.resolved(rig)
     except RigwrightError as error:
-        announce_refusal(host, error)
-        fail(host)
+        give_up(host, *refusal(error))
         return
     if lines := context.lock_refusal(resolved):
-        announce_refusal(host, RigwrightError("\n".join(lines)))
-        fail(host)
+        give_up(host, *refusal(RigwrightError("\n".join(lines))))
         return
     announce(host, context, rig, resolved, engines)
     by_name = {engine.name: engine for engine in engines}

@@ -14,14 +14,17 @@ from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
 from rigwright.roles.base.account import account_errors
+from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.packages import package_manager
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.operations import has_key
 from rigwright.roles.service.room import holder, in_the_way
 from rigwright.roles.weights.directory import directory_errors
+from rigwright.roles.weights.facts import verified_stamp, wanted_stamp, weights_file
 
 
 @operation()
@@ -66,6 +69,8 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
         yield (
             f"{waiting.service} {planned} {waiting.gpu}, for which no driver answers; install it, or set gpu to none"
         )
+    if context.is_stdin_taken and (unsent := _unsent(rig, context, resolved, mine)):
+        yield f"{', '.join(unsent)} cannot be sent to this rig: {NO_STDIN}"
     if any(instance.service in resolved.models for instance in mine):
         yield from directory_errors(rig, context.spec.weights)
     for instance in mine:
@@ -74,6 +79,21 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
     for engine in engines:
         if any(instance.engine == engine.name for instance in mine):
             yield from engine.preflight_errors(rig, context)
+
+
+def _unsent(rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[Instance]) -> list[str]:
+    """The files and keys that would have to travel to this rig."""
+    plans = {one.service: one.plan for one in mine}.values()
+    files = {path: file for plan in plans for file, path in resolved.files(plan, context.spec.weights)}
+    unsent = [
+        file.source.file_name
+        for path, file in files.items()
+        if wanted_stamp(rig, path, sha256=file.sha256, origin=file.origin) is None
+        # What nobody checked yet may be the right one.
+        and (weights_file(rig, path) is None or verified_stamp(rig, path) is not None)
+    ]
+    keyed = dict.fromkeys(one.service for one in mine if one.wish.api_key_file)
+    return unsent + [f"the keys of {name}" for name in keyed if not has_key(rig, name, context.keys[name])]
 
 
 def _unit_errors(deployed: Deployed) -> Iterator[str]:

@@ -9,8 +9,9 @@ from pyinfra.api.deploy import deploy
 
 from rigwright.records.values import RigRecords
 from rigwright.roles.base.facts import rig_state
+from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host, fail
+from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.service import operations as service
 
 _PROBE = Probe()
@@ -24,10 +25,10 @@ def rollback() -> None:
     service alone. What has no earlier release is named at the end, and the rig fails.
     """
     host = current_host()
+    close_with_failures(host.state)
     rig = rig_state(_PROBE)
     if rig is None:
-        host.log_styled("its state could not be read; see above", fg="red")
-        fail(host)
+        give_up(host, "its state could not be read; see above")
         return
     for line in rig.records.damage:
         host.log_styled(line, fg="yellow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import hashlib
 import runpy
 import subprocess
 import sys
@@ -28,8 +29,9 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 from rigwright.resolve.instance import Instance
 from rigwright.resources import role_text, template
-from rigwright.roles.base.channel import Script
-from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.channel import NO_STDIN, Script
+from rigwright.roles.base.facts import NO_STATE, Rig
+from rigwright.roles.base.failures import summary
 from rigwright.roles.base.operations import Commands, current_rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.llamacpp.engine import ENGINE
@@ -311,9 +313,53 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     assert [line for line in done.lines(stage=StateStage.Prepare) if "cannot" in line] == [
         f"cannot be deployed: {reason}"
     ]
-    assert done.lines(stage=StateStage.Execute) == [reason, "Error: executed 0 commands"]
+    assert done.lines(stage=StateStage.Execute) == [reason]
     asked, refusal = done.commands()
     assert is_question(asked) and refusal.startswith("printf ")
+
+
+def test_failed_rigs_are_listed_with_their_reasons(run, model):
+    """Of many rigs: the line that says why is far above by then."""
+    fleet = [rig({"name": "chat"}, machine=Machine(**one)) for one in ({"uid": 7}, {}, {"breaks": "question"})]
+    done = run(*fleet)
+    assert list(summary(done.state)) == [
+        "2 of 3 rigs failed:",
+        "  @fake/rig1: the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'",
+        f"  @fake/rig3: {NO_STATE}",
+    ]
+    assert list(summary(run(fleet[0]).state)) == list(summary(run(fleet[1], fleet[1]).state)) == []
+
+
+def test_su_with_a_password_is_refused_where_something_would_have_to_travel(run, model, tmp_path):
+    """M10: before anything is touched. su takes its password from where files, addresses and keys travel."""
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    key.write_text("sk-1\n")
+    service = {"name": "chat", "model": str(model), "context": 2048, "api_key_file": str(key)}
+
+    def deploy(machine: Machine, **changes: Any) -> Run:
+        data = {"services": [service], **changes}
+        login = {"_su_user": "root", "_su_password": "geheim"}
+        return run_deploy([("@fake/rig1", {"rig": data, **login, **AT_ONCE})], [machine], deploy_llamacpp)
+
+    def refused(machine: Machine, what: str, **changes: Any) -> bool:
+        done = deploy(machine, **changes)
+        return done.changed() == [CHECK] and done.lines(stage=StateStage.Execute) == [
+            f"{what} cannot be sent to this rig: {NO_STDIN}"
+        ]
+
+    machine = Machine()
+    assert refused(machine, "m.gguf, the keys of chat")
+    machine.key_sum = hashlib.sha256(key.read_bytes()).hexdigest()
+    run((machine, {"services": [service]}))
+    assert deploy(machine).changed() == []
+    assert refused(machine, "the source archive", llamacpp={"archive": "pinned"})
+    # What needs no more than a script goes on.
+    service["context"] = 1024
+    done = deploy(machine)
+    assert done.changed() == ["Serve chat"] and not done.failed
+    key.write_text("sk-2\n")
+    assert refused(machine, "the keys of chat")
 
 
 OLD_ACCOUNT = ("passwd=rigwright:x:998:998::/var/lib/rigwright:/usr/sbin/nologin", "created=yes")
@@ -340,7 +386,7 @@ def test_disk_is_looked_at_where_it_is_needed(run, path, what):
 def test_refusal_of_several_lines_is_said_whole(run):
     """What a planner says of a model that does not fit takes more than one."""
     done = run(rig(), deploy=lambda: report_left_out(reasons=("too large\nby 3 GiB",), tried={}, name="Refuse"))
-    assert done.lines(stage=StateStage.Execute)[:-1] == ["too large", "by 3 GiB"] and done.failed == {"rig1"}
+    assert done.lines(stage=StateStage.Execute) == ["too large", "by 3 GiB"] and done.failed == {"rig1"}
 
 
 def test_rig_that_cannot_hold_the_model_is_refused_while_planning(run):
@@ -355,7 +401,7 @@ def test_rig_that_cannot_hold_the_model_is_refused_while_planning(run):
 def test_rig_that_does_not_answer_is_refused_while_planning(run):
     """No sudo rights, no shell: it is asked once."""
     done = run(rig({"name": "chat"}, machine=Machine(breaks="question")), rig({"name": "chat"}))
-    reason = "its state could not be read: commands must run as root; check the user's sudo rights"
+    reason = NO_STATE
     assert reason in done.lines(stage=StateStage.Prepare) and done.lines(stage=StateStage.Execute) == []
     assert done.failed == {"rig1"} and len(done.commands()) == 1 and done.changed("rig2") == BLANK
 
@@ -441,7 +487,7 @@ def test_services_of_other_engines_are_left_alone_and_said_so(toy, run):
 
 @pytest.mark.patience
 def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
-    """pyinfra's own command line and connector: the converged rig ends well, the run fails."""
+    """pyinfra's own command line and connector: the converged rig ends well, the run fails, and says once more why."""
     services = [{"name": "chat", "model": str(model), "context": 2048}]
     machine = Machine()
     run(rig(*services, machine=machine))
@@ -458,12 +504,20 @@ def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
         )
         for number, lines in enumerate(answers, start=1)
     ]
+    hosts.insert(0, ("127.0.0.1", {"rig": {"services": services}, "ssh_port": 9}))
     inventory = tmp_path / "rigs.py"
     codes = {}
-    for name, listed in {"both": hosts, "converged": hosts[1:]}.items():
+    for name, listed in {"both": hosts, "converged": hosts[2:]}.items():
         inventory.write_text(f"hosts = {listed!r}\n")
         command = [sys.executable, "-m", "pyinfra", "-y", str(inventory), str(ROOT / "deploys/llamacpp.py")]
         codes[name] = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert {name: one.returncode for name, one in codes.items()} == {"both": 1, "converged": 0}, codes
     said = click.unstyle(codes["both"].stderr + codes["both"].stdout)
     assert "the SSH user is not root" in said and "[@fake/rig2] No changes" in said
+    assert "executed" not in said
+    assert [line.strip() for line in said.splitlines()[-3:]] == [
+        "2 of 3 rigs failed:",
+        "127.0.0.1: could not be reached, see above",
+        "@fake/rig1: the script ended with exit code 1",
+    ], said
+    assert "failed:" not in codes["converged"].stderr + codes["converged"].stdout

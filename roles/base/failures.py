@@ -1,0 +1,52 @@
+"""Failures of rigs: said in red where they happen, and once more where a run of several rigs ends."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary, ref
+
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from rigwright.roles.base.pyinfra_private import fail, failures_of, hosts_of, say
+
+_reasons: WeakKeyDictionary[Host, str] = WeakKeyDictionary()
+_closed: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
+
+
+def complain(host: Host, *lines: str) -> None:
+    """Say why something failed on a rig; the first line of the last failure is its reason where the run ends."""
+    for line in lines:
+        host.log_styled(line, fg="red")
+    if lines:
+        _reasons[host] = lines[0]
+
+
+def give_up(host: Host, *lines: str) -> None:
+    """Say why, and take the rig out of the run."""
+    complain(host, *lines)
+    fail(host)
+
+
+def close_with_failures(state: State) -> None:
+    """Have the rigs that failed listed at the end: pyinfra's table leaves out those that it could not reach."""
+    if not _closed.setdefault(state, False):
+        _closed[state] = True
+        atexit.register(_tell, ref(state))
+
+
+def _tell(run: ref[State]) -> None:
+    if state := run():
+        say(list(summary(state)))
+
+
+def summary(state: State) -> Iterator[str]:
+    """A line for each rig that failed, with its reason; none where one rig was all there is."""
+    hosts, lines = list(hosts_of(state)), []
+    for host, was_reached in failures_of(state):
+        reason = _reasons.get(host, "see above") if was_reached else "could not be reached, see above"
+        lines.append(f"  {host.name}: {reason}")
+    if lines and len(hosts) > 1:
+        yield f"{len(lines)} of {len(hosts)} rigs failed:"
+        yield from sorted(lines)
