@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 # Source: ECMA-48 5.4 and 5.6: control sequences, and strings such as a window's title.
@@ -38,3 +39,20 @@ def without_secrets(url: str) -> str:
 def redacted(text: str) -> str:
     """The text, its addresses without their secrets: what a program says of the address that it was given."""
     return _ADDRESS.sub(lambda found: without_secrets(found[0]), text) if "://" in text else text
+
+
+def by_name(names: Iterable[str]) -> list[str]:
+    """The names as people count: `rig2` before `rig10`."""
+    return sorted(names, key=lambda name: [(part.zfill(20) if part.isdecimal() else part) for part in _parts(name)])
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"([0-9]+)", name)
+
+
+def alike(said: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    """What is said of several, once for all of whom the same is said: their names in order, and the text."""
+    groups: dict[str, list[str]] = {}
+    for name in by_name(said):
+        groups.setdefault(said[name], []).append(name)
+    return [(names, text) for text, names in groups.items()]

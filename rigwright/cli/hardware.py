@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import click
+from rich.console import Console
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import read_files, read_folder
@@ -16,7 +17,9 @@ from rigwright.hardware.record import redact, require_new, write
 from rigwright.hardware.topology import group
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import collect
+from rigwright.shown import alike, by_name
 from rigwright.view.drawing import draw
+from rigwright.view.fleet import groups
 from rigwright.view.hardware_table import show, summary
 from rigwright.view.terminal import answering, console
 
@@ -81,8 +84,8 @@ def hardware(
         _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
     if svg is not None:
         _draw(rigs, svg, is_alone=is_alone)
-    for name, why in missing.items():
-        click.echo(f"{name}: not read: {why}", err=True)
+    for names, why in alike(missing):
+        click.secho(f"{', '.join(names)}: not read: {why}", fg="red", err=True)
     sys.exit(1 if missing else 0)
 
 
@@ -95,14 +98,19 @@ def _show(rigs: Mapping[str, Hardware], *, as_json: bool, is_single: bool) -> No
     if as_json:
         from rigwright.view.answers.hardware import hardware_answer
 
-        objects = {name: hardware_answer(found).plain() for name, found in rigs.items()}
+        objects = {name: hardware_answer(rigs[name]).plain() for name in by_name(rigs)}
         click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
         return
     screen = console()
-    for name, found in rigs.items():
-        show(screen, name, found, group(found))
+
+    def page(screen: Console, name: str, *, others: Sequence[str] | None = None) -> None:
+        show(screen, "" if others is None else name, rigs[name], group(rigs[name]), others=others or ())
+
+    together = groups(rigs, page)
+    for names in together:
+        page(screen, names[0], others=names[1:])
     if len(rigs) > 1:
-        summary(screen, rigs)
+        summary(screen, rigs, together)
 
 
 def _draw(rigs: Mapping[str, Hardware], file: Path, *, is_alone: bool) -> None:

@@ -12,8 +12,11 @@ import click
 
 from rigwright.cli.lock_options import check_options, lock_options
 from rigwright.cli.quantities import size
+from rigwright.shown import alike, by_name
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rigwright.inventory.rigs import Wished
     from rigwright.plan.changes import Change
     from rigwright.plan.speed.measured import Measurement
@@ -97,7 +100,8 @@ def plan(
         lookup = _look(wishes, spec)
         found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single, started=started)
     asked = {}
-    for name, hardware in found.rigs.items():
+    for name in by_name(found.rigs):
+        hardware = found.rigs[name]
         changed, notes = what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
         wish = wishes[SAME if spec else name]
         # What is kept anew does not stand on what was kept before.
@@ -108,15 +112,21 @@ def plan(
         asked, lookup, measurements=measurements, alternatives=alternatives, is_preview=bool(what_ifs)
     )
     changes = {} if what_ifs else {name: planned.changes(name) for name in planned.resolved}
-    _print(planned, changes, as_json=as_json, why=why, is_single=is_single)
-    for name, error in (*planned.errors.items(), *((name, f"not read: {why}") for name, why in found.missing.items())):
-        click.echo(f"{name}: {error}", err=True)
+    _print(planned, changes, as_json=as_json, why=why, is_single=is_single, missing=found.missing)
+    tell_errors(planned.errors)
+    tell_errors({name: f"not read: {why}" for name, why in found.missing.items()})
     status = 1 if planned.errors or found.missing else 0
     if is_kept and inventory and planned.resolved:
         status |= _keep(inventory, planned, lock, is_renewed=replan)
     if is_compared and not status and any(changes.values()):
         status = 2
     sys.exit(status)
+
+
+def tell_errors(errors: Mapping[str, str]) -> None:
+    """A line on standard error for each rig without an answer, once for those with the same reason."""
+    for names, message in alike(errors):
+        click.secho(f"{', '.join(names)}: {message}", fg="red", err=True)
 
 
 def check_place(inventory: str | None, capture: Path | None, limit: tuple[str, ...]) -> None:
@@ -160,9 +170,15 @@ def _look(wishes: Mapping[str, Wished], spec: Path | None) -> Lookup:
 
 
 def _print(
-    planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], *, as_json: bool, why: bool, is_single: bool
+    planned: ResolvedRigs,
+    changes: Mapping[str, Sequence[Change]],
+    *,
+    as_json: bool,
+    why: bool,
+    is_single: bool,
+    missing: Mapping[str, str],
 ) -> None:
-    """The answer; `changes` has none of a rig that is not compared with what runs."""
+    """The answer; `changes` has none of a rig that is not compared with what runs, `missing` could not be asked."""
     from rigwright.view.terminal import answering, console
 
     with answering():
@@ -170,18 +186,29 @@ def _print(
             _print_json(planned, changes, is_single=is_single)
             return
         from rigwright.view.changes import show_changes
+        from rigwright.view.fleet import anonymous, groups
         from rigwright.view.plan_table import show, summary
         from rigwright.view.why import explain
 
-        screen = console()
-        for name, resolved in planned.resolved.items():
-            show(screen, name, planned.asked[name].hardware, resolved.plan)
+        is_fleet = len(planned.asked) > 1
+
+        def page(screen: Console, name: str, *, others: Sequence[str] | None = None) -> None:
+            """All that is told of a rig; without `others` nothing that is its own."""
+            resolved, asked = planned.resolved[name], planned.asked[name]
+            plan = anonymous(resolved.plan) if is_fleet and others != [] else resolved.plan
+            show(screen, "" if others is None else name, asked.hardware, plan, others=others or ())
             if why:
-                explain(screen, resolved.plan)
+                explain(screen, plan)
             if name in changes:
-                show_changes(screen, planned.asked[name], resolved, changes[name])
-        if len(planned.asked) > 1:
-            summary(screen, {name: one.plan for name, one in planned.resolved.items()}, planned.errors)
+                show_changes(screen, asked, resolved, changes[name])
+
+        screen = console()
+        alike = groups(planned.resolved, page)
+        for names in alike:
+            page(screen, names[0], others=names[1:])
+        if is_fleet or missing:
+            wrong = dict.fromkeys(planned.errors, "no plan") | dict.fromkeys(missing, "not read")
+            summary(screen, {name: one.plan for name, one in planned.resolved.items()}, wrong, groups=alike)
 
 
 def _print_json(planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], *, is_single: bool) -> None:

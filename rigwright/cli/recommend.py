@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from rigwright.cli.plan import check_place
+from rigwright.cli.plan import check_place, tell_errors
 from rigwright.cli.quantities import number, size
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL
 from rigwright.inventory.rigs import read_rigs
 from rigwright.inventory.what_if import gpu_model, what_if
+from rigwright.plan.reasons import Reason
 from rigwright.plan.recommend import PURPOSES, Purpose, Ranked
 from rigwright.plan.recommend import recommend as ranked_for
 from rigwright.resolve import resolve
+from rigwright.shown import by_name
 from rigwright.spec.rig import parse_spec
 from rigwright.view.answers.recommend import recommend_answer
+from rigwright.view.fleet import groups
 from rigwright.view.recommend_table import service_of, show, show_closing
 from rigwright.view.terminal import answering, console
 
@@ -64,24 +69,42 @@ def recommend(
     errors = {name: f"not read: {why}" for name, why in found.missing.items()}
     is_single = capture is not None or inventory == LOCAL
     screen = None if as_json else console()
+    hardware: dict[str, Hardware] = {}
+    assumed: dict[str, tuple[Reason, ...]] = {}
     with answering():
-        for rig, recorded in found.rigs.items():
-            hardware, notes = what_if(recorded, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
+        for rig in by_name(found.rigs):
+            hardware[rig], notes = what_if(found.rigs[rig], gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
+            assumed[rig] = tuple(notes)
+            # Every model of the catalogue is planned: once for rigs that only differ in their cards' UUIDs.
+            if same := next((name for name in answers if _like(hardware[name]) == _like(hardware[rig])), None):
+                answers[rig] = answers[same]
+                continue
             try:
-                answers[rig] = ranked_for(hardware, purpose, users=users, context=context)
+                answers[rig] = ranked_for(hardware[rig], purpose, users=users, context=context)
             except RigwrightError as error:
                 errors[rig] = error.message
-                continue
-            if screen:
-                show(screen, rig, hardware, answers[rig], purpose=purpose, notes=notes, top=top)
-                _close(screen, answers[rig], hardware)
+
+        def page(screen: Console, rig: str, *, others: Sequence[str] | None = None) -> None:
+            """The ranking of one rig; without `others` nothing that is its own."""
+            name = "" if others is None else rig
+            show(screen, name, hardware[rig], answers[rig], purpose=purpose, notes=assumed[rig], top=top, others=others)
+            if others is not None:
+                _close(screen, answers[rig], hardware[rig])
+
+        for names in groups(answers, page) if screen else ():
+            page(screen or console(), names[0], others=names[1:])
         if as_json and (answers or not is_single):
             objects = {name: recommend_answer(name, purpose, ranked).plain() for name, ranked in answers.items()}
             click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
     errors |= {name: "no model of the catalogue fits" for name, ranked in answers.items() if not ranked.fitting}
-    for name, message in errors.items():
-        click.echo(f"{name}: {message}", err=True)
+    tell_errors(errors)
     sys.exit(1 if errors else 0)
+
+
+def _like(hardware: Hardware) -> Hardware:
+    """The machine without what tells it from its like."""
+    gpus = tuple(replace(gpu, uuid=gpu.uuid and "known", pci_address=None) for gpu in hardware.gpus)
+    return replace(hardware, gpus=gpus, disks=(), os_version="", kernel="")
 
 
 def _close(screen: Console, ranked: Ranked, hardware: Hardware) -> None:

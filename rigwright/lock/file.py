@@ -15,7 +15,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.values import LockedRig, digest
 from rigwright.plan.changes import Change, differences
-from rigwright.shown import on_a_line
+from rigwright.shown import alike, on_a_line
 from rigwright.spec.rig import RigSpec
 from rigwright.spec.text import load_yaml
 from rigwright.strict import Strict
@@ -172,12 +172,13 @@ def write_lock(
         raise RigwrightError(f"{inventory}: is no file, so no lock can lie beside it; name one with --lock")
     kept = _kept(path, renewed=set(rigs) if is_renewed else set())
     made: dict[str, LockedRig] = {}
-    lines: list[str] = []
+    told: dict[str, list[str]] = {}
     for name, entry in rigs.items():
         changes = list(rig_changes(kept[name], entry)) if name in kept else []
-        lines += [f"{name}: {change}" for change in changes]
+        told[name] = [str(change) for change in changes]
         made[name] = kept[name] if name in kept and not changes else entry.locked
-    messages = [f"{name}: {note}" for name, entry in rigs.items() for note in entry.notes]
+    lines = _by_rigs(told)
+    messages = _by_rigs({name: entry.notes for name, entry in rigs.items()})
     if lines and not is_renewed:
         hint = f"nothing was written; to take the new state: rigwright plan {inventory} --replan"
         return Written(path, False, (*lines, hint), is_refused=True)
@@ -186,6 +187,17 @@ def write_lock(
     text = render_lock(Lock(rigs=kept | made), Path(inventory).name)
     _write(path, text)
     return Written(path, True, (*lines, *messages, f"{path}: written, {len(made)} of {len(kept | made)} rigs renewed"))
+
+
+def _by_rigs(told: Mapping[str, Sequence[str]]) -> list[str]:
+    """`rig1: line`; what is the same of several rigs once, under their names."""
+    lines = []
+    for names, text in alike({name: "\n".join(said) for name, said in told.items() if said}):
+        if len(names) == 1:
+            lines += [f"{names[0]}: {line}" for line in text.split("\n")]
+        else:
+            lines += [f"{len(names)} rigs alike, {', '.join(names)}:", *(f"  {line}" for line in text.split("\n"))]
+    return lines
 
 
 def _kept(path: Path, *, renewed: set[str]) -> dict[str, LockedRig]:

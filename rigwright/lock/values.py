@@ -17,6 +17,7 @@ from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag, GpuRef, Layout, Replica, ServicePlan
 from rigwright.plan.speed import Speed
+from rigwright.plan.spill import in_ram_by_flags
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.strict import Line, Strict, first_mistake
 from rigwright.units import GIB, MIB
@@ -258,9 +259,8 @@ def digest(value: object) -> str:
 
 def plan_of(name: str, pinned: PinnedService, gpus: Sequence[GpuRef], *, source: ModelSource) -> ServicePlan:
     """The plan that a lock holds, to be deployed as it is."""
-    by_name = {gpu.uuid or f"GPU {gpu.index}": gpu for gpu in gpus}
-    memory = pinned.memory_mib
-    estimate = MemoryEstimate(parts=())
+    by_name, flags = {gpu.uuid or f"GPU {gpu.index}": gpu for gpu in gpus}, tuple(map(_flag, pinned.flags))
+    memory, estimate = pinned.memory_mib, MemoryEstimate(parts=())
     for place, (where, mib) in enumerate((memory or {}).items()):
         estimate = estimate.with_part("pinned", None if where == "RAM" else place, mib * MIB)
     rate = pinned.tokens_per_second
@@ -284,13 +284,14 @@ def plan_of(name: str, pinned: PinnedService, gpus: Sequence[GpuRef], *, source:
         device=pinned.device,
         context_tokens=pinned.context_tokens,
         slots=pinned.slots,
-        flags=tuple(_flag(words) for words in pinned.flags),
+        flags=flags,
         memory=estimate if memory else None,
         speed=None
         if rate is None
         else Speed(low=rate, expected=rate, high=rate, confidence="medium", because="as the lock file says"),
         reasons=(_BECAUSE,),
         modelfile=pinned.modelfile,
+        in_ram=in_ram_by_flags(flags),
     )
 
 

@@ -54,7 +54,7 @@ def _why_not(one: Candidate, chosen: Candidate) -> str:
         return "better for this service alone, but another needs that GPU"
     rates = [_rate(way.choice) for way in (one, chosen)]
     if rates[0] < rates[1]:
-        return f"{rates[0]:.1f} instead of {rates[1]:.1f} tokens/s, for nothing that counts more"
+        return f"{_instead(rates[0], rates[1], chosen.choice)}, for nothing that counts more"
     if sum(one.gpu_bytes.values()) > sum(chosen.gpu_bytes.values()):
         return "no better, and it takes more of the rig"
     return "no better by what this goal counts"
@@ -70,10 +70,10 @@ def difference(one: Choice, chosen: Choice) -> str:
     lines = []
     speeds = [_rate(choice) for choice in (one, chosen)]
     if speeds[0] < speeds[1] * 0.95:
-        lines.append((speeds[1] / max(speeds[0], 0.01), f"{speeds[0]:.0f} instead of {speeds[1]:.0f} tokens/s"))
+        lines.append((speeds[1] / max(speeds[0], 0.01), _instead(speeds[0], speeds[1], chosen)))
     mine, theirs = (choice.load.context_tokens for choice in (one, chosen))
     if mine < theirs:
-        lines.append((1 + 0.05 * (theirs / max(mine, 1)), f"{mine} instead of {theirs} tokens of context"))
+        lines.append((1 + 0.05 * (theirs / max(mine, 1)), f"{mine:,} instead of {theirs:,} tokens of context"))
     losses = [_loss(choice) for choice in (one, chosen)]
     if losses[0] > losses[1] + 0.05:
         lines.append(
@@ -100,6 +100,14 @@ def _rate(choice: Choice) -> float:
         return 0.0
     many = goal_of(choice.wish) == "throughput"
     return (choice.speed.aggregate if many else None) or choice.speed.expected
+
+
+def _instead(mine: float, theirs: float, chosen: Choice) -> str:
+    """Both with as many digits as tell them apart; of many users it is what all get together."""
+    digits = next((count for count in range(3) if f"{mine:.{count}f}" != f"{theirs:.{count}f}"), 2)
+    digits = max(digits, 1 if theirs < 9.95 else 0)
+    together = " for all users" if goal_of(chosen.wish) == "throughput" else ""
+    return f"{mine:,.{digits}f} instead of {theirs:,.{digits}f} tokens/s{together}"
 
 
 def _loss(choice: Choice) -> float:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import Device, idle_gpus, why_unused
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuBudget, GpuRef, ServicePlan
 from rigwright.plan.wish import ServiceWish
+from rigwright.units import format_bytes
+
+DRIVER_FAILS, NOT_DEPLOYED, OVERFLOWS = "THE DRIVER FAILS", "NOT DEPLOYED", "LIKELY TO RUN OUT OF MEMORY"
+# What an owner must not overlook, by the beginning of its note.
+GRAVE = (DRIVER_FAILS, "A GPU FAILS", NOT_DEPLOYED, OVERFLOWS)
 
 
 def budgets(hardware: Hardware, usable: Sequence[Device], services: Sequence[ServicePlan]) -> tuple[GpuBudget, ...]:
@@ -43,17 +49,23 @@ def budgets(hardware: Hardware, usable: Sequence[Device], services: Sequence[Ser
     return tuple(budgets)
 
 
-def notes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: tuple[Device, ...]) -> tuple[Reason, ...]:
-    """GPUs that lie idle, and what was assumed."""
+def notes(
+    hardware: Hardware, wishes: Sequence[ServiceWish], usable: tuple[Device, ...], services: Sequence[ServicePlan]
+) -> tuple[Reason, ...]:
+    """A driver that fails, what is not deployed, GPUs that cannot serve, and what was assumed."""
     silent = () if all(wish.gpu == "none" for wish in wishes) else idle_gpus(hardware, usable)
     foreign = [one.label for one in usable if one.gpu.vendor in ("AMD", "Apple")]
     is_cpu_alone = all(wish.gpu == "none" for wish in wishes)
     assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
     unsized = [one.label for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
-    lines = [*silent]
-    if foreign:
+    lines = [*_driver(hardware), *silent]
+    planned = {service.service: service.not_deployed for service in services if service.not_deployed}
+    for why in dict.fromkeys(planned.values()):
+        names = ", ".join(name for name, other in planned.items() if other == why)
+        lines.append(Reason(choice=f"{NOT_DEPLOYED} yet", because=f"{names}: {why}"))
+    if foreign and not planned:
         because = f"this version deploys to NVIDIA GPUs and CPUs on Linux; what follows is for {', '.join(foreign)}"
-        lines.append(Reason(choice="NOT DEPLOYED", because=because))
+        lines.append(Reason(choice=NOT_DEPLOYED, because=because))
     if unsized:
         because = f"no driver has told the memory of {', '.join(unsized)}: 96 % of what their model has are assumed"
         lines.append(Reason(choice="a preview", because=because))
@@ -62,4 +74,25 @@ def notes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: tuple[Devic
         lines.append(Reason(choice="one memory", because=because))
     if not hardware.ram_bytes:
         lines.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
+    return tuple(lines)
+
+
+def _driver(hardware: Hardware) -> Iterator[Reason]:
+    """What the driver says instead of a list, with its remedy."""
+    if problem := driver_failure(hardware):
+        yield Reason(choice=DRIVER_FAILS, because=f"{problem.what}; {problem.do}")
+
+
+def overflows(gpus: Sequence[GpuBudget], services: Sequence[ServicePlan], offered_ram_bytes: int) -> tuple[Reason, ...]:
+    """GPUs and RAM of which the plan takes more than they offer, as the inventory's own flags may do."""
+    full = [(f"GPU {gpu.gpu.index}", gpu.used_bytes, gpu.offered_bytes) for gpu in gpus]
+    ram_bytes = sum(one.memory.ram_bytes * len(one.replicas) for one in services if one.memory)
+    lines = []
+    for place, used, offered in (*full, ("RAM", ram_bytes, offered_ram_bytes)):
+        if used > offered:
+            because = (
+                f"{place}: {format_bytes(used)} are needed, {format_bytes(offered)} are offered; "
+                "change the flags, or drop them and let the plan choose"
+            )
+            lines.append(Reason(choice=OVERFLOWS, because=because))
     return tuple(lines)

@@ -137,7 +137,9 @@ def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...
     causes = dict.fromkeys(why_unused(gpu) for gpu in idle)
     return tuple(
         Reason(
-            choice="A GPU IS NOT USED",
+            choice="A GPU FAILS"
+            if any(gpu.state in ("lost", "error") for gpu in idle if why_unused(gpu) == cause)
+            else "A GPU IS NOT USED",
             because=f"{cause} ({', '.join(gpu_label(gpu) for gpu in idle if why_unused(gpu) == cause)})",
         )
         for cause in causes

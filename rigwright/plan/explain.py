@@ -174,3 +174,10 @@ def _cache(choice: Choice) -> Reason | None:
     memory = {"q8_0": "half", "q4_0": "a quarter of"}.get(kind, "less of")
     because = f"{memory} the memory of f16 buys more than the {loss:.1f} % that it costs"
     return Reason(choice=f"KV cache {kind}", because=because)
+
+
+def assumptions(choice: Choice) -> tuple[Reason, ...]:
+    """What the header of a model leaves open, and how it was taken."""
+    if not choice.variant.has_model:
+        return ()
+    return tuple(Reason(choice="assumed of this model", because=one) for one in choice.variant.model.assumptions)

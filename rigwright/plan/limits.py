@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rigwright.errors import Refused
+from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
 from rigwright.models.values import Model
 from rigwright.plan.devices import Device, gpu_label, unsized, why_unused
@@ -27,6 +28,21 @@ def allowed(hardware: Hardware, wish: ServiceWish, usable: tuple[Device, ...]) -
         named = next((gpu for gpu in hardware.gpus if gpu.index == missing[0]), hardware.gpus[0])
         raise Refused(f"{where}; {gpu_label(named)}: {why_unused(named)}")
     raise Refused(f"{where}, this rig has none; set gpu to none or auto")
+
+
+def check_driver(hardware: Hardware, wishes: Sequence[ServiceWish], usable: Sequence[Device]) -> None:
+    """A driver that fails hides the GPUs: a plan for the CPU would take a service away from them.
+
+    Raises:
+        Refused: no GPU is known because of it, and a service may have one.
+    """
+    failure = driver_failure(hardware)
+    wish = next((one for one in wishes if one.gpu != "none"), None)
+    if failure and wish and not usable and not hardware.gpus:
+        raise Refused(
+            f"services.{wish.name}: the driver fails, so that no GPU is known here: {failure.what}; {failure.do}; "
+            f"or set gpu to none for a plan without GPUs"
+        )
 
 
 def check_sizes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: Sequence[Device]) -> None:

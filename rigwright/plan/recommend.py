@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field
 
 from rigwright.errors import DoesNotFit, Refused, RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
+from rigwright.models.standing import CLASSES, ModelClass, class_of, index_of
 from rigwright.models.variants import KnownModel, Variant, known_models, variants
 from rigwright.plan.candidates import Engines
 from rigwright.plan.devices import devices
+from rigwright.plan.limits import check_driver
 from rigwright.plan.ranking import score_of_plan
 from rigwright.plan.rig_plan import Request, plan_rig
-from rigwright.plan.service import ServicePlan
+from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.wish import Goal, ModelSource, ServiceWish
 from rigwright.strict import Strict
 
@@ -26,30 +28,44 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 class _Aim(NamedTuple):
-    """What a purpose counts: published benchmarks, their weight beside the plan's own score, the plan's goal."""
+    """What a purpose counts: published benchmarks, their weight beside the plan's own score, the plan's goal.
+
+    `least_tokens` of context are needed for it. `counts_class`: a model of a better class comes before any other.
+    """
 
     goal: Goal
     benchmarks: tuple[str, ...]
     weight: float
+    least_tokens: int
     per_gigabyte: float = 0.0
+    counts_class: bool = True
 
 
 # A weight of 8: a model that is a tenth better in its benchmarks may be half as fast.
 _AIMS: dict[Purpose, _Aim] = {
-    "general": _Aim("latency", ("mmlu_pro", "gpqa_diamond", "livecodebench_v6", "swe_bench_verified"), 8.0),
-    "coding": _Aim("latency", ("swe_bench_verified", "livecodebench_v6", "terminal_bench_2"), 8.0),
-    "agents": _Aim("latency", ("bfcl_v4", "swe_bench_verified", "terminal_bench_2"), 6.0),
-    "long-context": _Aim("context", ("mmlu_pro", "livecodebench_v6"), 6.0),
-    "quality": _Aim("quality", ("gpqa_diamond", "mmlu_pro", "livecodebench_v6", "swe_bench_verified"), 20.0),
-    "cheap": _Aim("latency", ("mmlu_pro", "gpqa_diamond"), 2.0, per_gigabyte=0.03),
+    "general": _Aim("latency", ("mmlu_pro", "gpqa_diamond", "livecodebench_v6", "swe_bench_verified"), 8.0, 8192),
+    "coding": _Aim("latency", ("swe_bench_verified", "livecodebench_v6", "terminal_bench_2"), 8.0, 32768),
+    "agents": _Aim("latency", ("bfcl_v4", "swe_bench_verified", "terminal_bench_2"), 6.0, 32768),
+    "long-context": _Aim("context", ("mmlu_pro", "livecodebench_v6"), 6.0, 131072),
+    "quality": _Aim("quality", ("gpqa_diamond", "mmlu_pro", "livecodebench_v6", "swe_bench_verified"), 20.0, 8192),
+    "cheap": _Aim("latency", ("mmlu_pro", "gpqa_diamond"), 2.0, 4096, per_gigabyte=0.03, counts_class=False),
 }
 _PURPOSES: dict[Goal | None, Purpose] = {"quality": "quality", "context": "long-context"}
 # Models without a published score of the kind that counts are ranked below all that have one.
 _UNSCORED = 0.4
+# Slower than that, an answer comes later than it is read.
+LEAST_RATE = 10.0
+# More than all other terms differ by inside a class.
+_CLASS_STEP = 100.0
 
 
 class Recommendation(Strict):
-    """One model at its best on this rig; `index` is its mean benchmark in parts of the best in the catalogue."""
+    """One model at its best on this rig; `index` is its mean benchmark in parts of the best in the catalogue.
+
+    `points`, 0 to 100, are the score for people: twenty for each class, and inside it by how far behind the best of the
+    class one is. `lacks` says what it has too little of for the purpose; such models come last. `benchmarks` are in
+    percent, as published.
+    """
 
     model: str
     key: str
@@ -57,6 +73,12 @@ class Recommendation(Strict):
     index: float | None
     score: float
     because: str
+    model_class: ModelClass = "basic"
+    points: float = 0.0
+    lacks: str = ""
+    benchmarks: dict[str, float] = Field(default_factory=dict)
+    download_bytes: int = 0
+    disk_bytes: int = 0
 
 
 class NotRecommended(Strict):
@@ -86,6 +108,7 @@ def recommend(
     engines: Engines | None = None,
 ) -> Ranked:
     """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold, `part` what it may have."""
+    check_driver(hardware, [ServiceWish(name="model", model=ModelSource(name="auto"))], devices(hardware))
     fitting, others = [], []
     for known in known_models():
         wish = _wish(known, purpose, users=users, context=context, base=base)
@@ -95,9 +118,9 @@ def recommend(
         except (Refused, WrongSpec) as error:
             others.append(NotRecommended(model=known.name, key=known.key, why=_plain(error)))
             continue
-        fitting.append(_recommendation(known, rig.services[0], wish, purpose))
+        fitting.append(_recommendation(known, rig, wish, purpose))
     ranked = sorted(fitting, key=lambda one: (-one.score, one.key))
-    return Ranked(tuple(ranked), tuple(others))
+    return Ranked(tuple(_pointed(ranked, purpose)), tuple(others))
 
 
 def _wish(
@@ -111,29 +134,51 @@ def _wish(
     return ServiceWish(name="model", model=source, goal=goal, users=users, context=context)
 
 
-def _recommendation(known: KnownModel, plan: ServicePlan, wish: ServiceWish, purpose: Purpose) -> Recommendation:
-    aim, index = _AIMS[purpose], index_of(known, purpose)
+def _recommendation(known: KnownModel, rig: RigPlan, wish: ServiceWish, purpose: Purpose) -> Recommendation:
+    aim, plan = _AIMS[purpose], rig.services[0]
+    index, model_class = index_of(known, aim.benchmarks), class_of(known)
     worth = score_of_plan(plan, wish) + aim.weight * (index if index is not None else _UNSCORED)
     worth -= aim.per_gigabyte * (plan.file_bytes or 0) / 1e9
+    lacks = _lacks(plan, wish, known, purpose)
+    steps = 0 if lacks else 1 + (_rank(model_class) if aim.counts_class else 0)
     return Recommendation(
-        model=known.name, key=known.key, plan=plan, index=index, score=round(worth, 4), because=known.good_at
+        model=known.name,
+        key=known.key,
+        plan=plan,
+        index=index,
+        score=round(worth + _CLASS_STEP * steps, 4),
+        because=known.good_at,
+        model_class=model_class,
+        lacks=lacks,
+        benchmarks={name: known.scores[name] for name in aim.benchmarks if name in known.scores},
+        download_bytes=rig.cost.download_bytes,
+        disk_bytes=rig.cost.disk_bytes,
     )
 
 
-def index_of(known: KnownModel, purpose: Purpose) -> float | None:
-    """The mean of the benchmarks that count, each in parts of the best score in the catalogue."""
-    best = _best_scores()
-    found = [known.scores[name] / best[name] for name in _AIMS[purpose].benchmarks if name in known.scores]
-    return sum(found) / len(found) if found else None
+def _lacks(plan: ServicePlan, wish: ServiceWish, known: KnownModel, purpose: Purpose) -> str:
+    """What it has too little of: context for the purpose, unless the person named one, or speed for a reader."""
+    least, lines = min(_AIMS[purpose].least_tokens, known.native_context_tokens), []
+    if not wish.context and plan.context_tokens < least:
+        lines.append(f"{plan.context_tokens:,} tokens of context, {least:,} are wanted for {purpose}")
+    if plan.speed and plan.speed.expected < LEAST_RATE:
+        lines.append(f"{plan.speed.expected:.1f} tokens/s, slower than one reads")
+    return "; ".join(lines)
 
 
-@cache
-def _best_scores() -> dict[str, float]:
-    best: dict[str, float] = {}
-    for known in known_models():
-        for name, points in known.scores.items():
-            best[name] = max(points, best.get(name, 0.0))
-    return best
+def _rank(model_class: ModelClass) -> int:
+    """0 for the last class, one more for each that is better."""
+    return len(CLASSES) - 1 - CLASSES.index(model_class)
+
+
+def _pointed(ranked: Sequence[Recommendation], purpose: Purpose) -> Iterator[Recommendation]:
+    """With the score of 0 to 100 that people read, in the same order."""
+    counts_class, best = _AIMS[purpose].counts_class, dict[float, float]()
+    span = 100 / (1 + (len(CLASSES) if counts_class else 1))
+    for one in ranked:
+        floor = span * (0 if one.lacks else 1 + (_rank(one.model_class) if counts_class else 0))
+        behind = best.setdefault(floor, one.score) - one.score
+        yield one.model_copy(update={"points": round(floor + span * math.exp(-behind / 3), 1)})
 
 
 def _plain(error: RigwrightError) -> str:

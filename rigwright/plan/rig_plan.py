@@ -11,18 +11,19 @@ from rigwright.errors import Refused, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.variants import Variant
 from rigwright.plan.alternatives import alternatives
-from rigwright.plan.budget import budgets, notes
+from rigwright.plan.budget import budgets, notes, overflows
 from rigwright.plan.candidates import Engines, considered, find_candidates
 from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
 from rigwright.plan.devices import Device, devices, host_of, ram_of
-from rigwright.plan.engines import planners
+from rigwright.plan.engines import planners, why_not_deployed
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext
-from rigwright.plan.explain import place_label, reasons
+from rigwright.plan.explain import assumptions, place_label, reasons
+from rigwright.plan.idle import idle
 from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import Topology
-from rigwright.plan.limits import allowed, check_sizes
+from rigwright.plan.limits import allowed, check_driver, check_sizes
 from rigwright.plan.occupants import Occupant, beside, occupied
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
@@ -30,6 +31,8 @@ from rigwright.plan.search import Budget, choose
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.service import Replica, RigPlan, ServicePlan
 from rigwright.plan.speed.measured import Measurement
+from rigwright.plan.spill import in_ram
+from rigwright.plan.uncounted import uncounted
 from rigwright.plan.wish import ModelSource, ServiceWish
 
 
@@ -78,6 +81,7 @@ def plan_rig(
         engines=engines,
         occupants=occupants,
     )
+    check_driver(hardware, wishes, usable)
     check_sizes(hardware, wishes, usable)
     budget = Budget({device.ordinal: device.offered_bytes for device in usable}, space.ram_bytes)
     found = [_result(hardware, request, space, usable, engines) for request in requests]
@@ -89,12 +93,15 @@ def plan_rig(
     for request, candidate, result in zip(requests, chosen, found, strict=True):
         candidate = candidate.placed()
         engine = engines[candidate.choice.engine]
-        choice, spare_bytes = engine.with_spare_ram(engine.evaluated(candidate.choice), left)
+        choice = engine.evaluated(candidate.choice)
+        if choice.speed and (full := engine.full_speed(candidate, space)):
+            choice = replace(choice, speed=choice.speed.model_copy(update={"full_context": full}))
+        choice, spare_bytes = engine.with_spare_ram(choice, left)
         left -= spare_bytes
         lines = alternatives(candidate, result, count=alternatives_count)
         because = reasons(candidate, result) + _warnings(candidate, engine, space)
         plan = _service(request, choice, hardware, engine, ports=_ports(choice, taken))
-        because += _service_notes(choice) + plan.reasons
+        because += assumptions(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
     return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants)
 
@@ -121,13 +128,20 @@ def _rig_plan(
     offered_ram_bytes: int,
     occupants: Sequence[Occupant],
 ) -> RigPlan:
+    told = tuple(service.model_copy(update={"not_deployed": why_not_deployed(service, usable)}) for service in services)
     return RigPlan(
-        services=tuple(services),
-        gpus=budgets(hardware, usable, services),
+        services=told,
+        gpus=(gpus := budgets(hardware, usable, services)),
         ram_bytes=ram_of(hardware)[0],
         offered_ram_bytes=offered_ram_bytes,
         cost=cost_of(services, usable),
-        notes=(*notes(hardware, wishes, usable), *occupied(occupants)),
+        notes=(
+            *notes(hardware, wishes, usable, told),
+            *overflows(gpus, told, offered_ram_bytes),
+            *uncounted(wishes, told),
+            *idle(usable, wishes, told, occupants),
+            *occupied(occupants),
+        ),
     )
 
 
@@ -267,6 +281,7 @@ def _service(
         speed=choice.speed,
         reasons=rendered.reasons,
         modelfile=rendered.modelfile,
+        in_ram=in_ram(choice, rendered.flags),
     )
 
 
@@ -283,9 +298,3 @@ def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
         "sha256": variant.sha256,
     }
     return ModelSource(**{key: value for key, value in keys.items() if value})
-
-
-def _service_notes(choice: Choice) -> tuple[Reason, ...]:
-    if not choice.variant.has_model:
-        return ()
-    return tuple(Reason(choice="assumed of this model", because=one) for one in choice.variant.model.assumptions)

@@ -74,6 +74,7 @@ class ServicePlan(Strict):
     """One service as it will run. `context_tokens` is for each slot; memory is that of one replica.
 
     `loss_percent` is the perplexity that quant and KV cache cost, over 8 bit; None where nobody measured it.
+    `in_ram` says what of the weights stays in RAM beside its GPUs, `not_deployed` why no deploy brings it.
     """
 
     service: str
@@ -96,6 +97,8 @@ class ServicePlan(Strict):
     alternatives: tuple[Alternative, ...] = ()
     # Ollama alone: the text from which the model is made.
     modelfile: str | None = None
+    in_ram: str | None = None
+    not_deployed: str | None = None
 
     @property
     def gpus(self) -> tuple[GpuRef, ...]:

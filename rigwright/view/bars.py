@@ -102,7 +102,12 @@ class Colours:
         """The character that stands for a kind of use."""
         return self._shades[kind]
 
-    def legend(self, kinds: Iterable[str]) -> Text:
-        """What each shade means, for the kinds that occur."""
+    def legend(self, kinds: Iterable[str], width: int) -> Text:
+        """What each shade means, for the kinds that occur, in lines of `width`."""
         present = set(kinds)
-        return Text("  ".join(f"{self.shade(kind)} {kind}" for kind in (*KINDS, FREE, RESERVED) if kind in present))
+        lines = [""]
+        for word in (f"{self.shade(kind)} {kind}" for kind in (*KINDS, FREE, RESERVED) if kind in present):
+            if lines[-1] and len(lines[-1]) + 2 + len(word) > width:
+                lines.append("")
+            lines[-1] += f"  {word}" if lines[-1] else word
+        return Text("\n".join(lines))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rigwright.hardware.failures import is_grave
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Problem
@@ -31,12 +32,9 @@ _STATE_STYLES = {"ok": "green", "lost": "bold red", "error": "bold red"}
 _CONFIDENCE_STYLES = {"high": "green", "medium": "yellow", "low": "red"}
 
 
-def show(console: Console, name: str, hardware: Hardware, grouping: Grouping) -> None:
-    """Print one rig to `console`."""
-    head = Text.assemble((clean(name), "bold"), "  ", (count_words(hardware), "bold cyan"))
-    _print(console, head)
-    if about := rig_words(hardware):
-        _print(console, Text(" · ".join(about), "dim"))
+def show(console: Console, name: str, hardware: Hardware, grouping: Grouping, *, others: Sequence[str] = ()) -> None:
+    """Print one rig to `console`; `others` are rigs of which the same is true."""
+    _print(console, *head(name, hardware, others=others))
     if hardware.gpus:
         console.print(_gpus(hardware, console.width))
     _print(console, *_links(hardware, console.width))
@@ -45,16 +43,33 @@ def show(console: Console, name: str, hardware: Hardware, grouping: Grouping) ->
     console.print()
 
 
-def summary(console: Console, rigs: Mapping[str, Hardware]) -> None:
-    """Print one line for each rig."""
+def head(name: str, hardware: Hardware, *, others: Sequence[str] = ()) -> Iterator[Text]:
+    """Which rig it is, or which are alike, and what it has."""
+    title = f"{len(others) + 1} rigs alike" if others else clean(name)
+    yield Text.assemble((title, "bold"), "  ", (count_words(hardware), "bold cyan"))
+    if others:
+        yield Text(", ".join(map(clean, (name, *others))), "bold")
+    if about := rig_words(hardware):
+        yield Text(" · ".join(about), "dim")
+
+
+def rigs_words(names: Sequence[str]) -> str:
+    """`rig1`, `rig1, rig2`, `rig1 … rig40 (40)`."""
+    shown = [clean(name) for name in names]
+    return ", ".join(shown) if len(shown) < 3 else f"{shown[0]} … {shown[-1]} ({len(shown)})"
+
+
+def summary(console: Console, rigs: Mapping[str, Hardware], groups: Sequence[Sequence[str]] = ()) -> None:
+    """Print one line for each rig, or for several that are alike."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("rig", "GPUs", "visible devices", "findings"):
         table.add_column(title, overflow="fold", no_wrap=title == "visible devices")
-    for name, hardware in rigs.items():
+    for names in groups or [[name] for name in rigs]:
+        hardware = rigs[names[0]]
         count = len(hardware.problems)
         findings = Text(str(count), "yellow") if count else Text("none", "green")
         order = ",".join(map(str, group(hardware).order)) or "–"
-        table.add_row(Text(clean(name), "bold"), Text(count_words(hardware)), Text(order), findings)
+        table.add_row(Text(rigs_words(names), "bold"), Text(count_words(hardware)), Text(order), findings)
     console.print(table)
 
 
@@ -182,4 +197,5 @@ def _numa(hardware: Hardware) -> Iterator[Text]:
 
 def _problem(problem: Problem) -> Text:
     what, do = clean(problem.what), clean(problem.do)
-    return Text.assemble(("! ", "bold yellow"), (f"{clean(problem.where)}: ", "bold"), f"{what}; {do}" if do else what)
+    mark, where = ("bold red", "bold red") if is_grave(problem) else ("bold yellow", "bold")
+    return Text.assemble(("! ", mark), (f"{clean(problem.where)}: ", where), f"{what}; {do}" if do else what)

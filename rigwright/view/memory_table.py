@@ -36,8 +36,8 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
     sums = [_sum_words(row) for row in rows]
     bar_width = max(10, min(width, 100) - title_width - max(map(len, sums)) - 4)
     details = [_details(row, colours, is_alone=len(plan.services) == 1) for row in rows]
-    legend = Text.assemble(colours.legend(_present(rows)), style="dim")
-    longest = max(len(text.plain) for text in (legend, *(text for texts in details for text in texts)))
+    legend = Text.assemble(colours.legend(_present(rows), width - 2), style="dim")
+    longest = max(len(line) for line in (*legend.plain.split("\n"), *(text.plain for one in details for text in one)))
     indent = title_width + 2 if title_width + 2 + longest <= width else 2
     lines: list[RenderableType] = []
     for row, total, texts in zip(rows, sums, details, strict=True):

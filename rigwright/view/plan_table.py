@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -10,20 +10,26 @@ from rich.table import Table
 from rich.text import Text
 
 from rigwright.hardware.values import Hardware
+from rigwright.plan.budget import GRAVE
 from rigwright.plan.explain import spans
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Alternative, Cost, RigPlan, ServicePlan
+from rigwright.shown import alike, by_name
 from rigwright.view.bars import Colours
-from rigwright.view.hardware_words import clean, count_words, rig_words
+from rigwright.view.hardware_table import head, rigs_words
+from rigwright.view.hardware_words import clean
 from rigwright.view.memory_table import memory
 from rigwright.view.words import engine_name, numbers_of, on, served, short, tokens, without_commits
 
 _CONFIDENCE_STYLES = {"measured": "bold green", "high": "green", "medium": "yellow", "low": "red"}
 
 
-def show(console: Console, name: str, hardware: Hardware, plan: RigPlan) -> None:
-    """Print the plan of one rig to `console`."""
-    _print(console, *head(name, hardware))
+def show(console: Console, name: str, hardware: Hardware, plan: RigPlan, *, others: Sequence[str] = ()) -> None:
+    """Print the plan of one rig to `console`; `others` are rigs of which the same is true."""
+    _print(console, *head(name, hardware, others=others))
+    if grave := [note for note in plan.notes if is_grave(note)]:
+        console.print()
+        console.print(notes_table(grave))
     is_ascii = not console.encoding.startswith("utf")
     colours = Colours((service.service for service in plan.services), is_ascii=is_ascii)
     for service in plan.services:
@@ -34,9 +40,9 @@ def show(console: Console, name: str, hardware: Hardware, plan: RigPlan) -> None
     console.print(memory(plan, console.width, colours))
     _print(console, Text("to get there", "bold"))
     console.print(Padding(_rows(_cost(plan.cost)), (0, 0, 0, 2)))
-    if plan.notes:
+    if rest := [note for note in plan.notes if not is_grave(note)]:
         console.print()
-        console.print(notes_table(plan.notes))
+        console.print(notes_table(rest))
     if any(service.alternatives for service in plan.services):
         console.print()
         _print(console, Text("what else was possible", "bold"))
@@ -44,31 +50,46 @@ def show(console: Console, name: str, hardware: Hardware, plan: RigPlan) -> None
     console.print()
 
 
-def summary(console: Console, plans: Mapping[str, RigPlan], wrong: Iterable[str]) -> None:
-    """Print one line for each rig of an inventory."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for title in ("rig", "services", "download", "interrupts"):
-        table.add_column(title, overflow="fold")
-    for name, plan in plans.items():
-        names = ", ".join(service.service for service in plan.services)
-        stops = [word for word, why in (("reboot", plan.cost.reboot), ("downtime", plan.cost.downtime)) if why]
-        download = _gigabytes(plan.cost.download_bytes) if plan.cost.download_bytes else "nothing"
-        table.add_row(Text(clean(name), "bold"), Text(names), Text(download), Text(", ".join(stops) or "nothing"))
-    for name in wrong:
-        table.add_row(Text(clean(name), "bold"), Text("no plan", "red"), Text("–"), Text("–"))
+def summary(
+    console: Console, plans: Mapping[str, RigPlan], wrong: Mapping[str, str], *, groups: Sequence[Sequence[str]] = ()
+) -> None:
+    """Print a line for each service of each rig, once for rigs that are alike; `wrong` are the rigs without a plan."""
+    is_wide = console.width >= 110
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if is_wide else 1, 0, 0))
+    titles = ("rig", "model", "engine", "context", "tok/s", *(("download",) if is_wide else ()), "notes")
+    for title in titles:
+        is_number = title in ("context", "tok/s", "download")
+        table.add_column(title, overflow="fold", no_wrap=is_number, justify="right" if is_number else "left")
+    for names in groups or [[name] for name in by_name(plans)]:
+        plan = plans[names[0]]
+        for place, service in enumerate(plan.services):
+            rate = f"{short(service.speed.expected)}" if service.speed else "?"
+            download = _gigabytes(plan.cost.download_bytes) if plan.cost.download_bytes else "nothing"
+            cells = [
+                Text("" if place else rigs_words(names), "bold"),
+                Text(clean(served(service))),
+                Text.assemble(engine_name(service.engine), (", not deployed", "red") if service.not_deployed else ""),
+                Text(tokens(service.context_tokens) + (f" × {service.slots}" if service.slots > 1 else "")),
+                Text(rate),
+                *([Text("" if place else download)] if is_wide else []),
+                Text("") if place else _short_notes(plan),
+            ]
+            table.add_row(*cells)
+    for names, why in alike(wrong):
+        table.add_row(Text(rigs_words(names), "bold"), Text(why, "red"), *(Text("") for _ in titles[2:]))
     console.print(table)
+
+
+def _short_notes(plan: RigPlan) -> Text:
+    words = [(clean(note.choice), "red" if is_grave(note) else "yellow") for note in plan.notes]
+    words += [("reboot", "yellow")] if plan.cost.reboot else []
+    once = dict.fromkeys(words)
+    return Text("; ").join(Text(word, style) for word, style in once) if once else Text("–", "dim")
 
 
 def _print(console: Console, *lines: Text) -> None:
     for line in lines:
         console.print(line, highlight=False)
-
-
-def head(name: str, hardware: Hardware) -> Iterator[Text]:
-    """Which rig it is, and what it has."""
-    yield Text.assemble((clean(name), "bold"), "  ", (count_words(hardware), "bold cyan"))
-    if about := rig_words(hardware):
-        yield Text(" · ".join(about), "dim")
 
 
 def _title(service: ServicePlan, width: int, colours: Colours) -> Text:
@@ -95,8 +116,9 @@ def _rows(rows: Iterable[tuple[str, Text]]) -> Table:
 
 
 def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
-    yield "engine", Text(f"{engine_name(service.engine)} {without_commits(service.engine_version)}")
-    yield "runs on", Text(on(service))
+    engine = f"{engine_name(service.engine)} {without_commits(service.engine_version)}"
+    yield "engine", Text.assemble(engine, ("  not deployed yet", "bold red") if service.not_deployed else "")
+    yield "runs on", Text.assemble(on(service), (f", {service.in_ram} in RAM", "bold") if service.in_ram else "")
     slots = "1 slot" if service.slots == 1 else f"{service.slots} slots"
     context = f"{tokens(service.context_tokens)} tokens × {slots}"
     yield "context", Text(context + (" for each copy" if len(service.replicas) > 1 else ""))
@@ -119,11 +141,16 @@ def _speed(service: ServicePlan) -> Text:
         (sure, _CONFIDENCE_STYLES[speed.confidence]),
         ")",
     )
+    if speed.depth_tokens:
+        text.append(f" at {tokens(speed.depth_tokens)} tokens of context")
     if speed.aggregate and speed.aggregate > speed.expected * 1.05:
         text.append(f", all users {short(speed.aggregate)}")
+    further = []
+    if speed.full_context and service.context_tokens > (speed.depth_tokens or 0):
+        further.append(f"{short(speed.full_context)} tokens/s when it is full, at {tokens(service.context_tokens)}")
     if speed.prefill_expected:
-        text.append(f", prompts {short(speed.prefill_expected)}")
-    return text
+        further.append(f"prompts {short(speed.prefill_expected)} tokens/s")
+    return text.append("\n" + "; ".join(further)) if further else text
 
 
 def _cost(cost: Cost) -> Iterator[tuple[str, Text]]:
@@ -148,8 +175,15 @@ def notes_table(notes: Iterable[Reason]) -> Table:
     table.add_column(overflow="fold")
     for note in notes:
         source = f" ({note.source})" if note.source else ""
-        table.add_row("!", Text.assemble((f"{clean(note.choice)}: ", "bold"), clean(note.because), (source, "dim")))
+        style = "bold red" if is_grave(note) else "bold"
+        mark = Text("!", "bold red") if is_grave(note) else Text("!")
+        table.add_row(mark, Text.assemble((f"{clean(note.choice)}: ", style), clean(note.because), (source, "dim")))
     return table
+
+
+def is_grave(note: Reason) -> bool:
+    """Whether an owner must not overlook it: it stands above the plan, in red."""
+    return note.choice.startswith(GRAVE)
 
 
 def _alternatives(services: Iterable[ServicePlan], width: int) -> Table:

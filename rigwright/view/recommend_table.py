@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from rigwright.hardware.values import Hardware
+from rigwright.models.standing import NAMES
 from rigwright.plan.reasons import Reason
 from rigwright.plan.recommend import NotRecommended, Ranked, Recommendation
 from rigwright.plan.service import ServicePlan
 from rigwright.view.answers.recommend import spec_of
+from rigwright.view.hardware_table import head
 from rigwright.view.hardware_words import clean
-from rigwright.view.plan_table import head, notes_table
-from rigwright.view.words import engine_name, number, numbers_of, on, served, short, tokens
+from rigwright.view.plan_table import notes_table
+from rigwright.view.words import engine_name, number, on, served, short, tokens
+
+_LEGEND = (
+    "score: 0 to 100 in this table, twenty for each class; class: by published benchmarks; tok/s: of one user at "
+    "4,096 tokens; disk: the weights"
+)
 
 
 def show(
@@ -28,16 +35,18 @@ def show(
     purpose: str,
     notes: Iterable[Reason] = (),
     top: int = 10,
+    others: Sequence[str] | None = None,
 ) -> None:
-    """Print the ranking for one rig, its first `top` rows."""
-    for line in head(name, hardware):
+    """Print the ranking for one rig, its first `top` rows; `others` are rigs of which the same is true."""
+    for line in head(name, hardware, others=others or ()):
         console.print(line, highlight=False)
     if lines := tuple(notes):
         console.print(notes_table(lines))
     console.print()
     if ranked.fitting:
         console.print(Text(f"for {purpose}, the best first", "bold"))
-        console.print(Padding(_table(ranked.fitting[:top], console.width), (0, 0, 0, 2)))
+        console.print(Padding(Group(*_rows(ranked.fitting[:top], console.width - 2)), (0, 0, 0, 2)))
+        console.print(Padding(Text(_LEGEND, "dim"), (0, 0, 0, 2)))
         if len(ranked.fitting) > top:
             console.print(Text(f"  and {len(ranked.fitting) - top} more: --top {len(ranked.fitting)}", "dim"))
     if ranked.others:
@@ -64,7 +73,8 @@ def show_closing(console: Console, service: Mapping[str, object], planned: Servi
         said = (
             f"  planned: {served(planned)} on {on(planned)}, {tokens(planned.context_tokens)} tokens of context{rate}"
         )
-        console.print(Text(said, "dim"), highlight=False)
+        undeployed = (f"; not deployed yet: {planned.not_deployed}", "red") if planned.not_deployed else ""
+        console.print(Text.assemble((said, "dim"), undeployed), highlight=False)
     console.print()
 
 
@@ -73,24 +83,51 @@ def _quoted(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) and ":" in value else str(value)
 
 
-def _table(fitting: Sequence[Recommendation], width: int) -> Table:
+def _rows(fitting: Sequence[Recommendation], width: int) -> Iterator[RenderableType]:
+    """For each model a line of figures, and below it where it would run, what it is good at, and what it lacks."""
+    is_wide = width >= 100
     columns: list[tuple[str, list[str]]] = [
         ("", [str(place) for place in range(1, len(fitting) + 1)]),
-        ("model", [f"{one.model} {one.plan.quant}" for one in fitting]),
-        ("how", [_how(one) for one in fitting]),
+        ("model", [_name(one, with_quant=is_wide) for one in fitting]),
+        ("score", [f"{one.points:.0f}" for one in fitting]),
+        ("class", [one.model_class for one in fitting]),
+        ("tok/s", [short(one.plan.speed.expected) if one.plan.speed else "?" for one in fitting]),
         ("context", [tokens(one.plan.context_tokens) for one in fitting]),
-        ("tok/s", [short(one.plan.speed.expected) if one.plan.speed else "" for one in fitting]),
-        ("good at", [clean(one.because) for one in fitting]),
+        ("disk", [f"{(one.plan.file_bytes or 0) / 1e9:.1f} GB" for one in fitting]),
     ]
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if width < 100 else 2, 0, 0))
-    shown = [(title, cells) for title, cells in columns if any(cells)]
-    for title, _ in shown:
-        most = max(14, width * 24 // 100) if title in ("model", "how") else None
-        is_number = title in ("", "context", "tok/s")
-        table.add_column(title, no_wrap=is_number, justify=numbers_of(title), max_width=most, overflow="fold")
-    for row in zip(*(cells for _, cells in shown), strict=True):
-        table.add_row(*map(Text, row))
-    return table
+    sizes = [max(map(len, (title, *cells))) for title, cells in columns]
+    is_left = [title in ("model", "class") for title, _ in columns]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(size) if left else cell.rjust(size)
+            for cell, size, left in zip(cells, sizes, is_left, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    yield Text(line([title for title, _ in columns]), "dim")
+    indent = sizes[0] + 2
+    for place, one in enumerate(fitting):
+        yield Text(line([cells[place] for _, cells in columns]), "" if one.lacks else "bold")
+        why = Text(style="dim")
+        why.append(_how(one) if is_wide else f"{clean(one.plan.quant)}, {_how(one)}")
+        if one.plan.not_deployed:
+            why.append(", not deployed yet", "red")
+        why.append(f"; {_benchmarks(one)}; {clean(one.because)}")
+        if one.lacks:
+            why.append(f"; last for its {clean(one.lacks)}", "yellow")
+        yield Padding(why, (0, 0, 0, indent))
+
+
+def _name(one: Recommendation, *, with_quant: bool) -> str:
+    return clean(f"{one.model} {one.plan.quant}" if with_quant else one.model)
+
+
+def _benchmarks(one: Recommendation) -> str:
+    """`SWE-bench Verified 73.4, Terminal-Bench 2 51.5`: what was published of those that count."""
+    return ", ".join(f"{NAMES.get(name, name)} {points:g}" for name, points in one.benchmarks.items()) or (
+        "no benchmark published that counts here"
+    )
 
 
 def _how(one: Recommendation) -> str:
@@ -100,11 +137,7 @@ def _how(one: Recommendation) -> str:
     if not gpus:
         return f"{engine_name(plan.engine)}, CPU"
     where = f"GPU {gpus[0]}" if len(gpus) == 1 else f"{plan.layout}: {'+'.join(gpus)}"
-    is_split = any(
-        flag.name == "--n-cpu-moe" or (flag.name == "--n-gpu-layers" and (flag.value or "").isdecimal())
-        for flag in plan.flags
-    )
-    return f"{engine_name(plan.engine)}, {where}" + (", partly in RAM" if is_split else "")
+    return f"{engine_name(plan.engine)}, {where}" + (f", {plan.in_ram} in RAM" if plan.in_ram else "")
 
 
 def _others(others: Sequence[NotRecommended]) -> Table:

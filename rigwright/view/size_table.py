@@ -74,7 +74,8 @@ def _devices(lines: Mapping[str, Any], vram_bytes: int | None, console: Console)
         yield Text.assemble((f"GPU {number}  ", "bold"), stripe, f"  {one['total_bytes'] / GIB:.1f}{of or ' GiB'}")
     if found:
         kinds = {share.kind for parts in found for share in parts} | ({FREE} if vram_bytes else set())
-        yield Text.assemble("       ", colours.legend(kinds - {RESERVED}), style="dim")
+        legend = colours.legend(kinds - {RESERVED}, console.width - 7).split("\n")
+        yield from (Text.assemble("       ", line, style="dim") for line in legend)
 
 
 def _stripe(parts: Sequence[Share], whole: int, colours: Colours) -> Text:

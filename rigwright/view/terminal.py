@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from rigwright.errors import RigwrightError
 
@@ -16,17 +18,33 @@ if TYPE_CHECKING:
 
 # Below that, a table is letters under each other; some serial consoles say that they have no column at all.
 NARROWEST = 40
+_BLANKS = re.compile(r" +$", re.MULTILINE)
+
+
+# What an encoding lacks, as the nearest of ASCII: one character for one, so that columns stay.
+PLAIN = "rigwright.plain"
+_LIKE = str.maketrans("─│–—×…·→’“”█▓▒░", '-|--x..>\'""####')
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end].translate(_LIKE)
+    return "".join(one if one.isascii() else "?" for one in found), error.end
+
+
+codecs.register_error(PLAIN, _plain)
 
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Around all that prints an answer: what a terminal cannot show is `?`, a full disk is one line.
+    """Around all that prints an answer: what a terminal cannot show is its like in ASCII, a full disk is one line.
 
     Raises:
         RigwrightError: standard output cannot be written. A closed pipe stays what it is: click knows it.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors=PLAIN)
     try:
         yield
         sys.stdout.flush()
@@ -36,10 +54,32 @@ def answering() -> Iterator[None]:
         raise RigwrightError(f"standard output: cannot be written: {error.strerror}; make room there") from None
 
 
+class _Trimmed:
+    """A text stream without blanks at the ends of its lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        """Rich writes whole lines."""
+        return self._stream.write(_BLANKS.sub("", text))
+
+    def flush(self) -> None:
+        """That of the stream."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """It is none."""
+        return False
+
+
 def console() -> Console:
     """The terminal, never too narrow for a table. Imported when needed: a JSON answer is there before rich is."""
     from rich.console import Console
 
-    screen = Console()
+    is_terminal = sys.stdout.isatty()
+    # What rich fills up to the width is for a terminal's background: in a file or a pipe it is in the way.
+    screen = Console() if is_terminal else Console(file=cast("IO[str]", _Trimmed(sys.stdout)))
     screen.width = max(screen.width, NARROWEST)
     return screen

@@ -231,7 +231,10 @@ def test_rigs_of_an_inventory_are_told_by_name(run, monkeypatch, tmp_path):
     result = run("plan", "rigs.py", "--spec", "ok.yml", "--json")
     lines = json.loads(result.stdout)
     assert (result.exit_code, list(lines)) == (1, ["good", "small"])
-    assert list(lines["small"]) == ["error"] and "there is no usable GPU 0" in lines["small"]["error"]
+    assert (
+        list(lines["small"]) == ["error"]
+        and "the driver fails, so that no GPU is known here" in lines["small"]["error"]
+    )
     assert result.stderr.splitlines()[-1] == "dead: not read: no answer"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from rigwright.catalogue.engines import brought, engine_names
 
 if TYPE_CHECKING:
+    from rigwright.plan.devices import Device
     from rigwright.plan.engines.installed import Installed
     from rigwright.plan.engines.planner import Planner
     from rigwright.plan.engines.settings import EngineSettings
+    from rigwright.plan.service import ServicePlan
 
 
 @cache
@@ -27,6 +29,17 @@ def planner_of(name: str) -> type[Planner]:
 def label(name: str) -> str:
     """What people call an engine; the name itself of one that is not known."""
     return planner_of(name).label if name in engine_names() else name
+
+
+def why_not_deployed(service: ServicePlan, usable: Sequence[Device]) -> str | None:
+    """Why no deploy brings a service as it is planned; None where one does."""
+    if service.engine in engine_names() and not planner_of(service.engine).is_deployed:
+        deployed = [name for name in engine_names() if planner_of(name).is_deployed]
+        served = " or ".join(label(name) for name in deployed)
+        return f"no role serves with {label(service.engine)} yet; {served} is deployed: write engine: {deployed[0]}"
+    foreign = dict.fromkeys(one.gpu.vendor for one in usable if one.ref in service.gpus)
+    names = " and ".join(vendor for vendor in foreign if vendor in ("AMD", "Apple"))
+    return f"deploys are to NVIDIA GPUs and CPUs on Linux so far, not to GPUs of {names}" if names else None
 
 
 @cache

@@ -30,7 +30,8 @@ class Planner(ABC):
     of them may serve the same model beside each other. install, install_bytes: what
     it takes to have it on a rig, in words and of disk. copies_weights: it keeps a copy of each file in its own store.
     program: what a unit starts, below the directory of a release. checks: the module of its checks, where another
-    package brings the engine.
+    package brings the engine. is_deployed: there is a role that serves with it. command: the words before its flags on
+    a command line, where that is not the name of the program.
     """
 
     name: ClassVar[str]
@@ -46,6 +47,8 @@ class Planner(ABC):
     copies_weights: ClassVar[bool] = False
     program: ClassVar[str] = ""
     checks: ClassVar[str] = ""
+    is_deployed: ClassVar[bool] = True
+    command: ClassVar[tuple[str, ...]] = ()
     settings_model: ClassVar[type[EngineSettings] | None] = None
 
     def __init__(self, settings: EngineSettings | None = None, installed: Installed = NOTHING) -> None:
@@ -94,6 +97,10 @@ class Planner(ABC):
     def evaluated(self, choice: Choice) -> Choice:
         """The choice with its memory by part: what the search itself does not need."""
         return choice
+
+    def full_speed(self, candidate: Candidate, space: SearchSpace) -> float | None:
+        """Tokens per second of one request whose context is full; None where nobody can tell."""
+        return None
 
     def with_spare_ram(self, choice: Choice, free_bytes: int) -> tuple[Choice, int]:
         """The choice with what it makes of `free_bytes` of RAM that nobody needs, and how many of them it takes."""

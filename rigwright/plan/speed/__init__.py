@@ -31,7 +31,8 @@ _VLLM_TYPES = {"auto": 2.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "fp8_e4
 class Speed(Strict):
     """Tokens per second of one request, and of all users together; `low` to `high` holds four runs of five.
 
-    `prefill_expected` is how fast a long prompt is read; it and `aggregate` are rougher than the rest.
+    `prefill_expected` is how fast a long prompt is read; it and `aggregate` are rougher than the rest. All of it holds
+    with `depth_tokens` in the cache, None where nobody said how many; `full_context` is `expected` with a full one.
     """
 
     low: float
@@ -39,6 +40,8 @@ class Speed(Strict):
     high: float
     prefill_expected: float | None = None
     aggregate: float | None = None
+    depth_tokens: int | None = None
+    full_context: float | None = None
     confidence: Confidence
     because: str
     source: str | None = None
@@ -103,6 +106,7 @@ def decode_speed(
         high=high,
         prefill_expected=prefill_speed(model, parts, host),
         aggregate=max(expected, aggregate_speed(model, parts, engine=engine, users=users)) if users > 1 else expected,
+        depth_tokens=depth_tokens,
         confidence="low" if draft_tokens else spread.confidence,
         because=_because(work, parts, draft_tokens),
         source="rigwright/catalogue/speed.yml",

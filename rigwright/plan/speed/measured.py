@@ -134,6 +134,7 @@ def _as_measured(speed: Speed, row: Measurement) -> Speed:
             "low": max(0.0, row.tokens_per_second - spread),
             "expected": row.tokens_per_second,
             "high": row.tokens_per_second + spread,
+            "depth_tokens": row.depth_tokens,
             "confidence": "measured",
             "because": f"measured on {row.gpu} after {row.depth_tokens} tokens",
             "source": row.source,

@@ -96,6 +96,10 @@ class Speed(Answer):
     prefill: Rate | None = Field(
         validation_alias="prefill_expected", description="tokens per second of a long prompt that is read"
     )
+    depth_tokens: int | None = Field(description="tokens of context at which all this holds; null where nobody said")
+    full_context: Rate | None = Field(
+        description="expected once the context is full; null where that cannot be computed"
+    )
     confidence: Confidence = Field(description="how sure")
     because: str = Field(description="what it was computed from")
 
@@ -140,6 +144,11 @@ class Service(Answer):
     reasons: tuple[Reason, ...] = Field(description="why this engine, quant and place")
     alternatives: tuple[Alternative, ...] = Field(description="what else was possible, the nearest first")
     modelfile: str | None = Field(description="Ollama's Modelfile")
+    in_ram: str | None = Field(
+        description="what of the weights stays in RAM beside its GPUs: experts of 24 of 40 layers; null where nothing "
+        "does, or all runs on the CPU"
+    )
+    not_deployed: str | None = Field(description="why no deploy brings this service yet; null where one does")
 
 
 class Difference(Answer):

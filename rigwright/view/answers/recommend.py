@@ -8,9 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field
 
 from rigwright.catalogue.engines import engine_names
+from rigwright.models.standing import ModelClass
 from rigwright.plan import recommend as ranking
 from rigwright.plan.recommend import NotRecommended, Purpose
-from rigwright.view.answers.answer import Answer, Signed
+from rigwright.view.answers.answer import Answer, Rate, Signed
 from rigwright.view.answers.plan import Speed
 
 
@@ -35,6 +36,14 @@ class Recommendation(Answer):
     )
     score: Signed = Field(description="what the ranking goes by; it compares only within one answer")
     because: str = Field(description="what it is good at")
+    model_class: ModelClass = Field(
+        serialization_alias="class", description="its class by published benchmarks, which the ranking goes by first"
+    )
+    points: Rate = Field(description="the same ranking from 0 to 100, as people read it")
+    benchmarks: dict[str, float] = Field(description="the published scores that count for the purpose, in percent")
+    disk_bytes: int = Field(description="what it takes of the disk, with what is built")
+    lacks: str = Field(description="what it has too little of for the purpose, so that it comes last; empty if nothing")
+    not_deployed: str | None = Field(description="why no deploy brings it yet; null where one does")
     reasons: tuple[str, ...] = Field(description="why this quant, engine and place")
 
 
@@ -69,6 +78,11 @@ def _recommendation(one: ranking.Recommendation) -> Recommendation:
         index=one.index,
         score=one.score,
         because=one.because,
+        model_class=one.model_class,
+        points=one.points,
+        benchmarks=one.benchmarks,
+        disk_bytes=one.disk_bytes,
+        lacks=one.lacks,
         reasons=[f"{reason.choice}: {reason.because}" for reason in plan.reasons],
     )
 

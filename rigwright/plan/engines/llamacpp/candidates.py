@@ -275,7 +275,7 @@ class _Attempts:
         if over := [(device, size) for device, size in needs if size > device.offered_bytes]:
             device, size = over[0]
             lines = f"{format_bytes(size)} on {device.label}, which offers {format_bytes(device.offered_bytes)}"
-            reason = Reason(choice="LIKELY TO RUN OUT OF MEMORY", because=f"the placement in flags needs {lines}")
+            reason = Reason(choice="likely to run out of memory", because=f"the placement in flags needs {lines}")
             choice = replace(choice, reasons=(reason,))
         sizes = {device.ordinal: min(size, device.offered_bytes) for device, size in needs}
         return Candidate(

@@ -11,6 +11,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.candidates import with_layers
 from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.engines.llamacpp.unestimated import is_unestimated, unestimated_candidate
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.known_issues import Configuration
@@ -79,6 +80,23 @@ class LayeredPlanner(Planner):
         if choice.placement is None:
             return choice
         return replace(choice, memory=estimate_memory(choice.variant.model, choice.load, choice.placement))
+
+    def full_speed(self, candidate: Candidate, space: SearchSpace) -> float | None:
+        """By the formula, or scaled by what was measured, at that depth."""
+        choice = candidate.choice
+        if choice.placement is None or choice.speed is None:
+            return None
+        full = speed_at(
+            choice.wish,
+            choice.variant,
+            self.name,
+            space,
+            candidate.assignment,
+            choice.load,
+            choice.placement,
+            depth_tokens=choice.load.context_tokens,
+        )
+        return full.expected
 
 
 def _undominated(files: Sequence[Variant]) -> list[Variant]:

@@ -21,8 +21,10 @@ def speed_at(
     assignment: GpuAssignment,
     load: Load,
     placement: Placement,
+    *,
+    depth_tokens: int = USUAL_DEPTH_TOKENS,
 ) -> Speed:
-    """The speed of `variant` on `assignment`, as others measured it where they did."""
+    """The speed of `variant` on `assignment` after `depth_tokens`, as others measured it where they did."""
 
     def formula(model: Model, depth_tokens: int) -> Speed:
         return decode_speed(
@@ -37,7 +39,7 @@ def speed_at(
             link_gbytes_per_second=assignment.link_gbytes_per_second,
         )
 
-    depth_tokens = min(load.context_tokens, USUAL_DEPTH_TOKENS)
+    depth_tokens = min(load.context_tokens, depth_tokens)
     speed = formula(variant.model, depth_tokens)
     if space.measurements and assignment.devices:
         setup = Setup(

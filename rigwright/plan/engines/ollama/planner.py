@@ -16,6 +16,8 @@ class OllamaPlanner(LayeredPlanner):
     label = "Ollama"
     other_format = "Ollama serves GGUF files; name one, or use vllm"
     is_automatic = False
+    is_deployed = False
+    command = ("ollama", "serve")
     # The archive holds its CUDA libraries.
     install = "Ollama's archive, unpacked: about 2 GB to fetch"
     install_bytes = 4 * GIB

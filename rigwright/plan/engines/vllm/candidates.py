@@ -133,7 +133,7 @@ def _tensored(
         version=version,
     )
     if load := _longest(model, base, steps, sizes):
-        speed = _tensor_speed(wish, variant, space, assignment, load.max_model_len)
+        speed = tensor_speed(wish, variant, space, assignment, load.max_model_len)
         asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // assignment.layout.replicas)))
         choice = Choice(
             wish,
@@ -184,8 +184,14 @@ def _longest(model: Model, base: VllmLoad, steps: tuple[int, ...], sizes: tuple[
     return best
 
 
-def _tensor_speed(
-    wish: ServiceWish, variant: Variant, space: SearchSpace, assignment: GpuAssignment, context_tokens: int
+def tensor_speed(
+    wish: ServiceWish,
+    variant: Variant,
+    space: SearchSpace,
+    assignment: GpuAssignment,
+    context_tokens: int,
+    *,
+    depth_tokens: int = USUAL_DEPTH_TOKENS,
 ) -> Speed:
     """The speed of the first copy; together with the others they serve what each can."""
     per_copy = max(1, -(-wish.users // assignment.layout.replicas))
@@ -194,7 +200,7 @@ def _tensor_speed(
             variant.model,
             throughputs=[device.throughput for device in assignment.devices],
             placement=None,
-            depth_tokens=min(context_tokens, USUAL_DEPTH_TOKENS),
+            depth_tokens=min(context_tokens, depth_tokens),
             engine="vllm",
             tensor_parallel=assignment.layout.tensor_parallel,
             link_gbytes_per_second=link or None,

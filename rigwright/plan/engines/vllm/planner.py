@@ -10,14 +10,14 @@ from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext, Rendered
-from rigwright.plan.engines.vllm.candidates import with_tensors
+from rigwright.plan.engines.vllm.candidates import tensor_speed, with_tensors
 from rigwright.plan.engines.vllm.memory import VllmChoice, estimate_vllm
 from rigwright.plan.engines.vllm.overrides import known_flags
 from rigwright.plan.engines.vllm.render import render
 from rigwright.plan.known_issues import Configuration
 from rigwright.plan.limits import context_obstacle, draft_error
 from rigwright.plan.ranking import MANY_USERS
-from rigwright.plan.search_space import SearchResult, SearchSpace
+from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
@@ -38,6 +38,8 @@ class VllmPlanner(Planner):
         "vLLM serves safetensors; GGUF needs a plugin that is not kept up, so name a repository or use llamacpp"
     )
     batches = True
+    is_deployed = False
+    command = ("vllm", "serve")
     # The environment of 0.33 takes 9.1 GB, of which 3.5 GB are fetched.
     install = "a Python environment with vLLM: about 2 minutes and 3.5 GB to fetch"
     install_bytes = 10 * GIB
@@ -71,6 +73,16 @@ class VllmPlanner(Planner):
         sizes = [device.vram_bytes for device in choice.devices]
         estimate = estimate_vllm(choice.variant.model, choice.own.load, sizes)
         return replace(choice, memory=estimate.memory, own=choice.own._replace(estimate=estimate))
+
+    def full_speed(self, candidate: Candidate, space: SearchSpace) -> float | None:
+        """By the formula, at that depth."""
+        choice = candidate.choice
+        if choice.speed is None:
+            return None
+        tokens = choice.load.context_tokens
+        return tensor_speed(
+            choice.wish, choice.variant, space, candidate.assignment, tokens, depth_tokens=tokens
+        ).expected
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of `vllm serve` and the environment of each replica."""

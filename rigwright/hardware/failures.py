@@ -1,0 +1,33 @@
+"""Failures: the problems of a machine that keep its GPUs from serving, apart from those that only make them slower."""
+
+from __future__ import annotations
+
+from rigwright.hardware.values import Hardware, Problem
+
+# The driver is there and does not work. Without one (`driver_missing`) nothing has failed yet.
+_DRIVER = frozenset(
+    (
+        "driver_not_running", "driver_library_mismatch", "driver_library_missing", "driver_hangs", "nvml_failed",
+        "nvml_unknown_error", "gpu_access_blocked", "insufficient_permissions", "no_devices",
+        "container_toolkit_missing", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "gsp_firmware_missing",
+        "fabric_not_ready",
+    )
+)  # fmt: skip
+_GPU = frozenset(
+    (
+        "gpu_lost", "one_gpu_lost", "fallen_off_bus", "gpu_requires_reset", "device_handle_unknown_error",
+        "gpu_missing_from_driver",
+    )
+)  # fmt: skip
+
+
+def driver_failure(hardware: Hardware) -> Problem | None:
+    """What the driver says where it gave no whole list of the GPUs; None where it did, or where none is installed."""
+    if hardware.gpu_count is not None or any(gpu.state == "ok" for gpu in hardware.gpus):
+        return None
+    return next((problem for problem in hardware.problems if problem.code in _DRIVER), None)
+
+
+def is_grave(problem: Problem) -> bool:
+    """Whether GPUs do not serve because of it."""
+    return problem.code in _DRIVER | _GPU or problem.code.startswith("xid_")
