@@ -35,7 +35,7 @@ def locked_model(wish: ServiceWish, pinned: PinnedService, settings: WeightsSett
     source, files = locked_source(wish, pinned), pinned.model.files
     parts = part_names(source.file_name)
     beside = [file.name for file in files[1:] if PurePosixPath(file.name).name not in parts]
-    known = split_quant(source.file_name)[0] if wish.model.name else None
+    known = split_quant(source.file_name)[0] if not wish.model.names_file else None
     listed = variants(known) if known else ()
     variant = next((one for one in listed if (one.repo, one.file) == (source.repo, source.file)), None)
     sums = {PurePosixPath(file.name).name: file.sha256 for file in files if file.sha256}

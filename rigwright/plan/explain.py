@@ -63,7 +63,7 @@ def _why_not(engine: str, found: SearchResult) -> str | None:
 
 def _quant(choice: Choice, found: SearchResult) -> Reason | None:
     variant, wish = choice.variant, choice.wish
-    if wish.model.is_chosen:
+    if wish.model.names_file:
         return None
     name = f"{variant.known.name if variant.known else variant.name} {variant.quant}"
     if wish.model.quant:

@@ -128,7 +128,7 @@ def _remedies(
         return [f"lower slots to 1 and {key} to {tokens}"]
     if wish.engine != "auto" and helps({"engine": "auto"}):
         return ["set engine to auto"]
-    every = variants(miss.variant.known) if miss.variant.known and wish.model.name else ()
+    every = variants(miss.variant.known) if miss.variant.known and not wish.model.names_file else ()
     if (wish.quants or wish.model.quant) and (quant := _best_quant(wish, every, space, engines)):
         return [f"allow {quant}" if wish.quants else f"ask for {quant}"]
     return [_smaller_file(miss, space)]

@@ -287,7 +287,7 @@ def _service(
 
 def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
     """The files that a name of the catalogue came to."""
-    if wish.model.is_chosen:
+    if wish.model.names_file:
         return wish.model
     if not variant.repo:
         return None

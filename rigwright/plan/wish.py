@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rigwright.catalogue.engines import engine_names
 from rigwright.models.file_names import file_name_problem
+from rigwright.models.written import is_pattern, read_source
 from rigwright.shown import NOT_IN_A_LINE, without_secrets
 from rigwright.strict import Line, Strict
 
@@ -20,8 +21,6 @@ CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 Goal = Literal["latency", "throughput", "context", "quality"]
 Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
 
-_HUGGING_FACE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?(?::(?P<file>\S+))?")
-_KNOWN_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.+-]*(?<!\.gguf))(?::(?P<quant>[A-Za-z0-9_.-]+))?", re.IGNORECASE)
 # llama-server's other ways to name what a service's own keys name.
 _OWN_KEYS = frozenset(
     (
@@ -48,18 +47,21 @@ class ModelSource(Strict):
     """Where the weights come from: exactly one of `path`, `url`, `repo` and `name`.
 
     A plain string is short for it: `./model.gguf`, `https://host/model.gguf`, `hf:org/repo@revision:file.gguf`,
-    `qwen3.5-35b-a3b` or `qwen3.5-35b-a3b:Q4_K_M` of the catalogue, `auto`.
+    `org/repo:Q4_K_M`, `qwen3.5-35b-a3b` or `qwen3.5-35b-a3b:Q4_K_M` of the catalogue, `auto`, and whatever else people
+    have in their clipboard: docs/models.md.
     """
 
     path: Line | None = Field(None, description="A GGUF file on this machine (the controller); it is uploaded.")
     url: Line | None = Field(None, description="An http(s) address; the rig downloads it itself.")
     repo: Line | None = Field(None, description="A Hugging Face repository, `org/name`; needs `file`.")
     revision: Line = Field("main", description="The commit, tag or branch of `repo`; pin a commit for a rebuilt rig.")
-    file: Line | None = Field(None, description="The file inside `repo`; a whole repository of safetensors has none.")
+    file: Line | None = Field(
+        None, description="The file inside `repo`, or a pattern that fits one; a repository of safetensors needs none."
+    )
     name: Line | None = Field(
         None, description="A model of the catalogue (docs/models.md); `auto` chooses one for this rig."
     )
-    quant: Line | None = Field(None, description="With `name`: this quant; by default the plan chooses one.")
+    quant: Line | None = Field(None, description="With `name` or `repo`: this quant; by default the plan chooses one.")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="The checksum of the file; nothing appears under its name before it matches."
     )
@@ -67,24 +69,15 @@ class ModelSource(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if match := _HUGGING_FACE.fullmatch(value):
-            return {key: text for key, text in match.groupdict().items() if text}
-        if value.startswith("hf:"):
-            raise ValueError(f"{value!r} is no Hugging Face file; write hf:org/repo@revision:file.gguf")
-        if re.match(r"https?://", value):
-            return {"url": value}
-        known = _KNOWN_NAME.fullmatch(value)
-        return {key: text for key, text in known.groupdict().items() if text} if known else {"path": value}
+        return read_source(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = [key for key in ("path", "url", "repo", "name") if getattr(self, key)]
         if len(given) != 1:
             raise ValueError(f"give exactly one of path, url, repo and name, not {' and '.join(given) or 'none'}")
-        if self.quant and not self.name:
-            raise ValueError("quant chooses among the files of a model of the catalogue; name one in name")
+        if self.quant and (self.file or not (self.name or self.repo)):
+            raise ValueError("quant chooses among the files of a model; name a repo or a name, without file")
         if self.url and urlsplit(self.url).scheme not in ("http", "https"):
             raise ValueError(f"{without_secrets(self.url)!r} is no http(s) address")
         if self.url and "@" in urlsplit(self.url).netloc:
@@ -96,21 +89,18 @@ class ModelSource(Strict):
         for key, text in (("repo", self.repo), ("revision", self.revision), ("file", self.file)):
             if self.repo and {".", "..", ""} & set((text or "-").split("/")):
                 raise ValueError(f"{key} {text!r} is no path inside a repository; name its parts one by one")
-        if self.name or (self.repo and not self.file):
+        if not self.names_file:
             return self
+        if self.file_name.lower().startswith("mmproj"):
+            raise ValueError(f"{self.file_name!r} is a projector; name the file of the model, and set vision: true")
         if problem := file_name_problem(self.file_name):
             raise ValueError(f"{self.file_name!r} cannot be a file name on the rig: it {problem}")
         return self
 
     @property
-    def is_chosen(self) -> bool:
-        """True when it names files; a name of the catalogue leaves them to the plan."""
-        return self.name is None
-
-    @property
     def names_file(self) -> bool:
-        """True when it names one file; a name of the catalogue and a whole repository do not."""
-        return self.is_chosen and not (self.repo and not self.file)
+        """True when it names one file; a name of the catalogue and a repository leave that to the plan."""
+        return self.name is None and not (self.repo and (not self.file or is_pattern(self.file)))
 
     def __str__(self) -> str:
         """As it may be shown: the query of an address may be a secret, and is left out."""
@@ -120,7 +110,9 @@ class ModelSource(Strict):
     def identity(self) -> str:
         """Where it lies, in full, to tell it from others: never shown."""
         if self.repo:
-            return f"hf:{self.repo}@{self.revision}" + (f":{self.file}" if self.file else "")
+            return f"hf:{self.repo}@{self.revision}" + (
+                f":{self.file or self.quant}" if self.file or self.quant else ""
+            )
         return self.url or self.path or ":".join(filter(None, (self.name, self.quant)))
 
     @property

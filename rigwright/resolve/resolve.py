@@ -26,9 +26,9 @@ from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.instance import Instance, instances
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.gguf import gguf_offer
 from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
 from rigwright.weights.lookup import Lookup
-from rigwright.weights.variants import gguf_offer
 
 Models = Mapping[str, LocalModel]
 _Plan = Callable[[Sequence[Request]], RigPlan]
@@ -184,7 +184,7 @@ def _request(
         adapted = adapted.model_copy(
             update={"model": ModelSource(name=local.variant.known.key, quant=wish.model.quant)}
         )
-    if local and (wish.model.names_file or adapted.model.name in (None, "auto")):
+    if local and (wish.model.names_file or adapted.model.name == "auto"):
         variants: tuple[Variant, ...] = (_offer_of(local, spec),)
     else:
         variants = lookup.variants(adapted.model, spec.weights.hugging_face)
@@ -270,7 +270,7 @@ def _fresh(
 def _otherwise(wish: ServiceWish, pinned: PinnedService, service: ServicePlan) -> list[Change]:
     where, source = f"services.{wish.name}", locked_source(wish, pinned)
     planned = service.source
-    if wish.model.name and (planned is None or (planned.repo, planned.file) != (source.repo, source.file)):
+    if not wish.model.names_file and (planned is None or (planned.repo, planned.file) != (source.repo, source.file)):
         return [changed(f"{where}.model", source.file or str(source), planned.file if planned else service.engine)]
     return list(service_changes(wish.name, pinned, pin_service(wish, service, ()), has_files=False))
 

@@ -48,7 +48,7 @@ class RigSpec(Strict):
         for service in self.services:
             model = service.model
             # A name of the catalogue, or a whole repository, has no file name yet.
-            if model.is_chosen and model.file_name and files.setdefault(model.place, model) != model:
+            if model.names_file and model.file_name and files.setdefault(model.place, model) != model:
                 raise ValueError(f"two different models are called {model.place}; rename one")
         return self
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.values import Model
+
+if TYPE_CHECKING:
+    from rigwright.models.variants import Variant
+    from rigwright.plan.wish import ModelSource
 
 # What most people download; the catalogue has it of nearly every model.
 _USUAL = ("Q4_K_M", "UD-Q4_K_XL", "MXFP4")
@@ -33,32 +37,42 @@ def sized_model(text: str, *, quant: str | None, file_bytes: int | None, is_vllm
     path = Path(text).expanduser()
     if text.lower().endswith(".json") or (path.suffix.lower() != ".gguf" and path.is_file()):
         return _from_json(path, quant=quant, file_bytes=file_bytes)
-    if text.startswith(("hf:", "http://", "https://")) or path.suffix.lower() == ".gguf" or "/" in text:
-        return _from_file(text, quant=quant, file_bytes=file_bytes)
-    return _from_catalogue(text, quant=quant, file_bytes=file_bytes, is_vllm=is_vllm)
+    from pydantic import ValidationError
+
+    from rigwright.plan.wish import ModelSource
+
+    try:
+        source = ModelSource.model_validate(text)
+    except ValidationError as error:
+        raise WrongSpec(f"{text}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    if source.name:
+        return _from_catalogue(source, quant=quant, file_bytes=file_bytes, is_vllm=is_vllm)
+    return _from_file(source, text, quant=quant, file_bytes=file_bytes)
 
 
-def _from_catalogue(text: str, *, quant: str | None, file_bytes: int | None, is_vllm: bool) -> Sized:
-    from rigwright.models.variants import find_model, model_of, split_quant, variants
+def _from_catalogue(source: ModelSource, *, quant: str | None, file_bytes: int | None, is_vllm: bool) -> Sized:
+    from rigwright.models.names import model_of, quant_called
+    from rigwright.models.variants import variants
 
-    known, named = split_quant(text)
-    if known is None:  # a quant that no file of the catalogue has
-        before, _, named = text.rpartition(":")
-        known = find_model(before) or model_of(text, where="size")
-    wanted = quant or named
+    known = model_of(source.name or "", where="size")
+    wanted = quant_called(quant or source.quant or "") or None
     found = [variant for variant in variants(known) if (variant.format == "safetensors") == is_vllm] or list(
         variants(known)
     )
     if file_bytes or not found:
         return _from_parameters(known.name, known.parameters, quant=wanted, file_bytes=file_bytes)
     if wanted is None:
-        usual = [variant for name in _USUAL for variant in found if variant.quant == name]
-        variant = (usual or found)[0]
+        variant = _usual(found)
         return Sized(variant.model, variant.quant)
     fitting = [variant for variant in (*found, *variants(known)) if variant.quant.lower() == wanted.lower()]
     if fitting:
         return Sized(fitting[0].model, fitting[0].quant)
     return _from_parameters(known.name, known.parameters, quant=wanted, file_bytes=None)
+
+
+def _usual(found: Sequence[Variant]) -> Variant:
+    usual = [variant for name in _USUAL for variant in found if variant.quant == name]
+    return (usual or found)[0]
 
 
 def _from_parameters(name: str, parameters: Mapping[str, Any], *, quant: str | None, file_bytes: int | None) -> Sized:
@@ -103,21 +117,15 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     return data
 
 
-def _from_file(text: str, *, quant: str | None, file_bytes: int | None) -> Sized:
+def _from_file(source: ModelSource, text: str, *, quant: str | None, file_bytes: int | None) -> Sized:
     """A GGUF file here or elsewhere, or a repository of safetensors: their own headers say all."""
     if file_bytes or quant:
         option = "--file-bytes" if file_bytes else "--quant"
         raise WrongSpec(f"{text}: the file itself says what {option} would; leave it out")
-    from pydantic import ValidationError
-
-    from rigwright.plan.wish import ModelSource
     from rigwright.weights.variants import HUB, offers_for
 
-    try:
-        source = ModelSource.model_validate(text if "://" in text or text.startswith("hf:") else {"path": text})
-    except ValidationError as error:
-        raise WrongSpec(f"{text}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    (variant,) = offers_for(source, hub=os.environ.get("HF_ENDPOINT") or HUB)  # what huggingface_hub heeds too
+    # The variable is what huggingface_hub heeds too.
+    variant = _usual(offers_for(source, hub=os.environ.get("HF_ENDPOINT") or HUB))
     if variant.header is None and (variant.known is None or not variant.file_bytes):
         raise UnreadableModel(f"{text}: its header cannot be read from here; download the file, and name its path")
     return Sized(variant.model, variant.quant)

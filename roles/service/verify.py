@@ -105,7 +105,7 @@ def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:
     assert wish.replicas in (None, len(served.plan["replicas"]))
     # A name of the catalogue leaves the file to the plan.
     source = served.plan["source"] or {}
-    if wish.model.is_chosen:
+    if wish.model.names_file:
         file = source.get("path") or source.get("url") or source.get("file") or ""
         assert file.rpartition("/")[2].startswith(wish.model.file_name)
     assert wish.slots is None or "--parallel" in wish.flags or served.plan["slots"] == wish.slots

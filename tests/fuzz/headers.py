@@ -29,7 +29,7 @@ from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.size import size
 from rigwright.plan.speed import decode_speed, throughput_of
 from rigwright.plan.wish import ServiceWish
-from rigwright.weights.variants import gguf_offer
+from rigwright.weights.gguf import gguf_offer
 
 RIG = Hardware(
     "debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 64 << 30,

@@ -12,6 +12,7 @@ from rigwright import catalogue
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.catalogue_docs import models_markdown
 from rigwright.models.known import Variant
+from rigwright.models.names import near_names
 from rigwright.models.quants import find_quant, kv_cache_types, quants
 from rigwright.models.variants import (
     find_model,
@@ -19,7 +20,6 @@ from rigwright.models.variants import (
     find_superseded,
     known_models,
     model_of,
-    near_names,
     offer_of,
     split_quant,
     variants,
@@ -138,7 +138,7 @@ def test_unknown_name_is_one_line_with_near_names() -> None:
         "did you mean llama-3.3-70b, llama-3.2-3b or llama-3.1-8b?"
     )
     assert near_names("xyz") == ()
-    with pytest.raises(WrongSpec, match=r"^rig1: no model is called xyz; give one of docs/models.md, or a GGUF file$"):
+    with pytest.raises(WrongSpec, match=r"^rig1: no model is called xyz; name one of docs/models.md, a GGUF file"):
         model_of("xyz", where="rig1")
 
 

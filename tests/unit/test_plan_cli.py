@@ -22,7 +22,8 @@ from rigwright.units import GIB
 from rigwright.view.answers.plan import Plan
 from rigwright.view.answers.recommend import Ranking
 from rigwright.view.answers.schema import schema
-from rigwright.weights.variants import gguf_offer, offers_for
+from rigwright.weights.gguf import gguf_offer
+from rigwright.weights.variants import offers_for
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = ROOT / "tests" / "captures"
@@ -282,7 +283,7 @@ def test_file_out_of_reach_is_what_the_catalogue_says():
 
 def test_repository_out_of_reach_is_refused(monkeypatch):
     """Without config.json and without a row in the catalogue nothing can be computed."""
-    monkeypatch.setattr("rigwright.weights.variants.json_at", lambda *_, **__: None)
+    monkeypatch.setattr("rigwright.weights.repository.json_at", lambda *_, **__: None)
     with pytest.raises(UnreadableModel, match=r"config\.json cannot be read from here"):
         offers_for(ModelSource(repo="nobody/nothing"))
 

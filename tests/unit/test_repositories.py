@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from rigwright.cli import main
-from rigwright.errors import UnreadableModel
+from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.variants import Variant
 from rigwright.plan.wish import ModelSource
 from rigwright.weights.cache import json_at
@@ -139,3 +139,58 @@ def test_secrets_of_a_mirror_stay_out_of_messages(hub: Callable[[Files], str]) -
     with pytest.raises(UnreadableModel) as error:
         json_at(hub({}) + "/x?token=secret", hub="http://hub.test")
     assert "secret" not in error.value.message
+
+
+PARTS = ("BF16/Foo-BF16-00001-of-00002.gguf", "BF16/Foo-BF16-00002-of-00002.gguf")
+LISTED = ("Foo-Q4_K_M.gguf", "Foo-UD-Q4_K_XL.gguf", *PARTS, "mmproj-F16.gguf", "README.md")
+API = "/api/models/org/m/revision/main"
+
+
+def listing(*names: str) -> str:
+    """What the hub's API says of a repository."""
+    return json.dumps({"sha": COMMIT, "siblings": [{"rfilename": name} for name in names]})
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("org/m:q4_k_m", "Foo-Q4_K_M.gguf"),
+        ("hf:org/m:UD-Q4_K_XL", "Foo-UD-Q4_K_XL.gguf"),
+        ("hf:org/m:*Q4_K_M*", "Foo-Q4_K_M.gguf"),
+        ("-hf org/m:BF16", "BF16/Foo-BF16-00001-of-00002.gguf"),
+    ],
+)
+def test_quant_or_pattern_finds_the_file_of_a_repository(hub, text: str, file: str):
+    """The hub tells which files there are; a model in parts is named by its first."""
+    busy = dict.fromkeys(LISTED, -503)
+    (found,) = offers_for(ModelSource.model_validate(text), hub=hub({API: listing(*LISTED), **busy}))
+    assert (found.repo, found.file, found.revision) == ("org/m", file, "main")
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "said"),
+    [
+        ("org/m:Q4", LISTED, r"^hf:org/m@main:Q4: no file of it is called so; did you mean Q4_K_M or UD-Q4_K_XL\?$"),
+        ("org/m:Q9", LISTED, r"no file of it is called so; name one, like hf:org/m:BF16; it has BF16, Q4_K_M or UD-"),
+        ("hf:org/m:*Q4*", LISTED, r"2 files of it could be meant; name one, like hf:org/m:Q4_K_M; it has Q4_K_M or UD"),
+        ("hf:org/m", LISTED, r"3 files of it could be meant; name one, like hf:org/m:BF16; it has BF16, Q4_K_M or UD-"),
+        ("org/m:Q4_K_M", ("README.md",), r"it holds no GGUF file; name a repository that does$"),
+    ],
+)
+def test_file_that_may_be_several_is_refused_with_the_choices(hub, text: str, names: tuple[str, ...], said: str):
+    """None is chosen in silence."""
+    with pytest.raises(WrongSpec, match=said):
+        offers_for(ModelSource.model_validate(text), hub=hub({API: listing(*names)}))
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"siblings": 7}', '{"siblings": [7, {"rfilename": 7}, {}]}'])
+def test_listing_that_is_none_is_one_line(hub, answer: str):
+    """Whatever a hub answers."""
+    with pytest.raises(WrongSpec, match=r"it holds no GGUF file"):
+        offers_for(ModelSource.model_validate("org/m:Q4_K_M"), hub=hub({API: answer}))
+
+
+def test_files_of_a_hub_out_of_reach_are_named_by_hand():
+    """Without an answer no file is guessed."""
+    with pytest.raises(UnreadableModel, match=r"cannot be asked from here; name one: hf:org/m:FILE\.gguf$"):
+        offers_for(ModelSource.model_validate("org/m:Q4_K_M"), hub="http://127.0.0.1:9")

@@ -60,7 +60,8 @@ def spec(**service):
         ),
         (
             spec(model="hf:onlyname"),
-            "r: rig.services.0.model: 'hf:onlyname' is no Hugging Face file; write hf:org/repo@revision:file.gguf",
+            "r: rig.services.0.model: 'hf:onlyname' is no Hugging Face file; write hf:org/repo@revision:file.gguf, or "
+            "hf:org/repo:QUANT",
         ),
         (
             spec(flags={"--port": 1}),

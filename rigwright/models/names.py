@@ -1,0 +1,145 @@
+"""The names of models and quants as people write them: any case, any separator, with or without the maker's name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from rigwright.errors import WrongSpec
+from rigwright.models.known import KnownModel
+from rigwright.models.offer_rows import models, rows
+from rigwright.models.quants import quants
+
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
+# What stands after a name and says nothing of which model it is.
+_TAIL = re.compile(r"(?:[-.:_/ ]+(?:gguf|latest))+$")
+# What others call a quant that has its own name here. Source: the tags of Ollama's library.
+_OTHER_QUANTS = {"fp16": "F16", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
+
+
+def find_model(text: str) -> KnownModel | None:
+    """The model of a key, name, alias or repository: `qwen3.5-35b-a3b`, `Qwen/Qwen3.5-35B-A3B`, `qwen3.5:35b-a3b`."""
+    return _index().get(_squeezed(text))
+
+
+def split_quant(text: str) -> tuple[KnownModel | None, str | None]:
+    """The model and the quant that a text names: no quant where it names none, neither where it is no model."""
+    squeezed = _squeezed(text)
+    if squeezed in _repositories():
+        return _repositories()[squeezed]
+    if known := _index().get(squeezed):
+        return known, None
+    for ending, name in _endings():
+        if squeezed.endswith(ending) and (known := _index().get(squeezed[: -len(ending)].removesuffix("gguf"))):
+            return known, name
+    return None, None
+
+
+def model_of(text: str, *, where: str) -> KnownModel:
+    """The model that `text` names.
+
+    Raises:
+        WrongSpec: no model has that name; near ones are proposed.
+    """
+    if known := split_quant(text)[0]:
+        return known
+    near = near_names(text)
+    advice = (
+        f"did you mean {either(near)}?"
+        if near
+        else "name one of docs/models.md, a GGUF file on this machine, or one of a hub as hf:org/repo:QUANT"
+    )
+    raise WrongSpec(f"{where}: no model is called {text}; {advice}")
+
+
+def near_names(text: str) -> tuple[str, ...]:
+    """The keys of a family that a text names, `qwen3.5` or `Qwen 3.5 GGUF`; else up to three that resemble it."""
+    squeezed = _squeezed(text)
+    family = [known.key for known in models().values() if _has_start(known, text)] if len(squeezed) > 3 else []
+    if family:
+        return tuple(family)
+    near = difflib.get_close_matches(squeezed, _index(), n=9, cutoff=0.6)
+    return tuple(dict.fromkeys(_index()[name].key for name in near))[:3]
+
+
+def near_quants(text: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Of these quants those that a text may mean, the likeliest first: `Q4_K_M` and more for `Q4`, `UD-IQ4_XS` for
+    `IQ4_XS`."""
+    wanted = _plain(text)
+    given = {_plain(name): name for name in names}
+    parts = [name for plain, name in given.items() if wanted and wanted in plain]
+    return tuple(parts) or tuple(given[one] for one in difflib.get_close_matches(wanted, given, n=3, cutoff=0.6))
+
+
+def quant_called(text: str) -> str:
+    """The quant that a text is the name of, in its own spelling; the text itself where none is called so."""
+    return next((name for ending, name in _endings() if ending == _plain(text)), text.strip())
+
+
+def quant_in(stem: str) -> str | None:
+    """The quant that a file name ends in: `Q4_K_M` of `my-model.Q4_K_M`."""
+    plain = stem.lower().replace("_", "-")
+    names = sorted(quants(), key=len, reverse=True)
+    return next(
+        (name for name in names if re.search(rf"[-.]{re.escape(name.lower().replace('_', '-'))}$", plain)), None
+    )
+
+
+def either(names: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *first, last = [*names] or [""]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _has_start(known: KnownModel, text: str) -> bool:
+    """Whether one of a model's names starts so, where a word of it ends: `Qwen3-8B` is none of `Qwen3.5`."""
+    words = re.findall(r"[a-z]+|[0-9.]+", _TAIL.sub("", text.strip().lower()))
+    return any(re.findall(r"[a-z]+|[0-9.]+", name.lower())[: len(words)] == words for name in _names(known))
+
+
+def _squeezed(text: str) -> str:
+    """`qwen3.535ba3b` of ` Qwen3.5 35B_A3B.gguf`."""
+    words = _PART.sub("", text.strip().lower().removesuffix(".gguf"))
+    return _plain(_TAIL.sub("", words))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_:@,-]+", "", text.strip().lower())
+
+
+@cache
+def _endings() -> tuple[tuple[str, str], ...]:
+    """Every quant by the plain form of its names, the longest first."""
+    names = [(_plain(name), name) for name in quants()] + [*_OTHER_QUANTS.items()]
+    return tuple(sorted(names, key=lambda pair: len(pair[0]), reverse=True))
+
+
+@cache
+def _index() -> dict[str, KnownModel]:
+    index: dict[str, KnownModel] = {}
+    for known in models().values():
+        for name in _names(known):
+            index.setdefault(_squeezed(name), known)
+    return index
+
+
+@cache
+def _repositories() -> dict[str, tuple[KnownModel, str | None]]:
+    """Repositories of one quant, which is a part of their name: `Qwen/Qwen3.6-27B-FP8`."""
+    own = {_squeezed(name) for known in models().values() for name in (known.key, known.name, *known.aliases)}
+    found: dict[str, tuple[KnownModel, str | None]] = {}
+    for known in models().values():
+        for files in rows()[known.key]["files"]:
+            if len(files["rows"]) == 1:
+                for name in (files["repo"], files["repo"].partition("/")[2]):
+                    if _squeezed(name) not in own:
+                        found[_squeezed(name)] = known, files["rows"][0]["quant"]
+    return found
+
+
+def _names(known: KnownModel) -> Iterator[str]:
+    yield from (known.key, known.name, *known.aliases)
+    for files in rows()[known.key]["files"]:
+        yield from (files["repo"], files["repo"].partition("/")[2])
