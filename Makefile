@@ -1,7 +1,7 @@
 # What CI runs is what you run: every target sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-HOST_PACKAGES := systemd-container mmdebstrap nftables iproute2 openssh-client debian-archive-keyring e2fsprogs git
+HOST_PACKAGES := systemd-container mmdebstrap nftables iproute2 openssh-client debian-archive-keyring e2fsprogs git busybox
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
 export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +24,50 @@ settings.load_profile("rigs")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make golden` renews the recorded files."""
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew")
+
+
+# What `sh` is: of Debian and Ubuntu, of Fedora and all others, of the smallest.
+SHELLS = ("dash", "bash", "busybox")
+
+
+class _Noted(subprocess.Popen[bytes]):
+    """Keeps what shells are given to run."""
+
+    texts: ClassVar[list[str]] = []
+
+    def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
+        self.texts += map(str, args) if isinstance(args, list | tuple) else [str(args)]
+        super().__init__(args, *rest, **options)
+
+
+def open_to_others(folder: Path) -> None:
+    """Lets other accounts in, as far up as pytest made the folders."""
+    for at in (folder, *folder.parents):
+        if any(part.startswith("pytest-") for part in at.parts):
+            at.chmod(0o755)
+
+
+@pytest.fixture(params=SHELLS)
+def each_sh(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Whatever starts `sh` gets each of the shells that rigs have; the scripts of the marker `runs` are among it."""
+    program = shutil.which(request.param)
+    if program is None:
+        pytest.skip(f"{request.param} is not installed here; make host installs it")
+    folder = tmp_path_factory.mktemp("sh")
+    (folder / "sh").symlink_to(program)
+    open_to_others(folder)  # what runs as another account finds it too
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(_Noted, "texts", [])
+    monkeypatch.setattr(subprocess, "Popen", _Noted)
+    yield request.param
+    marker = request.node.get_closest_marker("runs")
+    for name in marker.args if marker else ():
+        # Its first line is a comment of its own, which no test rewrites.
+        first = (ROOT / "roles" / name).read_text().partition("\n")[0]
+        within = shlex.quote(first)[1:-1]  # a script may be a value of another
+        assert any(first in text or within in text for text in _Noted.texts), f"{name} was not run"
 
 
 def run_plainly(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

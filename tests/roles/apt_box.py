@@ -79,7 +79,7 @@ class AptBox:
             index.write(f"{text}Filename: ./{name}.deb\nSize: {len(data)}\nSHA256: {digest}\n\n")
         return file
 
-    def run(self, text: str, *, shell: str = "sh", **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, text: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A script, run in the folder."""
         text = text.replace("/run/rigwright.lock", f"{self.home}/run/lock")
         text = re.sub(r"(?<![\w$}])/(etc/systemd|opt/rigwright|var/cache/private)", rf"{self.home}/\1", text)

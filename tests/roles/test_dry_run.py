@@ -28,7 +28,7 @@ exit $code
 """
 
 
-def dry_run(tmp_path: Path, program: str, room: str = "", shell: str = "sh") -> subprocess.CompletedProcess[str]:
+def dry_run(tmp_path: Path, program: str, room: str = "") -> subprocess.CompletedProcess[str]:
     """Runs estimate.sh with stand-ins for the binary and for systemd-run: rigs of tests/lab have the real one."""
     for path, text in {"bin/llama-fit-params": program, "path/systemd-run": SYSTEMD_RUN}.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -49,7 +49,7 @@ def dry_run(tmp_path: Path, program: str, room: str = "", shell: str = "sh") -> 
     )
     text = text.replace("/var/lib/rigwright/services", str(tmp_path / "state"))
     path = f"{tmp_path}/path:{os.environ['PATH']}"
-    return subprocess.run([shell, "-c", text], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, env={**os.environ, "PATH": path})
 
 
 def printing(text: str) -> str:
@@ -57,10 +57,10 @@ def printing(text: str) -> str:
     return f"#!/bin/sh\nprintf '%s\\n' \"$*\" \"$GPUS\" >{{home}}/asked\ncat <<'X'\n{text}\nX\n"
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_dry_run_is_told(tmp_path: Path, shell: str) -> None:
+@pytest.mark.runs("llamacpp/estimate.sh", "service/sandbox.sh")
+def test_dry_run_is_told(tmp_path: Path, each_sh: str) -> None:
     """What llama.cpp estimates is shown and kept, with the arguments and the environment of the service."""
-    done = dry_run(tmp_path, printing(CPU), shell=shell)
+    done = dry_run(tmp_path, printing(CPU))
     assert (done.returncode, done.stdout) == (0, "::progress chat: llama.cpp's dry run takes Host 15 MiB\n")
     assert (tmp_path / "asked").read_text() == "--fit-print on --model /w/a b${HOME}.gguf --ctx-size 4096\n0,1\n"
     assert (tmp_path / "state/chat/estimate").read_text().strip() == CPU.strip()

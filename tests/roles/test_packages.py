@@ -42,19 +42,19 @@ def install(box: AptBox, *names: str, **variables: str):
     )
 
 
-def remove(box: AptBox, *, asked: str = "", shell: str = "sh"):
+def remove(box: AptBox, *, asked: str = ""):
     """What a removal runs of packages."""
     text = script("base", *_MANAGER, "removal.sh", RECORD=str(box.record), ASKED=asked)
-    return box.run(f'{text}\nremove_packages\n[ -z "$failed" ]', shell=shell)
+    return box.run(f'{text}\nremove_packages\n[ -z "$failed" ]')
 
 
-@pytest.mark.parametrize("shell", ["dash", "bash"])
-def test_removal_takes_what_the_deploy_brought(box, shell):
+@pytest.mark.runs("base/manager.sh", "base/apt.sh", "base/packages.sh", "base/removal.sh")
+def test_removal_takes_what_the_deploy_brought(box, each_sh):
     """By name, and what came along; the settings too."""
-    done = install(box, "tool", shell=shell)
+    done = install(box, "tool")
     assert (done.returncode, done.stderr) == (0, "")
     assert box.lines() == ["lib came purge", "tool asked purge"]
-    assert remove(box, shell=shell).returncode == 0
+    assert remove(box).returncode == 0
     assert box.there() == {"base": "ii"} and not box.record.exists()
 
 

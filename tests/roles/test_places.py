@@ -16,7 +16,6 @@ from rigwright.resources import script
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files are given to root: needs root")
 
-SHELLS = ("dash", "bash")
 ONE, TWO = b"GGUF one", b"GGUF two!"
 
 
@@ -29,7 +28,6 @@ class Disk:
     """A directory of model files, and the scripts of the role on it."""
 
     home: Path
-    shell: str
 
     @property
     def dest(self) -> Path:
@@ -49,7 +47,7 @@ class Disk:
     def start(self, *arguments: str, **variables: str | int) -> subprocess.Popen[bytes]:
         """The scripts on their way."""
         return subprocess.Popen(
-            [self.shell, "-c", self.text(*arguments, **variables)],
+            ["sh", "-c", self.text(*arguments, **variables)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.home,
         )  # fmt: skip
 
@@ -75,12 +73,12 @@ class Disk:
         return self.run("weights", "place.sh", tail="place", stdin=unit.encode())
 
 
-@pytest.fixture(params=SHELLS)
-def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
+@pytest.fixture
+def disk(tmp_path: Path, each_sh: str) -> Iterator[Disk]:
     """An empty directory of root's."""
     (tmp_path / "w").mkdir()
     (tmp_path / "units").mkdir()
-    return Disk(tmp_path, request.param)
+    return Disk(tmp_path)
 
 
 def unit_of(disk: Disk, content: bytes) -> str:
@@ -98,6 +96,7 @@ def test_file_is_installed_with_its_stamp(disk):
     assert str(disk.dest) in (disk.home / "brought").read_text().splitlines()
 
 
+@pytest.mark.runs("base/upload.sh", "weights/install.sh", "weights/adopt.sh", "weights/place.sh", "weights/accept.sh")
 def test_other_content_waits_for_the_unit_that_names_it(disk):
     """B5: a name changes hands with the unit, there and back; nothing is copied, nothing is lost."""
     disk.bring(ONE)
@@ -138,7 +137,7 @@ def test_cut_anywhere_is_made_good_by_the_next_switch(disk, cut):
             whole[:start] + cut.join(pieces[: number + 1]) + f"kill -9 -- -$$; {cut}" + cut.join(pieces[number + 1 :])
         )
         for content in (TWO, ONE, TWO):
-            subprocess.run([disk.shell, "-c", text], input=unit_of(disk, content).encode(), start_new_session=True)
+            subprocess.run(["sh", "-c", text], input=unit_of(disk, content).encode(), start_new_session=True)
             assert disk.place(unit_of(disk, content)) == ""
             assert disk.dest.read_bytes() == content
 
@@ -217,7 +216,7 @@ def test_sum_that_could_not_be_had_is_never_accepted(disk):
     text = (
         disk.text("weights", *names).replace("LC_ALL=C", f"LC_ALL=C PATH={disk.home}:$PATH").replace(' PATH="', ' X="')
     )
-    done = subprocess.run([disk.shell, "-c", text], capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "cannot be read to its end" in done.stdout
     assert not disk.dest.exists()
 

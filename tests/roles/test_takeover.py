@@ -68,7 +68,8 @@ def test_services_restart_once_for_the_unit_alone(earlier, is_locked):
     assert list(preflight_errors(rig, context, (ENGINE,))) == []
 
 
-def test_nothing_is_built_or_brought_again(earlier):
+@pytest.mark.runs("base/deployed.sh", "hardware/collect.sh", "weights/directory.sh")
+def test_nothing_is_built_or_brought_again(each_sh, earlier):
     """The release, the checksum of the model and the key are there."""
     context = locked_context()
     rig = earlier.read(context.probe)

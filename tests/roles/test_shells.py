@@ -1,0 +1,228 @@
+"""Every script of ours in every shell that a rig may have as `sh`, run for real to its end."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from rigwright.resources import role_text, script
+from rigwright.roles.base.account import COMMENT
+from rigwright.roles.base.operations import refuse
+
+from ..conftest import open_to_others
+from .room import Room
+from .test_switch import bench, versions  # noqa: F401  # fixtures
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="scripts work as root, in mounts of their own: needs root")
+
+STATE, CONFIG = "/var/lib/rigwright", "/etc/rigwright"
+PLACES = {
+    "STATE": STATE,
+    "CONFIG": CONFIG,
+    "RECORD": f"{STATE}/packages.installed",
+    "BROUGHT": f"{STATE}/weights.brought",
+}
+BUILDER = {"BUILDER": "rw-test", "COMMENT": COMMENT}
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def room(each_sh: str, tmp_path: Path) -> Room:
+    """A rig whose `sh` is each of the shells."""
+    open_to_others(tmp_path)
+    return Room.made(tmp_path / "room")
+
+
+def test_each_script_is_run_in_each_shell():
+    """A script that no test runs in all of them is none that may be relied on."""
+    run = set()
+    for path in TESTS.rglob("test_*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.runs":
+                run |= {ast.literal_eval(name) for name in call.args}
+    roles = TESTS.parent / "roles"
+    assert run == {str(path.relative_to(roles)) for path in roles.rglob("*.sh")}
+
+
+@pytest.mark.runs("base/prelude.sh", "base/account.sh")
+def test_account_is_made_once(room):
+    """The builder, and the directories that are its own and root's."""
+    text = script("base", "account.sh", STATE=STATE, CONFIG=CONFIG, INSTALLED="/opt/rigwright", **BUILDER)
+    for _ in range(2):
+        assert room.run(f"{text}\ngetent passwd rw-test | cut -d: -f5-") == f"{COMMENT}:{STATE}:/usr/sbin/nologin\n"
+    owners = {path.name: path.stat().st_uid for path in room.path(STATE).iterdir()}
+    assert owners.keys() == {"build", "ccache", "account.created"} and owners["build"] == 0 != owners["ccache"]
+
+
+@pytest.mark.runs("service/key.sh", "service/record.sh", "service/prune.sh")
+def test_small_scripts_of_a_service(room):
+    """Keys arrive whole, a record is written, what nobody serves goes."""
+    room.run(script("service", "key.sh", KEY=f"{CONFIG}/chat.key"), stdin="one\ntwo\n")
+    key = room.path(f"{CONFIG}/chat.key")
+    assert (key.read_text(), key.stat().st_mode & 0o777) == ("one\ntwo\n", 0o600)
+    room.run(script("service", "record.sh", PLAN='{"it\'s": 1}', PLAN_FILE=f"{CONFIG}/chat.json", UNIT="u.service"))
+    assert room.path(f"{CONFIG}/chat.json").read_text() == '{"it\'s": 1}'
+    for name in ("used", "old"):
+        room.put(f"/opt/rigwright/x/releases/{name}/.served")
+    links = room.put("/opt/rigwright/services/chat/x").parent
+    (links / "current").symlink_to("/opt/rigwright/x/releases/used")
+    assert room.run(script("service", "prune.sh")) == "::progress release old removed\n"
+    assert {path.name for path in room.path("/opt/rigwright/x/releases").iterdir()} == {"used"}
+
+
+@pytest.mark.runs("llamacpp/build.sh", "llamacpp/steps.sh")
+def test_build_from_an_archive(room):
+    """Unpacked, built as the builder in what it is given, and installed as root's."""
+    source = room.home / "CMakeLists.txt"
+    source.write_text("project\n")
+    archive = room.put(f"{STATE}/build/a.tar.gz")
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(source, "CMakeLists.txt")
+    room.tool("ninja", "#!/bin/sh\n")
+    program = (
+        'case $1 in --help) echo "-m,    --model FNAME                    model path" ;; *) echo version 1 ;; esac'
+    )
+    room.tool(
+        "cmake",
+        "#!/bin/sh\n[ ! -w /opt ] || exit 9\nprintf '%s\\n' \"$*\" >>../asked 2>/dev/null || :\n"
+        "[ \"$1\" = --build ] || exit 0\nmkdir -p build/bin; echo '[1/2] Building'\n"
+        f"printf '#!/bin/sh\\n%s\\n' '{program}' >build/bin/llama-server; chmod 755 build/bin/llama-server\n"
+        "cat src/CMakeLists.txt >build/bin/ggml.so; id -un\n",
+    )
+    release, work = "/opt/rigwright/llamacpp/releases/0123", f"{STATE}/build/0123"
+    given = {
+        "ID": "0123", "RELEASE": release, "WORK": work, "BUILDER": "mail", "NEED": 1, "NEED_INSTALLED": 1,
+        "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
+        "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TARGETS": "llama-server", "JOBS": 1,
+        "MANIFEST": "{\n \"identity\": \"0123\",\n}",
+    }  # fmt: skip
+    room.put("/opt/rigwright/llamacpp/releases/.cut/x")
+    said = room.run(script("llamacpp", "build.sh", **given))
+    assert said.splitlines()[-1] == "::progress release 0123 installed", said
+    found = room.path(release)
+    assert {path.name for path in found.iterdir()} == {"bin", "release.json", "flags.txt", "sums.txt"}
+    assert (found / "flags.txt").read_text() == "-m,    --model FNAME\n"
+    assert {path.stat().st_uid for path in found.rglob("*")} == {0}
+    assert [path.name for path in found.parent.iterdir()] == ["0123"] and not room.path(work).exists()
+    assert room.run(script("llamacpp", "build.sh", **given)) == ""
+
+
+@pytest.mark.runs("llamacpp/resolve.sh")
+def test_tag_is_resolved_to_its_commit(room):
+    """An annotated tag is the commit that it stands for; a branch is refused, and what git says is shown."""
+    room.tool("git", "#!/bin/sh\nprintf '%s\\t%s\\n' aaaa refs/tags/v1 bbbb 'refs/tags/v1^{}' cccc refs/heads/main\n")
+    given = {"BUILDER": "nobody", "GIT": "https://h/x", "STAMP": f"{STATE}/refs/x"}
+    assert room.run(script("llamacpp", "resolve.sh", REF="v1", **given)) == "::progress v1 is commit bbbb\n"
+    assert room.path(f"{STATE}/refs/x").read_text() == "bbbb\n"
+    room.tool("git", "#!/bin/sh\nprintf '%s\\t%s\\n' cccc refs/heads/main\n")
+    said = room.run(script("llamacpp", "resolve.sh", REF="main", **given), code=1)
+    assert said.startswith("::error rig.llamacpp.ref: main is a branch, and branches move")
+    room.tool("git", "#!/bin/sh\necho fatal: no route; exit 1\n")
+    said = room.run(script("llamacpp", "resolve.sh", REF="v1", **given), code=1)
+    assert said == "::error https://h/x cannot be read: fatal: no route; check rig.llamacpp.git\n"
+
+
+@pytest.mark.runs("base/remove-unit.sh", "base/remove-service.sh")
+def test_one_service_is_taken_away(room):
+    """Its unit, its keys, its record; the drop-in of the owner stays, and another's unit too."""
+    unit = room.put("/etc/systemd/system/rigwright-chat.service", "# Written by rigwright.\n")
+    room.put("/etc/systemd/system/rigwright-chat.service.d/mine.conf")
+    room.put(f"{CONFIG}/chat.json", '{"name":"--model","value":"/etc/hostname"}')
+    room.put(f"{CONFIG}/chat.key")
+    text = script(
+        "base", "remove-unit.sh", "remove-service.sh", NAME="chat", UNIT=unit.name, STATE=STATE, CONFIG=CONFIG
+    )
+    said = room.run(text)
+    assert "::progress rigwright-chat.service removed\n" in said and "/etc/hostname stays" in said
+    assert "rigwright-chat.service.d stays" in said
+    left = {path.name for path in room.path("/etc").rglob("*") if path.is_file()}
+    assert left == {"mine.conf"}
+    unit.write_text("# Mine.\n")
+    assert "was not written by rigwright; it stays" in room.run(text, code=1)
+
+
+@pytest.mark.runs("base/ours.sh", "base/remove-unit.sh", "base/removal.sh", "base/remove.sh", "base/manager.sh")
+def test_everything_is_taken_away(room):
+    """What we brought goes, what the owner has in the same places stays and is named."""
+    room.put("/etc/systemd/system/rigwright-chat.service", "# Written by rigwright.\n")
+    room.put("/etc/systemd/system/rigwright-mine.service", "# Mine.\n")
+    for path in (f"{CONFIG}/chat.key", f"{STATE}/refs/x", f"{STATE}/mine.txt", "/opt/rigwright/x/releases/1/bin/x"):
+        room.put(path, "GGUF")
+    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": "yes", "PACKAGES": ""}
+    made = script("base", "account.sh", STATE=STATE, CONFIG=CONFIG, INSTALLED="/opt/rigwright", **BUILDER)
+    room.run(made)
+    names = ("manager.sh", "ours.sh", "remove-unit.sh", "removal.sh", "remove.sh")
+    said = room.run(f"{script('base', *names, **given)}\ngetent passwd rw-test || echo no account")
+    assert "rigwright-mine.service is not ours, it stays" in said and "mine.txt stays" in said
+    assert said.endswith("no account\n")
+    rigs = [path for place in ("/etc", "/opt", "/var/lib") for path in room.path(place).rglob("*") if path.is_file()]
+    assert {path.name for path in rigs if "rigwright" in str(path)} == {"rigwright-mine.service", "mine.txt"}
+
+
+_DNF = """#!/bin/sh
+there={home}/there
+case "$*" in
+  *repoquery*) echo base ;;
+  *makecache*) ;;
+  *--assumeno*install*)
+    printf '%s\\n' 'Installing:' ' tool  x86_64  1  main  1 k' 'Installing dependencies:' ' lib  x86_64  1  m  1 k' ''
+    exit 1 ;;
+  *install*) printf '%s\\n' tool lib >>$there ;;
+  *remove*) for name; do sed -i "/^$name\\$/d" $there; done ;;
+  *) exit 64 ;;
+esac
+"""
+
+
+@pytest.mark.runs("base/manager.sh", "base/dnf.sh", "base/packages.sh", "base/removal.sh")
+def test_packages_of_fedora(room):
+    """A stand-in of dnf: what it brought is written down, and taken away again."""
+    there = room.home / "there"
+    there.write_text("base\n")
+    room.tool("dnf", _DNF.format(home=room.home))
+    room.tool("rpm", f"#!/bin/sh\ncase $1 in -qa) cat {there} ;; esac\n")
+    record = PLACES["RECORD"]
+    room.run(script("base", "manager.sh", "dnf.sh", "packages.sh", PACKAGES="tool", RECORD=record))
+    assert room.path(record).read_text() == "lib came purge\ntool asked purge\n"
+    text = script("base", "manager.sh", "dnf.sh", "removal.sh", RECORD=record, ASKED="")
+    assert "removing 2 packages: lib tool" in room.run(f'{text}\nremove_packages\n[ -z "$failed" ]')
+    assert there.read_text() == "base\n" and not room.path(record).exists()
+
+
+@pytest.mark.runs("weights/place.sh", "weights/accept.sh", "weights/link.sh", "weights/prepare.sh")
+def test_file_of_0_1_gets_a_second_name(room):
+    """Where it lay among all the others it stays; nothing is brought again."""
+    flat = room.put(f"{STATE}/weights/m.gguf", "GGUF")
+    status = flat.stat()
+    flat.with_name(".m.gguf.rigwright").write_text(f"{'a' * 64} 4 {int(status.st_mtime)} upload\n")
+    dest = f"{STATE}/weights/org--m/m.gguf"
+    given = {"DEST": dest, "STAMP": dest.replace("m.gguf", ".m.gguf.rigwright"), "ORIGIN": "x", "HIDDEN": ""}
+    given |= {"RECORD": PLACES["BROUGHT"], "SHA256": ""}
+    names = ("place.sh", "accept.sh")
+    room.run(script("weights", *names, "link.sh", FLAT=f"{STATE}/weights/m.gguf", **given))
+    assert room.path(dest).read_text() == "GGUF"
+    assert room.path(given["STAMP"]).read_text() == f"{'a' * 64} 4 {int(status.st_mtime)} x\n"
+    room.run(script("weights", *names, "prepare.sh", **given))
+    assert f"{dest}.part" in room.path(PLACES["BROUGHT"]).read_text().splitlines()
+
+
+@pytest.mark.runs("service/answer.sh", "service/switch.sh", "weights/place.sh", "base/deployed.sh")
+def test_switch_and_its_way_back(each_sh, bench):  # noqa: F811  # the fixture
+    """A version that serves, one that does not start, and what served serves again."""
+    found = bench("A")
+    said = found.deploy("X").stdout
+    assert "the previous release is back and serving" in said
+    assert found.serving() == "A"
+
+
+def test_refusal_is_said(each_sh):
+    """In each of its lines, whatever they hold."""
+    lines = ["rig1: it's `gone`", "$HOME \\n %s"]
+    (command,) = refuse("\n".join(lines))
+    done = subprocess.run(["sh", "-c", command.text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "".join(f"::error {line}\n" for line in lines))
