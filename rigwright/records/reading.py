@@ -32,7 +32,8 @@ def read_records(sections: Mapping[str, Sequence[str]]) -> RigRecords:
     }
     lines = sections.get(_INSTALLED, ())
     installed, unnamed = _installed(lines)
-    return RigRecords(services, installed, unnamed, frozenset(_fresh(lines)), _systemd(lines))
+    left = tuple(line.removeprefix("left=") for line in lines if line.startswith("left="))
+    return RigRecords(services, installed, unnamed, frozenset(_fresh(lines)), _systemd(lines), left)
 
 
 def is_section(name: str) -> bool:

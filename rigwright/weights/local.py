@@ -20,6 +20,8 @@ from rigwright.weights.cache import cache_directory, file_url, model_at
 from rigwright.weights.hub import hub_facts, is_of
 from rigwright.weights.remote import keep
 
+# What may follow the last tensor of a file.
+_PADDING_BYTES = 64 << 20
 _NO_SUMS: Mapping[str, str] = {}
 
 
@@ -28,7 +30,8 @@ class LocalModel:
     """A model as known before any rig is touched. `model` is None where its header could not be read from here.
 
     `offer` is the catalogue's row, where a name of the catalogue led here. `others` are the files that go with this
-    one: the further parts of a model in several, the projector of one that sees.
+    one: the further parts of a model in several, the projector of one that sees. `most_bytes` is more than such a file
+    can have, by what the headers of all parts declare; None where they were not read.
     """
 
     source: ModelSource
@@ -38,6 +41,7 @@ class LocalModel:
     url: str | None = None
     variant: Variant | None = None
     others: tuple[LocalModel, ...] = ()
+    most_bytes: int | None = None
 
     @property
     def origin(self) -> str:
@@ -77,7 +81,10 @@ def inspect_model(
         model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
     else:
         model = read_model(Path(source.path).expanduser())
-    return replace(found, model=model, variant=variant, others=tuple(others))
+    most_bytes = model.file_bytes + _PADDING_BYTES if model else None
+    parts = [replace(one, most_bytes=most_bytes) for one in others[: len(rest)]]
+    others = [*parts, *others[len(rest) :]]
+    return replace(found, model=model, variant=variant, others=tuple(others), most_bytes=most_bytes)
 
 
 def projector_of(wish: ServiceWish, variant: Variant | None = None) -> str | None:

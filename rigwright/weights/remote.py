@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS = 10
 _DEADLINE_SECONDS = 60
+# Of all parts of a model together. A name may promise a thousand; past the first they hold hardly more than a table.
+_PARTS_SECONDS, _PARTS_BYTES = 120, 256 << 20
 
 T = TypeVar("T")
 Read = Callable[[int], bytes]
@@ -41,7 +43,7 @@ class NotRead(Exception):
 def read_kept_model(url: str, kept: Path, *, is_pinned: bool, hub: str = "", sha256: str | None = None) -> Model | None:
     """The model at an http(s) address, from its first bytes; None when it cannot be read from here.
 
-    A model in several parts is read part by part.
+    A model in several parts is read part by part, for two minutes at most; what was read by then is kept.
 
     Args:
         kept: The file that keeps the header.
@@ -58,20 +60,31 @@ def read_kept_model(url: str, kept: Path, *, is_pinned: bool, hub: str = "", sha
     if len(addresses) == 1:
         addresses = {name: url}
 
+    began, spent = time.monotonic(), 0
+
+    def parse(read: Read, where: str, size_bytes: int | None) -> Header:
+        def counted(wanted: int) -> bytes:
+            nonlocal spent
+            if spent > _PARTS_BYTES or time.monotonic() - began > _PARTS_SECONDS:
+                raise NotRead
+            data = read(wanted)
+            spent += len(data)
+            return data
+
+        return header_from_stream(counted, where=where, size_bytes=size_bytes)
+
     def header(part: str) -> Header:
+        if time.monotonic() - began > _PARTS_SECONDS:
+            raise NotRead
         address = addresses[part]
         file = kept if address == url else kept.with_name(f"{kept.name}-{part}")
         known_sum = sha256 if address == url else None
-        return read_kept(address, file, _header, is_pinned=is_pinned, hub=hub, sha256=known_sum)
+        return read_kept(address, file, parse, is_pinned=is_pinned, hub=hub, sha256=known_sum)
 
     try:
         return model_of(tuple(addresses), header, where=without_secrets(url))
     except NotRead:
         return None
-
-
-def _header(read: Read, where: str, size_bytes: int | None) -> Header:
-    return header_from_stream(read, where=where, size_bytes=size_bytes)
 
 
 def read_kept(url: str, kept: Path, parse: Parse[T], *, is_pinned: bool, hub: str = "", sha256: str | None = None) -> T:

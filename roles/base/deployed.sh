@@ -101,6 +101,7 @@ for release in /opt/rigwright/*/releases/*/; do
   # No service ran it yet: another run may have just built it.
   [ -e "$release/.served" ] || [ -z "$(find "$release" -maxdepth 0 -mmin -1440)" ] || echo 'fresh=yes'
 done
+for left in /opt/rigwright/*/releases/.[0-9a-z]*; do [ ! -e "$left" ] || echo "left=$left"; done
 for at in /var/lib/rigwright/refs/*; do [ ! -f "$at" ] || echo "ref=${at##*/}|$(head -c 100 -- "$at" | tr -d '\0' | head -n1)"; done
 for nvcc in nvcc /usr/local/cuda/bin/nvcc; do
   command -v "$nvcc" >/dev/null || continue

@@ -136,10 +136,12 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
 def prune(probe: Probe) -> Commands:
     """Remove releases that no instance runs and none would roll back to; one that none ever ran stays for a day.
 
+    What an installation left that was cut goes too.
+
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    if rig.records.installed.releases - rig.records.used_releases - rig.records.fresh:
+    if rig.records.left or rig.records.installed.releases - rig.records.used_releases - rig.records.fresh:
         yield Script(script("service", "prune.sh"))
 
 

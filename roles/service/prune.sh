@@ -8,6 +8,10 @@ used=$(
   # What a switch that was cut would bring back.
   for mark in /var/lib/rigwright/services/*/running; do [ ! -f "$mark" ] || head -n1 -- "$mark"; done
 )
+# Installations that were cut: who works at one holds the lock.
+for path in /opt/rigwright/*/releases/.[0-9a-z]*; do
+  [ ! -e "$path" ] || { rm -rf -- "${path:?}" && say "$path removed, an installation was cut there"; }
+done
 for path in /opt/rigwright/*/releases/*; do
   [ -e "$path" ] || continue
   if printf '%s\n' "$used" | grep -qxF -- "$path"; then continue; fi

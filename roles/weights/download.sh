@@ -73,6 +73,9 @@ case $answer in
 esac
 # To look at the disk before, and to tell how far it is; what must have arrived says $size alone.
 likely=${size:-$(length)}
+if [ -n "$MOST" ] && [ -n "$likely" ] && [ "$likely" -gt "$MOST" ]; then
+  fail "$SHOWN announces $(human "$likely"), and its header tells of a model of at most $(human "$MOST"); nothing was downloaded, check the address"
+fi
 version=$(header etag)
 case $version in *[!!-~]*) version= ;; '"'*'"') ;; *) version= ;; esac
 [ "${#version}" -le 200 ] || version=
@@ -107,6 +110,8 @@ start() {
   free=$(free_bytes "$DEST")
   need=$((${likely:-1} - $(have) + RESERVE))
   [ "$free" -ge "$need" ] || fail "$DEST needs $(human "$need") ($(human "$RESERVE") of it to stay free), the disk has $(human "$free"); free some, or set rig.weights.directory"
+  most=$((free + $(have) - RESERVE))
+  if [ -n "$MOST" ] && [ "$MOST" -lt "$most" ]; then most=$MOST; fi
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   record "$PART" "$OF"
   (umask 077; : >>"$PART")
@@ -115,7 +120,7 @@ start() {
   # Both files are opened by systemd: the account that reads from the network is one of this unit alone, and can open neither.
   shut_in --unit="$UNIT" --description="Download of ${DEST##*/}" -p DynamicUser=yes \
     -p StandardInput="file:$dir/run" -p StandardOutput="append:$PART" -p StandardError=journal \
-    -p KillSignal=SIGKILL -p LimitFSIZE="${size:-$((free + $(have) - RESERVE))}" --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
+    -p KillSignal=SIGKILL -p LimitFSIZE="${size:-$most}" --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
     fail "systemd could not start the download; see journalctl -u $UNIT on the rig"
   rm -f -- "$dir/run" "$dir/ask"
 }

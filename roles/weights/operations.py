@@ -60,7 +60,11 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
         except RigwrightError as error:
             yield from refuse(error.message)
             return
-        given = target | {"SHA256": known.sha256 or "", "FETCH": role_text("weights", "fetch.sh")}
+        given = target | {
+            "SHA256": known.sha256 or "",
+            "MOST": str(local.most_bytes or ""),
+            "FETCH": role_text("weights", "fetch.sh"),
+        }
         yield Script(
             _script("download.sh", **given, RESERVE=str(settings.reserve_bytes)),
             stdin=f"{local.url}\n{token or ''}\n",  # secrets: a script may stand in process lists

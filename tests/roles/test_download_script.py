@@ -74,6 +74,7 @@ class Answer:
     refuses: tuple[str, ...] = ()
     ranges: bool = True
     token: str = ""
+    silent: bool = False
     cut: int | None = None
 
 
@@ -111,7 +112,8 @@ def handler(host: Host) -> type[BaseHTTPRequestHandler]:
                     extra = {"Content-Range": f"bytes {start}-{end}/{len(body)}"}
                     status, body = 206, body[start : end + 1]
             self.send_response_only(status)
-            for key, value in ({"Content-Length": str(len(body))} | extra | found.headers).items():
+            length = {} if found.silent else {"Content-Length": str(len(body))}
+            for key, value in (length | extra | found.headers).items():
                 self.wfile.flush()
                 self._headers_buffer.append(f"{key}: {value}\r\n".encode("latin-1"))
             self.end_headers()
@@ -206,6 +208,7 @@ class Rig:
         sha256: str = "",
         reserve: int = 0,
         token: str = "",
+        most: int | str = "",
         environment: dict[str, str] | None = None,
     ) -> int:
         """Run the script; its exit code."""
@@ -218,6 +221,7 @@ class Rig:
             "RECORD": self.home / "brought",
             "FETCH": role_text("weights", "fetch.sh"),
             "RESERVE": reserve,
+            "MOST": most,
         }
         text = script(
             "weights", "place.sh", "accept.sh", "download.sh", **{key: str(value) for key, value in values.items()}
@@ -376,6 +380,20 @@ def test_announced_size_is_the_most_that_is_taken(rig, serve):
     assert rig.part.stat().st_size <= len(GOOD)
 
 
+def test_more_than_a_model_can_have_is_not_begun(rig, serve):
+    """A hub claims more than the header that the controller read: the disk is not filled first."""
+    content = serve({"/blob": Answer(GOOD)})
+    hub = serve({"/m.gguf": hub_answer(f"{content.address}/blob", size=10**12)})
+    assert rig.download(f"{hub.address}/m.gguf", most=len(GOOD) + 5) == 1
+    assert "announces 931.3 GiB, and its header tells of a model of at most" in rig.said
+    assert rig.argv == "" and rig.files == set()
+    # One that claims nothing may send no more either.
+    silent = serve({"/m.gguf": Answer(GOOD, silent=True)})
+    assert rig.download(f"{silent.address}/m.gguf", most=len(GOOD) + 5) == 0, rig.said
+    assert f"LimitFSIZE={len(GOOD) + 5}" in rig.argv
+    assert rig.download(f"{content.address}/blob", most=len(GOOD)) == 0, rig.said
+
+
 def test_address_that_refuses_to_be_looked_at_is_downloaded(rig, serve):
     """Signed addresses are signed for GET; HEAD is refused."""
     hub = serve({"/m.gguf": Answer(GOOD, refuses=("HEAD",))})
@@ -431,7 +449,12 @@ def test_rig_is_told_what_the_controller_found_out(rig, serve, blank, monkeypatc
         hub.answers[f"/{repo}/resolve/main/m.gguf"] = hub_answer(f"{content.address}/blob")
         hub.answers[f"/{repo}/resolve/main/m.gguf"].token = token
         local = LocalModel(
-            ModelSource(repo=repo, file="m.gguf"), None, None, None, f"{hub.address}/{repo}/resolve/main/m.gguf"
+            ModelSource(repo=repo, file="m.gguf"),
+            None,
+            None,
+            None,
+            f"{hub.address}/{repo}/resolve/main/m.gguf",
+            most_bytes=77,
         )
 
         def current_rig(probe: Probe) -> Iterator[Any]:
@@ -440,7 +463,8 @@ def test_rig_is_told_what_the_controller_found_out(rig, serve, blank, monkeypatc
 
         monkeypatch.setattr(operations, "current_rig", current_rig)
         (scripts[repo],) = operations.weights._inner(local=local, path=str(rig.file), settings=settings, probe=Probe())
-        assert f"SHA256={SUM}\n" in scripts[repo].text and TOKEN not in scripts[repo].text + repr(scripts[repo])
+        text = scripts[repo].text
+        assert f"SHA256={SUM}\n" in text and "MOST=77\n" in text and TOKEN not in text + repr(scripts[repo])
     assert scripts["org/open"].stdin == f"{hub.address}/org/open/resolve/main/m.gguf\n\n"
     assert scripts["org/gated"].stdin == f"{hub.address}/org/gated/resolve/main/m.gguf\n{TOKEN}\n"
 

@@ -71,7 +71,10 @@ def test_small_scripts_of_a_service(room):
         room.put(f"/opt/rigwright/x/releases/{name}/.served")
     links = room.put("/opt/rigwright/services/chat/x").parent
     (links / "current").symlink_to("/opt/rigwright/x/releases/used")
-    assert room.run(script("service", "prune.sh")) == "::progress release old removed\n"
+    room.put("/opt/rigwright/x/releases/.cut/bin/x")
+    room.put("/opt/rigwright/x/releases/.cut.gone/bin/x")
+    said = room.run(script("service", "prune.sh"))
+    assert "::progress release old removed\n" in said and said.count("an installation was cut there") == 2
     assert {path.name for path in room.path("/opt/rigwright/x/releases").iterdir()} == {"used"}
 
 

@@ -445,6 +445,23 @@ def test_dripping_content_is_given_up(serve, monkeypatch, tiny_dense):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize(("limit", "value"), [("_PARTS_SECONDS", 0.3), ("_PARTS_BYTES", 30_000)], ids=["time", "bytes"])
+def test_name_that_promises_a_thousand_parts_is_given_up(serve, monkeypatch, gguf_header, limit, value):
+    """Each part is small and comes at once: all of them together have a limit, of time and of what is kept."""
+    monkeypatch.setattr(f"rigwright.weights.remote.{limit}", value)
+    base = FILE.replace("m.gguf", "m-{:05}-of-01000.gguf")
+    answers = {}
+    for number in range(1000):
+        keys = {"split.no": number, "split.count": 1000}
+        content = gguf_header(keys, [(f"blk.{number}.x", (32,), "F32")]) + bytes(128)
+        answers[base.format(number + 1)] = Answer(content=content)
+    hub = serve(answers)
+    started = time.monotonic()
+    assert model(hub, base.format(1)) is None
+    assert time.monotonic() - started < 5
+    assert 2 <= hub.reads < 500
+
+
 def test_offline_mode_asks_nobody(serve, monkeypatch, tiny_dense):
     """HF_HUB_OFFLINE: what is kept answers."""
     hub, content = serve(), serve()
