@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rigwright.cli.lock_options import check_options, lock_options
-from rigwright.cli.quantities import size
+from rigwright.cli.machine import LOCAL, WORDED, Place, cards_option, place_of, service_of, spec_of, without_place
+from rigwright.cli.quantities import number, size
 from rigwright.shown import alike, by_name
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from rigwright.resolve.rigs import ResolvedRigs
     from rigwright.weights.lookup import Lookup
 
-LOCAL = "@local"
 # One file of wishes for whatever rig there is.
 SAME = ""
 
 
 @click.command()
 @click.argument("inventory", required=False)
+@click.argument("model", required=False)
+@cards_option
 @click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="Plan for a recorded machine instead.")
 @click.option("--spec", type=click.Path(path_type=Path), metavar="FILE", help="The wishes, as YAML: services: …")
 @click.option(
@@ -39,6 +41,9 @@ SAME = ""
 @click.option("--alternatives", type=click.IntRange(0, 50), default=3, show_default=True, metavar="N", help="How many.")
 @click.option("--with-gpu", "more", multiple=True, metavar="NAME", help="What if this GPU were there too?")
 @click.option("--gpu-model", "gpu", metavar="NAME", help="What the GPUs are, where a recording does not name them.")
+@click.option("--users", type=click.IntRange(1, 4096), help="With MODEL: how many at the same time.")
+@click.option("--context", type=number, help="With MODEL: tokens of context for each: 64K.")
+@click.option("--engine", metavar="NAME", help="With MODEL: llamacpp, vllm or ollama.")
 @click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
 @click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Measurements, which beat estimates.")
 @click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
@@ -48,6 +53,8 @@ SAME = ""
 @lock_options
 def plan(
     inventory: str | None,
+    model: str | None,
+    cards: tuple[str, ...],
     capture: Path | None,
     spec: Path | None,
     as_json: bool,
@@ -55,6 +62,9 @@ def plan(
     alternatives: int,
     more: tuple[str, ...],
     gpu: str | None,
+    users: int | None,
+    context: int | None,
+    engine: str | None,
     ram: str | None,
     results: Path | None,
     limit: tuple[str, ...],
@@ -69,12 +79,17 @@ def plan(
     obeyed as a deploy obeys it. INVENTORY may be @local, this machine; it and --capture need --spec. No rig is changed.
     The exit code is 1 where a rig has no plan.
     """
-    check_place(inventory, capture, limit)
-    if spec is None and (capture is not None or inventory == LOCAL):
-        raise click.UsageError("a machine without an inventory needs --spec FILE: what it shall serve")
-    is_single = capture is not None or inventory == LOCAL
-    others = {"--capture": capture, "--spec": spec, "@local": is_single, "--with-gpu": more, "--gpu-model": gpu}
-    others |= {"--ram": ram, "--results": results}
+    place = place_of(inventory, capture, cards, limit, model)
+    inventory, is_single = place.inventory, place.is_single
+    service = _service(place, spec, users=users, context=context, engine=engine)
+    others: dict[str, object] = {
+        "--gpu": cards,
+        "--capture": capture,
+        "--spec": spec,
+        "a model": service,
+        "@local": is_single,
+    }
+    others |= {"--with-gpu": more, "--gpu-model": gpu, "--ram": ram, "--results": results}
     what_ifs = [name for name, given in others.items() if given]
     is_kept = write or replan
     check_options(is_kept=is_kept, is_compared=is_compared, other=next(iter(what_ifs), None))
@@ -84,7 +99,7 @@ def plan(
 
     # Started first: the rest is imported and the inventory is checked while pyinfra imports itself.
     with nullcontext() if is_single else pyinfra() as started:
-        from rigwright.inventory.rigs import Wished, read_rigs, read_wishes
+        from rigwright.inventory.rigs import Found, Wished, read_rigs, read_wishes
         from rigwright.inventory.what_if import gpu_model, what_if
         from rigwright.models.variants import find_model
         from rigwright.resolve.rigs import RigRequest, resolve_all
@@ -94,16 +109,24 @@ def plan(
             gpu_model(name)  # a typing error before rigs are asked
         measurements = _measurements(results)
         find_model("")  # reads the catalogue, which is needed later, and pyinfra is not ready yet
-        wishes = (
-            {SAME: Wished(read_spec(spec))} if spec else read_wishes(inventory or LOCAL, limit=limit, started=started)
-        )
-        lookup = _look(wishes, spec)
-        found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single, started=started)
+        same = read_spec(spec) if spec else spec_of(service) if service else None
+        wishes = {SAME: Wished(same)} if same else read_wishes(inventory or LOCAL, limit=limit, started=started)
+        with without_place() if service else nullcontext():
+            lookup = _look(wishes, spec)
+        if cards:
+            from rigwright.inventory.described import described
+
+            machine = described(cards, ram_bytes=ram_bytes)
+            found, ram_bytes = Found({WORDED: machine.hardware}, {}, {}), None
+        else:
+            machine = None
+            found = read_rigs(inventory, capture=capture, limit=limit, with_records=not is_single, started=started)
     asked = {}
     for name in by_name(found.rigs):
         hardware = found.rigs[name]
         changed, notes = what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
-        wish = wishes[SAME if spec else name]
+        notes = (*(machine.notes if machine else ()), *notes)
+        wish = wishes[SAME if same else name]
         # What is kept anew does not stand on what was kept before.
         asked[name] = RigRequest(
             wish.spec, changed, None if is_kept else lock or wish.lock, found.records.get(name), notes
@@ -113,6 +136,12 @@ def plan(
     )
     changes = {} if what_ifs else {name: planned.changes(name) for name in planned.resolved}
     _print(planned, changes, as_json=as_json, why=why, is_single=is_single, missing=found.missing)
+    if service and planned.resolved and not as_json:
+        from rigwright.view.next_step import show_next
+        from rigwright.view.terminal import answering, console
+
+        with answering():
+            show_next(console(), service)
     tell_errors(planned.errors)
     tell_errors({name: f"not read: {why}" for name, why in found.missing.items()})
     status = 1 if planned.errors or found.missing else 0
@@ -129,16 +158,21 @@ def tell_errors(errors: Mapping[str, str]) -> None:
         click.secho(f"{', '.join(names)}: {message}", fg="red", err=True)
 
 
-def check_place(inventory: str | None, capture: Path | None, limit: tuple[str, ...]) -> None:
-    """Refuse what cannot be meant.
+def _service(place: Place, spec: Path | None, **wishes: object) -> dict[str, object] | None:
+    """The service that the command line asks for; None where a file or an inventory does.
 
     Raises:
-        UsageError: there is no machine, more than one way to name it, or nothing to limit.
+        UsageError: both do, or it wishes something of no model.
     """
-    if (not inventory) == (capture is None):
-        raise click.UsageError("name an inventory, @local, or --capture DIR")
-    if limit and (capture is not None or inventory == LOCAL):
-        raise click.UsageError("--limit chooses rigs of an inventory; this is one machine")
+    if place.model and spec:
+        raise click.UsageError(f"{place.model} and --spec both say what to serve; leave one of them out")
+    if place.model or (place.is_single and not spec):
+        return service_of(place.model or "auto", **wishes)
+    if named := next((name for name, given in wishes.items() if given is not None), None):
+        raise click.UsageError(
+            f"--{named} goes with a model on the command line; the services of a file have such keys"
+        )
+    return None
 
 
 def _measurements(folder: Path | None) -> tuple[Measurement, ...]:

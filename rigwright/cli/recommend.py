@@ -11,12 +11,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from rigwright.cli.plan import check_place, tell_errors
+from rigwright.cli.machine import WORDED, cards_option, place_of
+from rigwright.cli.plan import tell_errors
 from rigwright.cli.quantities import number, size
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
-from rigwright.inventory.live import LOCAL
-from rigwright.inventory.rigs import read_rigs
+from rigwright.inventory.described import described
+from rigwright.inventory.rigs import Found, read_rigs
 from rigwright.inventory.what_if import gpu_model, what_if
 from rigwright.plan.reasons import Reason
 from rigwright.plan.recommend import PURPOSES, Purpose, Ranked
@@ -32,6 +33,7 @@ from rigwright.view.terminal import answering, console
 
 @click.command()
 @click.argument("inventory", required=False)
+@cards_option
 @click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="A recorded machine instead.")
 @click.option("--for", "purpose", type=click.Choice(PURPOSES), default="general", show_default=True, help="What for.")
 @click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="Users at the same time.")
@@ -44,6 +46,7 @@ from rigwright.view.terminal import answering, console
 @click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
 def recommend(
     inventory: str | None,
+    cards: tuple[str, ...],
     capture: Path | None,
     purpose: Purpose,
     users: int,
@@ -60,21 +63,29 @@ def recommend(
     INVENTORY may be @local, this machine; what its rigs serve now does not matter. No rig is changed. The exit code is
     1 where no model fits.
     """
-    check_place(inventory, capture, limit)
+    place = place_of(inventory, capture, cards, limit)
+    if place.model:
+        raise click.UsageError(
+            f"recommend chooses the model itself; for one that you have in mind: rigwright plan … {place.model}"
+        )
     ram_bytes = size(ram, "--ram")
     for name in (*more, *filter(None, (gpu,))):
         gpu_model(name)  # a typing error before rigs are asked
-    found = read_rigs(inventory, capture=capture, limit=limit)
+    machine = described(cards, ram_bytes=ram_bytes) if cards else None
+    if machine:
+        found, ram_bytes = Found({WORDED: machine.hardware}, {}, {}), None
+    else:
+        found = read_rigs(inventory, capture=capture, limit=limit)
     answers: dict[str, Ranked] = {}
     errors = {name: f"not read: {why}" for name, why in found.missing.items()}
-    is_single = capture is not None or inventory == LOCAL
+    is_single = place.is_single
     screen = None if as_json else console()
     hardware: dict[str, Hardware] = {}
     assumed: dict[str, tuple[Reason, ...]] = {}
     with answering():
         for rig in by_name(found.rigs):
             hardware[rig], notes = what_if(found.rigs[rig], gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
-            assumed[rig] = tuple(notes)
+            assumed[rig] = (*(machine.notes if machine else ()), *notes)
             # Every model of the catalogue is planned: once for rigs that only differ in their cards' UUIDs.
             if same := next((name for name in answers if _like(hardware[name]) == _like(hardware[rig])), None):
                 answers[rig] = answers[same]

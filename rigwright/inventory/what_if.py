@@ -16,7 +16,7 @@ from rigwright.hardware.models import GpuModel
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import named, with_gpu
 from rigwright.plan.reasons import Reason
-from rigwright.plan.speed.names import gpu_names, known_models
+from rigwright.plan.speed.names import apple_chip, gpu_names, known_models, models_of_words
 from rigwright.units import GIB, format_bytes
 
 _BRANDS = re.compile(r"\b(?:nvidia|amd|apple|geforce|quadro|tesla|radeon|instinct) ")
@@ -29,7 +29,7 @@ def gpu_model(name: str) -> GpuModel:
     Raises:
         WrongSpec: no card is called that, or several that differ.
     """
-    found = _with_memory(known_models(name))
+    found = _with_memory(_likely(name))
     if len(found) != 1 and (match := _SIZE.fullmatch(name.strip())):
         rows = known_models(match["name"])
         sized = [models.find(row.name, None, int(match["size"]) * GIB) for row in rows]
@@ -40,20 +40,45 @@ def gpu_model(name: str) -> GpuModel:
         raise WrongSpec(
             f"GPU {name[:60]!r}: may be {' or '.join(row.name for row in found)}; write one of them in full"
         )
+    if chip := apple_chip(name):
+        own = f"--gpu '{chip['name'].removeprefix('Apple ')}' --ram 64G"
+        raise WrongSpec(f"GPU {name[:60]!r}: {chip['name']} is a machine of its own; plan for it with {own}")
     near = _near_names(name)
     advice = f"did you mean {' or '.join(near)}?" if near else "write it as nvidia-smi does: NVIDIA GeForce RTX 3090"
     raise WrongSpec(f"GPU {name[:60]!r}: is not in the catalogue; {advice}")
 
 
+def _likely(name: str) -> tuple[GpuModel, ...]:
+    """The models that a person may mean: cards of several generations where only the number is said, `RTX 6000`."""
+    found, like = known_models(name), models_of_words(name)
+    generations = {model.architecture for model in like}
+    is_whole = any(model.name.lower() == name.strip().lower() for model in like)
+    if is_whole or (found and len(generations) == 1):
+        return found
+    return like if len(generations) > 1 or len(like) == 1 else found
+
+
 def _near_names(name: str) -> list[str]:
-    """Up to three names that resemble it, makers and series aside."""
+    """Up to three names that resemble it, makers and series aside; those with nearly its number first."""
     names = {_BRANDS.sub("", full.lower()): full for full in gpu_names()}
     plain = _BRANDS.sub("", name.lower()[:60].strip())
-    return [names[one] for one in difflib.get_close_matches(plain, names, n=3, cutoff=0.6)]
+    number = re.search(r"\d{3,4}", plain)
+    alike = [one for one in names if number and _is_near(number[0], one)]
+    order = [*difflib.get_close_matches(plain, alike, n=3, cutoff=0.3), *difflib.get_close_matches(plain, names, n=3)]
+    return [names[one] for one in dict.fromkeys(order)][:3]
+
+
+def _is_near(number: str, name: str) -> bool:
+    """Whether a name has this number with one digit wrong, or two of them swapped."""
+    for other in re.findall(r"\d{3,4}", name):
+        wrong = sum(one != two for one, two in zip(number, other, strict=False))
+        if len(number) == len(other) and (wrong <= 1 or (wrong == 2 and sorted(number) == sorted(other))):
+            return True
+    return False
 
 
 def _with_memory(found: Sequence[GpuModel]) -> list[GpuModel]:
-    return [row for row in dict.fromkeys(found) if row.vram_bytes]
+    return [row for row in dict.fromkeys(found) if row.vram_bytes or row.ram_share]
 
 
 def what_if(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rigwright.hardware import models
-from rigwright.hardware.values import Gpu, Hardware
+from rigwright.hardware.values import Gpu, Hardware, PcieLink
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuRef
 from rigwright.plan.speed import Host, Throughput, throughput_of
@@ -24,6 +24,7 @@ _SMALL_MAC_BYTES, _SMALL_MAC_SHARE, _MAC_SHARE = 36 * GIB, 2 / 3, 3 / 4
 _ASSUMED_RAM_BYTES = 16 * GIB
 # GB/s of a card that no catalogue knows: that of an RTX 4060 and of an L4.
 _SLOW = 300.0
+_NO_LINK = PcieLink()
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ def unsized(hardware: Hardware) -> tuple[str, ...]:
     return tuple(gpu_label(gpu) for gpu in found if not models.find(None, gpu.pci_id))
 
 
-def with_gpu(hardware: Hardware, model: models.GpuModel) -> Hardware:
-    """What if one GPU more were there? It has no links, and a driver answers for it."""
+def with_gpu(hardware: Hardware, model: models.GpuModel, *, pcie: PcieLink = _NO_LINK) -> Hardware:
+    """What if one GPU more were there? It has no links to others, and a driver answers for it."""
     index = max((gpu.index for gpu in hardware.gpus if gpu.index is not None), default=-1) + 1
     size = int((model.vram_bytes or 0) * _ASSUMED_SHARE)
     gpu = Gpu(
@@ -163,8 +164,10 @@ def with_gpu(hardware: Hardware, model: models.GpuModel) -> Hardware:
         name=model.name,
         vram_bytes=size or None,
         compute_capability=model.compute_capability,
+        ram_share=model.ram_share,
         state="ok",
         mig=False,
+        pcie=pcie,
     )
     return replace(hardware, gpus=(*hardware.gpus, gpu), gpu_count=len(hardware.gpus) + 1)
 

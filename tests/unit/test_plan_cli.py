@@ -52,10 +52,9 @@ def planned(run: Run, *words: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "name an inventory, @local, or --capture DIR"),
-        (("@local", "--capture", PAIR), "name an inventory, @local, or --capture DIR"),
-        (("@local",), "needs --spec FILE"),
-        (("--capture", PAIR), "needs --spec FILE"),
+        ((), "for which machine? Name an inventory, @local, --capture DIR, or cards"),
+        (("@local", "--capture", PAIR), "--capture and @local both name a machine; leave one of them out"),
+        (("--capture", PAIR, "--spec", "ok.yml", "qwen3.5-9b"), "qwen3.5-9b and --spec both say what to serve"),
         (("@local", "--limit", "x", "--spec", "ok.yml"), "--limit chooses rigs of an inventory"),
         (("--capture", "nosuch", "--spec", "ok.yml"), "nosuch: no such folder"),
         (("--capture", PAIR, "--spec", "ok.yml", "--ram", "-5"), "--ram: '-5' is no size"),

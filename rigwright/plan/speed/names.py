@@ -17,6 +17,7 @@ from rigwright.plan.speed.kinds import Throughput, settings
 _APPLE_GBYTES_PER_SECOND = 68.0
 # Words that make another card of the same number.
 _MEANINGFUL = frozenset(("ti", "super", "pro", "max", "ultra", "ada", "sff", "laptop", "q", "xt", "xtx", "gre"))
+_SERIES = re.compile(r"\b(rtx|gtx|gt|rx|arc)(?=[a-z]?\d)")
 _JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super)\b")
 
 
@@ -62,6 +63,13 @@ def known_models(name: str) -> tuple[models.GpuModel, ...]:
     return tuple(model for model in map(models.find, plain) if model)
 
 
+def models_of_words(name: str) -> tuple[models.GpuModel, ...]:
+    """All models whose names hold each word of a name, `RTX 6000`, whatever else they hold."""
+    wanted = _words(name)
+    like = [row for row in _named() if wanted and wanted <= _words(row)]
+    return tuple(model for model in map(models.find, like) if model)
+
+
 def apple_chip(name: str) -> Mapping[str, Any] | None:
     """The row of an Apple chip: `Apple M4 Max`, `m4 max`, `M4 Max (40-core GPU)`."""
     wanted = _words(name) | {"apple"}
@@ -83,7 +91,7 @@ def _named() -> tuple[str, ...]:
 
 
 def _words(name: str) -> set[str]:
-    spaced = _JOINED.sub(r" \1", name[:120].lower())
+    spaced = _JOINED.sub(r" \1", _SERIES.sub(r"\1 ", name[:120].lower()))
     return set(re.findall(r"[a-z0-9+]+", spaced)) - {"gpu", "tm", "core", "graphics"}
 
 

@@ -1,0 +1,117 @@
+"""The machines that a command line names, and what it wishes there: an inventory, a recording, cards in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from rigwright.errors import WrongSpec
+
+if TYPE_CHECKING:
+    from rigwright.spec.rig import RigSpec
+
+LOCAL = "@local"
+# The name of a machine in words.
+WORDED = "rig"
+_cards = click.option(
+    "--gpu",
+    "cards",
+    multiple=True,
+    metavar="CARDS",
+    help="A machine in words: 4x3090, 2x3090:nvlink:x16,x8 + 4090, none.",
+)
+# Where a mistake in the only service is, for an inventory.
+_WHERE = re.compile(r"^.*?rig\.services\.0\.(?:model: )?", re.MULTILINE)
+
+
+class Place(NamedTuple):
+    """Where to look: exactly one of `inventory`, `capture` and `cards`; `model` is what to serve there."""
+
+    inventory: str | None
+    capture: Path | None
+    cards: tuple[str, ...]
+    model: str | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """True for one machine, which no deploy knows."""
+        return self.inventory in (None, LOCAL)
+
+
+def cards_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--gpu` to a command."""
+    return _cards(command)
+
+
+def place_of(
+    inventory: str | None,
+    capture: Path | None,
+    cards: tuple[str, ...],
+    limit: tuple[str, ...],
+    model: str | None = None,
+) -> Place:
+    """The machines that are meant. Without an inventory the first word is the model.
+
+    Raises:
+        UsageError: there is no machine, more than one way to name it, or nothing to limit.
+    """
+    if (capture is not None or cards) and inventory is not None and model is None and not _is_inventory(inventory):
+        inventory, model = None, inventory
+    given = [name for name, one in (("--gpu", cards), ("--capture", capture), (inventory, inventory)) if one]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(map(str, given))} both name a machine; leave one of them out")
+    if not given:
+        raise click.UsageError(
+            "for which machine? Name an inventory, @local, --capture DIR, or cards: --gpu 4x3090 --ram 128G"
+        )
+    place = Place(inventory, capture, cards, model)
+    if inventory and model is None and _is_model(inventory):
+        raise click.UsageError(
+            f"{inventory} is a model; for which machine? --gpu 4x3090 --ram 128G, or @local before it"
+        )
+    if limit and place.is_single:
+        raise click.UsageError("--limit chooses rigs of an inventory; this is one machine")
+    return place
+
+
+def _is_inventory(text: str) -> bool:
+    return text.startswith("@") or text.lower().endswith((".py", ".yml", ".yaml", ".ini"))
+
+
+def _is_model(text: str) -> bool:
+    if _is_inventory(text) or Path(text).exists():
+        return False
+    from rigwright.models.names import split_quant
+
+    return split_quant(text)[0] is not None
+
+
+def service_of(model: str, **wishes: object) -> dict[str, object]:
+    """The service of an inventory that a command line asks for."""
+    return {"name": "chat", "model": model} | {key: value for key, value in wishes.items() if value is not None}
+
+
+def spec_of(service: dict[str, object]) -> RigSpec:
+    """A rig that serves this alone.
+
+    Raises:
+        WrongSpec: a line for each thing that is wrong.
+    """
+    from rigwright.spec.rig import parse_spec
+
+    with without_place():
+        return parse_spec("", {"services": [service]})
+
+
+@contextmanager
+def without_place() -> Iterator[None]:
+    """Messages of what is raised, without the place in an inventory that nobody has written."""
+    try:
+        yield
+    except WrongSpec as error:
+        raise WrongSpec(_WHERE.sub("", error.message)) from None

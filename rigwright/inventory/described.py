@@ -1,0 +1,196 @@
+"""A machine that nobody has read, from how people write one: `4x3090`, `2 x RTX 4090 + 3060`, `M4 Max`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+from rigwright.errors import WrongSpec
+from rigwright.hardware.models import GpuModel
+from rigwright.hardware.values import Gpu, Hardware, Link, PcieLink
+from rigwright.inventory.what_if import gpu_model
+from rigwright.plan.devices import with_gpu
+from rigwright.plan.reasons import Reason
+from rigwright.plan.speed.names import apple_chip, known_models
+from rigwright.units import GIB, format_bytes
+
+_COUNTED = re.compile(
+    r"(?:(?P<before>\d{1,3})\s*[x×*]\s*)?(?P<name>.+?)(?:\s*[x×*]\s*(?P<after>\d{1,3}))?", re.IGNORECASE
+)
+_PAIR = re.compile(r"(\d{1,2})-(\d{1,2})")
+_MOST_GPUS = 64
+_FORM = "write it like 4x3090, 2x3090:nvlink or 4x3090:nvlink=0-1,2-3:x16,x8,x8,x4"
+
+
+class Described(NamedTuple):
+    """The machine, and what was assumed of it."""
+
+    hardware: Hardware
+    notes: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class _Cards:
+    """Equal cards; pairs are places among them."""
+
+    model: GpuModel
+    count: int
+    pairs: tuple[tuple[int, int], ...]
+    widths: tuple[int, ...]
+
+
+def described(texts: Sequence[str], *, ram_bytes: int | None = None) -> Described:
+    """The machine with these GPUs.
+
+    Args:
+        texts: `COUNTxNAME[:nvlink[=0-1,2-3]][:x16,x8,…]`, several of them joined by `+` or `,`; `none` for no GPU.
+        ram_bytes: Its RAM; without it some is assumed, and said.
+
+    Raises:
+        WrongSpec: a name is none, or says what cannot be.
+    """
+    words = [word.strip() for text in texts for word in _apart(text)]
+    if [word.lower() for word in words] in (["none"], ["cpu"]):
+        return Described(Hardware(gpu_count=0, ram_bytes=ram_bytes or 0), _assumed(0, ram_bytes, 0))
+    chips = [apple_chip(word) for word in words if not known_models(word)]
+    if len(words) == 1 and chips and chips[0]:
+        return _mac(chips[0]["name"], chips[0]["memory_gb"] * GIB, ram_bytes)
+    groups = [_cards(word) for word in words]
+    if sum(group.count for group in groups) > _MOST_GPUS:
+        raise WrongSpec(f"--gpu: more than {_MOST_GPUS} GPUs are no machine; say fewer")
+    hardware = Hardware(gpu_count=0)
+    links: list[Link] = []
+    for group in groups:
+        first = len(hardware.gpus)
+        for place in range(group.count):
+            hardware = with_gpu(hardware, group.model, pcie=_slot(group, place))
+        links += _links(group, first)
+    vram = sum(gpu.vram_bytes or 0 for gpu in hardware.gpus)
+    shared = next((group.model for group in groups if group.model.ram_share), None)
+    if shared and not ram_bytes:
+        raise WrongSpec(f"--gpu: {shared.name} works in the memory of the machine; say how much that is: --ram 128G")
+    speeds = {
+        place: (model.nvlink_gbytes_per_second_per_link or 0.0,) * model.nvlink_links
+        for place, model in _linked(groups)
+    }
+    assumed = ram_bytes or max(16 * GIB, 1 << (vram - 1).bit_length() if vram else 0)
+    return Described(
+        Hardware(
+            gpu_count=len(hardware.gpus),
+            gpus=hardware.gpus,
+            links=tuple(links),
+            nvlink_gbytes_per_second=speeds,
+            ram_bytes=assumed,
+        ),
+        _assumed(assumed, ram_bytes, len(hardware.gpus), links=bool(links), groups=groups),
+    )
+
+
+def _apart(text: str) -> list[str]:
+    """`2x4090`, `3060` of `2x4090 + 3060`; commas part cards only where none says how they are joined."""
+    return re.split(r"\s*[+,]\s*" if ":" not in text else r"\s*\+\s*", text.strip())
+
+
+def _cards(word: str) -> _Cards:
+    name, *said = word.split(":")
+    found = _COUNTED.fullmatch(name.strip())
+    if not found or (found["before"] and found["after"]):
+        raise WrongSpec(f"--gpu: {word[:60]!r} names no GPU; {_FORM}")
+    count, model = int(found["before"] or found["after"] or 1), gpu_model(found["name"])
+    if not count:
+        raise WrongSpec(f"--gpu: {word[:60]!r} are no GPUs; say none for a machine without")
+    pairs: tuple[tuple[int, int], ...] = ()
+    widths: tuple[int, ...] = ()
+    for part in (one.strip().lower() for one in said):
+        if re.fullmatch(r"nvlink(=.*)?", part):
+            pairs = _pairs(word, model, count, part.partition("=")[2])
+        elif re.fullmatch(r"x\d{1,2}(,x\d{1,2})*", part):
+            widths = _widths(word, count, [int(lanes[1:]) for lanes in part.split(",")])
+        else:
+            raise WrongSpec(f"--gpu: {part[:40]!r} says nothing of GPUs; {_FORM}")
+    return _Cards(model, count, pairs, widths)
+
+
+def _pairs(word: str, model: GpuModel, count: int, text: str) -> tuple[tuple[int, int], ...]:
+    """Which of these cards a bridge joins: the neighbours, where nobody says."""
+    if not model.nvlink_links:
+        raise WrongSpec(f"--gpu: {model.name} has no NVLink; leave nvlink out")
+    if not model.nvlink_is_bridge:
+        return ()
+    found = [_PAIR.fullmatch(one) for one in text.split(",")] if text else []
+    pairs = tuple((int(one[1]), int(one[2])) for one in found if one)
+    if text and len(pairs) != len(found):
+        raise WrongSpec(f"--gpu: nvlink={text[:40]} names no pairs; write nvlink=0-1,2-3")
+    pairs = pairs or tuple((first, first + 1) for first in range(0, count - 1, 2))
+    ends = [end for pair in pairs for end in pair]
+    if len(set(ends)) != len(ends) or not all(end < count for end in ends):
+        raise WrongSpec(
+            f"--gpu: {word[:60]!r}: a bridge joins two of the {count} cards, 0 to {count - 1}, each at most once"
+        )
+    return tuple((min(pair), max(pair)) for pair in pairs)
+
+
+def _widths(word: str, count: int, widths: list[int]) -> tuple[int, ...]:
+    if len(widths) not in (1, count):
+        raise WrongSpec(
+            f"--gpu: {word[:60]!r} names {len(widths)} slots for {count} cards; name one for each, or one for all"
+        )
+    if bad := next((lanes for lanes in widths if lanes not in (1, 2, 4, 8, 16)), None):
+        raise WrongSpec(f"--gpu: a slot with {bad} lanes is none; say x1, x2, x4, x8 or x16")
+    return tuple(widths * count if len(widths) == 1 else widths)
+
+
+def _slot(group: _Cards, place: int) -> PcieLink:
+    if not group.widths:
+        return PcieLink()
+    lanes, gen = min(group.widths[place], group.model.pcie_lanes or 16), group.model.pcie_gen
+    return PcieLink(gen, gen, lanes, lanes)
+
+
+def _links(group: _Cards, first: int) -> Iterator[Link]:
+    """NVLinks where there are any: of a pair by its bridge, of all cards of a board by its switches."""
+    model = group.model
+    if group.pairs or (model.nvlink_links and not model.nvlink_is_bridge and group.count > 1):
+        every = combinations(range(group.count), 2)
+        joined = set(group.pairs) if model.nvlink_is_bridge else set(every)
+        for one, other in combinations(range(group.count), 2):
+            kind = f"NV{model.nvlink_links}" if (one, other) in joined else "PHB"
+            yield Link(first + one, first + other, kind)
+
+
+def _linked(groups: Sequence[_Cards]) -> Iterator[tuple[int, GpuModel]]:
+    first = 0
+    for group in groups:
+        if not group.model.nvlink_is_bridge and group.model.nvlink_links and group.count > 1:
+            yield from ((first + place, group.model) for place in range(group.count))
+        yield from ((first + end, group.model) for pair in group.pairs for end in pair)
+        first += group.count
+
+
+def _mac(chip: str, most_bytes: int, ram_bytes: int | None) -> Described:
+    ram = ram_bytes or most_bytes
+    gpu = Gpu(index=0, vendor="Apple", name=chip)
+    hardware = Hardware(vendor="Apple", chip=chip, architecture="arm64", ram_bytes=ram, gpu_count=1, gpus=(gpu,))
+    because = "the most that it is sold with; name yours with --ram 64G"
+    notes = () if ram_bytes else (Reason(choice=f"{format_bytes(ram)} of memory", because=because),)
+    return Described(hardware, notes)
+
+
+def _assumed(
+    ram: int, given: int | None, count: int, *, links: bool = False, groups: Sequence[_Cards] = ()
+) -> tuple[Reason, ...]:
+    """What nobody said, and how to say it."""
+    notes = []
+    if not given:
+        because = "nobody said how much there is; name yours with --ram 64G"
+        notes.append(Reason(choice=f"{format_bytes(ram)} of RAM" if ram else "RAM", because=because))
+    if any(group.model.nvlink_is_bridge and group.count > 1 and not group.pairs for group in groups):
+        because = "nobody said that bridges join cards; if they do, name the pairs: --gpu 4x3090:nvlink=0-1,2-3"
+        notes.append(Reason(choice="no NVLink", because=because))
+    if count > 1 and not any(group.widths for group in groups):
+        because = "nobody said which slots the cards are in; name their lanes: --gpu 4x3090:x16,x8,x8,x4"
+        notes.append(Reason(choice="PCIe unknown", because=because))
+    return tuple(notes)

@@ -1,0 +1,183 @@
+"""Machines in words: what people write of cards they have, or want to buy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rigwright.cli import main
+from rigwright.errors import WrongSpec
+from rigwright.hardware.values import Hardware
+from rigwright.inventory.described import described
+from rigwright.inventory.what_if import gpu_model
+from rigwright.units import GIB
+
+R3090, R4090, R3060 = (f"NVIDIA GeForce RTX {number}" for number in (3090, 4090, 3060))
+
+
+def names(*texts: str, ram_bytes: int | None = None) -> list[str | None]:
+    return [gpu.name for gpu in described(texts, ram_bytes=ram_bytes).hardware.gpus]
+
+
+@pytest.mark.parametrize(
+    ("text", "cards"),
+    [
+        ("3090", [R3090]),
+        ("4x3090", [R3090] * 4),
+        ("4 x RTX 3090", [R3090] * 4),
+        ("4×rtx3090", [R3090] * 4),
+        ("RTX 3090 x4", [R3090] * 4),
+        ("3090*2", [R3090] * 2),
+        ("2x4090 + 3060", [R4090, R4090, R3060]),
+        ("4090,3060", [R4090, R3060]),
+        ("7900xtx", ["AMD Radeon RX 7900 XTX"]),
+        ("8x H100 SXM", ["NVIDIA H100 80GB HBM3"] * 8),
+        ("none", []),
+        ("CPU", []),
+    ],
+)
+def test_cards_are_counted_and_named(text: str, cards: list[str]) -> None:
+    """In any of the ways in which people count."""
+    assert names(text) == cards
+    assert described([text]).hardware.gpu_count == len(cards)
+
+
+def test_option_may_be_repeated() -> None:
+    """As other options are."""
+    assert names("2x3090", "4090") == [R3090, R3090, R4090]
+
+
+def pairs(hardware: Hardware) -> list[tuple[int, int]]:
+    return [(link.first, link.second) for link in hardware.links if (link.kind or "").startswith("NV")]
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("4x3090", []),
+        ("4x3090:nvlink", [(0, 1), (2, 3)]),
+        ("4x3090:nvlink=0-2,3-1", [(0, 2), (1, 3)]),
+        ("3x3090:NVLINK=1-2", [(1, 2)]),
+        ("4090+2x3090:nvlink", [(1, 2)]),
+        ("2xH100 SXM", [(0, 1)]),
+    ],
+)
+def test_bridges_and_switches_join_cards(text: str, joined: list[tuple[int, int]]) -> None:
+    """A bridge joins two cards, and only where somebody says so; the cards of a board are all joined."""
+    hardware = described([text]).hardware
+    assert pairs(hardware) == joined
+    assert set(hardware.nvlink_gbytes_per_second) == {end for pair in joined for end in pair}
+
+
+def test_slots_are_those_that_are_named() -> None:
+    """One for each card, or one for all; a card has no more lanes than its own."""
+    four = described(["4x3090:nvlink:x16,x8,x8,x4"]).hardware
+    assert [(gpu.pcie.width_max, gpu.pcie.gen_max) for gpu in four.gpus] == [(16, 4), (8, 4), (8, 4), (4, 4)]
+    assert {gpu.pcie.width_max for gpu in described(["2x4060 Ti 16GB:x16"]).hardware.gpus} == {8}
+
+
+def test_what_nobody_said_is_assumed_and_told() -> None:
+    """RAM, bridges and slots; nothing of it where it was said."""
+    found = described(["4x3090"])
+    assert [note.choice for note in found.notes] == ["128 GiB of RAM", "no NVLink", "PCIe unknown"]
+    assert found.hardware.ram_bytes == 128 * GIB
+    assert described(["4x3090:nvlink:x8"], ram_bytes=64 * GIB).notes == ()
+
+
+def test_mac_and_spark_are_machines() -> None:
+    """Their memory is the machine's: the most that a Mac is sold with, unless it is said."""
+    mac = described(["m4 max"], ram_bytes=64 * GIB).hardware
+    assert (mac.vendor, mac.chip, mac.ram_bytes, mac.gpus[0].vendor) == ("Apple", "Apple M4 Max", 64 * GIB, "Apple")
+    assert described(["Strix Halo"], ram_bytes=128 * GIB).hardware.gpus[0].ram_share
+    with pytest.raises(WrongSpec, match=r"works in the memory of the machine; say how much that is: --ram 128G$"):
+        described(["Strix Halo"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no GPU; write it like 4x3090"),
+        ("0x3090", "are no GPUs; say none"),
+        ("100x3090", "more than 64 GPUs are no machine"),
+        ("2x4090:nvlink", "has no NVLink; leave nvlink out"),
+        ("4x3090:nvlink=0-1,1-2", "each at most once"),
+        ("2x3090:nvlink=0-7", "a bridge joins two of the 2 cards, 0 to 1"),
+        ("2x3090:nvlink=ab", "names no pairs; write nvlink=0-1,2-3"),
+        ("4x3090:x16,x8", "names 2 slots for 4 cards"),
+        ("3090:x3", "a slot with 3 lanes is none; say x1, x2, x4, x8 or x16"),
+        ("3090:fast", "'fast' says nothing of GPUs"),
+        ("2x3900", "did you mean NVIDIA GeForce RTX 3090"),
+    ],
+)
+def test_what_cannot_be_is_one_line(text: str, said: str) -> None:
+    """Each says what to write."""
+    with pytest.raises(WrongSpec, match=re.escape(said)) as refusal:
+        described([text])
+    assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("rtx3090", R3090),
+        ("3090 ti", f"{R3090} Ti"),
+        ("RTX3090 24GB", R3090),
+        ("gtx1080ti", "NVIDIA GeForce GTX 1080 Ti"),
+        ("rx7900xtx", "AMD Radeon RX 7900 XTX"),
+        ("w7900", "AMD Radeon PRO W7900"),
+        ("quadro rtx 6000", "Quadro RTX 6000"),
+        ("rtx6000 ada", "NVIDIA RTX 6000 Ada Generation"),
+        ("dgx spark", "NVIDIA GB10"),
+    ],
+)
+def test_card_is_found_by_what_people_call_it(text: str, name: str) -> None:
+    """Glued, short, in small letters."""
+    assert gpu_model(text).name == name
+
+
+@pytest.mark.parametrize("text", ["rtx 6000", "RTX 4000", "titan", "a100", "4060ti"])
+def test_name_of_several_cards_is_refused_with_the_choices(text: str) -> None:
+    """Cards of several generations, or of several sizes."""
+    with pytest.raises(WrongSpec, match=r"may be .* or .*; write one of them in full$"):
+        gpu_model(text)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, ["plan", *words], prog_name="rigwright")
+
+
+def test_first_command_needs_nothing(tmp_path, monkeypatch) -> None:
+    """Cards, RAM and a model: a plan, and what to do next."""
+    monkeypatch.chdir(tmp_path)
+    result = run("--gpu", "4x3090", "--ram", "128G", "qwen3.5-35b-a3b", "--users", "2")
+    assert result.exit_code == 0, result.output
+    assert "chat ── Qwen3.5-35B-A3B" in result.output
+    inventory = result.output[result.output.index("  rigs = (") : result.output.index("then: rigwright plan rig.py")]
+    found: dict[str, object] = {}
+    exec("\n".join(line[2:] for line in inventory.splitlines()), found)
+    assert found["rigs"][1]["rig"]["services"] == [{"name": "chat", "model": "qwen3.5-35b-a3b", "users": 2}]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["qwen3.5-35b-a3b"], "is a model; for which machine? --gpu 4x3090 --ram 128G, or @local before it"),
+        ([], "for which machine? Name an inventory, @local, --capture DIR, or cards"),
+        (["--gpu", "3090", "@local", "qwen3.5-9b"], "both name a machine; leave one of them out"),
+        (["--gpu", "3090", "nonsense-7b"], "Error: no model is called nonsense-7b"),
+        (["--gpu", "3090", "qwen3.5-9b:Q9"], "the catalogue has no such quant of qwen3.5-9b"),
+        (
+            ["--gpu", "3090", "qwen3.5-9b", "--engine", "llama.cpp"],
+            "Error: engine: 'llama.cpp' is no engine; did you mean llamacpp?",
+        ),
+        (["rig.py", "--users", "3"], "--users goes with a model on the command line"),
+    ],
+)
+def test_wrong_first_command_is_one_line(words: list[str], said: str) -> None:
+    """Without the place in an inventory that nobody wrote."""
+    result = run(*words)
+    assert result.exit_code != 0
+    assert said in " ".join(result.output.split())
+    assert "rig.services" not in result.output
