@@ -25,6 +25,7 @@ JOINED = [
     ("base/manager.sh", *_REMOVAL),
     ("base/remove-unit.sh", "base/remove-service.sh"),
     (
+        "service/swap.sh",
         "weights/place.sh",
         "service/answer.sh",
         "service/sandbox.sh",

@@ -11,7 +11,7 @@ from pyinfra.api.operation import OperationMeta
 
 from rigwright.errors import RigwrightError
 from rigwright.records import paths
-from rigwright.records.values import Deployed
+from rigwright.records.values import Deployed, Earlier
 from rigwright.resolve.running import instance_changes, is_only_disabled
 from rigwright.resolve.unit import bind, render_unit, sandbox
 from rigwright.resources import role_text, script, template
@@ -29,8 +29,8 @@ from rigwright.weights.local import LocalModel
 
 # How long a rollback waits for a model to load; the inventory's own limit may be unreadable by then.
 _ROLLBACK_SECONDS = 600
-# A unit brings its model files with it.
-_PLACE = role_text("weights", "place.sh")
+# A unit brings its model files with it, and may swap places with another.
+_BEFORE = "\n".join([role_text("service", "swap.sh"), role_text("weights", "place.sh")])
 
 
 @operation()
@@ -84,11 +84,12 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
                 "service",
                 "answer.sh",
                 "switch.sh",
-                before="\n".join([_PLACE, role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
+                before="\n".join([_BEFORE, role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
                 SANDBOX=shlex.join(word for line in walls for word in ("-p", line)),
                 **_switch(deployed, unit=unit, release=release, record=record),
                 **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
                 MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),
+                UNDO=_undo(deployed, rig),
                 SERVES=serves_at(wanted.wish.host, wanted.port),
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
@@ -116,20 +117,8 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
         yield from refuse(f"{instance}: no earlier release is kept on this rig; deploy the version you want instead")
         return
     others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
-    held = [one for one in others if leaves_for(one, record)]
-    yield Script(
-        script(
-            "service",
-            "answer.sh",
-            "switch.sh",
-            before=_PLACE,
-            **_switch(deployed, unit=back.unit, release=back.release, record=back.record_text or ""),
-            **proof_of(record, deployed.service).variables(),
-            MAKE_ROOM=" ".join(one.unit_name for one in held),
-            SERVES=serves_at(record.host, record.port),
-            TIMEOUT=_ROLLBACK_SECONDS,
-        )
-    )
+    held = [one.unit_name for one in others if leaves_for(one, record)]
+    yield Script(_way_back(deployed, back, make_room=held, undo=_undo(deployed, rig)))
 
 
 @operation()
@@ -170,6 +159,42 @@ def _sums(rig: Rig, files: Sequence[tuple[LocalModel, str]]) -> dict[str, str]:
     found = {path: wanted_stamp(rig, path, sha256=file.sha256, origin=file.origin) for file, path in files}
     sums = {path: stamp.sha256 for path, stamp in found.items() if stamp}
     return sums if len(sums) == len(found) else {}
+
+
+def _way_back(deployed: Deployed, back: Earlier, *, make_room: Sequence[str] = (), undo: str = "") -> str:
+    """The switch to what an instance ran before."""
+    record = back.record
+    return script(
+        "service",
+        "answer.sh",
+        "switch.sh",
+        before=_BEFORE,
+        **_switch(deployed, unit=back.unit, release=back.release, record=back.record_text or ""),
+        **proof_of(record, deployed.service).variables(),
+        MAKE_ROOM=" ".join(make_room),
+        UNDO=undo,
+        SERVES=serves_at(record.host, record.port) if record and record.port else "",
+        TIMEOUT=_ROLLBACK_SECONDS,
+    )
+
+
+def _undo(deployed: Deployed, rig: Rig) -> str:
+    """Shell that brings those back which hold the place that an instance had: it stopped for them."""
+    if deployed.is_active or deployed.record is None:
+        return ""
+    moved: dict[str, Deployed] = {}
+    places = [deployed.record]
+    while places:
+        place = places.pop()
+        for one in rig.records.deployed:
+            back = one.way_back
+            if one.name in (deployed.name, *moved) or not one.is_active or not leaves_for(one, place):
+                continue
+            moved[one.name] = one
+            places += [back.record] if back and back.record else []
+    ways = [_way_back(one, one.way_back) for one in moved.values() if one.way_back]
+    stop = f"systemctl stop {' '.join(one.unit_name for one in moved.values())}"
+    return "\n".join([stop, *(f"sh -c {shlex.quote(text)}" for text in ways)]) if ways else ""
 
 
 def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict[str, str]:

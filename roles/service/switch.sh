@@ -121,7 +121,7 @@ if [ -z "$is_placed" ] || [ -n "$gone" ]; then
   [ ! -e "$state/running.service" ] || place <"$state/running.service" >/dev/null || :
   [ -n "$was_cut" ] || rm -f "$state/running"
   [ -n "$is_placed" ] || fail "$NAME: its model files could not be given their names; see the disk of the rig"
-  fail "$NAME: $(echo "$gone" | tr '\n' ' ') is no longer on this rig as this release had it; deploy what you want instead"
+  fail "$NAME: $(printf %s "$gone" | tr '\n' ' ') is no longer on this rig as this release had it; deploy what you want instead"
 fi
 old_release=$(head -n1 "$state/running")
 owed=$(cat "$state/running.stopped" 2>/dev/null || :)
@@ -154,7 +154,9 @@ if await; then
     printf '%s\nproven\n' "$old_release" | write "$state/running" 644
     close_switch
   fi
-  rm -f "$state"/running.*
+  rm -f "$state"/running.* "$gave_way"
+  # shellcheck disable=SC2086 # names of units, one word each
+  took_place $stopped
   forget_kept <"$file"
   say "$NAME serves at $SERVES"
   exit 0
@@ -165,8 +167,9 @@ if [ -e "$state/running.service" ]; then
   keep "$state/running.service" "$file"
   if [ -e "$state/running.json" ]; then keep "$state/running.json" "$PLAN_FILE"; else rm -f "$PLAN_FILE"; fi
   gone=$(place <"$file") || gone="its model files"
-  [ -z "$gone" ] || say "$NAME: $(echo "$gone" | tr '\n' ' ') could not be brought back"
+  [ -z "$gone" ] || say "$NAME: $(printf %s "$gone" | tr '\n' ' ') could not be brought back"
   failed=$reason
+  take_back
   proof_in "$PLAN_FILE"
   restart || :
   give_back ''

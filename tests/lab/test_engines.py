@@ -124,6 +124,22 @@ def test_ports_swap_in_one_run(workshop, rig):
         assert f'"{name}"' in workshop.on(rig, f"curl -sS http://127.0.0.1:{port}/v1/models")
 
 
+def test_swap_of_which_one_half_fails_leaves_both_as_they_were(workshop, rig):
+    """The first one has moved, and the second cannot start where it was: both go back, and the plan is as before."""
+    wish = services(workshop, {"name": "talk", "port": 8085}, {"name": "more", "port": 8080}, PARROT)
+    bad = {"name": "more", "port": 8085, "flags": {"--lora": "/none.gguf"}}
+    failed = workshop.deploy(services(workshop, {"name": "talk", "port": 8080}, bad, PARROT), rig)
+    assert failed.code == 1 and "more takes its place back" in failed.lines, failed.output
+    assert any(
+        line.startswith("more: ") and "the previous release is back and serving" in line for line in failed.lines
+    )
+    for port, name in ((8085, "talk"), (8080, "more")):
+        assert f'"{name}"' in workshop.on(rig, f"curl -sS http://127.0.0.1:{port}/v1/models")
+    again = workshop.deploy(wish, rig)
+    assert (again.code, again.changed) == (0, set()), again.output
+    assert "gave_way" not in workshop.on(rig, "ls /var/lib/rigwright/services/*")
+
+
 def test_service_moves_to_another_engine(workshop, rig):
     """The same name, port and file, served by another program."""
     wish = services(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import signal
+import subprocess
 import time
 
 import pytest
+
+from rigwright.lab.inventory import host_data
+
+from .conftest import wait_healthy
 
 pytestmark = pytest.mark.lab
 
@@ -62,6 +68,49 @@ def test_dropped_connection_is_said_and_the_next_run_attaches(workshop, serving,
     assert "Traceback" not in output
     assert workshop.on(serving, BUILDING) == "1"
     _finish(workshop, serving, rebuild(workshop, 2), slow_compiler, expect="attaching to the build of")
+
+
+@pytest.mark.faults
+def test_rig_that_vanishes_behind_a_jump_host_is_noticed(workshop, serving, trixie):
+    """No socket of ours would notice: it is asked, and the run ends with what to do; then the next one goes on."""
+    name = workshop.boot("behind", from_snapshot=trixie.snapshot)
+    try:
+        wait_healthy(workshop, name)
+        rigs = {one.name: host_data(one) for one in workshop.lab.rigs()}
+        gate, behind = rigs[serving], rigs[name]
+        config = workshop.directory / "jump_config"
+        config.write_text(
+            f"Host *\n IdentityFile {gate['ssh_key']}\n IdentitiesOnly yes\n StrictHostKeyChecking accept-new\n"
+            f" UserKnownHostsFile {workshop.directory / 'jump_known'}\n User root\n"
+            f"Host inside\n HostName {behind['ssh_hostname']}\n ProxyJump gate\n"
+            f"Host gate\n HostName {gate['ssh_hostname']}\n"
+        )
+        login = {"ssh_hostname": "inside", "ssh_config_file": str(config), "ssh_strict_host_key_checking": "accept-new"}
+        login["ssh_known_hosts_file"] = str(workshop.directory / "jump_known")
+        drop = "/etc/systemd/system/rigwright-demo.service.d"
+        slow = f"mkdir {drop}; printf '[Service]\nExecStartPre=/bin/sleep 150\n' >{drop}/slow.conf"
+        workshop.on(name, f"{slow}; systemctl daemon-reload")
+        process = workshop.start(workshop.spec(context=1024), name, login=login)
+        for _ in range(300):
+            if workshop.on(name, "cat /var/lib/rigwright/services/demo/running 2>/dev/null", check=False):
+                break
+            time.sleep(0.1)
+        found = subprocess.run(["ip", "-j", "route", "get", behind["ssh_hostname"]], capture_output=True, check=True)
+        link = json.loads(found.stdout)[0]["dev"]
+        subprocess.run(["ip", "link", "set", link, "down"], check=True)
+        try:
+            output, _ = process.communicate(timeout=150)
+        finally:
+            process.kill()
+            subprocess.run(["ip", "link", "set", link, "up"], check=True)
+        assert process.returncode == 1, output
+        assert "the connection was lost; the work on the rig goes on, run again to pick it up" in output
+        workshop.on(name, f"rm -r {drop}; systemctl daemon-reload; systemctl restart rigwright-demo")
+        again = workshop.deploy(workshop.spec(context=1024), name, login=login)
+        assert again.code == 0, again.output
+        assert workshop.deploy(workshop.spec(context=1024), name, login=login).changed == set()
+    finally:
+        workshop.lab.down([name])
 
 
 def test_reboot_in_the_middle_of_the_build_is_made_good(workshop, serving, slow_compiler):

@@ -28,7 +28,7 @@ from rigwright.roles.service.answer import CHAT, Proof
 from .standin import StandIn
 
 SWITCH = ("answer.sh", "switch.sh")
-ALL = ("weights/place.sh", *SWITCH)
+ALL = ("swap.sh", "weights/place.sh", *SWITCH)
 STATE = "/var/lib/rigwright/services/chat"
 
 
@@ -92,7 +92,7 @@ class Bench:
             **{
                 **operations._switch(deployed, unit=one.unit, release=one.release, record=one.record),
                 **Proof(one.instance.url, "", f"{one.instance.url}{ENGINE.health}", CHAT).variables(),
-                **{"MAKE_ROOM": "", "SERVES": one.instance.url, "TIMEOUT": "20"},
+                **{"MAKE_ROOM": "", "UNDO": "", "SERVES": one.instance.url, "TIMEOUT": "20"},
                 **changes,
             },
         )
@@ -248,6 +248,24 @@ def _check_next(one: Bench, then: str, history: str) -> None:
         assert (one.serving(), one.back()) == (behind, before)
     if then in "BC":
         assert one.changes(one.serving()) == []
+
+
+@pytest.mark.parametrize("why", ["it does not start", "its release is gone"])
+def test_half_of_a_swap_that_fails_undoes_the_other_half(bench, why):
+    """It stopped for another, which took its place: that one leaves it again, and what served before serves."""
+    one = bench("PA")
+    one.rig._sh("systemctl stop rigwright-chat.service", "sh")
+    (one.rig.path(STATE) / "gave_way").write_text("other\n")
+    undo = f"flock -n {one.rig.path('/run/rigwright.lock')} true || echo ::progress $IS_LOCKED, it is undone"
+    gone = {"RELEASE": "/opt/rigwright/llamacpp/releases/gone"} if "gone" in why else {}
+    done = one.deploy("X", UNDO=undo, **gone)
+    assert done.returncode == 1
+    undone = "::progress chat takes its place back\n::progress yes, it is undone\n"
+    assert undone in done.stdout
+    # Only then can it start where the other one was.
+    assert gone or done.stdout.index(undone) < done.stdout.index("the previous release is back and serving")
+    assert (one.serving(), one.back()) == ("A", "P") and not (one.rig.path(STATE) / "gave_way").exists()
+    assert one.deploy("B", UNDO=undo).returncode == 0
 
 
 # What a server says, and whether that proves that it serves.
