@@ -195,7 +195,11 @@ NEXT = ("B", "C", "X", "rollback")
 
 
 @pytest.mark.parametrize(
-    "stride", [pytest.param(13, marks=pytest.mark.patience), pytest.param(1, marks=pytest.mark.faults)]
+    "stride",
+    [
+        pytest.param(13, marks=pytest.mark.patience),
+        pytest.param(1, marks=[pytest.mark.patience, pytest.mark.faults]),
+    ],
 )
 @pytest.mark.parametrize("by", ["kill", "power"])
 @pytest.mark.parametrize("kind", CUTS)
