@@ -135,7 +135,7 @@ class ServiceWish(Strict):
     """One service: a model, served by an engine, on a port."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = Field(
-        description="Names the unit, `rigwright-<name>.service`: small letters, digits, dashes."
+        description="Names the unit, `rigwright-<name>.service`: small letters, digits, dashes, at most 40."
     )
     engine: str = Field(
         "auto",

@@ -54,7 +54,8 @@ def _line(plan: ServicePlan, wish: ServiceWish, resolved: Resolved) -> str:
     ports = "+".join(str(replica.port) for replica in plan.replicas)
     copies = f"{len(plan.replicas)} × " if len(plan.replicas) > 1 else ""
     size = f"{plan.context_tokens} tokens × {plan.slots} slots{memory}"
-    return f"{plan.service}: {copies}{name} on {plan.device}, {size}, {wish.host}:{ports}"
+    host = f"[{wish.host}]" if ":" in wish.host else wish.host
+    return f"{plan.service}: {copies}{name} on {plan.device}, {size}, {host}:{ports}"
 
 
 def _explain(host: Host, plan: ServicePlan) -> None:

@@ -16,6 +16,8 @@ from rigwright.resolve.running import instance_changes
 from rigwright.resources import script
 from rigwright.roles.base.facts import RemoteFile
 from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.service.announce import _line
+from rigwright.roles.service.answer import serves_at
 from rigwright.roles.service.preflight import preflight_errors
 from rigwright.roles.service.room import in_the_way
 from rigwright.roles.weights.facts import verified_stamp
@@ -173,6 +175,25 @@ def test_service_that_stays_is_never_stopped_for_another(context, blank, serving
     more = context({"name": "a"}, {"name": "b", "port": 8081}, {"name": "c", "port": 8082})
     resolved = more.resolved(rig)
     assert all(in_the_way(one, resolved, more.spec, rig) == [] for one in resolved.instances(more.spec))
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("0.0.0.0", "http://0.0.0.0:8080, each address of the rig"),
+        ("::", "http://[::]:8080, each address of the rig"),
+    ],
+)
+def test_address_is_where_clients_connect(context, blank, host, said):
+    """In brackets where it is IPv6, in the plan too; an open service is not at 127.0.0.1 alone."""
+    assert serves_at(host, 8080) == said
+    chat = context({"name": "chat"})
+    resolved = chat.resolved(blank())
+    wish = chat.spec.wish("chat").model_copy(update={"host": host})
+    line = _line(resolved.plan.services[0], wish, resolved)
+    assert line.endswith(said.removeprefix("http://").partition(",")[0])
 
 
 def test_stamp_ends_when_the_file_changes(blank):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -244,6 +245,20 @@ def test_second_upload_of_a_file_is_told_at_once(disk):
     assert "another run is uploading" in disk.run("weights", *names, code=1, SHA256=sha(ONE), PATIENCE=1)
     first.communicate(ONE[5:], timeout=10)
     disk.run("weights", *names, SHA256=sha(ONE))
+    assert disk.dest.read_bytes() == ONE
+
+
+def test_file_that_another_run_finished_meanwhile_is_none_of_ours(disk):
+    """Who waited for the part holds a file that has its name by now: it is neither checked nor named again."""
+    disk.upload(ONE)
+    part = Path(f"{disk.dest}.part")
+    with part.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = disk.start("weights", "place.sh", "accept.sh", "install.sh", SHA256=sha(ONE))
+        time.sleep(1)
+        part.rename(disk.dest)
+    said, _ = waiting.communicate(timeout=20)
+    assert waiting.returncode == 1 and b"another run has uploaded m.gguf meanwhile; run again" in said
     assert disk.dest.read_bytes() == ONE
 
 
