@@ -15,7 +15,7 @@ lock() {
   exec 9>>/run/rigwright.lock
   # Whoever can open it can hold it.
   chmod 600 /run/rigwright.lock
-  flock -n 9 && return
+  if flock -n 9; then return 0; fi # in a trap, bash takes a bare one for what failed before
   say "waiting for another run of rigwright on this rig"
   flock -w 900 9 || fail "another rigwright run holds /run/rigwright.lock; wait for it"
 }

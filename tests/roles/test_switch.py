@@ -254,8 +254,9 @@ def _check_next(one: Bench, then: str, history: str) -> None:
         assert one.changes(one.serving()) == []
 
 
+@pytest.mark.runs("service/swap.sh")
 @pytest.mark.parametrize("why", ["it does not start", "its release is gone"])
-def test_half_of_a_swap_that_fails_undoes_the_other_half(bench, why):
+def test_half_of_a_swap_that_fails_undoes_the_other_half(each_sh, bench, why):
     """It stopped for another, which took its place: that one leaves it again, and what served before serves."""
     one = bench("PA")
     one.rig._sh("systemctl stop rigwright-chat.service", "sh")
