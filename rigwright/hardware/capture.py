@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from rigwright.errors import UnreadableRecording
+from rigwright.hardware import dressing
 from rigwright.hardware.findings import findings
 from rigwright.hardware.formats import recognise
 from rigwright.hardware.merge import merge
+from rigwright.hardware.reading import is_empty, known_values
 from rigwright.hardware.statements import Precedence, Source
 from rigwright.hardware.values import Hardware
 
@@ -26,14 +28,58 @@ LARGEST_BYTES = 4 << 20
 MOST_FILES = 200
 _LOAD = re.compile(r"(?:^|[-_.])load", re.IGNORECASE)
 # These files describe a capture; none is the output of a command that we read.
-_NOT_READ = re.compile(r"^(?:meta|commands)\.json$|^commands?\.txt$|^(?:rc|load)\.txt$|\.md$", re.IGNORECASE)
+_NOT_READ = re.compile(
+    r"^(?:meta|commands)\.json$|^commands?\.txt$|^(?:rc|load)\.txt$|^readme\b|^license\b", re.IGNORECASE
+)
 
 
 def read_files(files: Mapping[str, str]) -> Hardware:
-    """The machine that gave these outputs. Never raises on their content; what is not understood is left out."""
-    sources = [source for name in sorted(files) for source in _sources(name, files[name])]
-    hardware = merge(sources)
+    """The machine that gave these outputs. Never raises on their content; what is not understood is named."""
+    asked = {name: files[name] for name in sorted(files) if not _NOT_READ.search(name) and files[name].strip()}
+    by_file = {name: _best(name, text) for name, text in asked.items()}
+    sources = [source for found in by_file.values() for source in found]
+    hardware = replace(merge(sources), not_read=tuple(_not_read(by_file)))
     return findings(hardware, sources)
+
+
+def _not_read(by_file: Mapping[str, Sequence[Source]]) -> Iterator[str]:
+    """The files that nothing was understood of, and of the others the parts: `topo.txt (network adapters)`."""
+    for name, sources in by_file.items():
+        parts = list(dict.fromkeys(part for source in sources for part in source.reading.unread))
+        if all(is_empty(source.reading) for source in sources):
+            yield name
+        elif parts:
+            yield f"{name} ({', '.join(parts)})"
+
+
+def _best(name: str, text: str) -> list[Source]:
+    """What a file says; where that leaves something open, in the dressing in which it says most."""
+    if len(text) > LARGEST_BYTES:
+        return []
+    text = dressing.plain(text)
+    best = list(_sources(name, text))
+    if _is_clear(best):
+        return best
+    most = _said(best)
+    for version in dressing.versions(text):
+        found = list(_sources(name, version))
+        if (said := _said(found)) > most:
+            best, most = found, said
+        if _is_clear(best):
+            break
+    return best
+
+
+def _said(sources: Sequence[Source]) -> int:
+    return sum(known_values(source.reading) for source in sources)
+
+
+def _is_clear(sources: Sequence[Source]) -> bool:
+    """Whether each format in a file was read, and each list to its end."""
+    readings = [source.reading for source in sources]
+    return bool(readings) and not any(
+        is_empty(reading) or reading.unread or (reading.is_driver_list and not reading.is_whole) for reading in readings
+    )
 
 
 def read_folder(folder: Path) -> Hardware:
@@ -45,15 +91,31 @@ def read_folder(folder: Path) -> Hardware:
     if not folder.is_dir():
         raise UnreadableRecording(f"{folder}: no such folder; name a folder of recorded outputs")
     try:
-        hardware = read_files(folder_files(folder))
+        files = folder_files(folder)
+        hardware = read_files(files)
+        unread = tuple(name for name in _names(folder) if name not in files and not _NOT_READ.search(name))
+        hardware = replace(hardware, not_read=(*hardware.not_read, *unread))
     except OSError as error:
         says = f"{error.filename or folder}: cannot be read: {error.strerror}"
         raise UnreadableRecording(f"{says}; let this user read it") from None
     if not hardware.sources:
+        those = f" (not read: {named(hardware.not_read)})" if hardware.not_read else ""
         raise UnreadableRecording(
-            f"{folder}: holds no output that rigwright can read; docs/hardware.md names the files"
+            f"{folder}: holds no output that rigwright can read{those}; docs/hardware.md names the files"
         )
     return hardware
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in a folder, folders with a slash; hidden files are not of a recording."""
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [f"{path.name}/" if path.is_dir() else path.name for path in found]
+
+
+def named(files: Sequence[str], most: int = 12) -> str:
+    """Files by name, with how many more there are."""
+    rest = len(files) - most
+    return ", ".join([*files[:most], *([f"{rest} more"] if rest > 0 else [])])
 
 
 def folder_files(folder: Path) -> dict[str, str]:
@@ -91,8 +153,6 @@ def _text(raw: bytes) -> str:
 
 def _sources(name: str, text: str) -> Iterator[Source]:
     """What a file says: by its own format, and by the errors that nvidia-smi prints in place of or between its rows."""
-    if not text.strip() or len(text) > LARGEST_BYTES or _NOT_READ.search(name):
-        return
     forms = recognise(name, text)
     is_whole = True
     if not forms or any(form.source.startswith("nvidia_") for form in forms):

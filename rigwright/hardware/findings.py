@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from rigwright.hardware.links import islands, link_gbytes_per_second, nvlinks_of
+from rigwright.hardware.links import islands, link_gbytes_per_second, nvlinks_of, outsiders
 from rigwright.hardware.models import GpuModel, find, pcie_gbytes_per_second
 from rigwright.hardware.statements import Source
 from rigwright.hardware.values import Gpu, Hardware, Problem
 
 # Source: recorded large copies reach 80 to 88 % of a link: 12.4 to 13.1 GB/s on gen 3 x16, 24.6 to 26.3 on gen 4.
 SLOW_COPY = 0.6
+_ON_BOARD = re.compile(r"\b(?:GB10|GH200|GB[23]00|Thor|Orin|Xavier|Tegra)\b")
 
 
 def findings(hardware: Hardware, sources: Sequence[Source]) -> Hardware:
@@ -26,6 +28,8 @@ def findings(hardware: Hardware, sources: Sequence[Source]) -> Hardware:
         *(problem for gpu in hardware.gpus for problem in _of_gpu(gpu, sources)),
         *_bridges(hardware),
         *_fabric(hardware),
+        *_outside(hardware),
+        *_unlisted(hardware, sources),
         *_power(hardware),
         *_numa(hardware),
     ]
@@ -40,6 +44,14 @@ def _needs_driver(hardware: Hardware) -> bool:
     return hardware.vendor in ("NVIDIA", None) and hardware.gpu_count != 0
 
 
+def is_on_board(gpu: Gpu) -> bool:
+    """Whether the GPU is soldered beside its CPU, which it reaches over C2C: what it says of PCIe means nothing.
+
+    Source: every DGX Spark reports x1 of x16, gen 1 at best.
+    """
+    return bool(gpu.ram_share) or bool(_ON_BOARD.search(gpu.name or ""))
+
+
 def possible_lanes(gpu: Gpu) -> int | None:
     """The lanes that slot and card can do together, None where nobody says.
 
@@ -51,13 +63,15 @@ def possible_lanes(gpu: Gpu) -> int | None:
 
 
 def _of_gpu(gpu: Gpu, sources: Sequence[Source]) -> Iterator[Problem]:
-    yield from _lanes(gpu)
-    yield from _generation(gpu, sources)
-    yield from _copies(gpu)
+    if not is_on_board(gpu):
+        yield from _lanes(gpu)
+        yield from _generation(gpu, sources)
+        yield from _copies(gpu)
     if gpu.mig:
         parts = ", ".join(f"{count}×{name}" for name, count in Counter(gpu.mig_devices).items()) or "MIG devices"
         what = f"MIG is on: the GPU is cut into {parts} and takes no part in a group"
-        do = f"to use it whole: stop what runs on it, `nvidia-smi -i {gpu.index} -mig 0`"
+        target = gpu.index if gpu.index is not None else gpu.pci_address or gpu.uuid or "<GPU>"
+        do = f"to use it whole: stop what runs on it, `nvidia-smi -i {target} -mig 0`"
         yield Problem("mig_enabled", gpu.label, what, do)
 
 
@@ -182,6 +196,25 @@ def _fabric(hardware: Hardware) -> Iterator[Problem]:
                 what = f"{max(mine)} of {whole} NVLinks to the switches are up"
                 do = f"`nvidia-smi nvlink -s -i {index}` and -e show which; look for Xid 74 in `journalctl -k`"
                 yield Problem("nvlink_down", f"GPU {index}", what, do)
+
+
+def _outside(hardware: Hardware) -> Iterator[Problem]:
+    """A GPU that stands beside an NVSwitch island with all its links down: a group with it would run over PCIe."""
+    for index, links in outsiders(hardware).items():
+        what = f"none of its NVLinks is up, the other GPUs reach each other over {links}: it is in no group"
+        do = f"`nvidia-smi nvlink -s -i {index}` and -e show its links; look for Xid 74 in `journalctl -k` and at "
+        do += "`systemctl status nvidia-fabricmanager`; reset all GPUs or reboot; if it stays, the board is at fault"
+        yield Problem("nvlink_down", f"GPU {index}", what, do)
+
+
+def _unlisted(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem]:
+    """A list that shows fewer GPUs than the driver has, where no other shows the rest."""
+    for source in sources:
+        attached, listed = source.reading.attached, len(source.reading.gpus)
+        if attached and attached > len(hardware.gpus):
+            what = f"{attached} attached, {listed} listed: the other GPUs are not in it"
+            do = "record all: `nvidia-smi -q -x` without -i; if it lists no more, look for Xid in `journalctl -k`"
+            yield Problem("gpus_not_listed", source.name, what, do)
 
 
 def _power(hardware: Hardware) -> Iterator[Problem]:

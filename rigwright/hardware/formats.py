@@ -42,9 +42,26 @@ FORMATS: tuple[Format, ...] = (
     _format("transfer", Precedence.MACHINE, r"index, host_to_device_gbytes_per_second", r"transfer.*\.csv$"),
     _format("nvidia_csv", Precedence.CSV, rf"(?:.*, ?)?{_FIELD}(?: \[[^\]]*\])?(?:,|$)", r"query.*\.csv$|values"),
     _format("nvidia_p2p", Precedence.MATRIX, r"GPU[0-9]+\s.*\b(?:OK|CNS|GNS|TNS|NS|DR)\b", r"p2p"),
-    _format("rocm_text", Precedence.NVLINK, r"=+ ROCm System Management Interface|GPU\[[0-9]+\]\s*:", r"rocm.*\.txt$"),
+    _format(
+        "rocm_text",
+        Precedence.NVLINK,
+        r"=+ ROCm System Management Interface|GPU\[[0-9]+\]\s*:|GPU ?[0-9]+\s*: \(Topology\)",
+        r"rocm.*\.txt$",
+    ),
+    _format(
+        "amd_smi",
+        Precedence.LIST,
+        r'GPU: [0-9]+$|(?:[\[{\s]*"(?:gpu_data|topology)"\s*:)?[\[{\s]*"gpu"\s*:\s*[0-9]',
+        r"amd-?smi.*(?:static|list|metric|json)",
+    ),
+    _format(
+        "amd_smi_topology", Precedence.NVLINK, r"(?:ACCESS|WEIGHT|HOPS|LINK TYPE|NUMA BW) TABLE:", r"amd-?smi.*topo"
+    ),
+    _format("amd_smi_table", Precedence.MATRIX, r"\|\s*AMD-SMI [0-9]|\|\s*BDF\s+GPU-Name", r"amd-?smi"),
     _format("rocm_json", Precedence.MATRIX, r'(?:\{\s*)?"card[0-9]+"\s*:', r"rocm.*\.json$"),
-    _format("nvidia_topo", Precedence.MATRIX, r"GPU[0-9]+\s.*\bX\b", r"topo"),
+    _format(
+        "nvidia_topo", Precedence.MATRIX, r".{0,80}?\bGPU[0-9]+\s.*\bX\b|GPU0.*(?:GPU1|CPU ?Affinity|NIC0)", r"topo"
+    ),
     _format(
         "nvidia_nvlink",
         Precedence.NVLINK,
@@ -59,13 +76,22 @@ FORMATS: tuple[Format, ...] = (
     ),
     _format("nvidia_list", Precedence.LIST, r"GPU [0-9]+: .*\(UUID: ", r"list"),
     _format(
+        "nvidia_report",
+        Precedence.LIST,
+        r"(?:[^:]{0,60}: ?)??[*+\u2022>#|\s-]*(?:GPUs? ?#?\[?[0-9, -]+\]?|Device [0-9]+)\s*(?:\*\*)?\s?[:=|]"
+        r"\s?(?:\*\*)?\s*(?:NVIDIA|Tesla|Quadro|GeForce|GRID|TITAN|RTX|GTX|AMD|Radeon|Instinct)\b(?!.*\(UUID)"
+        r"|(?i:[*|>\s-]*(?:nvidia|cuda|gpu)[ _]driver(?:[ _]version)?\s*(?:\*\*)?[:=|])",
+        r"collect_env|environment",
+    ),
+    _format(
         "kernel_log",
         Precedence.KERNEL,
-        r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: )",
+        r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: |firmware load for nvidia/|\bkernel: )"
+        r"|(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]+\] |The NVIDIA GPU ",
         r"dmesg|kern|journal",
     ),
     _format("driver_version", Precedence.KERNEL, r"NVRM version:", r"proc-driver"),
-    _format("sysfs", Precedence.SYSFS, r"device=[0-9a-f]{4}:[0-9a-f]{2}:", r"sysfs"),
+    _format("sysfs", Precedence.SYSFS, r"device=[0-9a-f]{4}:[0-9a-f]{2}:|# display controllers", r"sysfs"),
     _format("numactl", Precedence.MACHINE, r"available: [0-9]+ nodes|node [0-9]+ cpus:", r"numactl"),
     _format("lscpu", Precedence.MACHINE, r"NUMA node[0-9]* ?CPU\(s\)|CPU\(s\):|Core\(s\) per socket", r"lscpu"),
     _format(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import combinations
 
 from rigwright.hardware.models import find, pcie_gbytes_per_second
 from rigwright.hardware.reading import Pair
@@ -34,6 +35,36 @@ def rank(kind: str | None) -> int:
 def islands(hardware: Hardware) -> tuple[Group, ...]:
     """GPUs that NVLinks connect, directly or over others: connected components of two and more."""
     return _components((link.first, link.second) for link in hardware.links if nvlinks_of(link.kind))
+
+
+# Fewer bonded links than this join GPUs board to board, without switches.
+_SWITCHED_LINKS = 12
+
+
+def outsiders(hardware: Hardware) -> dict[int, int]:
+    """The GPUs that NVLink should join with the others and does not, with the links that those have.
+
+    Without the models only a matrix of NVSwitches tells: three GPUs and more that are all joined by as many links as
+    no bridge between two of three has. A GPU cut into MIG devices has no NVLink.
+    """
+    kinds = {(link.first, link.second): link.kind for link in hardware.links if link.kind}
+    found: dict[int, int] = {}
+    for island in islands(hardware):
+        counts = {nvlinks_of(kinds.get(pair)) for pair in combinations(island, 2)}
+        models = {gpu.index: find(gpu.name, gpu.pci_id, gpu.vram_bytes) for gpu in hardware.gpus}
+        model = next((models[index] for index in island if models.get(index)), None)
+        is_even = len(island) > 2 and len(counts) == 1 and min(counts) > 0
+        is_switched = is_even and min(counts) >= _SWITCHED_LINKS
+        is_board = is_even and model is not None and model.nvlink_links > 0 and not model.nvlink_is_bridge
+        for gpu in hardware.gpus:
+            if gpu.index is None or gpu.index in island or gpu.mig or gpu.state in ("lost", "error"):
+                continue
+            ways = [kinds.get((min(gpu.index, one), max(gpu.index, one))) for one in island]
+            is_alone = not any(nvlinks_of(kind) and gpu.index in pair for pair, kind in kinds.items())
+            is_same = models.get(gpu.index) == model if model and gpu.name else is_switched and not gpu.name
+            if is_alone and all(ways) and is_same and (is_switched or is_board):
+                found[gpu.index] = max(counts)
+    return found
 
 
 def xgmi_islands(hardware: Hardware) -> tuple[Group, ...] | None:

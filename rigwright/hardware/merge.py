@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rigwright.hardware.reading import Pair, Reading, is_empty
-from rigwright.hardware.statements import Precedence, Record, Source, first
+from rigwright.hardware.sources.lscpu import cpu_list
+from rigwright.hardware.statements import Record, Source, first
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, Problem, Vendor
 
 # A machine is that of its strongest vendor: the graphics part of a CPU beside a card is no GPU to serve from.
@@ -30,6 +31,7 @@ def merge(sources: Sequence[Source]) -> Hardware:
     ranked = sorted(sources, key=lambda source: (source.under_load, source.precedence, source.name))
     merger = _Merger(ranked)
     cpus = [source.reading.cpu for source in ranked if source.reading.cpu]
+    nodes = _numa(ranked)
     os = {key: value for source in reversed(ranked) for key, value in source.reading.os.items()}
     return Hardware(
         os_id=os.get("ID", "unknown"),
@@ -41,13 +43,13 @@ def merge(sources: Sequence[Source]) -> Hardware:
         ram_bytes=first(source.reading.ram_bytes for source in ranked) or 0,
         vendor=merger.vendor,
         gpu_count=merger.gpu_count(),
-        gpus=merger.gpus(),
+        gpus=tuple(_with_node(gpu, nodes) for gpu in merger.gpus()),
         links=merger.links(),
         nvlink_gbytes_per_second={
             index: speeds for source in reversed(ranked) for index, speeds in source.reading.nvlinks.items()
         },
         nics=_nics(ranked),
-        numa=_numa(ranked),
+        numa=nodes,
         driver_version=first(source.reading.driver_version for source in ranked),
         chip=first(source.reading.chip for source in ranked),
         chip_gpu_cores=first(source.reading.chip_gpu_cores for source in ranked),
@@ -62,7 +64,7 @@ class _Merger:
         self.vendor = _vendor(ranked)
         self.disagreements: list[Problem] = []
         self.drivers = [source for source in ranked if source.reading.is_driver_list]
-        self.has_bus = any(source.precedence in (Precedence.SYSFS, Precedence.LSPCI) for source in ranked)
+        self.has_bus = any(source.reading.is_bus for source in ranked)
         self.is_listed = any(source.reading.is_whole and source.reading.gpus for source in self.drivers)
         self.records: list[Record] = []
         # Identifiers that a recording masked are the same for all GPUs: they tell none from another.
@@ -195,6 +197,21 @@ def _completeness(source: Source) -> tuple[bool, bool, int]:
 def _vendor(ranked: Iterable[Source]) -> Vendor | None:
     named = {gpu.vendor for source in ranked for gpu in source.reading.gpus} | {s.reading.vendor for s in ranked}
     return next((vendor for vendor in VENDORS if vendor in named), None)
+
+
+def _with_node(gpu: Gpu, nodes: Sequence[NumaNode]) -> Gpu:
+    """The GPU with the node of its CPUs where several were printed: a Grace lists the memory of its GPUs as nodes too.
+
+    The one that has CPUs, and all that the GPU's affinity names; else the first, where the GPU's own memory is another.
+    """
+    if gpu.numa_node is not None or not gpu.numa_affinity:
+        return gpu
+    listed, own = cpu_list(gpu.numa_affinity), set(cpu_list(gpu.cpu_affinity or ""))
+    near = [node.node for node in nodes if own and node.cpus and own <= set(node.cpus)]
+    if len(near) == 1 and near[0] in listed:
+        return replace(gpu, numa_node=near[0])
+    has_own_memory = gpu.numa_memory_node is not None and gpu.numa_memory_node in listed[1:]
+    return replace(gpu, numa_node=listed[0]) if has_own_memory and not near else gpu
 
 
 def _codes(source: Source) -> set[str]:

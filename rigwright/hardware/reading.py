@@ -21,6 +21,10 @@ class Reading:
     nvlinks_down: per GPU index the numbers of links that exist and are inactive.
     is_driver_list: the source is a driver's list of its GPUs (nvidia-smi, rocm-smi): its GPUs are those that count.
     is_whole: False where the source was cut, or an error stands in place of a list.
+    is_bus: the source lists a PCI bus: what is not in it is not in the machine.
+    is_quiet: the source was understood and has nothing to tell: a kernel log without an event of a GPU.
+    unread: the parts that were seen and not understood: `network adapters`.
+    attached: how many GPUs the driver says it has, where it lists fewer.
     """
 
     gpus: tuple[Gpu, ...] = ()
@@ -41,12 +45,39 @@ class Reading:
     chip_gpu_cores: int | None = None
     is_driver_list: bool = False
     is_whole: bool = True
+    is_bus: bool = False
+    is_quiet: bool = False
+    unread: tuple[str, ...] = ()
+    attached: int | None = None
     problems: tuple[Problem, ...] = ()
 
 
 def is_empty(reading: Reading) -> bool:
     """Whether nothing was understood."""
-    return replace(reading, is_driver_list=False, is_whole=True, vendor=None) == Reading()
+    return replace(reading, is_driver_list=False, is_whole=True, vendor=None, unread=()) == Reading()
+
+
+def known_values(reading: Reading) -> int:
+    """How much a reading tells: values of GPUs, links, adapters, nodes, problems; less what it could not read."""
+    gpus = sum(_known(gpu) for gpu in reading.gpus)
+    nics = sum(3 + len(nic.kinds) for nic in reading.nics)
+    links = 3 * len(reading.kinds) + len(reading.p2p) + len(reading.weights) + len(reading.nvlinks)
+    rest = (reading.cpu, reading.ram_bytes, reading.driver_version, reading.kernel_module_version, reading.chip)
+    others = len(reading.numa) + len(reading.os) + len(reading.problems) + sum(value is not None for value in rest)
+    whole = 10 if reading.is_driver_list and reading.is_whole and reading.gpus else 0
+    return gpus + nics + links + others + whole + reading.is_bus + reading.is_quiet - 2 * len(reading.unread)
+
+
+def _known(gpu: Gpu) -> int:
+    """How many values of a GPU are known; its links and limits count by theirs."""
+    empty = Gpu()
+    values = [(value, getattr(empty, name)) for name, value in vars(gpu).items()]
+    parts = [(value, part) for own, known in values if hasattr(own, "__dict__") for value, part in _pairs(own, known)]
+    return sum(value != known for value, known in (*values, *parts))
+
+
+def _pairs(own: object, known: object) -> list[tuple[object, object]]:
+    return [(value, getattr(known, name)) for name, value in vars(own).items()]
 
 
 Parser = Callable[[str], Reading]

@@ -98,7 +98,9 @@ class Record:
         label = self.gpu().label
         for name in _COMPARED:
             said = [(getattr(gpu, name), source.name) for gpu, source in self.said if getattr(gpu, name) is not None]
-            other = next(((value, where) for value, where in said[1:] if value != said[0][0]), None)
+            other = next(
+                ((value, where) for value, where in said[1:] if not _is_as_said(name, value, said[0][0])), None
+            )
             if other and not (name == "uuid" and {said[0][0], other[0]} & masked):
                 what = f"{said[0][1]} says {name} {said[0][0]}, {other[1]} says {other[0]}; the first is used"
                 do = "record the machine again in one go: the outputs are of different times or machines"
@@ -115,6 +117,11 @@ class Record:
             gen_current=max((pcie.gen_current or 0 for pcie in seen), default=at_rest.gen_current),
             width_current=max((pcie.width_current or 0 for pcie in seen), default=0) or at_rest.width_current,
         )
+
+
+def _is_as_said(field: str, value: Any, said: Any) -> bool:
+    """Whether two tools say the same: of memory one may leave out what is reserved (amd-smi: 30576 of 32624 MB)."""
+    return value == said or (field == "vram_bytes" and 0.9 < value / said < 1 / 0.9)
 
 
 def _part(said: list[Any]) -> Any:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from rigwright.hardware.links import NVLINK_RANK, Group, islands, link_gbytes_per_second, rank, xgmi_islands
+from rigwright.hardware.links import (
+    NVLINK_RANK,
+    Group,
+    islands,
+    link_gbytes_per_second,
+    outsiders,
+    rank,
+    xgmi_islands,
+)
 from rigwright.hardware.reading import Pair
 from rigwright.hardware.values import Gpu, Hardware, Link
 
@@ -51,7 +59,8 @@ def group(hardware: Hardware) -> Grouping:
     """The best groups over all GPUs that answer; see the module's first lines for the ranking."""
     table = _Links(hardware)
     usable = [gpu for gpu in hardware.gpus if gpu.index is not None and _is_usable(gpu, hardware)]
-    whole = [gpu for gpu in usable if not gpu.mig]
+    outside = outsiders(hardware)
+    whole = [gpu for gpu in usable if not gpu.mig and gpu.index not in outside]
     pairs: list[Group] = []
     quads: list[Group] = []
     for same in _by_model(whole):
@@ -182,12 +191,15 @@ def _order(pairs: Sequence[Group], quads: Sequence[Group], usable: Sequence[Gpu]
 
 def _left_out(hardware: Hardware, paired: set[int], whole: Sequence[Gpu]) -> tuple[tuple[int, str], ...]:
     models = [_model(gpu) for gpu in whole]
+    outside = outsiders(hardware)
     found = []
     for gpu in hardware.gpus:
         if gpu.index is None or gpu.index in paired:
             continue
         if gpu.state in ("lost", "error"):
             reason = "lost" if gpu.state == "lost" else "reports errors"
+        elif gpu.index in outside:
+            reason = "its NVLinks are down"
         elif gpu.mig:
             reason = "cut into MIG devices"
         elif gpu not in whole:

@@ -75,8 +75,9 @@ class Gpu:
     of the board. `index` is the driver's, or the place in PCI order where no driver answers. `numa_node` is the node of
     its CPUs; where the firmware names none, `numa_affinity` holds what was printed (`0-1`). `numa_memory_node` is the
     node of its own memory (GH200). `mig` is True for a GPU that is cut into MIG devices, whose profiles are in
-    `mig_devices`. `ram_share` is the part of the machine's memory that a GPU without memory of its own may have. `slot`
-    is the port that the GPU sits in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made.
+    `mig_devices`. `hip_index` is the number that AMD's runtime gives it, which need not be the driver's. `ram_share` is
+    the part of the machine's memory that a GPU without memory of its own may have. `slot` is the port that the GPU sits
+    in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made.
     What only a driver knows is None while none is running; `state` too.
     """
 
@@ -99,6 +100,7 @@ class Gpu:
     mig: bool | None = None
     mig_devices: tuple[str, ...] = ()
     has_display: bool | None = None
+    hip_index: int | None = None
     is_name_cut: bool = False
     copied_gbytes_per_second: float | None = None
     pcie: PcieLink = PcieLink()
@@ -150,7 +152,7 @@ class Hardware:
 
     `gpu_count` is None where the driver was asked and gave no whole list: then `gpus` holds what is known all the same.
     `nvlink_gbytes_per_second` is the speed of each active NVLink of a GPU, one direction, by index.
-    `sources` names what was read.
+    `sources` names what was read, `not_read` what was not understood: files, and parts of files.
     """
 
     os_id: str = "unknown"
@@ -172,6 +174,7 @@ class Hardware:
     chip: str | None = None
     chip_gpu_cores: int | None = None
     sources: tuple[str, ...] = ()
+    not_read: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property

@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rigwright.hardware.capture import named
 from rigwright.hardware.failures import is_grave
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Problem
 from rigwright.units import format_bytes
 from rigwright.view.hardware_words import (
+    NOT_SERVED,
     clean,
     count_words,
     cpu_list,
@@ -25,6 +27,7 @@ from rigwright.view.hardware_words import (
     rig_words,
     short_name,
     speed_words,
+    visible_devices,
 )
 
 _CLASS_STYLES = {"PIX": "cyan", "PXB": "cyan", "PHB": "blue", "NODE": "yellow", "SYS": "red", "SOC": "red", "X": "dim"}
@@ -40,6 +43,8 @@ def show(console: Console, name: str, hardware: Hardware, grouping: Grouping, *,
     _print(console, *_links(hardware, console.width))
     _print(console, *_groups(hardware, grouping), *_numa(hardware))
     _print(console, *(_problem(problem) for problem in hardware.problems))
+    if hardware.not_read:
+        _print(console, Text(f"not read: {clean(named(hardware.not_read))}", "yellow"))
     console.print()
 
 
@@ -68,7 +73,7 @@ def summary(console: Console, rigs: Mapping[str, Hardware], groups: Sequence[Seq
         hardware = rigs[names[0]]
         count = len(hardware.problems)
         findings = Text(str(count), "yellow") if count else Text("none", "green")
-        order = ",".join(map(str, group(hardware).order)) or "–"
+        order = visible_devices(hardware, group(hardware).order) or "–"
         table.add_row(Text(rigs_words(names), "bold"), Text(count_words(hardware)), Text(order), findings)
     console.print(table)
 
@@ -167,6 +172,9 @@ def _groups(hardware: Hardware, grouping: Grouping) -> Iterator[Text]:
             yield Text.assemble((f"{title}: ", "bold"), ", ".join(words))
     if len(hardware.gpus) == 1 and grouping.order and not any(gpu.mig for gpu in hardware.gpus):
         return  # one whole GPU: nothing to choose
+    if hardware.vendor == "Intel":
+        yield Text(NOT_SERVED, "yellow")
+        return
     if grouping.order:
         sure = (
             f"  {grouping.confidence} confidence: {clean(grouping.because)}",

@@ -15,6 +15,7 @@ _UNFIT = re.compile(
 _BRANDS = re.compile(
     r"^(?:NVIDIA|AMD|Advanced Micro Devices, Inc\.|Intel)\s+(?=\S)|\b(?:GeForce|Instinct|Tesla)\s+(?=\S)"
 )
+NOT_SERVED = "Intel GPUs are not served yet: models run on the CPU"
 _CPU_NOISE = re.compile(r"\((?:R|TM|r|tm)\)|\bCPU\b|\b\d+-Core\b|\bProcessors?\b|@.*$")
 
 
@@ -124,7 +125,21 @@ def p2p_words(links: Sequence[Link]) -> str:
     return ", ".join(words)
 
 
+def visible_devices(hardware: Hardware, order: Sequence[int]) -> str:
+    """`0,3,1,2` as the vendor's runtime counts; nothing for GPUs that no runtime here serves.
+
+    HIP may number GPUs in another order than the driver: on an MI355X board GPU 4 is 5 for HIP.
+    """
+    if hardware.vendor == "Intel":
+        return ""
+    numbers = {gpu.index: gpu.hip_index for gpu in hardware.gpus}
+    known = [numbers.get(index) for index in order]
+    return ",".join(map(str, order if None in known else known))
+
+
 def order_words(hardware: Hardware, order: Sequence[int]) -> str:
-    """`CUDA_VISIBLE_DEVICES=0,3,1,2`, under the name that the vendor's runtime reads."""
+    """`CUDA_VISIBLE_DEVICES=0,3,1,2`, under the name that the vendor's runtime reads; Intel's has none here."""
+    if hardware.vendor == "Intel":
+        return NOT_SERVED
     name = "HIP_VISIBLE_DEVICES" if hardware.vendor == "AMD" else "CUDA_VISIBLE_DEVICES"
-    return f"{name}={','.join(map(str, order))}"
+    return f"{name}={visible_devices(hardware, order)}"

@@ -32,7 +32,8 @@ def test_p2p_status_is_kept_as_printed(rig, statuses):
     """Each pair has the status that the driver printed; the matrix is no list of GPUs."""
     reading = nvidia_p2p.read(captured(rig))
     assert statuses == reading.p2p
-    assert reading.gpus == () and not reading.is_driver_list
+    indexes = [gpu.index for gpu in reading.gpus]
+    assert (list(range(len(indexes))), True) == (indexes, reading.is_driver_list)
 
 
 def test_p2p_disagreement_leaves_the_pair_out():

@@ -23,6 +23,11 @@ _XID = re.compile(rf"Xid \((?:PCI:)?{_PLACE}[^)]{{0,40}}\): (?P<number>[0-9]{{1,
 _UUID = re.compile(rf"GPU at (?:PCI:)?{_PLACE}: (?P<uuid>GPU-[0-9a-fA-F-]{{36}})")
 _SXID = re.compile(rf"nvidia-nvswitch[0-9]{{1,2}}: SXid \((?:PCI:)?{_PLACE}[^)]{{0,4}}\): [0-9]{{1,6}}, Fatal\b")
 _KERNEL = "the kernel log"
+_KERNEL_LINE = re.compile(
+    r"^\s*(?:<[0-9]{1,3}>)?\[\s*[0-9]{1,8}\.[0-9]{1,9}\] |NVRM:|\bkernel: "
+    r"|^\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}\] "
+)
+_BEGUN = re.compile(r"The NVIDIA .{0,100}$|GPU (?:at )?(?:PCI:)?[0-9a-fA-F]{4,8}:.*$|Xid \(.*$")
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,32 @@ _XIDS = {
     119: _GSP,
     120: _GSP,
     **{number: _Event("nvlink_error", "an error on NVLink 5", _NVLINK) for number in range(144, 151)},
+    140: _Event("xid_140", "an error in memory or caches that ECC cannot correct", _MEMORY),
+    143: _Event("xid_143", "the GPU could not be initialized",
+                "reset the GPU or reboot; update driver and VBIOS; exchange it if it comes back"),
     154: _Event("xid_154", "the GPU asks for recovery",
                 "see what it asks for: `nvidia-smi -q | grep 'Recovery Action'`; most often a reset or a reboot"),
 }  # fmt: skip
-_INSTALLED = rf"The NVIDIA GPU {_PLACE} (?:\(PCI ID: [0-9a-fA-F:]{{9}}\) )?installed in this system "
+_RECOVERY = re.compile(
+    rf"Xid \((?:PCI:)?{_PLACE}[^)]{{0,40}}\): 154\b,? .{{0,80}}?\bto (?:0x[0-9a-fA-F]{{1,4}} ?)?"
+    r"\((?P<action>[A-Za-z][A-Za-z0-9 /-]{2,40})\)"
+)
+# Source: nvmlDeviceGpuRecoveryAction_t; by the beginning of the kernel's words. None: what was wrong is over.
+_ACTIONS = (
+    ("none", None),
+    ("gpu reset", "stop what uses it and run `nvidia-smi --gpu-reset -i {place}` as root"),
+    ("node reboot", "reboot the machine"),
+    (
+        "drain and reset",
+        "start nothing on it, let what runs end, then `nvidia-smi --gpu-reset -i {place}` as root",
+    ),
+    ("drain", "start nothing on it and let what runs on it end, then reset it or reboot"),
+    ("", "do what it says, or reboot"),
+)
+_INSTALLED = (
+    rf"The NVIDIA (?:[^:]{{2,80}} )?GPU (?:at )?(?:PCI:)?{_PLACE} (?:\(PCI ID: [0-9a-fA-F:]{{9}}\) )?"
+    "installed in this system "
+)
 # What stands in NVRM's messages beside Xid, words with one blank between them.
 _MESSAGES = (
     (re.compile(_INSTALLED + "has fallen off the bus"), _FELL),
@@ -77,6 +104,29 @@ _MESSAGES = (
      _Event("bar_missing", "the firmware gave the GPU no room for its memory window (BAR)",
             "switch on `Above 4G Decoding` in the BIOS, or boot with `pci=realloc`")),
 )  # fmt: skip
+# The sentences of a driver that does not know a card: name or address, versions, with the remedy that they name.
+_TOO_NEW = re.compile(
+    r"(?:The NVIDIA (?:(?P<name>(?:(?!The NVIDIA)[^:]){2,80}?) )?GPU "
+    rf"(?:(?:at )?(?:PCI:)?{_PLACE} )?(?:\(PCI ID: [0-9a-fA-F:]{{9}}\) )?(?:installed in this system )?(?:is )?)?"
+    r"supported through the NVIDIA (?P<branch>[0-9][\w.-]{1,12}) Legacy drivers?"
+    r"(?:(?:(?!supported through).){0,200}?The (?P<version>[0-9][0-9.]{2,14}[0-9]) NVIDIA driver will ignore)?"
+)
+_IGNORED = re.compile(r"The (?P<version>[0-9][0-9.]{2,14}[0-9]) NVIDIA driver will ignore this GPU")
+_UNKNOWN_GPU = re.compile(
+    rf"(?:{_INSTALLED})?(?:is )?not supported by the (?:NVIDIA )?(?P<version>[0-9][0-9.]{{2,14}}[0-9]) "
+    "(?:NVIDIA )?driver"
+)
+# Source: the kernel's firmware loader, of whichever driver asked; nvidia.ko's kernel_gsp.c.
+_FIRMWARE = re.compile(
+    rf"(?:{_PLACE}: )?(?:Direct firmware load for|failed to load firmware|[Ff]ailed to load) "
+    r"(?P<file>nvidia/[0-9][\w./-]{2,40}?gsp[\w-]{0,20}\.bin)"
+)
+_NO_IMAGE = re.compile(r"[Nn]o firmware image found|RmFetchGspRmImages.{0,40}failed")
+_NO_FIRMWARE = "the firmware of the GPU's own processor (GSP) is missing"
+_FIRMWARE_DO = (
+    "install the firmware of exactly this driver (Debian: firmware-nvidia-gsp, Ubuntu: nvidia-firmware-…, Fedora: "
+    "nvidia-gpu-firmware or the driver's kmod-common), rebuild the initramfs, reboot"
+)
 _BAR = re.compile(r"This PCI I/O region assigned to your NVIDIA device is invalid")
 _MISMATCH = re.compile(
     r"API mismatch: the client (?:'.{1,40}?' \(pid [0-9]{1,9}\) )?has the version (?P<client>[0-9.]{3,15}),? "
@@ -92,22 +142,38 @@ _AMD = (
 def read(text: str) -> Reading:
     """A problem per GPU and kind of event; the GPUs that fell off the bus, as lost."""
     lines = _since_boot(cells.lines(text))
-    nvrm = _nvrm(lines)
+    nvrm, all_said = _nvrm(lines), _nvrm(_with_first_lines(lines))
     amd = "\n".join(line for line in lines if "amdgpu" in line)
-    events = Counter(
-        [*_events(nvrm), *((found["place"].lower(), _SWITCH) for found in _SXID.finditer("\n".join(lines)))]
-    )
+    said = [*_events(nvrm), *((found["place"].lower(), _SWITCH) for found in _SXID.finditer("\n".join(lines)))]
+    said += [found for found in dict.fromkeys(_events(all_said)) if found not in said]
+    placed = {event for place, event in said if place}
+    events = Counter((place, event) for place, event in said if place or event not in placed)
     amd_events = Counter((match["place"].lower(), event) for pattern, event in _AMD for match in pattern.finditer(amd))
     uuids = {match["place"].lower(): match["uuid"] for match in _UUID.finditer(nvrm)}
     mismatch = _MISMATCH.search(nvrm)
-    problems = [_problem(place, event, count) for (place, event), count in [*events.items(), *amd_events.items()]]
+    actions = {match["place"].lower(): match["action"] for match in _RECOVERY.finditer(nvrm)}
+    problems = [
+        problem
+        for (place, event), count in [*events.items(), *amd_events.items()]
+        if (problem := _problem(place, event, count, actions.get(place)))
+    ]
     if mismatch:
         problems.append(_mismatch(mismatch["client"].rstrip("."), mismatch["module"].rstrip(".")))
+    problems += [*_unsupported(all_said), *_firmware(lines, nvrm)]
     return Reading(
         gpus=(*_lost(events, uuids, "NVIDIA"), *_lost(amd_events, {}, "AMD")),
         kernel_module_version=mismatch["module"].rstrip(".") if mismatch else None,
+        is_quiet=any(_KERNEL_LINE.search(line) for line in lines),
         problems=tuple({(problem.code, problem.where): problem for problem in problems}.values()),
     )
+
+
+def _with_first_lines(lines: list[str]) -> list[str]:
+    """The lines, with `NVRM:` where a message began and the copy lost it: before a line that has it."""
+    return [
+        f"NVRM: {found[0]}" if "NVRM:" not in line and "NVRM:" in after and (found := _BEGUN.search(line)) else line
+        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+    ]
 
 
 def _since_boot(lines: list[str]) -> list[str]:
@@ -135,11 +201,45 @@ def _events(nvrm: str) -> Iterator[tuple[str, _Event]]:
         yield "", _MESSAGES[-1][1]
 
 
-def _problem(place: str, event: _Event, count: int) -> Problem:
+def _problem(place: str, event: _Event, count: int, action: str | None = None) -> Problem | None:
+    """A problem for an event; none where the driver said at last that no recovery is wanted any more."""
+    if event.code == "xid_154" and action:
+        do = next(do for words, do in _ACTIONS if action.lower().startswith(words))
+        address = _address(place) or place
+        return Problem(event.code, address, f"the driver asks for: {action}", do.format(place=address)) if do else None
     times = (
         f", {count} times since boot" if count > 1 and event is not _FELL else ""
     )  # one fall is told by several lines
     return Problem(event.code, _address(place) or _KERNEL, event.what + times, event.do)
+
+
+def _unsupported(nvrm: str) -> Iterator[Problem]:
+    """The cards that the driver dropped, and those that it does not know yet."""
+    dropped = list(_TOO_NEW.finditer(nvrm))
+    ignored = _IGNORED.search(nvrm)
+    for found in dropped:
+        name = (found["name"] or "").removeprefix("NVIDIA ").strip()
+        driver = found["version"] or (ignored["version"] if ignored else "")
+        what = f"driver {driver or '(the one that is installed)'} no longer supports this GPU and ignores it"
+        do = f"install the {found['branch']} driver, as the kernel says, and hold it there; then reboot"
+        yield Problem("driver_too_new_for_gpu", _address(found["place"] or "") or name or _KERNEL, what, do)
+    if ignored and not dropped:
+        what = f"driver {ignored['version']} no longer supports a GPU and ignores it"
+        do = "install the older driver that the kernel names before this line (`journalctl -k -g NVRM`), then reboot"
+        yield Problem("driver_too_new_for_gpu", _KERNEL, what, do)
+    for found in _UNKNOWN_GPU.finditer(nvrm):
+        where = _address(found["place"] or "") or _KERNEL
+        do = "install a newer driver; in a virtual machine it may be a vGPU, which takes the GRID guest driver alone"
+        yield Problem("driver_does_not_support_gpu", where, f"driver {found['version']} does not support this GPU", do)
+
+
+def _firmware(lines: list[str], nvrm: str) -> Iterator[Problem]:
+    for line in lines:
+        found = _FIRMWARE.search(line)
+        if found and "nouveau" not in line:
+            yield Problem("gsp_firmware_missing", _KERNEL, f"{_NO_FIRMWARE}: {found['file']}", _FIRMWARE_DO)
+    if _NO_IMAGE.search(nvrm):
+        yield Problem("gsp_firmware_missing", _KERNEL, _NO_FIRMWARE, _FIRMWARE_DO)
 
 
 def _mismatch(client: str, module: str) -> Problem:

@@ -21,6 +21,10 @@ _CLASSES = {
     "3d controller": "0302",
     "display controller": "0380",
     "processing accelerators": "1200",
+    "host bridge": "0600",
+    "isa bridge": "0601",
+    "pci bridge": "0604",
+    "bridge": "0680",
 }
 _VENDORS: tuple[tuple[str, Vendor], ...] = (
     (r"nvidia(?: corporation)?", "NVIDIA"),
@@ -35,6 +39,7 @@ _BARE = re.compile(rf"\s*{_ADDRESS}\s*:?\s*|.{{0,80}}\blspci .{{0,20}}-s ?(?P<as
 _QUOTED = re.compile(
     rf'\s*{_ADDRESS} "(?P<kind>[^"]{{2,60}})" "(?P<vendor>[^"]{{2,80}})" "(?P<rest>(?:[^"\\]|\\.){{1,160}})"'
 )
+_DEVICE = re.compile(r"\b(?:controller|bridge|device|adapter|accelerator|peripheral)s?\b", re.IGNORECASE)
 _MACHINE_ID = re.compile(r" \[([0-9a-fA-F]{4})\]$")
 _NODE = re.compile(r"\bnuma node ([0-9]{1,4})\b", re.IGNORECASE)  # of `lspci -v`, in the line of flags
 _CODE = re.compile(r"\[?([0-9a-fA-F]{4})\]?$")
@@ -90,6 +95,7 @@ class _Block:
 
     address: str
     class_code: str = ""
+    kind: str = ""
     header: str = ""
     facts: dict[str, str] = field(default_factory=dict)
     is_gone: bool = False
@@ -123,7 +129,14 @@ def read(text: str) -> Reading:
             gpus[block.address] = _fill(gpus[block.address], _bare_gpu(block))
     if not named and all({"lnkcap", "lnksta"} <= set(block.facts) for block in bare):
         gpus = {block.address: _bare_gpu(block) for block in bare}
-    return Reading(gpus=tuple(gpus[key] for key in sorted(gpus)), problems=tuple(problems.values()))
+    # A list that shows neither a GPU nor a bridge (`lspci -s`, a grep) does not say that there is no GPU.
+    is_bus = bool(gpus) or any(block.class_code.startswith("06") for block in named)
+    return Reading(
+        gpus=tuple(gpus[key] for key in sorted(gpus)),
+        is_bus=is_bus,
+        is_quiet=any(block.class_code or _DEVICE.search(block.kind) for block in named),
+        problems=tuple(problems.values()),
+    )
 
 
 def _blocks(text: str) -> Iterator[_Block]:
@@ -135,7 +148,11 @@ def _blocks(text: str) -> Iterator[_Block]:
         if address:
             if block:
                 yield block
-            block = _Block(address, _class_code(header["kind"]), header["rest"]) if header else _Block(address)
+            block = (
+                _Block(address, _class_code(header["kind"]), header["kind"], header["rest"])
+                if header
+                else _Block(address)
+            )
         elif block:
             block.note(line)
     if block:

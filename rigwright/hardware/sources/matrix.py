@@ -41,6 +41,7 @@ class Matrix:
     rows: dict[str, Row] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)
     has_wide_rows: bool = False
+    strange_words: tuple[str, ...] = ()
 
     @property
     def gpus(self) -> tuple[int, ...]:
@@ -58,6 +59,19 @@ class Matrix:
     def is_whole(self) -> bool:
         named = [name for name in self.columns if gpu_index(name) is not None]
         return self.is_header_whole and not self.strangers and all(name in self.rows for name in named)
+
+    def unread(self) -> list[str]:
+        """What the header or the rows hold and the cells do not tell."""
+        rows = [row for name, row in self.rows.items() if gpu_index(name) is not None]
+        others = [name for name in self.columns if gpu_index(name) is None]
+        empty = sum(not row.cells for row in rows) if len(self.columns) > 1 else 0
+        has_nics = bool(self.nics) or not (others or self.has_wide_rows or self.strange_words)
+        has_nodes = not rows or any(row.tail for row in rows) or not self.tail
+        return [
+            *([f"{empty} of {len(rows)} rows"] if empty else []),
+            *([] if has_nics else ["network adapters"]),
+            *([] if has_nodes else ["NUMA nodes"]),
+        ]
 
     def links(self) -> dict[tuple[str, str], set[str]]:
         """What the two rows of a pair say, in the order of the columns: one value where they agree."""
@@ -99,7 +113,8 @@ def _header(line: str, cell: re.Pattern[str]) -> Matrix | None:
     rest = names[len(columns) :]
     tail = tuple(name for name in rest if name in _TAIL)
     is_whole = not rest or rest[0] in _TAIL or rest[0] in ("CPU", "NUMA")
-    return Matrix(columns, tail if len(tail) == len(rest) else (), is_whole)
+    strange = () if is_whole else tuple(name for name in rest if name not in _TAIL)
+    return Matrix(columns, tail if len(tail) == len(rest) else (), is_whole, strange_words=strange)
 
 
 def _can_follow(name: str, cell: re.Pattern[str]) -> bool:

@@ -35,6 +35,8 @@ _FIELDS = {
     "pcie.link.gen.hostmax": "gen_host",
     "pcie.link.width.current": "width",
     "pcie.link.width.max": "width_max",
+    "fabric.state": "fabric_state",
+    "fabric.status": "fabric_status",
     "power.limit": "power",
     "enforced.power.limit": "power_enforced",
     "power.default_limit": "power_default",
@@ -92,7 +94,7 @@ def read(text: str) -> Reading:
         driver_version=next((found for found in versions if found), None),
         is_driver_list=True,
         is_whole=table.is_whole and bool(rows) and len(rows) == max(indexes[-1] + 1, _count(printed)),
-        problems=nvidia_fields.problems(rows, code="csv_sentinels"),
+        problems=(*nvidia_fields.problems(rows, code="csv_sentinels"), *nvidia_fields.fabric(rows)),
     )
 
 

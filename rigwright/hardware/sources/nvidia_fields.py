@@ -16,6 +16,7 @@ _WIDTHS = (1, 2, 4, 8, 12, 16, 32)
 _SWITCH = {"enabled": True, "disabled": False}
 # Source: nvidia-smi(1) and recorded output. Strings of a value that the driver does not tell, beside `[…]`.
 _UNKNOWN = ("", "n/a", "none", "not supported", "not found", "requested functionality has been deprecated")
+_FABRIC = ("fabric_state", "fabric_status")
 _LOG = "`journalctl -k -g NVRM` says why"
 
 
@@ -170,6 +171,27 @@ def problems(rows: Sequence[Row], *, code: str | None = None) -> tuple[Problem, 
             what = f"lost, while {len(rows) - len(lost)} of {len(rows)} GPUs answer"
             lines.append(Problem("one_gpu_lost", where, what, worst.do))
     return tuple(lines)
+
+
+def fabric(rows: Sequence[Row]) -> tuple[Problem, ...]:
+    """The problem of GPUs that are not part of their NVSwitch fabric yet: CUDA does not start, all else is well."""
+    waiting = [row for row in rows if _is_waiting(row.fields)]
+    if not waiting:
+        return ()
+    words = sorted({" ".join(filter(None, (known(row.fields.get(name)) for name in _FABRIC))) for row in waiting})
+    what = f"the NVLink fabric says {', '.join(words)}: CUDA fails with 802, system not yet initialized"
+    do = (
+        "start nvidia-fabricmanager of exactly the driver's version and wait for Completed (`systemctl status "
+        "nvidia-fabricmanager`); B200 and B300 need nvlsm and `modprobe ib_umad` too"
+    )
+    where = ", ".join(label(row) for row in waiting) if len(waiting) < len(rows) or len(rows) == 1 else "all GPUs"
+    return (Problem("fabric_not_ready", where, what, do),)
+
+
+def _is_waiting(fields: Mapping[str, str]) -> bool:
+    state, status = (known(fields.get(name)) for name in _FABRIC)
+    is_failed = bool(status) and (status or "").lower() != "success"
+    return (state or "Completed").lower() != "completed" or is_failed
 
 
 def _target(row: Row) -> str:

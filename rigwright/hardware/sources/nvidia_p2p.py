@@ -10,13 +10,13 @@ import re
 from rigwright.hardware.reading import Pair, Reading
 from rigwright.hardware.sources import cells
 from rigwright.hardware.sources.matrix import gpu_index, matrices
-from rigwright.hardware.values import Problem
+from rigwright.hardware.values import Gpu, Problem
 
 _STATUS = re.compile(r"OK|CNS|GNS|TNS|NS|DR|U")
 
 
 def read(text: str) -> Reading:
-    """The status of each pair as printed; of several matrices the first that names a pair. No GPUs: it is no list."""
+    """The status of each pair as printed; of several matrices the first that names it. The GPUs are the matrix's."""
     statuses: dict[Pair, str] = {}
     problems: dict[Pair, Problem] = {}
     found = matrices(cells.lines(text), _STATUS)
@@ -31,7 +31,16 @@ def read(text: str) -> Reading:
                 problems.setdefault(pair, _inconsistent(pair, said))
             else:
                 statuses.setdefault(pair, said.pop())
-    return Reading(p2p=statuses, is_whole=any(matrix.is_whole for matrix in found), problems=tuple(problems.values()))
+    listed = sorted({index for matrix in found for index in matrix.gpus})
+    return Reading(
+        gpus=tuple(Gpu(index=index, vendor="NVIDIA") for index in listed),
+        p2p=statuses,
+        vendor="NVIDIA" if listed else None,
+        is_driver_list=True,
+        is_whole=any(matrix.is_whole and sorted(matrix.gpus) == listed for matrix in found)
+        and listed == list(range(len(listed))),
+        problems=tuple(problems.values()),
+    )
 
 
 def _inconsistent(pair: Pair, said: set[str]) -> Problem:

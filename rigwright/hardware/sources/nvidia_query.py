@@ -26,6 +26,8 @@ _KEYS = {
 # Our name by heading and key. `Module Power Readings` are those of the whole board, CPU included: not these.
 _PLACES = {
     ("MIG Mode", "Current"): "mig",
+    ("Fabric", "State"): "fabric_state",
+    ("Fabric", "Status"): "fabric_status",
     ("FB Memory Usage", "Total"): "memory",
     ("PCIe Generation", "Max"): "gen_max",
     ("PCIe Generation", "Current"): "gen",
@@ -100,7 +102,8 @@ def read(text: str) -> Reading:
         driver_version=nvidia_fields.version(head.get("Driver Version") or head.get("KMD Version")),
         is_driver_list=True,
         is_whole=is_numbered and not any(section.is_cut for section in sections.values()),
-        problems=nvidia_fields.problems(rows),
+        attached=cells.whole(head.get("Attached GPUs", "")),
+        problems=(*nvidia_fields.problems(rows), *nvidia_fields.fabric(rows)),
     )
 
 

@@ -10,9 +10,12 @@ import re
 from rigwright.hardware.reading import Pair, Reading
 from rigwright.hardware.sources import cells
 from rigwright.hardware.sources.matrix import Matrix, Row, gpu_index, matrices
+from rigwright.hardware.sources.matrix_mended import mended
 from rigwright.hardware.values import Gpu, Nic, Problem
 
 _KIND = re.compile(r"NV[1-9][0-9]?|PIX|PXB|PHB|NODE|SYS|SOC")
+# A row of `nvidia-smi topo -p2p`, which is a matrix of its own.
+_P2P = re.compile(r"\s*GPU[0-9]{1,3}\s(?:.*\s)?(?:OK|CNS|GNS|TNS|NS|DR)(?:\s|$)")
 _LEGEND = re.compile(r"\s*(NIC[0-9]{1,3}):\s*([A-Za-z0-9_.:-]{1,32})\s*")
 _LIST = re.compile(r"[0-9]{1,5}(?:[-,][0-9]{1,5})*")
 _WIDTHS = (60, 400)  # of a terminal
@@ -22,11 +25,12 @@ _ERROR = re.compile(r"unable to determine|failed to|couldn't communicate", re.IG
 
 def read(text: str) -> Reading:
     """The matrix: a GPU is one that has both a column and a row."""
-    lines = cells.lines(text)
-    found = matrices(lines, _KIND)
-    joined = _joined(lines)
-    if joined and len(unbroken := matrices(joined, _KIND)) == 1 and unbroken[0].is_whole:
-        lines, found = joined, unbroken
+    lines = [line for line in cells.lines(text) if not _P2P.match(line)]
+    found = _matrices(lines)
+    for version in (_joined(lines), *mended(lines)):
+        other = _matrices(version)
+        if len(other) == 1 and other[0].is_whole and _told(other) > _told(found):
+            lines, found = version, other
     gpus: dict[int, Gpu] = {}
     kinds: dict[Pair, str] = {}
     nics: dict[str, dict[int, str]] = {}
@@ -48,8 +52,20 @@ def read(text: str) -> Reading:
         vendor="NVIDIA" if gpus else None,
         is_driver_list=True,
         is_whole=_is_whole(lines, found, sorted(gpus)),
+        unread=tuple(dict.fromkeys(part for matrix in found for part in matrix.unread())),
         problems=tuple(problems.values()),
     )
+
+
+def _matrices(lines: list[str]) -> list[Matrix]:
+    return matrices(lines, _KIND)
+
+
+def _told(found: list[Matrix]) -> tuple[bool, int]:
+    """How much a reading of the lines tells: whether a matrix is whole, and how many values it has."""
+    rows = [row for matrix in found for row in matrix.rows.values()]
+    values = sum(len(row.cells) + sum(map(bool, row.tail.values())) for row in rows)
+    return any(matrix.is_whole for matrix in found), values + sum(len(matrix.nics) for matrix in found)
 
 
 def _joined(lines: list[str]) -> list[str]:

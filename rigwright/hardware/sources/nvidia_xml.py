@@ -25,6 +25,8 @@ _PATHS = {
     "memory": ("fb_memory_usage/total",),
     "mig": ("mig_mode/current_mig",),
     "display": ("display_active",),
+    "fabric_state": ("fabric/state",),
+    "fabric_status": ("fabric/status",),
     "gen": ("pci/pci_gpu_link_info/pcie_gen/current_link_gen",),
     "gen_device": ("pci/pci_gpu_link_info/pcie_gen/device_current_link_gen",),
     "gen_max": ("pci/pci_gpu_link_info/pcie_gen/max_link_gen",),
@@ -58,7 +60,8 @@ def read(text: str) -> Reading:
     starts = [found.start() for found in _GPU.finditer(log)]
     head = log[: starts[0]] if starts else log
     said = {name: found[1].strip() for name, pattern in _HEAD.items() if (found := pattern.search(head))}
-    is_numbered = said.get("attached_gpus") == str(len(starts))
+    # A closed log that names no number of GPUs lists them all.
+    is_numbered = said.get("attached_gpus", str(len(starts)) if closed else "") == str(len(starts))
     rows = []
     for index, (begin, end) in enumerate(pairwise([*starts, len(log)])):
         element = _element(log[begin:end])
@@ -71,7 +74,8 @@ def read(text: str) -> Reading:
         driver_version=nvidia_fields.version(said.get("driver_version") or said.get("kmd_version")),
         is_driver_list=True,
         is_whole=bool(closed and rows and is_numbered and len(rows) == len(starts)),
-        problems=nvidia_fields.problems(rows),
+        attached=cells.whole(said.get("attached_gpus", "")),
+        problems=(*nvidia_fields.problems(rows), *nvidia_fields.fabric(rows)),
     )
 
 

@@ -46,10 +46,10 @@ def read(text: str) -> Reading:
 def load(text: str) -> Any:
     """The JSON value that begins at the first brace of a text, None where there is none or it is out of all bounds."""
     start = text.find("{")
-    return _decode(text, start) if start >= 0 and _is_bounded(text) else None
+    return _decode(text, start) if start >= 0 and is_bounded(text) else None
 
 
-def _is_bounded(text: str) -> bool:
+def is_bounded(text: str) -> bool:
     """Whether a text is short and flat enough for the decoder, which recurses."""
     if len(text) > _MAX_CHARACTERS:
         return False
@@ -73,7 +73,7 @@ def _bounded_int(digits: str) -> int | None:
 
 
 def _complete_objects(text: str) -> dict[str, Any]:
-    if not _is_bounded(text):
+    if not is_bounded(text):
         return {}
     found = ((match[1], _decode(text, match.end())) for match in _OBJECT.finditer(text))
     return {key: value for key, value in found if isinstance(value, dict)}

@@ -24,8 +24,9 @@ _KNOWN = (
     "pcie clock level",
     "max graphics package power (w)",
 )
-_FACT = re.compile(r"\s*GPU\[([0-9]{1,3})\]\s*:\s*([^:\s][^:]{0,60}?)\s*:\s*(.*)")
-_MARK = re.compile(r"\s*GPU\[([0-9]{1,3})\]\s*:\s*\S.*")
+# A wiki takes `[0]` for a link.
+_FACT = re.compile(r"\s*GPU ?\\?\[?([0-9]{1,3})\\?\]?\s*:\s*([^:\s][^:]{0,60}?)\s*:\s*(.*)")
+_MARK = re.compile(r"\s*GPU ?\\?\[?([0-9]{1,3})\\?\]?\s*:\s*\S.*")
 _COLUMN = re.compile(r"GPU([0-9]{1,3})")
 _CELL = re.compile(r"[0-9]{1,6}|XGMI|PCIE|N/A|UNKNOWN|True|False")
 _TABLE = re.compile(r"\s*(?:GPU\s+Temp|Device\s+Node|Device\s+\[Model|GPU\s+.{0,40}AvgPwr)")

@@ -14,6 +14,7 @@ _KEY = re.compile(r"\s(?=[a-z_]{1,40}=)")
 _ROOT = re.compile(r"pci[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}")
 _HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{4,6})")
 _CPUS = re.compile(r"[0-9][0-9,-]{0,2000}")
+_TITLE = "# display controllers"  # as collect.sh begins its list, which may be empty
 _GONE = 63  # every bit of the link status register reads as one
 
 
@@ -31,6 +32,7 @@ def read(text: str) -> Reading:
         gpus=tuple(gpu for gpu, _ in gpus),
         kinds=_kinds([facts for _, facts in gpus]),
         nics=tuple(_nic(block, [facts for _, facts in gpus]) for block in blocks if block.get("nic")),
+        is_bus=bool(found) or any(line.startswith(_TITLE) for line in cells.lines(text)),
         problems=tuple(problem for facts in found.values() for problem in _problems(facts)),
     )
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from rigwright.hardware import values
 from rigwright.hardware.topology import group, islands, xgmi_islands
 from rigwright.view.answers.answer import Answer
-from rigwright.view.hardware_words import cpu_list
+from rigwright.view.hardware_words import cpu_list, visible_devices
 
 _PAIRS = {
     "type": "object",
@@ -26,6 +26,7 @@ class Gpu(Answer):
     """What is known of a GPU."""
 
     index: int | None = Field(description="the driver's index, or the place in PCI order")
+    hip_index: int | None = Field(description="the number that AMD's HIP gives it, which need not be the driver's")
     uuid: str | None = Field(description="the driver's name of this very card")
     pci_address: str | None = Field(description="0000:01:00.0")
     pci_id: str | None = Field(description="vendor and device: 10de:2204")
@@ -125,7 +126,8 @@ class Rig(Answer):
     tp2_groups: tuple[Group, ...] = Field(description="groups for tensor parallel 2, best first in each")
     tp4_groups: tuple[Group, ...] = Field(description="groups for tensor parallel 4")
     cuda_visible_devices: str | None = Field(
-        description="the order to set, with CUDA_DEVICE_ORDER=PCI_BUS_ID; null where no GPU is usable"
+        description="the order to set, with CUDA_DEVICE_ORDER=PCI_BUS_ID; for AMD that of HIP_VISIBLE_DEVICES, in "
+        "HIP's numbers where they were recorded; null where no GPU is usable"
     )
     bottlenecks: tuple[Bottleneck, ...] = Field(description="the slowest link inside each group")
     grouping_confidence: Confidence
@@ -139,6 +141,9 @@ class Rig(Answer):
     chip: str | None = Field(description="Apple's name of the chip")
     chip_gpu_cores: int | None = Field(description="GPU cores of that chip")
     sources: tuple[str, ...] = Field(description="what was read")
+    not_read: tuple[str, ...] = Field(
+        description="what was not understood: files, and parts of files in brackets: topo.txt (network adapters)"
+    )
 
 
 def hardware_answer(hardware: values.Hardware) -> Rig:
@@ -158,7 +163,7 @@ def hardware_answer(hardware: values.Hardware) -> Rig:
         nics=[nic.name for nic in hardware.nics],
         tp2_groups=groups.pairs,
         tp4_groups=groups.quads,
-        cuda_visible_devices=",".join(map(str, groups.order)) or None,
+        cuda_visible_devices=visible_devices(hardware, groups.order) or None,
         bottlenecks=groups.bottlenecks,
         grouping_confidence=Confidence(level=groups.confidence, because=groups.because),
         left_out=[LeftOut(index=index, because=why) for index, why in groups.left_out],

@@ -45,7 +45,7 @@ def draw_notes(picture: Canvas, layout: Layout, hardware: Hardware, grouping: Gr
     """Order, legend and findings from `y` on; returns the height of the whole drawing."""
     room = layout.width - 2 * MARGIN
     if grouping.order:
-        y = _order(picture, order_words(hardware, grouping.order), grouping, room, y)
+        y = _order(picture, order_words(hardware, grouping.order), hardware, grouping, room, y)
     for text in _remarks(layout, hardware, grouping):
         for row in wrap(text, 11, room):
             picture.text(MARGIN, y, row, fill=ink.FAINT)
@@ -54,13 +54,13 @@ def draw_notes(picture: Canvas, layout: Layout, hardware: Hardware, grouping: Gr
     return _legend(picture, hardware, grouping, layout, y + 6)
 
 
-def _order(picture: Canvas, text: str, grouping: Grouping, room: float, y: float) -> float:
+def _order(picture: Canvas, text: str, hardware: Hardware, grouping: Grouping, room: float, y: float) -> float:
     size = 13.0
     width = min(text_width(text, size, is_bold=True) + 24, room)
     picture.rect(MARGIN, y - 14, width, 28, radius=7, fill=ink.INK)
     picture.text(MARGIN + 12, y, fit(text, size, room - 24, is_bold=True), size=size, is_bold=True, fill=ink.SURFACE)
     why = f"{grouping.confidence} confidence: {grouping.because}"
-    if len(grouping.order) < 2:
+    if len(grouping.order) < 2 or hardware.vendor == "Intel":
         return y + 32
     if text_width(why, 11) < room - width - 14:
         picture.text(MARGIN + width + 14, y, why, fill=ink.FAINT)

@@ -1,0 +1,256 @@
+r"""What terminals, logs, pages and mails put around a tool's output, taken off again.
+
+`plain` takes away what no tool prints: escape sequences, real or made visible (`^[[4m`), and invisible characters.
+`versions` are the ways in which the rest may be dressed: as a page, as a JSON string, with a prefix on each line,
+broken at the width of a terminal. Which of them is right only a reader can tell: the one that is understood best.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import quopri
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise, takewhile
+from typing import Any
+
+# How ESC looks where it is shown: cat -v, less, bash, C, JSON, Rust, PowerShell, Unicode's picture, code page 437, what
+# a decoder puts in place of it, editors, HTML, quoted-printable, URLs.
+_ESC = (
+    r"(?:\x1b|\^\[|\\?\\e|\\?\\E|\\?\\x1b|\\?\\0?33|\\?\\u001b|\\?\\u\{1b\}|`e|[\u241b\u2190\ufffd]|&#27;|&#x1b;|[=%]1b"
+    r"|[<\[({](?:esc|0?x?1b|u\+001b)[>\])}])"
+)
+_VISIBLE = re.compile(rf"{_ESC}(?:\[[0-9;?]{{0,20}}(?-i:[A-HJKSThlmsu])|[()][0-9AB])", re.IGNORECASE)
+_LOST_ESC = re.compile(
+    r"\[(?:[0-9]{1,3}(?:;[0-9]{1,3}){0,4}m(?:\[K)?|m(?=\[K|\s|$))|(?<!\w)[014]m(?=GPU[0-9])|(?<=ID)0?m$", re.MULTILINE
+)
+_OVERSTRUCK = re.compile("[^\n]\x08")
+_INVISIBLE = str.maketrans("", "", "\u200b\u200c\u200d\u2060\ufeff\u00ad")
+_SHOWN = (("^I", "\t"), ("\u2409", "\t"), ("\u240a", "\n"), ("\u240d", ""))
+_SHOWN_RETURN = re.compile(r"(?:\^M|\\r|<CR>)$", re.MULTILINE)
+
+_TAGS = (
+    "html|head|body|title|meta|link|main|article|section|div|span|pre|code|samp|tt|font|p|a|b|i|u|em|strong|ul|ol|li"
+    "|table|thead|tbody|tr|td|th|br|hr|h[1-6]|blockquote"
+)
+_TAG = re.compile(rf"</?(?:{_TAGS})\b[^<>]{{0,400}}>", re.IGNORECASE)
+_NEW_LINE = re.compile(r"<br\b[^<>]{0,40}>\n?|</(?:p|div|li|tr|h[1-6])>\n?", re.IGNORECASE)
+_NEW_CELL = re.compile(r"</t[dh]>\s*(?=<t[dh])", re.IGNORECASE)
+_HIDDEN = re.compile(r"<(script|style)\b.*?</\1>", re.IGNORECASE | re.DOTALL)
+_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#[0-9]{1,6}|#x[0-9a-f]{1,5});", re.IGNORECASE)
+_WRITTEN = {r"\n": "\n", r"\t": "\t", r"\r": "", r"\"": '"', r"\'": "'", "\\\\": "\\", r"\/": "/"}
+_WRITTEN_MARK = re.compile(r"""\\(?:[ntr"'/\\]|u[0-9a-f]{4})""")
+_STRING_ENDS = re.compile(
+    r"""["'][,\s\]})]*$|^[\s\[{(,]*(?:["']?[\w.-]{1,40}["']?\s*[:=]>?\s*)?[ub]?["'](?=\s|GPU|\|)""", re.MULTILINE
+)
+_MARKDOWN = re.compile(r"\\([_*\[\]|#~`<>+-])")
+# Where logs keep the line that was printed: docker, journalctl -o json, Loki, CloudWatch, Stackdriver, GELF, zap.
+_LOG_KEYS = (
+    "log", "stdout", "output", "MESSAGE", "message", "msg", "line", "text", "content", "body", "textPayload",
+    "@message", "short_message",
+)  # fmt: skip
+_MOST_CHARACTERS, _MOST_DEPTH = 1 << 20, 64
+_MOST_LINES, _MOST_PREFIXES = 300, 8
+_ENDS = '$|\u2502\u2503\\"\u00b6\u21b5;,'
+_BOUNDARY = re.compile(r"[\s|:>\])}\u2502\u2503\u00bb#*\"'/+;=~%$-]")
+_LEAST_WIDTH = 40
+
+
+def plain(text: str) -> str:
+    """The text without escape sequences, real or shown, struck-over and invisible characters."""
+    text = _VISIBLE.sub("", text.translate(_INVISIBLE))
+    text = _SHOWN_RETURN.sub("", _OVERSTRUCK.sub("", _LOST_ESC.sub("", text)))
+    for shown, meant in _SHOWN:
+        text = text.replace(shown, meant)
+    return text
+
+
+def versions(text: str) -> Iterator[str]:
+    """The ways in which a text may have been dressed, undone; each once, and the text itself not among them."""
+    if len(text) > _MOST_CHARACTERS:
+        return
+    seen = {text}
+    bases = [text]
+    for depth in range(2):  # a JSON string on a page
+        for base in bases[depth > 0 :] or bases[:1]:
+            for undo in _DECODERS:
+                found = undo(base)
+                if found and (found := plain(found)) not in seen:
+                    seen.add(found)
+                    bases.append(found)
+                    yield found
+        if len(bases) == 1:
+            break
+    for base in bases:
+        for found in _undressed(base):
+            if found not in seen:
+                seen.add(found)
+                yield found
+
+
+def _undressed(text: str) -> Iterator[str]:
+    for version in (text, _without_ends(text)):
+        if version:
+            yield version
+            yield from _without_prefix(version)
+            yield _unbroken(version)
+            yield _from_markdown_table(version)
+
+
+def _from_page(text: str) -> str:
+    """What a browser shows of a page, nothing where it is none: `<nvidia_smi_log>` and `<inactive>` are no page's."""
+    if not _TAG.search(text) and not _ENTITY.search(text):
+        return ""
+    text = _NEW_CELL.sub("\t", _HIDDEN.sub("", text))
+    return html.unescape(_TAG.sub("", _NEW_LINE.sub("\n", text))).replace("\xa0", " ")
+
+
+def _from_json(text: str) -> str:
+    """The outputs that a JSON value keeps as strings, or as lists of lines: Ansible, kubectl, a notebook."""
+    for found in list(re.finditer(r"(?:^|=>|:)\s*([\[{\"])", text))[:20]:
+        value = _decoded(text, found.start(1))
+        if value is not None:
+            return "\n".join(dict.fromkeys(_outputs(value)))
+    return ""
+
+
+def _outputs(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        if "\n" in value.strip() or key in _LOG_KEYS:
+            yield value.strip("\n")
+    elif isinstance(value, list) and len(value) > 1 and all(isinstance(item, str) for item in value):
+        yield "\n".join(item.rstrip("\n") for item in value)
+    elif isinstance(value, dict | list) and depth < _MOST_DEPTH:
+        for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
+            yield from _outputs(item, name, depth + 1)
+
+
+def _from_json_lines(text: str) -> str:
+    """A log with a JSON object for each line."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    found: list[str] = []
+    for line in lines[:10_000]:
+        start = line.find("{")
+        value = _decoded(line, start) if start >= 0 else None
+        said = [value[key] for key in _LOG_KEYS if isinstance(value.get(key), str)] if isinstance(value, dict) else []
+        found += [said[0].rstrip("\r\n")] if said else []
+    return "\n".join(found) if len(found) > 1 and len(found) * 2 > len(lines) else ""
+
+
+def _decoded(text: str, start: int) -> Any:
+    """The JSON value that begins there, None where none does, or one too deep for the decoder, which recurses."""
+    depth = 0
+    for mark in re.findall(r"[\[\]{}]", text[start:]):
+        depth = depth + 1 if mark in "[{" else depth - 1
+        if depth > _MOST_DEPTH:
+            return None
+    try:
+        return json.JSONDecoder(strict=False, parse_int=str).raw_decode(text, start)[0]
+    except (json.JSONDecodeError, RecursionError):
+        return None
+
+
+def _from_written(text: str) -> str:
+    r"""A text in which line breaks and tabs are written as `\n` and `\t`: a string copied out of a program."""
+    if len(re.findall(r"\\[nt]", text)) < 2:
+        return ""
+
+    def meant(found: re.Match[str]) -> str:
+        return chr(int(found[0][2:], 16)) if found[0][1] == "u" else _WRITTEN[found[0]]
+
+    return _STRING_ENDS.sub("", _WRITTEN_MARK.sub(meant, text))
+
+
+def _from_mail(text: str) -> str:
+    """Quoted-printable, as mails are stored."""
+    if not re.search(r"=09|=20$|=3D|=$", text, re.MULTILINE):
+        return ""
+    return quopri.decodestring(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _from_markdown(text: str) -> str:
+    r"""`mlx5\_0` as `mlx5_0`."""
+    return _MARKDOWN.sub(r"\1", text) if _MARKDOWN.search(text) else ""
+
+
+_DECODERS: tuple[Callable[[str], str], ...] = (
+    _from_json_lines, _from_json, _from_page, _from_written, _from_mail, _from_markdown,
+)  # fmt: skip
+
+
+def _without_ends(text: str) -> str:
+    """The lines without a mark that most end with: `cat -A`, the frame of a pane; nothing where there is none."""
+    lines = text.split("\n")
+    filled = [line.rstrip() for line in lines if line.strip()]
+    marks = Counter(line[-1] for line in filled if line[-1] in _ENDS)
+    mark, count = marks.most_common(1)[0] if marks else ("", 0)
+    if count < 2 or count * 5 < len(filled) * 4:
+        return ""
+    return "\n".join(line.rstrip().removesuffix(mark) for line in lines)
+
+
+def _without_prefix(text: str) -> Iterator[str]:
+    """The lines without what many begin with: a time, a container's name, a number, `> `. Numbers may differ in it."""
+    lines = text.split("\n")
+    shapes = [_shape(line) for line in lines[:_MOST_LINES] if line.strip()]
+    counts: Counter[str] = Counter()
+    for one, other in pairwise(shapes):
+        shared = _shared(one, other)
+        counts.update({shared[: found.end()] for found in _BOUNDARY.finditer(shared)})
+    # Cells of a table stand behind commas: a log's prefix has none but in its time.
+    likely = [
+        shape for shape, count in counts.items()
+        if shape.strip() and ", " not in shape and count * 3 >= len(shapes) - 1
+    ]  # fmt: skip
+    likely.sort(key=lambda shape: (-counts[shape], -len(shape)))
+    for shape in likely[:_MOST_PREFIXES]:
+        yield "\n".join(_stripped(lines, shape))
+
+
+def _shared(one: str, other: str) -> str:
+    """What both begin with."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(mark for mark, _ in same)
+
+
+def _shape(line: str) -> str:
+    """A line with each number as 0 and each run of blanks as one: alike for lines that a log began alike."""
+    return re.sub("[0-9]+", "0", re.sub(r"[ \t]+", " ", line[:400].rstrip()))
+
+
+def _stripped(lines: Iterable[str], shape: str) -> list[str]:
+    """The lines without a prefix of that shape; of the blanks behind it go as many as all lines have."""
+    parts = {" ": r"[ \t]+", "0": "[0-9]+"}
+    body = "".join(parts.get(mark, re.escape(mark)) for mark in shape.strip())
+    pattern = re.compile((r"[ \t]*" if shape[0] == " " else "") + body)
+    found = [(line, pattern.match(line)) for line in lines]
+    rests = [line[match.end() :] for line, match in found if match]
+    blanks = [rest[: len(rest) - len(rest.lstrip(" \t"))] for rest in rests if rest.strip()]
+    shared = len(_shared(min(blanks), max(blanks))) if blanks and shape[-1] == " " else 0
+    return [line[match.end() + shared :] if match else line for line, match in found]
+
+
+def _unbroken(text: str) -> str:
+    """The lines joined that a terminal broke: those that are as wide as it."""
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    width = max(map(len, lines))
+    if width < _LEAST_WIDTH or sum(len(line) == width for line in lines) < 2:
+        return text
+    joined = [lines[0]]
+    for before, line in pairwise(lines):
+        if len(before) == width:
+            joined[-1] += line
+        else:
+            joined.append(line)
+    return "\n".join(joined)
+
+
+def _from_markdown_table(text: str) -> str:
+    """A table as Markdown writes it, with tabs between the cells."""
+    rows = [line.strip() for line in text.split("\n")]
+    if not any(re.fullmatch(r"\|?(?:\s*:?-{2,}:?\s*\|)+(?:\s*:?-{2,}:?\s*)?", row) for row in rows):
+        return text
+    cells = [[cell.strip(" *`") for cell in row.strip("|").split("|")] if "|" in row else [row] for row in rows]
+    return "\n".join("\t".join(row) for row in cells)
