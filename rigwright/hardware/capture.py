@@ -17,7 +17,7 @@ from pathlib import Path
 from rigwright.errors import UnreadableRecording
 from rigwright.hardware import dressing
 from rigwright.hardware.findings import findings
-from rigwright.hardware.formats import recognise
+from rigwright.hardware.formats import has_format, recognise
 from rigwright.hardware.merge import merge
 from rigwright.hardware.reading import is_empty, known_values
 from rigwright.hardware.statements import Precedence, Source
@@ -58,15 +58,14 @@ def _best(name: str, text: str) -> list[Source]:
         return []
     text = dressing.plain(text)
     best = list(_sources(name, text))
-    if _is_clear(best):
+    if _is_clear(best) and not dressing.is_dressed(text):
         return best
     most = _said(best)
     for version in dressing.versions(text):
-        found = list(_sources(name, version))
+        # An error is told whatever stands around it, and a name alone makes no dressing right.
+        found = list(_sources(name, version)) if has_format(version) else []
         if (said := _said(found)) > most:
             best, most = found, said
-        if _is_clear(best):
-            break
     return best
 
 

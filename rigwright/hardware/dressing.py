@@ -33,26 +33,31 @@ _SHOWN_RETURN = re.compile(r"(?:\^M|\\r|<CR>)$", re.MULTILINE)
 
 _TAGS = (
     "html|head|body|title|meta|link|main|article|section|div|span|pre|code|samp|tt|font|p|a|b|i|u|em|strong|ul|ol|li"
-    "|table|thead|tbody|tr|td|th|br|hr|h[1-6]|blockquote"
+    "|table|thead|tbody|tr|td|th|br|hr|h[1-6]|blockquote|details|summary"
 )
 _TAG = re.compile(rf"</?(?:{_TAGS})\b[^<>]{{0,400}}>", re.IGNORECASE)
-_NEW_LINE = re.compile(r"<br\b[^<>]{0,40}>\n?|</(?:p|div|li|tr|h[1-6])>\n?", re.IGNORECASE)
+_NEW_LINE = re.compile(
+    r"<br\b[^<>]{0,40}>\n?|</?(?:p|div|li|tr|h[1-6]|pre|table|ul|ol|body|head|title|section|article|blockquote|details"
+    r"|summary)\b[^<>]{0,400}>",
+    re.IGNORECASE,
+)
 _NEW_CELL = re.compile(r"</t[dh]>\s*(?=<t[dh])", re.IGNORECASE)
 _HIDDEN = re.compile(r"<(script|style)\b.*?</\1>", re.IGNORECASE | re.DOTALL)
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#[0-9]{1,6}|#x[0-9a-f]{1,5});", re.IGNORECASE)
 _WRITTEN = {r"\n": "\n", r"\t": "\t", r"\r": "", r"\"": '"', r"\'": "'", "\\\\": "\\", r"\/": "/"}
 _WRITTEN_MARK = re.compile(r"""\\(?:[ntr"'/\\]|u[0-9a-f]{4})""")
 _STRING_ENDS = re.compile(
-    r"""["'][,\s\]})]*$|^[\s\[{(,]*(?:["']?[\w.-]{1,40}["']?\s*[:=]>?\s*)?[ub]?["'](?=\s|GPU|\|)""", re.MULTILINE
+    r"""["'][,\s\]})]*$|^[\s\[{(,-]*(?:["']?[\w.-]{1,40}["']?\s*[:=]>?\s*)?[ub]?["'](?=.)""", re.MULTILINE
 )
-_MARKDOWN = re.compile(r"\\([_*\[\]|#~`<>+-])")
+_MARKDOWN = re.compile(r"\\([_*\[\]])")  # mlx5\_0
 # Where logs keep the line that was printed: docker, journalctl -o json, Loki, CloudWatch, Stackdriver, GELF, zap.
 _LOG_KEYS = (
     "log", "stdout", "output", "MESSAGE", "message", "msg", "line", "text", "content", "body", "textPayload",
     "@message", "short_message",
 )  # fmt: skip
 _MOST_CHARACTERS, _MOST_DEPTH = 1 << 20, 64
-_MOST_LINES, _MOST_PREFIXES = 300, 8
+_LOOKED_AT = 20_000
+_MOST_LINES, _MOST_PREFIXES = 300, 24
 _ENDS = '$|\u2502\u2503\\"\u00b6\u21b5;,'
 _BOUNDARY = re.compile(r"[\s|:>\])}\u2502\u2503\u00bb#*\"'/+;=~%$-]")
 _LEAST_WIDTH = 40
@@ -60,7 +65,7 @@ _LEAST_WIDTH = 40
 
 def plain(text: str) -> str:
     """The text without escape sequences, real or shown, struck-over and invisible characters."""
-    text = _VISIBLE.sub("", text.translate(_INVISIBLE))
+    text = _VISIBLE.sub("", _MARKDOWN.sub(r"\1", text.translate(_INVISIBLE)))
     text = _SHOWN_RETURN.sub("", _OVERSTRUCK.sub("", _LOST_ESC.sub("", text)))
     for shown, meant in _SHOWN:
         text = text.replace(shown, meant)
@@ -88,6 +93,20 @@ def versions(text: str) -> Iterator[str]:
             if found not in seen:
                 seen.add(found)
                 yield found
+
+
+def is_dressed(text: str) -> bool:
+    """Whether a text looks as if something was put around it, though it is understood as it is."""
+    filled = [line.rstrip() for line in text[:_LOOKED_AT].split("\n") if line.strip()]
+    shapes = [_shape(line) for line in filled]
+    shared = _shared(min(shapes), max(shapes)) if len(shapes) > 1 else ""
+    has_ends = len({line[-1] for line in filled} & set(_ENDS)) == 1 and len({line[-1] for line in filled}) < 3
+    return bool(
+        _BOUNDARY.search(shared.lstrip())
+        or has_ends
+        or _TAG.search(text)
+        or len(re.findall(r"\\[nt]|=20|=09|=3D", text)) > 1
+    )
 
 
 def _undressed(text: str) -> Iterator[str]:
@@ -118,7 +137,7 @@ def _from_json(text: str) -> str:
 
 def _outputs(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
     if isinstance(value, str):
-        if "\n" in value.strip() or key in _LOG_KEYS:
+        if "\n" in value.strip() or key in _LOG_KEYS or not depth:
             yield value.strip("\n")
     elif isinstance(value, list) and len(value) > 1 and all(isinstance(item, str) for item in value):
         yield "\n".join(item.rstrip("\n") for item in value)
@@ -170,13 +189,8 @@ def _from_mail(text: str) -> str:
     return quopri.decodestring(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
-def _from_markdown(text: str) -> str:
-    r"""`mlx5\_0` as `mlx5_0`."""
-    return _MARKDOWN.sub(r"\1", text) if _MARKDOWN.search(text) else ""
-
-
 _DECODERS: tuple[Callable[[str], str], ...] = (
-    _from_json_lines, _from_json, _from_page, _from_written, _from_mail, _from_markdown,
+    _from_json_lines, _from_json, _from_page, _from_written, _from_mail,
 )  # fmt: skip
 
 
@@ -204,8 +218,8 @@ def _without_prefix(text: str) -> Iterator[str]:
         shape for shape, count in counts.items()
         if shape.strip() and ", " not in shape and count * 3 >= len(shapes) - 1
     ]  # fmt: skip
-    likely.sort(key=lambda shape: (-counts[shape], -len(shape)))
-    for shape in likely[:_MOST_PREFIXES]:
+    likely.sort(key=lambda shape: (-counts[shape], len(shape)))
+    for shape in likely[: _MOST_PREFIXES if len(text) < _LOOKED_AT else _MOST_PREFIXES // 3]:
         yield "\n".join(_stripped(lines, shape))
 
 
@@ -236,7 +250,7 @@ def _unbroken(text: str) -> str:
     """The lines joined that a terminal broke: those that are as wide as it."""
     lines = [line.rstrip("\r") for line in text.split("\n")]
     width = max(map(len, lines))
-    if width < _LEAST_WIDTH or sum(len(line) == width for line in lines) < 2:
+    if width < _LEAST_WIDTH or len(lines) < 2:
         return text
     joined = [lines[0]]
     for before, line in pairwise(lines):

@@ -74,7 +74,7 @@ FORMATS: tuple[Format, ...] = (
         r"\|[^|]*\bMiB\s*/|\|\s*NVIDIA-SMI|\|\s*GPU\s+Name",
         r"^smi\.txt$|nvidia-smi",
     ),
-    _format("nvidia_list", Precedence.LIST, r"GPU [0-9]+: .*\(UUID: ", r"list"),
+    _format("nvidia_list", Precedence.LIST, r"(?:.*[^\w-])?GPU [0-9]+: .*\(UUID: ", r"list"),
     _format(
         "nvidia_report",
         Precedence.LIST,
@@ -117,6 +117,16 @@ FORMATS: tuple[Format, ...] = (
 
 def recognise(name: str, text: str) -> list[Format]:
     """The formats in a file: by its content, which may be several outputs pasted together; else the one of its name."""
-    starts = [line.strip()[:_SNIFFED_CHARACTERS] for line in lines(text)[:_SNIFFED_LINES]]
-    by_content = [form for form in FORMATS if any(form.content.match(start) for start in starts)]
+    starts = _starts(text)
+    by_content = [form for form in FORMATS if any(map(form.content.match, starts))]
     return by_content or [form for form in FORMATS if form.name.search(name)][:1]
+
+
+def has_format(text: str) -> bool:
+    """Whether the content of a text shows what it is."""
+    starts = _starts(text)
+    return any(any(map(form.content.match, starts)) for form in FORMATS)
+
+
+def _starts(text: str) -> list[str]:
+    return [start for line in lines(text)[:_SNIFFED_LINES] if (start := line.strip()[:_SNIFFED_CHARACTERS])]

@@ -8,7 +8,10 @@ repeats the input that a failure names.
 
 from __future__ import annotations
 
+import html
+import json
 import random
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -103,6 +106,58 @@ def odd_characters(rng: random.Random, text: str) -> str:
     return "".join(rows)
 
 
+def prefixed_lines(rng: random.Random, text: str) -> str:
+    """A log, a mail, an editor: something before each line, or before most."""
+    at = rng.randrange(1000)
+    prefix = rng.choice(
+        [
+            lambda n: "llm-1  | ",
+            lambda n: "[pod/llm-0/vllm] ",
+            lambda n: f"2026-04-01T08:15:30.{n * 7919 + 100000}Z ",
+            lambda n: f"{n + at:5}\t",
+            lambda n: f"{n + at}: ",
+            lambda n: ">> ",
+            lambda n: f"GPU {n}: ",
+            lambda n: f"{n + at}, ",
+            lambda n: "# ",
+        ]
+    )
+    return "\n".join(f"{prefix(n)}{line}" if rng.random() < 0.98 else line for n, line in enumerate(text.split("\n")))
+
+
+def shown_escapes(rng: random.Random, text: str) -> str:
+    """Colours that a pager, a form or a JSON viewer made visible."""
+    esc = rng.choice(["^[", "\\e", "\\u001b", "\\033", "\u241b", "", "<ESC>"])
+    words = text.split(" ")
+    return " ".join(f"{esc}[{rng.choice([0, 1, 4, 31])}m{word}" if rng.random() < 0.03 else word for word in words)
+
+
+def broken_lines(rng: random.Random, text: str) -> str:
+    """A terminal that breaks what is wider than it; editors strip what a line ends with."""
+    width = rng.choice([60, 72, 80, 100, 120, rng.randrange(20, 140)])
+    is_stripped = rng.random() < 0.5
+    parts = (line[at : at + width] for line in text.split("\n") for at in range(0, max(len(line), 1), width))
+    return "\n".join(part.rstrip() if is_stripped else part for part in parts)
+
+
+def joined_cells(rng: random.Random, text: str) -> str:
+    """Whole gaps between cells that vanished: NIC2NIC3, SYSPIX."""
+    return re.sub(r"(?<=\S)[ \t]+(?=\S)", lambda gap: "" if rng.random() < 0.03 else gap[0], text)
+
+
+def as_string(rng: random.Random, text: str) -> str:
+    """A JSON string, a page, a log of JSON lines."""
+    return rng.choice(
+        [
+            json.dumps,
+            lambda text: json.dumps({"stdout": text, "stdout_lines": text.split("\n")}),
+            lambda text: "\n".join(json.dumps({"log": f"{line}\n"}) for line in text.split("\n")),
+            lambda text: f"<html><pre>{html.escape(text)}</pre></html>",
+            lambda text: repr(text),
+        ]
+    )(text)
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     dropped_tabs,
     tabs_to_spaces,
@@ -117,6 +172,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     carriage_returns,
     no_text,
     odd_characters,
+    prefixed_lines,
+    shown_escapes,
+    broken_lines,
+    joined_cells,
+    as_string,
 )
 
 

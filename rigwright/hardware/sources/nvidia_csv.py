@@ -58,7 +58,8 @@ _ALONE = frozenset(_FIELDS) | {"driver_version"}  # what may be a header by itse
 _ASKED = re.compile(r"nvidia-smi.{0,200} --query-gpu[= ][\"']?([A-Za-z0-9_.,]{4,4000})")
 _INDEX = re.compile(r"[0-9]{1,3}")
 _SECONDS = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} ([0-9]{2}):([0-9]{2}):([0-9]{2})")
-_PROMPT = re.compile(r"^\S{0,80} ?[$#>%] |nvidia-smi")
+_PROMPT = re.compile(r"^\S{0,80} ?[$#>%](?: |$)|nvidia-smi")
+_FENCE = ("```", "~~~")  # of Markdown: a table ends there
 # No board has more; a list of more rows is a log of samples.
 _MOST_GPUS = 64
 _IDENTITY = ("uuid", "bus", "name", "memory")
@@ -145,6 +146,9 @@ def _take(table: _Table, line: str) -> None:
     if header:
         _number(table)
         table.header = header
+    elif line.startswith(_FENCE):
+        _number(table)
+        table.header = None
     elif not line or table.header is None or _PROMPT.search(line):
         return
     elif row := _row(table.header, line):

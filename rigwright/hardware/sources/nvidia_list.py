@@ -14,6 +14,8 @@ from rigwright.hardware.sources import cells
 from rigwright.hardware.values import Gpu
 
 _GPU = re.compile(r"\s*GPU (0|[1-9][0-9]{0,2}): (\S.*)")
+# Wherever it stands in a line: a log may have put something before it.
+_LISTED = re.compile(r"(?<![\w-])GPU (0|[1-9][0-9]{0,2}): ((?:(?!GPU [0-9])[^:])+\(UUID: .*)")
 _UUID = "(UUID: "
 _MIG = re.compile(r"\s*MIG ((?:[0-9]+c\.)?[0-9]+g\.[0-9]+gb\S*)\s+Device\s+[0-9]+:.*")
 _ERROR = re.compile(r"unable to determine|failed|unknown error|is lost|couldn't communicate", re.IGNORECASE)
@@ -43,7 +45,7 @@ def read(text: str) -> Reading:
 
 def listed(line: str) -> Gpu | None:
     """The GPU that a line `GPU 0: NVIDIA L40S (UUID: GPU-…)` names; its UUID is None where it was cut or masked."""
-    found = _GPU.match(line)
+    found = _LISTED.search(line)
     name, is_named, rest = found[2].partition(_UUID) if found else ("", "", "")
     if not found or not is_named or not name.strip():
         return None

@@ -24,9 +24,10 @@ _KNOWN = (
     "pcie clock level",
     "max graphics package power (w)",
 )
-# A wiki takes `[0]` for a link.
-_FACT = re.compile(r"\s*GPU ?\\?\[?([0-9]{1,3})\\?\]?\s*:\s*([^:\s][^:]{0,60}?)\s*:\s*(.*)")
-_MARK = re.compile(r"\s*GPU ?\\?\[?([0-9]{1,3})\\?\]?\s*:\s*\S.*")
+# A wiki takes `[0]` for a link and leaves `GPU 0`.
+_BARE = re.compile(r"(\s*GPU) ?([0-9]{1,3})(\s*: ?\(Topology\) .*)")
+_FACT = re.compile(r"\s*GPU\[([0-9]{1,3})\]\s*:\s*([^:\s][^:]{0,60}?)\s*:\s*(.*)")
+_MARK = re.compile(r"\s*GPU\[([0-9]{1,3})\]\s*:\s*\S.*")
 _COLUMN = re.compile(r"GPU([0-9]{1,3})")
 _CELL = re.compile(r"[0-9]{1,6}|XGMI|PCIE|N/A|UNKNOWN|True|False")
 _TABLE = re.compile(r"\s*(?:GPU\s+Temp|Device\s+Node|Device\s+\[Model|GPU\s+.{0,40}AvgPwr)")
@@ -69,7 +70,7 @@ def lanes_of(level: str) -> int | None:
 
 def read(text: str) -> Reading:
     """GPUs, links and NUMA nodes from rocm-smi (--showtopo, --showproductname, --showmeminfo, --showbus, plain)."""
-    lines = cells.lines(text)
+    lines = [_BARE.sub(r"\1[\2]\3", line) for line in cells.lines(text)]
     facts: dict[int, dict[str, str]] = {}
     for line in lines:
         fact, mark = _FACT.fullmatch(line), _MARK.fullmatch(line)
