@@ -4,7 +4,7 @@ export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l UCF_FORCE_CONFFOLD=1
 installed() { dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' | awk '$1 !~ /^.[cn]/ { print $2 }' | sort -u; }
 # Those that the owner had once: their settings are still there, and are not ours.
 leftovers() { dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' | awk '$1 == "rc" { print $2 }' | sort -u; }
-by_hand() { apt-mark showmanual | sort -u; }
+by_hand() { mark showmanual | sort -u; }
 # apt waits for dpkg's lock when it is told so, and never for that of its lists.
 locked() { sed -nE 's/^E: (Could not get lock.*|Unable to acquire the dpkg.*)/\1/p; s/^dpkg: error: (.*lock.*)/\1/p' "$log"; }
 # What went wrong: the package that dpkg names, with what its script said before, or what apt says.
@@ -12,7 +12,26 @@ reason() {
   said=$(grep -m1 -B1 -A1 '^dpkg: error' "$log" || grep -m3 -E '^E:|Depends:' "$log" || tail -n1 "$log")
   printf '%s\n' "$said" | tr -s '\n ' '  ' | cut -c1-500
 }
-apt() { apt-get -q -o DPkg::Lock::Timeout="${PATIENCE:-600}" -o Dpkg::Use-Pty=0 -o APT::Get::AutomaticRemove=false "$@"; }
+# Where apt reads the sources that are files of their own, if it is not where the owner has them.
+parts=
+apt() { apt-get -q ${parts:+-o} ${parts:+"Dir::Etc::SourceParts=$parts"} -o DPkg::Lock::Timeout="${PATIENCE:-600}" -o Dpkg::Use-Pty=0 -o APT::Get::AutomaticRemove=false "$@"; }
+mark() { apt-mark ${parts:+-o} ${parts:+"Dir::Etc::SourceParts=$parts"} "$@"; }
+# A file of sources that apt cannot read, a stranger's perhaps, keeps it from everything: it is named, and left out of what
+# apt reads here.
+readable() {
+  until apt indextargets >"$log" 2>&1; do
+    bad=$(sed -nE 's|^E: .* (/[^ ]+\.(list\|sources))( .*)?$|\1|p' "$log" | head -n1)
+    if [ -z "$parts" ]; then
+      eval "$(apt-config shell there Dir::Etc::SourceParts/d)"
+      parts=$work/parts
+      mkdir "$parts"
+      cp -L "${there:-/nonexistent}"/* "$parts" 2>/dev/null || :
+    fi
+    [ -n "$bad" ] && [ -e "$parts/${bad##*/}" ] || return 0
+    rm -f -- "$parts/${bad##*/}"
+    say "apt cannot read ${bad##*/}, going on without it: $(grep -m1 '^E:' "$log")"
+  done
+}
 configure() { [ -z "$(dpkg --audit)" ] || dpkg --configure -a >"$log" 2>&1 </dev/null 9>&-; }
 repair() {
   [ -n "$(dpkg --audit)" ] || return 0
@@ -31,7 +50,7 @@ refresh() {
 }
 lacks() {
   room=$(awk '/^The following packages will be REMOVED/ { getline; print "they need the room of" $0 }' "$log")
-  echo "$(reason) $room $(apt-mark showhold | tr '\n' ' ')" | tr -s ' ' | sed 's/ $//'
+  echo "$(reason) $room $(mark showhold | tr '\n' ' ')" | tr -s ' ' | sed 's/ $//'
 }
 hint() { if [ -n "$broken" ]; then echo "$broken; check the rig's network and sources"; else echo "mend it with apt on the rig"; fi; }
 # What `add` would install that is not there goes to $work/list. It never takes a package away to make room for ours.
@@ -65,11 +84,11 @@ drop() { # drop NAMES: these and no others
   printf '%s\n' "$@" | sort -u >"$work/going"
   more=$(awk '$1 == "Remv" || $1 == "Inst" { print $2 }' "$log" | sort -u | comm -13 "$work/going" -)
   [ -z "$more" ] || { echo "E: they would take along: $more" >"$log"; return 1; }
-  apt-mark showauto | sort | comm -12 - "$work/going" >"$work/auto"
+  mark showauto | sort | comm -12 - "$work/going" >"$work/auto"
   patiently watched apt -y remove "$@" && return 0
   # To apt, what was to be removed by name is no longer what came by itself.
   # shellcheck disable=SC2046 # names, one word each
-  [ ! -s "$work/auto" ] || apt-mark -qq auto $(cat "$work/auto") >/dev/null 2>&1 || :
+  [ ! -s "$work/auto" ] || mark -qq auto $(cat "$work/auto") >/dev/null 2>&1 || :
   return 1
 }
 # clean NAMES: settings of theirs that nobody changed go too. A file may be listed by several packages, and the sum that it

@@ -6,6 +6,8 @@ by_hand() { dnf -q repoquery --userinstalled --qf '%{name}\n' 2>/dev/null | sort
 # dnf waits for its own locks.
 locked() { :; }
 reason() { grep -m3 -iE '^error|problem|nothing provides|no match' "$log" | tr -s '\n ' '  ' | sed 's/ $//' | cut -c1-500; }
+# It leaves out by itself what it cannot read.
+readable() { :; }
 repair() { :; }
 refresh() {
   broken=

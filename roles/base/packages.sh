@@ -3,6 +3,7 @@
 # brought says `planned`, so that an interrupted installation is accounted for too. A bare name is of 0.1.0.
 lock
 mkdir -p "$(dirname "$RECORD")"
+readable
 repair
 say "reading package lists"
 refresh

@@ -40,6 +40,7 @@ keep_weights() {
 # remove_packages: those of the list $RECORD that are still ours, and that nothing else needs.
 remove_packages() {
   [ -s "$RECORD" ] || return 0
+  readable
   installed >"$work/installed"
   by_hand >"$work/by_hand"
   # Who installs a package by hand makes it his, and the package manager knows it; but it says the same of those that we

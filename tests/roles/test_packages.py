@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -71,6 +72,19 @@ def test_what_the_owner_installs_between_two_runs_is_the_owners(box):
     assert box.there() == {"base": "ii", "lib": "ii", "lighttpd": "ii", "other": "ii"}
     assert (box.home / "etc/lighttpd.conf").read_text() == "port = 81\n"
     assert box.apt("-s", "autoremove") == ""
+
+
+def test_what_another_program_installs_meanwhile_is_not_ours(box):
+    """cloud-init, unattended-upgrades, the owner: between what was there before and what is there after."""
+    folder = box.home / "tmp/bin"
+    folder.mkdir()
+    meanwhile = "case \" $* \" in *\" -y \"*) /usr/bin/apt-get -qq -y install lighttpd >&2 ;; esac"
+    (folder / "apt-get").write_text(f'#!/bin/sh\n{meanwhile}\nexec /usr/bin/apt-get "$@"\n')
+    (folder / "apt-get").chmod(0o755)
+    done = install(box, "tool", PATH=f"{folder}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stdout
+    assert box.there().keys() == {"base", "lib", "tool", "lighttpd"}
+    assert box.lines() == ["lib came purge", "tool asked purge"]
 
 
 def test_record_of_0_1_0_takes_no_package_that_somebody_installed_by_hand(box):
@@ -243,9 +257,32 @@ def test_broken_source_of_a_stranger_stops_nothing(box, case):
     assert expected in said(missing)[0] and said(missing)[0].endswith("check the rig's network and sources")
 
 
-def test_malformed_list_of_sources_is_named(box):
-    """apt can do nothing at all with it."""
-    (box.home / "etc/apt/sources.list.d/foreign.list").write_text("deb http://x\n")
+_UNREADABLE = {
+    "foreign.list": "deb http://x\n",
+    "type.list": "rpm http://x ./\n",
+    "foreign.sources": "Types: deb\nURIs: http://x\n",
+}
+
+
+@pytest.mark.parametrize("names", [(one,) for one in _UNREADABLE] + [tuple(_UNREADABLE)], ids=str)
+def test_sources_that_apt_cannot_read_stop_nothing(box, names):
+    """They are named and left out; what the others offer comes, and goes again. They stay as they are."""
+    folder = box.home / "etc/apt/sources.list.d"
+    for name in names:
+        (folder / name).write_text(_UNREADABLE[name])
+    done = install(box, "tool")
+    assert done.returncode == 0, done.stdout
+    assert {line.split()[3].rstrip(",") for line in said(done, "progress") if "cannot read" in line} == set(names)
+    assert box.lines() == ["lib came purge", "tool asked purge"]
+    done = remove(box)
+    assert done.returncode == 0, done.stdout
+    assert box.there() == {"base": "ii"}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: _UNREADABLE[name] for name in names}
+
+
+def test_malformed_list_of_the_system_is_named(box):
+    """Nothing comes from anywhere without it."""
+    (box.home / "etc/apt/sources.list").write_text("deb http://x\n")
     done = install(box, "tool")
     assert done.returncode == 1
-    assert "Malformed entry 1 in list file" in said(done)[0] and "foreign.list" in said(done)[0]
+    assert "Malformed entry 1 in list file" in said(done)[0] and "sources.list" in said(done)[0]

@@ -57,6 +57,26 @@ def test_last_words_are_waited_for_and_never_for_long(tmp_path: Path, sync: str)
     assert done.stdout == ("last\n" if "last" in sync else "first\n")
 
 
+# What asks, what only defines functions, what another script runs under its lock, and an upload, which holds its file.
+NO_LOCK = {
+    *(f"base/{name}.sh" for name in ("apt", "dnf", "manager", "ours", "prelude", "removal", "remove-unit", "upload")),
+    *("base/deployed.sh", "hardware/collect.sh", "service/answer.sh", "service/sandbox.sh", "weights/directory.sh"),
+    *("weights/accept.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
+    # They write one file, of their own service or ref, in one step.
+    *("llamacpp/estimate.sh", "llamacpp/resolve.sh"),
+}
+
+
+def test_what_changes_a_rig_holds_its_lock():
+    """Two runs at once, of one controller or of two: one after the other."""
+    without = {
+        f"{path.parent.name}/{path.name}"
+        for path in SCRIPTS
+        if not re.search(r"^\s*lock$", path.read_text(), re.MULTILINE)
+    }
+    assert without == NO_LOCK
+
+
 LOGS = {
     "[17/220] Building": "built 5 % of 220 steps",
     "[220/220] Linking": "built 100 % of 220 steps",
