@@ -26,6 +26,9 @@ from rigwright.roles.service.room import holder, in_the_way
 from rigwright.roles.weights.directory import directory_errors
 from rigwright.roles.weights.facts import verified_stamp, wanted_stamp, weights_file
 
+# LoadCredential= and ProtectProc=. Source: systemd 247, NEWS. An older one passes over what it does not know.
+_OLDEST_SYSTEMD = 247
+
 
 @operation()
 def preflight(context: RigContext, engines: Sequence[Engine], probe: Probe) -> Commands:
@@ -48,6 +51,12 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
         return
     if rig.init != "systemd":
         yield f"its init is {rig.init}, not systemd; services are systemd units, use a machine that boots with systemd"
+        return
+    if 0 < rig.records.systemd < _OLDEST_SYSTEMD:
+        yield (
+            f"its systemd is {rig.records.systemd}, which does not know all walls of a service; "
+            f"upgrade the distribution to one with {_OLDEST_SYSTEMD} or later"
+        )
         return
     if package_manager(rig.hardware) is None:
         system = f"{rig.hardware.os_id} {rig.hardware.os_version}".strip()

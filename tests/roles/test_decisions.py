@@ -151,6 +151,21 @@ def test_gpu_without_a_driver_is_not_served_from_the_cpu_in_silence(context, bla
     assert any("from the CPU beside GPU 0000:01:00.0 (10de:ffff), for which no driver" in text for text in errors)
 
 
+@pytest.mark.parametrize(("version", "is_refused"), [(0, False), (245, True), (246, True), (247, False), (257, False)])
+def test_systemd_that_would_leave_walls_out_is_refused(context, blank, version, is_refused):
+    """What it does not know of a unit it passes over, and the service would run without; 0 where it does not tell."""
+    rig = blank(records=RigRecords(systemd=version))
+    errors = list(preflight_errors(rig, context({"name": "chat"}), (ENGINE,)))
+    assert errors == (
+        [
+            f"its systemd is {version}, which does not know all walls of a service; upgrade the "
+            "distribution to one with 247 or later"
+        ]
+        if is_refused
+        else []
+    )
+
+
 def test_rig_without_obstacles_has_none(context, blank, serving):
     """A blank rig, a serving rig: both can be deployed to."""
     chat = context({"name": "chat"})

@@ -78,7 +78,7 @@ def test_what_another_program_installs_meanwhile_is_not_ours(box):
     """cloud-init, unattended-upgrades, the owner: between what was there before and what is there after."""
     folder = box.home / "tmp/bin"
     folder.mkdir()
-    meanwhile = "case \" $* \" in *\" -y \"*) /usr/bin/apt-get -qq -y install lighttpd >&2 ;; esac"
+    meanwhile = 'case " $* " in *" -y "*) /usr/bin/apt-get -qq -y install lighttpd >&2 ;; esac'
     (folder / "apt-get").write_text(f'#!/bin/sh\n{meanwhile}\nexec /usr/bin/apt-get "$@"\n')
     (folder / "apt-get").chmod(0o755)
     done = install(box, "tool", PATH=f"{folder}:{os.environ['PATH']}")

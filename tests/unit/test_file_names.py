@@ -35,6 +35,12 @@ def test_name_that_cannot_be_is_refused_of_a_path_and_a_repository(name):
             ModelSource(**keys)
 
 
+@pytest.mark.parametrize("name", ["a/b.gguf", "/etc/passwd", "../m.gguf", "a/../../m.gguf", "m.gguf/"])
+def test_path_is_no_name(name):
+    """Nothing gives one today; who does tomorrow is refused."""
+    assert file_name_problem(name)
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_name_that_can_be_is_taken(name):
     """Blanks, quotes and other scripts are nothing special."""
