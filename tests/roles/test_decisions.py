@@ -20,7 +20,9 @@ from rigwright.roles.service.announce import _line
 from rigwright.roles.service.answer import serves_at
 from rigwright.roles.service.preflight import preflight_errors
 from rigwright.roles.service.room import in_the_way
+from rigwright.roles.weights.directory import directory_errors
 from rigwright.roles.weights.facts import verified_stamp
+from rigwright.spec.weights import WeightsSettings
 
 GIB = 1 << 30
 
@@ -149,6 +151,30 @@ def test_gpu_without_a_driver_is_not_served_from_the_cpu_in_silence(context, bla
     unknown = replace(rig.hardware, gpus=tuple(replace(gpu, pci_id="10de:ffff") for gpu in rig.hardware.gpus))
     errors = list(preflight_errors(replace(rig, hardware=unknown), context({"name": "chat"}), (ENGINE,)))
     assert any("from the CPU beside GPU 0000:01:00.0 (10de:ffff), for which no driver" in text for text in errors)
+
+
+_ROOT = ("way|755|root|/", "way|755|root|/srv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (("way|755|root|/srv/m",), None),
+        (("way|1755|root|/srv/m",), None),
+        (("way|755|ada|/srv/m",), "/srv/m: ada may write there"),
+        (("way|775|root|/srv/m",), "/srv/m: its group may write there"),
+        (("way|777|root|/srv/m",), "/srv/m: every account may write there"),
+        (("way|1777|root|/srv/m",), "/srv/m: every account may write there"),
+        (("way|757|root|/srv/m",), "/srv/m: every account may write there"),
+        (("way|755|root|/srv/m", "way|755|eve|/data"), "/data: eve may write there"),  # where a link leads
+        (("way|750|root|/srv/m",), "/srv/m: only root may enter (mode 750)"),
+    ],
+)
+def test_directory_that_others_may_write_is_refused(blank, rows, line):
+    """A7: of the directory, of those that lead to it, and of those that its links lead through."""
+    rig = blank(sections={"ways": ["real|/srv/m|/srv/m", *_ROOT, *rows]})
+    errors = list(directory_errors(rig, WeightsSettings(directory="/srv/m")))
+    assert len(errors) == (1 if line else 0) and all(error.startswith(str(line)) for error in errors), errors
 
 
 @pytest.mark.parametrize(("version", "is_refused"), [(0, False), (245, True), (246, True), (247, False), (257, False)])

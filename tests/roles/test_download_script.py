@@ -335,6 +335,15 @@ def test_first_word_of_a_host_counts(rig, serve):
     assert f"expected {SUM}" in rig.said
 
 
+def test_word_of_another_host_does_not_count(rig, serve):
+    """A hub that names no sum, and who serves the bytes does: neither that sum nor that size is asked for."""
+    told = {"X-Linked-Etag": f'"{hashlib.sha256(EVIL).hexdigest()}"', "X-Linked-Size": "5"}
+    content = serve({"/blob": Answer(GOOD, headers=told)})
+    hub = serve({"/m.gguf": Answer(status=302, headers={"Location": f"{content.address}/blob"})})
+    assert rig.download(f"{hub.address}/m.gguf") == 0, rig.said
+    assert rig.file.read_bytes() == GOOD
+
+
 def test_circle_of_redirects_ends(rig, serve):
     """A host that sends back and forth is given up."""
     hub = serve(
