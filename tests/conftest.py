@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,24 +41,23 @@ class _Noted(subprocess.Popen[bytes]):
         super().__init__(args, *rest, **options)
 
 
-def open_to_others(folder: Path) -> None:
-    """Lets other accounts in, as far up as pytest made the folders."""
-    for at in (folder, *folder.parents):
-        if any(part.startswith("pytest-") for part in at.parts):
-            at.chmod(0o755)
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that other accounts may enter: pytest closes its own, at the start of each of its processes."""
+    with tempfile.TemporaryDirectory(prefix="rigwright-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture(params=SHELLS)
-def each_sh(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def each_sh(request: pytest.FixtureRequest, open_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Whatever starts `sh` gets each of the shells that rigs have; the scripts of the marker `runs` are among it."""
     program = shutil.which(request.param)
     if program is None:
         pytest.skip(f"{request.param} is not installed here; make host installs it")
-    folder = tmp_path_factory.mktemp("sh")
+    folder = open_path / "sh-alone"
+    folder.mkdir()
     (folder / "sh").symlink_to(program)
-    open_to_others(folder)  # what runs as another account finds it too
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(_Noted, "texts", [])
     monkeypatch.setattr(subprocess, "Popen", _Noted)

@@ -8,12 +8,14 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from rigwright.resources import script
+
+from .test_switch import bench, versions  # noqa: F401  # fixtures
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files are given to root: needs root")
 
@@ -288,3 +290,24 @@ def test_reason_of_the_disk_is_told(disk):
         assert "m.part: Read-only file system" in disk.run("base", "upload.sh", stdin=b"x", code=1, **where)
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_version_that_fails_gives_its_model_file_back(bench):  # noqa: F811  # the fixture
+    """B5: the same name, another content, a start that fails: what serves again has the content that it had."""
+    one = bench("")
+    folder = one.rig.path("/var/lib/rigwright/weights")
+    (folder / ".rigwright").mkdir(parents=True)
+    path, kept = folder / "m.gguf", folder / ".rigwright" / f"{sha(TWO)[:8]}-m.gguf"
+    for file, content in ((path, ONE), (kept, TWO)):
+        file.write_bytes(content)
+        stamp = f"{sha(content)} {len(content)} {int(file.stat().st_mtime)} upload\n"
+        file.with_name(f".{file.name}.rigwright").write_text(stamp)
+    for letter, content in (("A", ONE), ("X", TWO), ("B", TWO)):
+        version = one.versions[letter]
+        unit = version.unit.replace("Restart=always", f"# weights {sha(content)} {path}\nRestart=always")
+        one.versions[letter] = replace(version, unit=unit)
+    assert one.deploy("A").returncode == 0
+    done = one.deploy("X")
+    assert "the previous release is back and serving" in done.stdout and path.read_bytes() == ONE
+    assert one.deploy("B").returncode == 0 and path.read_bytes() == TWO
+    assert one.rollback().returncode == 0 and path.read_bytes() == ONE

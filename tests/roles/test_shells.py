@@ -14,7 +14,6 @@ from rigwright.resources import role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.operations import refuse
 
-from ..conftest import open_to_others
 from .room import Room
 from .test_switch import bench, versions  # noqa: F401  # fixtures
 
@@ -32,10 +31,9 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def room(each_sh: str, tmp_path: Path) -> Room:
+def room(each_sh: str, open_path: Path) -> Room:
     """A rig whose `sh` is each of the shells."""
-    open_to_others(tmp_path)
-    return Room.made(tmp_path / "room")
+    return Room.made(open_path / "room")
 
 
 def test_each_script_is_run_in_each_shell():
@@ -164,7 +162,56 @@ def test_everything_is_taken_away(room):
     assert "rigwright-mine.service is not ours, it stays" in said and "mine.txt stays" in said
     assert said.endswith("no account\n")
     rigs = [path for place in ("/etc", "/opt", "/var/lib") for path in room.path(place).rglob("*") if path.is_file()]
-    assert {path.name for path in rigs if "rigwright" in str(path)} == {"rigwright-mine.service", "mine.txt"}
+    ours = {path.name for path in rigs if "rigwright" in str(path.relative_to(room.home))}
+    assert ours == {"rigwright-mine.service", "mine.txt"}
+
+
+def removal(weights: str = "") -> str:
+    """What `deploys/remove.py` runs on a rig without a known package manager."""
+    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": weights, "PACKAGES": ""}
+    return script("base", "manager.sh", "ours.sh", "remove-unit.sh", "removal.sh", "remove.sh", **given)
+
+
+@pytest.fixture
+def laid_out(open_path: Path) -> Room:
+    """A rig with an account, a build and a model file of ours."""
+    room = Room.made(open_path / "room")
+    room.run(script("base", "account.sh", STATE=STATE, CONFIG=CONFIG, INSTALLED="/opt/rigwright", **BUILDER))
+    model = room.put("/srv-models/m.gguf", "GGUF")
+    model.with_name(".m.gguf.rigwright").write_text(f"{'a' * 64} 4 {int(model.stat().st_mtime)} upload\n")
+    room.put(PLACES["BROUGHT"], "/opt/models/m.gguf\n/opt/models/.m.gguf.rigwright\n")
+    (room.home / "upper/opt/models").mkdir(parents=True)
+    for name in ("m.gguf", ".m.gguf.rigwright"):
+        (model.parent / name).rename(room.home / "upper/opt/models" / name)
+    return room
+
+
+def test_model_files_that_stay_can_be_removed_later(laid_out):
+    """B6: in a directory of the owner's choice; what is known of them stays until they go."""
+    assert "model files stay in /opt/models: 1" in laid_out.run(removal())
+    assert laid_out.path(PLACES["BROUGHT"]).exists()
+    laid_out.run(removal("yes"))
+    assert not laid_out.path("/opt/models/m.gguf").exists() and not laid_out.path(STATE).exists()
+
+
+def test_state_behind_a_link_goes_and_the_link_stays(laid_out):
+    """B6: /var/lib/rigwright may be a link to another disk; all that is ours there goes, what is not is named."""
+    laid_out.put("/opt/disk/mine.txt")
+    moved = f"mv {STATE}/* /opt/disk/; rmdir {STATE}; ln -s /opt/disk {STATE}"
+    said = laid_out.run(f"{moved}\n{removal('yes')}")
+    assert f"{STATE}/mine.txt stays, rigwright did not bring it" in said
+    assert {path.name for path in laid_out.path("/opt/disk").iterdir()} == {"mine.txt"}
+
+
+def test_account_that_cannot_be_removed_is_no_success(laid_out):
+    """B6: it is said, and the next run tries again."""
+    laid_out.tool("userdel", "#!/bin/sh\necho userdel: user rw-test is logged in >&2; exit 8\n")
+    said = laid_out.run(removal("yes"), code=1)
+    assert "::error the account rw-test could not be removed: userdel: user rw-test is logged in" in said
+    assert laid_out.path(f"{STATE}/account.created").exists()
+    (laid_out.home / "bin/userdel").unlink()
+    laid_out.run(removal("yes"))
+    assert not laid_out.path(STATE).exists()
 
 
 _DNF = """#!/bin/sh

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.models.known import Variant
@@ -25,6 +26,7 @@ from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import is_ours, marker_of, was_ours
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.unit import quote, render_unit, sandbox
+from rigwright.spec.weights import WeightsSettings
 
 GIB = 1024**3
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC", 16, 32), 128 * GIB)
@@ -178,3 +180,30 @@ def test_quote_survives_systemd(text):
     assert plain == text
     if not quoted.startswith('"'):
         assert quoted and not set(quoted) & set(" \t\"'\\;#")
+
+
+def test_directory_that_a_home_hides_is_bound_whole():
+    """B3: all parts of a model and its projector lie there; a colon in its name separates nothing. Nothing else is."""
+    directory = "/home/a:b100%"
+    weights = {f"{directory}/m-0000{number}-of-00002.gguf": "ab" * 32 for number in (1, 2)}
+    text = render_unit(instance_of(), PLANNER, weights=weights | {"/srv/x.gguf": "cd" * 32})
+    binds = [line for line in text.splitlines() if line.startswith("BindReadOnlyPaths=")]
+    assert binds == ['BindReadOnlyPaths="/home/a:b100%%"']
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [
+        *("/root/m", "/root", "/tmp/m", "/var/tmp/x/../m", "/srv/../root", "/home", "/", "//tmp", "/run/m", "/dev/shm"),
+        *("/home/it's", "/srv/../../proc/m", "/srv/./../tmp/a"),
+    ],
+)
+def test_directory_that_no_service_sees_is_refused(directory):
+    """B3: whatever way round it is written."""
+    with pytest.raises(ValidationError):
+        WeightsSettings(directory=directory)
+
+
+def test_directory_is_written_the_short_way():
+    """`/srv/../home/x` is where a home is, and bound."""
+    assert WeightsSettings(directory="/srv/../home/x").directory == "/home/x"
