@@ -135,6 +135,7 @@ def test_one_service_is_taken_away(room):
     room.put("/etc/systemd/system/rigwright-chat.service.d/mine.conf")
     room.put(f"{CONFIG}/chat.json", '{"name":"--model","value":"/etc/hostname"}')
     room.put(f"{CONFIG}/chat.key")
+    cache = room.put("/var/cache/private/rigwright-chat/x").parent
     text = script(
         "base", "remove-unit.sh", "remove-service.sh", NAME="chat", UNIT=unit.name, STATE=STATE, CONFIG=CONFIG
     )
@@ -142,7 +143,7 @@ def test_one_service_is_taken_away(room):
     assert "::progress rigwright-chat.service removed\n" in said and "/etc/hostname stays" in said
     assert "rigwright-chat.service.d stays" in said
     left = {path.name for path in room.path("/etc").rglob("*") if path.is_file()}
-    assert left == {"mine.conf"}
+    assert left == {"mine.conf"} and not cache.exists()
     unit.write_text("# Mine.\n")
     assert "was not written by rigwright; it stays" in room.run(text, code=1)
 
@@ -261,7 +262,7 @@ def test_file_of_0_1_gets_a_second_name(room):
     assert f"{dest}.part" in room.path(PLACES["BROUGHT"]).read_text().splitlines()
 
 
-@pytest.mark.runs("service/answer.sh", "service/switch.sh", "weights/place.sh", "base/deployed.sh")
+@pytest.mark.runs("service/answer.sh", "service/swap.sh", "service/switch.sh", "weights/place.sh", "base/deployed.sh")
 def test_switch_and_its_way_back(each_sh, bench):  # noqa: F811  # the fixture
     """A version that serves, one that does not start, and what served serves again."""
     found = bench("A")
