@@ -62,4 +62,6 @@ def size(text: str | None, option: str) -> int | None:
         raise click.UsageError(f"{option}: {error}") from None
     if not found:
         raise click.UsageError(f"{option}: {text} is nothing; write for example 64G")
+    if text.strip().isdecimal() and found < 1 << 20:
+        raise click.UsageError(f"{option}: {text} has no unit, and would be bytes; write for example {text.strip()}G")
     return found

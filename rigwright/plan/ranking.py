@@ -12,7 +12,8 @@ from typing import NamedTuple
 from rigwright.plan.choice import Choice
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.speed import Speed
-from rigwright.plan.wish import Goal, ServiceWish
+from rigwright.plan.wish import ServiceWish
+from rigwright.plan.wish_words import Goal
 
 # Below that a context is too short for tools and files, and each doubling counts ten times as much.
 ENOUGH_TOKENS = 16384

@@ -12,14 +12,22 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from rigwright.catalogue.engines import engine_names
+from rigwright.given import COUNT, TOKENS, OneOrMore
 from rigwright.models.file_names import file_name_problem
 from rigwright.models.written import is_pattern, read_source
+from rigwright.plan.wish_words import (
+    CACHE_TYPE,
+    ENGINE,
+    GOAL,
+    GPUS,
+    MODE,
+    SERVICE_NAME,
+    Goal,
+    Mode,
+    known_quant,
+)
 from rigwright.shown import NOT_IN_A_LINE, without_secrets
 from rigwright.strict import Line, Strict
-
-CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
-Goal = Literal["latency", "throughput", "context", "quality"]
-Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
 
 # llama-server's other ways to name what a service's own keys name.
 _OWN_KEYS = frozenset(
@@ -134,10 +142,10 @@ class ModelSource(Strict):
 class ServiceWish(Strict):
     """One service: a model, served by an engine, on a port."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")] = Field(
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), SERVICE_NAME] = Field(
         description="Names the unit, `rigwright-<name>.service`: small letters, digits, dashes, at most 40."
     )
-    engine: str = Field(
+    engine: Annotated[str, ENGINE] = Field(
         "auto",
         description="What serves the model; `auto` chooses, with reasons.",
         json_schema_extra={"enum": [*engine_names(), "auto"]},
@@ -145,54 +153,54 @@ class ServiceWish(Strict):
     model: ModelSource = Field(
         description="The weights: a path, an address, hf:org/repo@revision:file, a name of the catalogue, or auto."
     )
-    goal: Goal | None = Field(
+    goal: Annotated[Goal, GOAL] | None = Field(
         None, description="What counts most; by default latency, and throughput from three users on."
     )
-    users: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="How many are expected at the same time.")
-    quants: tuple[Line, ...] = Field((), description="With a name of the catalogue: only these quants.")
-    mode: Mode | None = Field(
+    users: Annotated[int, Field(ge=1, le=4096), COUNT] = Field(1, description="How many are expected at the same time.")
+    quants: OneOrMore[Line] = Field((), description="With a name of the catalogue: only these quants.")
+    mode: Annotated[Mode, MODE] | None = Field(
         None, description="How the model shall answer, which sets thinking and sampling; by default as it was made."
     )
     vision: bool = Field(False, description="Load the projector too, so that images can be sent.")
-    draft: Annotated[int, Field(ge=0, le=8)] = Field(
+    draft: Annotated[int, Field(ge=0, le=8), COUNT] = Field(
         0, description="Tokens drafted ahead by the model's own nextn layers (MTP); costs memory, measure the gain."
     )
     host: str = Field("127.0.0.1", description="The address to listen on; anything but loopback needs `api_key_file`.")
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(8080, description="The TCP port of the HTTP API.")
-    context: Annotated[int, Field(ge=256)] | None = Field(
+    port: Annotated[int, Field(ge=1, le=65535), COUNT] = Field(8080, description="The TCP port of the HTTP API.")
+    context: Annotated[int, Field(ge=256), TOKENS] | None = Field(
         None, description="Tokens of context for each slot; by default what the model was trained for, if it fits."
     )
-    min_context: Annotated[int, Field(ge=256)] | None = Field(
+    min_context: Annotated[int, Field(ge=256), TOKENS] | None = Field(
         None,
         description="Tokens of context that each slot must have at least; the plan takes more where that is worth it.",
     )
-    slots: Annotated[int, Field(ge=1, le=256)] | None = Field(
+    slots: Annotated[int, Field(ge=1, le=256), COUNT] | None = Field(
         None,
         description="Requests that each copy serves at once, each with `context`; by default one for each user, at "
         "most 8.",
     )
-    replicas: Annotated[int, Field(ge=1, le=64)] | None = Field(
+    replicas: Annotated[int, Field(ge=1, le=64), COUNT] | None = Field(
         None,
         description="Copies, each on GPUs of its own; by default as many as the plan finds worth it.",
     )
-    cache_type: CacheType | Literal["auto"] = Field(
+    cache_type: Annotated[Literal["auto", "f16", "bf16", "q8_0", "q4_0"], CACHE_TYPE] = Field(
         "auto", description="The type of the KV cache; auto takes f16, and q8_0 where that buys a better quant."
     )
     alias: Line | None = Field(None, description="The model name in the API; by default the service's name.")
-    gpu: int | tuple[int, ...] | Literal["auto", "none"] = Field(
+    gpu: Annotated[int | tuple[int, ...] | Literal["auto", "none"], GPUS] = Field(
         "auto", description="GPUs by nvidia-smi index, `auto` for those that suit best, `none` for the CPU."
     )
     api_key_file: Line | None = Field(
         None, description="A file on this machine (mode 600) with one API key per line; never shown anywhere."
     )
-    allow_from: tuple[str, ...] = Field(
+    allow_from: OneOrMore[str] = Field(
         (), description="Networks that may connect when `host` is not loopback; empty means any."
     )
     flags: dict[str, str | int | float | bool | None] = Field(
         default_factory=dict,
         description="The engine's own flags, which win over the plan: {'--temp': 0.6}; None drops one.",
     )
-    start_timeout_seconds: Annotated[int, Field(ge=5)] = Field(
+    start_timeout_seconds: Annotated[int, Field(ge=5), COUNT] = Field(
         600, description="How long loading and the first completion may take before the old release comes back."
     )
 
@@ -204,6 +212,11 @@ class ServiceWish(Strict):
             known = ", ".join(("auto", *engine_names()))
             raise ValueError(f"{engine!r} is no engine; " + (f"did you mean {near[0]}?" if near else f"use {known}"))
         return engine
+
+    @field_validator("quants")
+    @classmethod
+    def _known_quants(cls, quants: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(known_quant, quants))
 
     @field_validator("flags")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from functools import cache
 from typing import Any, Self, TypeVar
@@ -103,13 +104,57 @@ def _explain(details: Any) -> str:
     message = message[0].lower() + message[1:]
     if kind == "value_error":
         return f"{where}: {message}"
+    message = _FORMS.get(kind, message)
     given = redacted(given) if isinstance(given, str) else given
     shown = repr(given) if len(repr(given)) < 80 else f"a {type(given).__name__}"
     return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"
 
 
+# What pydantic calls by names of Python.
+_FORMS = {
+    "tuple_type": "it wants a list",
+    "list_type": "it wants a list",
+    "dict_type": "it wants keys with values",
+    "model_type": "it wants keys with values",
+    "model_attributes_type": "it wants keys with values",
+    "string_type": "it wants a text; put it in quotes",
+    "bool_parsing": "it wants true or false",
+    "bool_type": "it wants true or false",
+}
+# What the same is called elsewhere: by Ollama, llama.cpp, vLLM, Ansible.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("thinking", "enablethinking", "reasoning", "think", "nothink"), "mode: instruct, which switches thinking off"
+    ),
+    **dict.fromkeys(
+        ("ctx", "ctxsize", "numctx", "nctx", "maxmodellen", "contextlength", "contextsize", "maxcontext"), "context"
+    ),
+    **dict.fromkeys(("parallel", "np", "numparallel", "maxnumseqs", "concurrency"), "slots"),
+    **dict.fromkeys(("gpus", "device", "devices", "cudavisibledevices", "ngl", "ngpulayers", "numgpu"), "gpu"),
+    **dict.fromkeys(
+        ("tensorparallelsize", "tp", "pp", "pipelineparallelsize"),
+        "gpu: [0, 1]; the plan finds the layout",
+    ),
+    **dict.fromkeys(("quant", "quantization"), "quants, or model: NAME:QUANT"),
+    **dict.fromkeys(("cachetypek", "cachetypev", "kvcachetype", "kvcachedtype", "kvcache"), "cache_type"),
+    **dict.fromkeys(("apikey", "apikeys", "key", "token"), "api_key_file"),
+    **dict.fromkeys(
+        ("temperature", "temp", "topp", "topk", "args", "extraargs", "options", "parameters"), "flags: {'--temp': 0.6}"
+    ),
+    **dict.fromkeys(("listen", "address", "bind"), "host"),
+    **dict.fromkeys(("copies", "instances", "count"), "replicas"),
+    **dict.fromkeys(("backend", "runtime"), "engine"),
+    **dict.fromkeys(("mmproj", "multimodal"), "vision: true"),
+    **dict.fromkeys(("speculative", "mtp", "nextn", "draftmodel"), "draft"),
+    **dict.fromkeys(("firewall", "allow", "allowedips"), "allow_from"),
+}
+
+
 def _suggest(loc: tuple[str | int, ...]) -> str:
     known = list(_model_at(loc[:-1]).model_fields)
+    other = _ELSEWHERE.get(re.sub(r"[\W_]+", "", str(loc[-1]).lower()), "")
+    if re.split(r"\W", other)[0] in known:
+        return f"write {other}" if ":" in other else f"did you mean {other}?"
     near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
 

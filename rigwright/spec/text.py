@@ -25,4 +25,31 @@ def load_yaml(text: str) -> Any:
             if isinstance(event, yaml.AliasEvent):
                 problem = f"it holds the alias *{str(event.anchor)[:40]}, write out what it stands for"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]  # the stubs forget libyaml's own mark
-    return yaml.load(text, Loader=_LOADER)
+    loader = _LOADER(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _refuse_twice(root)
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _refuse_twice(node: yaml.Node) -> None:
+    """Refuse a mapping with a key that is there twice: YAML forbids it, its reader takes the last one."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: set[tuple[str, str]] = set()
+        for key, value in node.value:
+            waiting.append(value)
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else ("", "")
+            if name[0] and name in seen:
+                problem = f"the key {str(key.value)[:40]} is there twice; take one out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from rigwright.given import SIZE
 from rigwright.strict import Strict
 
 # Each service has a /tmp of its own, and none sees root's home; the rest is gone after a reboot or was never a disk.
@@ -19,16 +20,28 @@ def unseen(directory: str) -> str | None:
     return next((one for one in _UNSEEN if f"{directory}/".startswith(f"{one}/")), None)
 
 
+def _directory(value: Any) -> Any:
+    """The path without a slash at its end."""
+    if not isinstance(value, str):
+        return value
+    path = value.strip()
+    if not path.startswith("/"):
+        raise ValueError(f"{path[:80]!r} is no absolute path on the rig; write one like /srv/models")
+    return path.rstrip("/") or "/"
+
+
 class WeightsSettings(Strict):
     """The key `rig.weights`."""
 
-    directory: Annotated[str, Field(pattern=r"^/[^\x00-\x1f\x7f%$]*[^/\x00-\x1f\x7f%$]$")] = Field(
+    directory: Annotated[
+        str, Field(pattern=r"^/[^\x00-\x1f\x7f%$]*[^/\x00-\x1f\x7f%$]$"), BeforeValidator(_directory)
+    ] = Field(
         "/var/lib/rigwright/weights", description="Where model files live on the rig; a big disk is a good place."
     )
     hugging_face: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")] = Field(
         "https://huggingface.co", description="The hub, or a mirror of it."
     )
-    reserve_bytes: Annotated[int, Field(ge=0)] = Field(
+    reserve_bytes: Annotated[int, Field(ge=0), SIZE] = Field(
         1 << 30, description="Disk space that must stay free after a download."
     )
 

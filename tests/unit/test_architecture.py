@@ -32,6 +32,7 @@ def test_plan_is_pure():
     allowed = (
         "rigwright.hardware",
         "rigwright.models",
+        "rigwright.given",
         "rigwright.units",
         "rigwright.errors",
         "rigwright.strict",

@@ -169,8 +169,8 @@ def test_first_command_needs_nothing(tmp_path, monkeypatch) -> None:
         (["--gpu", "3090", "nonsense-7b"], "Error: no model is called nonsense-7b"),
         (["--gpu", "3090", "qwen3.5-9b:Q9"], "the catalogue has no such quant of qwen3.5-9b"),
         (
-            ["--gpu", "3090", "qwen3.5-9b", "--engine", "llama.cpp"],
-            "Error: engine: 'llama.cpp' is no engine; did you mean llamacpp?",
+            ["--gpu", "3090", "qwen3.5-9b", "--engine", "vlm"],
+            "Error: engine: 'vlm' is no engine; did you mean vllm?",
         ),
         (["rig.py", "--users", "3"], "--users goes with a model on the command line"),
     ],

@@ -31,8 +31,7 @@ def spec(**service):
         ({**spec(), "llamacpp": {"rev": "x"}}, "r: rig.llamacpp.rev: unknown key; did you mean ref?"),
         (
             spec(port="many"),
-            "r: rig.services.0.port: 'many' will not do: input should be a valid integer, unable to parse string as an "
-            "integer; port is: The TCP port of the HTTP API.",
+            "r: rig.services.0.port: 'many' is no whole number; write one, like 4",
         ),
         (
             {"services": [SERVICE, {**SERVICE, "name": "b"}]},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rigwright.errors import WrongSpec
 from rigwright.models.variants import KnownModel, Sampling
-from rigwright.plan.wish import Mode, ServiceWish
+from rigwright.plan.wish import ServiceWish
+from rigwright.plan.wish_words import Mode
 
 
 def mode_of(wish: ServiceWish, known: KnownModel | None) -> Mode:

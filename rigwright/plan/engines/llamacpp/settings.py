@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rigwright.catalogue import load
 from rigwright.errors import Refused
+from rigwright.given import COUNT, OneOrMore, word
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.shown import without_secrets
@@ -18,6 +20,23 @@ from rigwright.strict import Line, Strict
 # What builds faster or reaches another mirror makes no other rig.
 _BUILD_KEYS = ("backend", "cuda_architectures", "cmake_options", "git", "ref")
 Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+
+
+_OTHER_BACKENDS = dict.fromkeys(
+    ("vulkan", "rocm", "hip", "metal", "sycl", "opencl", "musa"),
+    "rigwright builds for CUDA and the CPU so far; use cuda, cpu or auto",
+)
+
+
+def _capability(value: object) -> object:
+    """`86` of `8.6`, `sm_86` and `compute_86`."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    found = re.fullmatch(r"(?:sm_?|compute_?)?(\d{1,2})\.?(\d)([af]?)", text)
+    if not found:
+        raise ValueError(f"{text[:40]!r} is no compute capability; write it like 86 or 8.6")
+    return "".join(found.groups())
 
 
 def _without_password(git: str) -> str:
@@ -78,17 +97,19 @@ class LlamacppSettings(EngineSettings):
     archive: Archive | None = Field(
         None, description="Build this archive instead of git; `pinned` is the same tree from PyPI."
     )
-    backend: Literal["auto", "cuda", "cpu"] = Field(
+    backend: Annotated[Literal["auto", "cuda", "cpu"], word(("auto", "cuda", "cpu"), _OTHER_BACKENDS)] = Field(
         "auto", description="`auto` builds for CUDA where a driver answers for a GPU, otherwise for the CPU."
     )
-    cuda_architectures: tuple[Annotated[str, Field(pattern=r"^\d{2,3}[af]?$")], ...] = Field(
-        (), description="Compute capabilities to build for, like 86; by default those of the rig's own GPUs."
+    cuda_architectures: OneOrMore[Annotated[str, Field(pattern=r"^\d{2,3}[af]?$"), BeforeValidator(_capability)]] = (
+        Field((), description="Compute capabilities to build for, like 86; by default those of the rig's own GPUs.")
     )
     cmake_options: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
         Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
-    jobs: Annotated[int, Field(ge=1)] | None = Field(None, description="Compiler processes; by default one per CPU.")
+    jobs: Annotated[int, Field(ge=1), COUNT] | None = Field(
+        None, description="Compiler processes; by default one per CPU."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,104 @@
+"""The words of a wish: which there are, and what those of other programs mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, get_args
+
+from pydantic import BeforeValidator
+
+from rigwright.catalogue.engines import engine_names
+from rigwright.given import word
+from rigwright.models.names import either, near_quants, quant_called
+from rigwright.models.quants import quants
+
+CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
+Goal = Literal["latency", "throughput", "context", "quality"]
+Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
+
+# What others call it, or what is meant by words that are none here.
+_OTHER_CACHE_TYPES = {
+    "q8": "write q8_0",
+    "q4": "write q4_0",
+    "fp16": "write f16",
+    "f32": "use f16",
+    "fp8": "that is vLLM's; use auto",
+}
+_OTHER_GOALS = {
+    "speed": "latency is for one user, throughput for many",
+    "fast": "latency is for one user, throughput for many",
+}
+_THINKING_OFF = "instruct switches thinking off"
+_OTHER_MODES = dict.fromkeys(
+    ("off", "none", "false", "no", "nothinking", "nothink", "nonthinking", "noreasoning"), _THINKING_OFF
+) | {
+    "true": "thinking, or thinking-coding for code",
+    "on": "thinking, or thinking-coding for code",
+    "reasoning": "thinking is the mode that reasons",
+    "chat": _THINKING_OFF,
+    "coding": "thinking-coding is the mode for code",
+}
+
+GOAL = word(get_args(Goal), _OTHER_GOALS)
+MODE = word(get_args(Mode), _OTHER_MODES)
+CACHE_TYPE = word(("auto", *get_args(CacheType)), _OTHER_CACHE_TYPES)
+
+
+def service_name(value: Any) -> Any:
+    """What may be part of the name of a unit."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"{value} is a number; put it in quotes, or write a name like chat")
+    if not isinstance(value, str) or re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", value.strip()):
+        return value
+    near = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")[:40].strip("-")
+    raise ValueError(
+        f"{value[:80]!r} cannot be part of a unit's name: small letters, digits and dashes, 40 at most; "
+        f"write {near or 'chat'}"
+    )
+
+
+def engine(value: Any) -> Any:
+    """The name of an engine that `llama.cpp`, `vLLM` or `llama-server` means."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no engine; use {', '.join(('auto', *engine_names()))}")
+    plain = re.sub(r"[\s._-]+", "", value.lower()).removesuffix("server")
+    known = {re.sub(r"[\s._-]+", "", name): name for name in (*engine_names(), "auto")} | {"llama": "llamacpp"}
+    return known.get(plain, value)
+
+
+def gpus(value: Any) -> Any:
+    """`0`, `0,1`, `[0, 1]`, `auto`, `none`; nothing that YAML made of a word."""
+    if isinstance(value, bool):
+        said = "true" if value else "false"
+        raise ValueError(f"{said} names no GPU (YAML reads yes, no, on and off so); write auto, none for the CPU, or 0")
+    if isinstance(value, str):
+        plain = value.strip().lower()
+        if plain in ("auto", "none", "cpu"):
+            return "none" if plain == "cpu" else plain
+        if re.fullmatch(r"\[?\d+(?:[\s,]+\d+)*\]?", plain):
+            found = tuple(int(one) for one in re.findall(r"\d+", plain))
+            return found[0] if len(found) == 1 else found
+        raise ValueError(f"{value!r} names no GPU; write auto, none for the CPU, or indexes of nvidia-smi: [0, 1]")
+    if isinstance(value, list | tuple) and any(
+        isinstance(one, bool) or not str(one).strip().isdecimal() for one in value
+    ):
+        raise ValueError(f"{value!r} names no GPUs; write indexes of nvidia-smi: [0, 1]")
+    if isinstance(value, int | float | list | tuple) and (isinstance(value, list | tuple) or value >= 0):
+        return value
+    raise ValueError(f"{value!r} names no GPU; write auto, none for the CPU, or indexes of nvidia-smi: [0, 1]")
+
+
+def known_quant(text: str) -> str:
+    """The quant that a text is the name of.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    quant = quant_called(text)
+    if quant in quants():
+        return quant
+    near = near_quants(quant, quants())[:4]
+    raise ValueError(f"{quant!r} is no quant; " + (f"did you mean {either(near)}?" if near else "write it like Q4_K_M"))
+
+
+SERVICE_NAME, ENGINE, GPUS = BeforeValidator(service_name), BeforeValidator(engine), BeforeValidator(gpus)

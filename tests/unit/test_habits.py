@@ -1,0 +1,158 @@
+"""Words of YAML, Ansible and other engines in an inventory: taken as meant, or refused with what to write."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rigwright.errors import WrongSpec
+from rigwright.spec.file import read_spec
+from rigwright.spec.rig import parse_spec
+
+TAKEN = [
+    # key, as it is written in YAML, what is meant
+    ("context", "64k", 65536),
+    ("context", "'64K'", 65536),
+    ("context", "65_536", 65536),
+    ("context", "'65,536'", 65536),
+    ("context", "65536.0", 65536),
+    ("context", "1M", 1 << 20),
+    ("min_context", "32 K", 32768),
+    ("min_context", "131072 tokens", 131072),
+    ("port", "'8080'", 8080),
+    ("users", "'4'", 4),
+    ("vision", "'yes'", True),
+    ("gpu", "0", 0),
+    ("gpu", "'0,1'", (0, 1)),
+    ("gpu", "[0, 1]", (0, 1)),
+    ("gpu", "0 1", (0, 1)),
+    ("gpu", "Auto", "auto"),
+    ("gpu", "NONE", "none"),
+    ("gpu", "cpu", "none"),
+    ("engine", "llama.cpp", "llamacpp"),
+    ("engine", "llama-cpp", "llamacpp"),
+    ("engine", "llama-server", "llamacpp"),
+    ("engine", "vLLM", "vllm"),
+    ("engine", "Ollama", "ollama"),
+    ("goal", "Latency", "latency"),
+    ("mode", "Thinking_Coding", "thinking-coding"),
+    ("cache_type", "Q8_0", "q8_0"),
+    ("cache_type", "F16", "f16"),
+    ("quants", "Q4_K_M", ("Q4_K_M",)),
+    ("quants", "[q4_k_m, ud-q4_k_xl]", ("Q4_K_M", "UD-Q4_K_XL")),
+    ("quants", "q4_k_m, Q8_0", ("Q4_K_M", "Q8_0")),
+    ("allow_from", "192.168.1.0/24", ("192.168.1.0/24",)),
+    ("allow_from", "192.168.1.0/24, 10.0.0.0/8", ("192.168.1.0/24", "10.0.0.0/8")),
+]
+
+
+def written(tmp_path: Path, text: str) -> Any:
+    file = tmp_path / "rig.yml"
+    file.write_text(text)
+    return read_spec(file)
+
+
+@pytest.mark.parametrize(("key", "text", "meant"), TAKEN, ids=[f"{key}={text}" for key, text, _ in TAKEN])
+def test_value_is_taken_as_meant(tmp_path: Path, key: str, text: str, meant: object) -> None:
+    """As a person reads it."""
+    (service,) = written(tmp_path, f"services:\n- name: chat\n  model: qwen3.5-9b\n  {key}: {text}\n").services
+    assert getattr(service, key) == meant
+
+
+REFUSED = [
+    ("gpu: no", "gpu: false names no GPU (YAML reads yes, no, on and off so); write auto, none for the CPU, or 0"),
+    ("gpu: true", "gpu: true names no GPU"),
+    ("gpu: all", "gpu: 'all' names no GPU; write auto, none for the CPU, or indexes of nvidia-smi: [0, 1]"),
+    ("gpu: [yes, no]", "names no GPUs; write indexes of nvidia-smi: [0, 1]"),
+    ("gpu: -1", "gpu: -1 names no GPU"),
+    ("port: yes", "port: true is no number (YAML reads yes and on as true); write one"),
+    ("users: yes", "users: true is no number"),
+    ("slots: on", "slots: true is no number"),
+    ("draft: true", "draft: true is no number"),
+    ("context: off", "context: false is no number (YAML reads no and off as false); write one"),
+    ("context: many", "context: 'many' is no number of tokens; write for example 65536 or 64K"),
+    ("port: http", "port: 'http' is no whole number; write one, like 4"),
+    ("engine: sglang", "'sglang' is no engine; use auto, llamacpp"),
+    ("engine: lmstudio", "'lmstudio' is no engine"),
+    ("engine: vlm", "'vlm' is no engine; did you mean vllm?"),
+    ("goal: speed", "latency is for one user, throughput for many"),
+    (
+        "mode: off",
+        "mode: false is none of the words that go here (YAML reads yes, no, on and off so); instruct switches",
+    ),
+    ("mode: no-thinking", "instruct switches thinking off"),
+    ("cache_type: q8", "cache_type: 'q8' is none of the words that go here; write q8_0"),
+    ("cache_type: q9_0", "did you mean q8_0"),
+    ("quants: [Q4_K_XXL]", "'Q4_K_XXL' is no quant; did you mean"),
+    ("quants: [banana]", "'banana' is no quant; write it like Q4_K_M"),
+    ("thinking: false", "thinking: unknown key; write mode: instruct, which switches thinking off"),
+    ("enable_thinking: false", "mode: instruct, which switches thinking off"),
+    ("num_ctx: 4096", "num_ctx: unknown key; did you mean context?"),
+    ("max_model_len: 4096", "did you mean context?"),
+    ("parallel: 4", "did you mean slots?"),
+    ("ngl: 99", "did you mean gpu?"),
+    ("api_key: secret", "did you mean api_key_file?"),
+    ("temperature: 0.6", "write flags: {'--temp': 0.6}"),
+    ("flags: --temp 0.6", "it wants keys with values"),
+    ("vision: maybe", "it wants true or false"),
+    ("users: 0", "greater than or equal to 1"),
+    ("context: -1", "greater than or equal to 256"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_value_is_refused_with_what_to_write(tmp_path: Path, line: str, said: str) -> None:
+    """In one line, in words of the field."""
+    with pytest.raises(WrongSpec) as refusal:
+        written(tmp_path, f"services:\n- name: chat\n  model: qwen3.5-9b\n  {line}\n")
+    assert said in refusal.value.message
+    assert refusal.value.message.startswith(f"{tmp_path}/rig.yml:4: rig.services.0.")
+    assert "\n" not in refusal.value.message and not re.search(r"tuple|literal|dictionary", refusal.value.message)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Chat", "'Chat' cannot be part of a unit's name: small letters, digits and dashes, 40 at most; write chat"),
+        ("my_chat", "write my-chat"),
+        ("x" * 60, f"write {'x' * 40}"),
+        (35, "35 is a number; put it in quotes, or write a name like chat"),
+    ],
+)
+def test_name_of_a_service_is_proposed(name: object, said: str) -> None:
+    """What a unit can be called."""
+    with pytest.raises(WrongSpec, match=re.escape(said)):
+        parse_spec("r", {"services": [{"name": name, "model": "m.gguf"}]})
+
+
+def test_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """YAML's reader would take the last one in silence."""
+    with pytest.raises(WrongSpec, match=r"rig\.yml:4: the key context is there twice; take one out"):
+        written(tmp_path, "services:\n- name: chat\n  context: 4096\n  context: 8192\n  model: qwen3.5-9b\n")
+    assert written(tmp_path, "services:\n- {name: a, model: auto}\n- {name: b, port: 1, model: auto}\n").services
+
+
+def test_weights_and_build_take_what_people_write() -> None:
+    """A slash at the end, sizes with units, capabilities as NVIDIA writes them."""
+    spec = parse_spec(
+        "r",
+        {
+            "weights": {"directory": "/data/models/", "reserve_bytes": "10G"},
+            "llamacpp": {"cuda_architectures": [8.6, "sm_89", "12.0"], "backend": "CUDA", "jobs": "4"},
+        },
+    )
+    assert (spec.weights.directory, spec.weights.reserve_bytes) == ("/data/models", 10 << 30)
+    settings = spec.engines["llamacpp"]
+    assert (settings.cuda_architectures, settings.backend, settings.jobs) == (("86", "89", "120"), "cuda", 4)  # type: ignore[attr-defined]
+    for key, value, said in (
+        ("weights", {"directory": "~/models"}, "'~/models' is no absolute path on the rig; write one like /srv/models"),
+        ("weights", {"reserve_bytes": "lots"}, "'lots' is no size; write for example 20G or 512M"),
+        ("llamacpp", {"cuda_architectures": ["ampere"]}, "'ampere' is no compute capability; write it like 86 or 8.6"),
+        ("llamacpp", {"backend": "vulkan"}, "rigwright builds for CUDA and the CPU so far; use cuda, cpu or auto"),
+        ("services", {"name": "chat"}, "it wants a list"),
+    ):
+        with pytest.raises(WrongSpec, match=re.escape(said)):
+            parse_spec("r", {key: value})
