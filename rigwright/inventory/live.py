@@ -18,6 +18,7 @@ from rich.console import Console
 from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
 from rigwright.inventory.program import Pyinfra, background, pyinfra
+from rigwright.inventory.rows import read_rows, require_inventory
 
 if TYPE_CHECKING:
     from rigwright.records.values import RigRecords
@@ -32,6 +33,8 @@ _DEBUG_LOG = Path("pyinfra-debug.log")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # pyinfra begins what it says of a rig with the rig's name in brackets.
 _OF_A_RIG = re.compile(r"^ *\[([^\]]+)\] +(.*\S)")
+# Source: pyinfra 3.10, which starts a greenlet for each host.
+_ENDED, _ERROR = re.compile(r"Host\.connect of Host\((.+?)\)>> failed with "), re.compile(r"[\w.]+Error: (.+)")
 _GOOD_NEWS = ("Connected", "Ready: ")
 
 
@@ -62,6 +65,7 @@ def collect(
     if inventory == LOCAL:
         found = Collected({"local": _here(under_load=under_load)})
     else:
+        require_inventory(inventory)
         with nullcontext(started) if started else pyinfra() as asking:
             found = _ask(asking, inventory, limit, under_load=under_load, with_records=with_records)
     for name, files in found.files.items():
@@ -79,19 +83,27 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load:
         # pyinfra wants deploy code in a file.
         deploy = folder / "collect.py"
         deploy.write_text(_DEPLOY.format(folder=scratch, under_load=under_load, with_records=with_records))
-        arguments = ["-y", inventory, str(deploy)]
-        for pattern in limit:
-            arguments += ["--limit", pattern]
         has_log = _DEBUG_LOG.exists()
-        with Console(stderr=True).status("") as status:
-            run = asking.run(arguments, lambda: status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read"))
-        said = _ANSI.sub("", run.err + run.out)
+        broken: dict[str, str] = {}
+        left = limit
+        while True:
+            arguments = ["-y", inventory, str(deploy), *(word for one in left for word in ("--limit", one))]
+            with Console(stderr=True).status("") as status:
+                run = asking.run(arguments, lambda: status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read"))
+            said = _ANSI.sub("", run.err + run.out)
+            # One host whose key file is missing ends pyinfra's run for all: the others are asked without it.
+            found = {name: why for name, why in _broken(said).items() if name not in broken}
+            broken |= found
+            rest = [row["name"] for row in read_rows(inventory, limit=limit, started=asking)] if found else []
+            left = tuple(name for name in rest if name not in broken)
+            if not left:
+                break
         if not has_log:
             _DEBUG_LOG.unlink(missing_ok=True)
         answers = sorted(path for path in folder.glob("*.json"))
         messages = {unquote(path.stem): json.loads(path.read_text("utf-8")) for path in answers}
     rigs = _by_rig(said)
-    missing = {name: _reason(lines) for name, lines in rigs.items() if name not in messages}
+    missing = broken | {name: _reason(lines) for name, lines in rigs.items() if name not in messages}
     if not messages and not missing:
         said = _complaint(said).removeprefix(f"{inventory} ")
         raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said}; correct the inventory")
@@ -121,6 +133,17 @@ def _by_rig(said: str) -> dict[str, list[str]]:
         if found := _OF_A_RIG.match(line):
             rigs.setdefault(found[1], []).append(found[2])
     return rigs
+
+
+def _broken(said: str) -> dict[str, str]:
+    """The hosts whose own data ended the run, and why."""
+    found, reason = {}, ""
+    for line in said.splitlines():
+        if ended := _ENDED.search(line):
+            found[ended[1]] = f"{reason or 'pyinfra cannot connect to it'}; correct its data in the inventory"
+        elif error := _ERROR.match(line):
+            reason = error[1]
+    return found
 
 
 def _reason(lines: list[str]) -> str:

@@ -9,22 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from rigwright.errors import RigwrightError
+from rigwright.inventory.inventory_file import foreign_keys, problem_of
 from rigwright.inventory.program import Pyinfra, pyinfra
 
 
 def require_inventory(inventory: str) -> None:
-    """Refuse a file that is not there: pyinfra would take its name for that of a host.
+    """Refuse what is no inventory: pyinfra takes a name of no file for that of a host, and a text for its letters.
 
     Raises:
         RigwrightError: a line that says so.
     """
+    if inventory.startswith("@"):
+        return
     path = Path(inventory)
-    if (
-        (path.suffix in (".py", ".yml", ".yaml") or "/" in inventory)
-        and not inventory.startswith("@")
-        and not path.exists()
-    ):
+    if (path.suffix in (".py", ".yml", ".yaml", ".ini") or "/" in inventory) and not path.exists():
         raise RigwrightError(f"{inventory}: does not exist; check the path of the inventory")
+    if path.is_dir():
+        raise RigwrightError(
+            f"{inventory}: is a directory; name the inventory in it, like {inventory.rstrip('/')}/rig.py"
+        )
+    if path.is_file() and (problem := problem_of(path)):
+        raise RigwrightError(f"{inventory}{problem}")
 
 
 def read_rows(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra | None = None) -> list[dict[str, Any]]:
@@ -43,7 +48,9 @@ def read_rows(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra |
         raise RigwrightError(
             f"{inventory}: pyinfra cannot read it: {said[-1].strip() if said else 'no output'}; correct the inventory"
         )
-    rows = json.loads(done.out[done.out.index("[") :])
+    rows: list[dict[str, Any]] = json.loads(done.out[done.out.index("[") :])
+    if wrong := [f"{row['name']}: {line}" for row in rows for line in foreign_keys(row["data"])]:
+        raise RigwrightError("\n".join(wrong))
     if not rows:
         raise RigwrightError(f"{inventory}: names no rig; check the path and what is in it")
     chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
