@@ -99,8 +99,8 @@ def recommend(
             """The ranking of one rig; without `others` nothing that is its own."""
             name = "" if others is None else rig
             show(screen, name, hardware[rig], answers[rig], purpose=purpose, notes=assumed[rig], top=top, others=others)
-            if others is not None:
-                _close(screen, answers[rig], hardware[rig])
+            if others is not None and answers[rig].fitting:
+                _close(screen, service_of(answers[rig].fitting[0], users=users, context=context), hardware[rig])
 
         for names in groups(answers, page) if screen else ():
             page(screen or console(), names[0], others=names[1:])
@@ -118,11 +118,8 @@ def _like(hardware: Hardware) -> Hardware:
     return replace(hardware, gpus=gpus, disks=(), os_version="", kernel="")
 
 
-def _close(screen: Console, ranked: Ranked, hardware: Hardware) -> None:
+def _close(screen: Console, service: dict[str, object], hardware: Hardware) -> None:
     """The line that an inventory needs for the first, held against what a plan makes of it."""
-    if not ranked.fitting:
-        return
-    service = service_of(ranked.fitting[0])
     try:
         plan = resolve(parse_spec("inventory", {"services": [service]}), hardware, is_preview=True).plan
     except RigwrightError as error:

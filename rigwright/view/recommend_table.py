@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -55,17 +56,18 @@ def show(
         console.print(Padding(_others(ranked.others), (0, 0, 0, 2)))
 
 
-def service_of(first: Recommendation) -> dict[str, object]:
-    """The service that an inventory needs to have a recommendation, as plain data."""
-    return {"name": "chat", "model": spec_of(first)}
+def service_of(first: Recommendation, *, users: int = 1, context: int | None = None) -> dict[str, object]:
+    """The service that an inventory needs to have a recommendation, as plain data, with what was asked for."""
+    asked = ({"users": users} if users > 1 else {}) | ({"context": context} if context else {})
+    return {"name": "chat", "model": spec_of(first), **asked}
 
 
 def show_closing(console: Console, service: Mapping[str, object], planned: ServicePlan | str) -> None:
     """Print the line for an inventory, and what a plan makes of it: a plan, or why there is none."""
     console.print()
     console.print(Text.assemble(("to have the first", "bold"), ", write into the inventory"), highlight=False)
-    words = ", ".join(f"{key}: {_quoted(value)}" for key, value in service.items())
-    console.print(Text(f"  services: [{{{words}}}]"), highlight=False)
+    # JSON of words and numbers is Python and YAML too. It may be cut by nothing.
+    console.print(Text(f'  "services": [{json.dumps(service)}]'), highlight=False, soft_wrap=True)
     if isinstance(planned, str):
         console.print(Text(f"  which this rig refuses: {planned}", "red"), highlight=False)
     else:
@@ -76,11 +78,6 @@ def show_closing(console: Console, service: Mapping[str, object], planned: Servi
         undeployed = (f"; not deployed yet: {planned.not_deployed}", "red") if planned.not_deployed else ""
         console.print(Text.assemble((said, "dim"), undeployed), highlight=False)
     console.print()
-
-
-def _quoted(value: object) -> str:
-    """A name with a colon is quoted: YAML would take it for a mapping."""
-    return f"'{value}'" if isinstance(value, str) and ":" in value else str(value)
 
 
 def _rows(fitting: Sequence[Recommendation], width: int) -> Iterator[RenderableType]:

@@ -304,7 +304,7 @@ def test_ranking_is_shown_with_its_spec_line(run, few_models):
     page = run("recommend", "--capture", PAIR, "--top", "1", "--ram", "16G").stdout
     assert "the best first" in page and "and 1 more: --top 2" in page
     assert "what does not fit" in page and "Qwen3-235B-A22B" in page and "GiB short" in page
-    assert "services: [{name: chat, model: 'qwen3" in page
+    assert '"services": [{"name": "chat", "model": "qwen3' in page
 
 
 def test_recommendations_are_ranked_and_keep_the_contract(run, few_models):
