@@ -10,8 +10,25 @@ from rigwright.units import GIB
 _HEAD = """# Models
 
 A model has a name here, and others that find it too: that of its repository (`Qwen/Qwen3.5-35B-A3B`) and Ollama's
-(`qwen3.5:35b-a3b`). Upper and lower case, spaces and underscores do not matter. With `:` and a quant it names one file:
-`qwen3.5-35b-a3b:Q4_K_M`.
+(`qwen3.5:35b-a3b`, `qwen3.5:35b-a3b-q4_K_M`). Upper and lower case, spaces, dashes and underscores do not matter. With
+`:` and a quant it names one file: `qwen3.5-35b-a3b:Q4_K_M`.
+
+Beside these names a service, `rigwright plan` and `rigwright size` take what people have in their clipboard:
+
+| written | meant |
+| --- | --- |
+| `auto`, `auto:Q8_0` | the model that suits the rig best, in that quant |
+| `unsloth/Qwen3.5-35B-A3B-GGUF`, with or without `hf:` before it | a file of it: the plan chooses the quant |
+| `unsloth/Qwen3.5-35B-A3B-GGUF:UD-Q4_K_XL`, `hf.co/…:UD-Q4_K_XL` | its file of this quant |
+| `hf:org/repo:*UD-Q4_K_XL*` | the one file that the pattern fits, as `--include` has it |
+| `hf:org/repo@revision:file.gguf`, `org/repo-GGUF/file.gguf` | this file |
+| `hf:Qwen/Qwen3.6-27B-FP8` | a whole repository of safetensors, for vLLM |
+| the address of a page of huggingface.co or ollama.com | what the page is about |
+| `-hf org/repo:QUANT`, `ollama run qwen3.5:35b`, `vllm serve …`, `hf download …` | the model of that command |
+| `./model.gguf`, `~/models/model.gguf`, `https://host/model.gguf` | a file of this machine; an address |
+
+A repository that the catalogue does not list is asked for its files. Where several could be meant none is chosen: the
+choices are named. A quant that is not there is refused with those that resemble it.
 
 This page is written by `rigwright/models/catalogue_docs.py` from `rigwright/catalogue/models.yml`, where each number
 has its source. Change the row, not this page.
