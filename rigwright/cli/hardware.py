@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 from rich.console import Console
 
-from rigwright.errors import RigwrightError
+from rigwright.cli.completion import captures
 from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.record import redact, require_new, write
 from rigwright.hardware.topology import group
@@ -21,6 +21,7 @@ from rigwright.shown import alike, by_name
 from rigwright.view.drawing import draw
 from rigwright.view.fleet import groups
 from rigwright.view.hardware_table import show, summary
+from rigwright.view.picture import write_picture
 from rigwright.view.terminal import answering, console
 
 LOCAL = "@local"
@@ -28,7 +29,13 @@ LOCAL = "@local"
 
 @click.command()
 @click.argument("inventory", required=False)
-@click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="Read a recorded machine instead.")
+@click.option(
+    "--capture",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    shell_complete=captures,
+    help="Read a recorded machine instead.",
+)
 @click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: docs/hardware.schema.json; rigs of an inventory by name."
@@ -116,8 +123,5 @@ def _show(rigs: Mapping[str, Hardware], *, as_json: bool, is_single: bool) -> No
 def _draw(rigs: Mapping[str, Hardware], file: Path, *, is_alone: bool) -> None:
     for name, found in rigs.items():
         path = file if is_alone else file.with_name(f"{file.stem}-{_file_name(name)}{file.suffix}")
-        try:
-            path.write_text(draw(name, found, group(found)), "utf-8")
-        except OSError as error:
-            raise RigwrightError(f"{path}: cannot be written: {error.strerror}; name another file") from None
+        write_picture(path, draw(name, found, group(found)))
         click.echo(f"drawn: {path}", err=True)

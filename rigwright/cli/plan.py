@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rigwright.cli.completion import captures, gpus
 from rigwright.cli.lock_options import check_options, lock_options
 from rigwright.cli.machine import LOCAL, WORDED, Place, cards_option, place_of, service_of, spec_of, without_place
 from rigwright.cli.quantities import number, size
 from rigwright.shown import alike, by_name
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rigwright.inventory.rigs import Wished
     from rigwright.plan.changes import Change
     from rigwright.plan.speed.measured import Measurement
@@ -32,15 +31,31 @@ SAME = ""
 @click.argument("inventory", required=False)
 @click.argument("model", required=False)
 @cards_option
-@click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="Plan for a recorded machine instead.")
+@click.option(
+    "--capture",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    shell_complete=captures,
+    help="Plan for a recorded machine instead.",
+)
 @click.option("--spec", type=click.Path(path_type=Path), metavar="FILE", help="The wishes, as YAML: services: …")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: docs/plan.schema.json; rigs of an inventory by name."
 )
 @click.option("--why", is_flag=True, help="Every flag with its value, its reason and what that rests on.")
+@click.option("--command", "as_command", is_flag=True, help="Only the command lines, to paste into a shell.")
+@click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the page too, for light and dark.")
 @click.option("--alternatives", type=click.IntRange(0, 50), default=3, show_default=True, metavar="N", help="How many.")
-@click.option("--with-gpu", "more", multiple=True, metavar="NAME", help="What if this GPU were there too?")
-@click.option("--gpu-model", "gpu", metavar="NAME", help="What the GPUs are, where a recording does not name them.")
+@click.option(
+    "--with-gpu", "more", multiple=True, metavar="NAME", shell_complete=gpus, help="What if this GPU were there too?"
+)
+@click.option(
+    "--gpu-model",
+    "gpu",
+    metavar="NAME",
+    shell_complete=gpus,
+    help="What the GPUs are, where a recording does not name them.",
+)
 @click.option("--users", type=click.IntRange(1, 4096), help="With MODEL: how many at the same time.")
 @click.option("--context", type=number, help="With MODEL: tokens of context for each: 64K.")
 @click.option("--engine", metavar="NAME", help="With MODEL: llamacpp, vllm or ollama.")
@@ -59,6 +74,8 @@ def plan(
     spec: Path | None,
     as_json: bool,
     why: bool,
+    as_command: bool,
+    svg: Path | None,
     alternatives: int,
     more: tuple[str, ...],
     gpu: str | None,
@@ -135,8 +152,17 @@ def plan(
         asked, lookup, measurements=measurements, alternatives=alternatives, is_preview=bool(what_ifs)
     )
     changes = {} if what_ifs else {name: planned.changes(name) for name in planned.resolved}
-    _print(planned, changes, as_json=as_json, why=why, is_single=is_single, missing=found.missing)
-    if service and planned.resolved and not as_json:
+    _print(
+        planned,
+        changes,
+        as_json=as_json,
+        as_command=as_command,
+        why=why,
+        is_single=is_single,
+        missing=found.missing,
+        svg=svg,
+    )
+    if service and planned.resolved and not (as_json or as_command):
         from rigwright.view.next_step import show_next
         from rigwright.view.terminal import answering, console
 
@@ -208,9 +234,11 @@ def _print(
     changes: Mapping[str, Sequence[Change]],
     *,
     as_json: bool,
+    as_command: bool,
     why: bool,
     is_single: bool,
     missing: Mapping[str, str],
+    svg: Path | None,
 ) -> None:
     """The answer; `changes` has none of a rig that is not compared with what runs, `missing` could not be asked."""
     from rigwright.view.terminal import answering, console
@@ -219,30 +247,22 @@ def _print(
         if as_json:
             _print_json(planned, changes, is_single=is_single)
             return
-        from rigwright.view.changes import show_changes
-        from rigwright.view.fleet import anonymous, groups
-        from rigwright.view.plan_table import show, summary
-        from rigwright.view.why import explain
+        from rigwright.view.fleet import show_plans
 
-        is_fleet = len(planned.asked) > 1
+        if as_command:
+            from rigwright.view.command import commands
 
-        def page(screen: Console, name: str, *, others: Sequence[str] | None = None) -> None:
-            """All that is told of a rig; without `others` nothing that is its own."""
-            resolved, asked = planned.resolved[name], planned.asked[name]
-            plan = anonymous(resolved.plan) if is_fleet and others != [] else resolved.plan
-            show(screen, "" if others is None else name, asked.hardware, plan, others=others or ())
-            if why:
-                explain(screen, plan)
-            if name in changes:
-                show_changes(screen, asked, resolved, changes[name])
+            for name in planned.resolved:
+                click.echo("\n".join(commands(name, planned.resolved[name].plan)))
+        else:
+            show_plans(console(), planned, changes, why=why, missing=missing)
+        if svg:
+            from rigwright.view.picture import picture, write_picture
 
-        screen = console()
-        alike = groups(planned.resolved, page)
-        for names in alike:
-            page(screen, names[0], others=names[1:])
-        if is_fleet or missing:
-            wrong = dict.fromkeys(planned.errors, "no plan") | dict.fromkeys(missing, "not read")
-            summary(screen, {name: one.plan for name, one in planned.resolved.items()}, wrong, groups=alike)
+            title = f"rigwright plan: {', '.join(planned.asked) if len(planned.asked) < 4 else len(planned.asked)}"
+            drawn = picture(lambda screen: show_plans(screen, planned, changes, why=why, missing=missing), title=title)
+            write_picture(svg, drawn)
+            click.echo(f"drawn: {svg}", err=True)
 
 
 def _print_json(planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], *, is_single: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from rigwright.cli.completion import captures, gpus
 from rigwright.cli.machine import WORDED, cards_option, place_of
 from rigwright.cli.plan import tell_errors
 from rigwright.cli.quantities import number, size
@@ -34,14 +35,28 @@ from rigwright.view.terminal import answering, console
 @click.command()
 @click.argument("inventory", required=False)
 @cards_option
-@click.option("--capture", type=click.Path(path_type=Path), metavar="DIR", help="A recorded machine instead.")
+@click.option(
+    "--capture",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    shell_complete=captures,
+    help="A recorded machine instead.",
+)
 @click.option("--for", "purpose", type=click.Choice(PURPOSES), default="general", show_default=True, help="What for.")
 @click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="Users at the same time.")
 @click.option("--context", type=number, help="Tokens of context that each needs; by default what fits well.")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many are shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/recommend.schema.json; rigs by name.")
-@click.option("--with-gpu", "more", multiple=True, metavar="NAME", help="What if this GPU were there too?")
-@click.option("--gpu-model", "gpu", metavar="NAME", help="What the GPUs are, where a recording does not name them.")
+@click.option(
+    "--with-gpu", "more", multiple=True, metavar="NAME", shell_complete=gpus, help="What if this GPU were there too?"
+)
+@click.option(
+    "--gpu-model",
+    "gpu",
+    metavar="NAME",
+    shell_complete=gpus,
+    help="What the GPUs are, where a recording does not name them.",
+)
 @click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
 @click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
 def recommend(

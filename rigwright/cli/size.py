@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rigwright.cli.completion import gpus, models
 from rigwright.cli.quantities import number, rate, tokens
 from rigwright.view.terminal import answering
 
@@ -18,7 +19,7 @@ _SEVERAL = click.IntRange(1, 1024)
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 @click.option("--engine", type=click.Choice(["llamacpp", "ik_llamacpp", "vllm"]), default="llamacpp", show_default=True)
 @click.option("--quant", help="How the weights are quantised: Q4_K_M.")
 @click.option("--file-bytes", type=number, help="The size of the file, where only the dimensions are known.")
@@ -40,7 +41,7 @@ _SEVERAL = click.IntRange(1, 1024)
 @click.option("--max-model-len", type=number, help="vLLM: tokens of the longest request.")
 @click.option("--engine-version", default="0.33.0", show_default=True, help="vLLM: its release.")
 @click.option("--speed", is_flag=True, help="Also how fast it writes; needs --gpu.")
-@click.option("--gpu", "gpu_name", metavar="NAME", help="The model of the GPUs: RTX 3090.")
+@click.option("--gpu", "gpu_name", metavar="NAME", shell_complete=gpus, help="The model of the GPUs: RTX 3090.")
 @click.option("--gpu-bandwidth", type=rate, metavar="GBPS", help="Its GB/s, if unknown.")
 @click.option("--depth", type=tokens, help="Tokens that are cached already; by default --context where it is given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/size.schema.json.")

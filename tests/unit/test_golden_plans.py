@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rigwright.plan.service import RigPlan
 from rigwright.resolve import resolve
 from rigwright.spec.rig import parse_spec
 from rigwright.view.answers.plan import plan_answer
+from rigwright.view.picture import picture
 from rigwright.view.plan_table import show
 from rigwright.view.why import explain
 
@@ -103,14 +103,10 @@ def _served(service: dict[str, Any]) -> str:
 def test_readme_picture_is_a_real_plan(machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
     """docs/plan.svg is what `rigwright plan` prints for one of these machines."""
     hardware, plan = planned(GOLDEN / "4x3090-crossed-pairs.yml", machine, alternatives=3)
-    console = Console(file=io.StringIO(), width=100, record=True, force_terminal=True, color_system="truecolor")
-    show(console, "rig1", hardware, plan)
-    picture = console.export_svg(title="rigwright plan inventories/rig.py", unique_id="plan")
-    # rich would fetch its font from a server; the viewer's own does as well
-    picture = re.sub(r"\s*@font-face \{.*?\}\n", "\n", picture, flags=re.DOTALL).replace("Fira Code", "monospace")
+    drawn = picture(lambda screen: show(screen, "rig1", hardware, plan), title="rigwright plan inventories/rig.py")
     if pytestconfig.getoption("--renew-golden"):
-        PICTURE.write_text(picture)
-    assert PICTURE.read_text() == picture
+        PICTURE.write_text(drawn)
+    assert PICTURE.read_text() == drawn
 
 
 def test_plan_has_a_verdict(case: Path) -> None:

@@ -18,6 +18,15 @@ NIC_FILL, NIC_EDGE = "#fff6e0", "#dba63c"
 PAIR_FILL, PAIR_EDGE, QUAD_FILL, QUAD_EDGE = "#d9e8fd", "#4a86d8", "#f0f5fe", "#9dbfec"
 NVLINK, XGMI = "#5f9c0e", "#9333c7"
 
+# The same by night. What is drawn in a colour that is not here keeps it.
+_NIGHT = {
+    BACKGROUND: "#151b23", SURFACE: "#1f2731", EDGE: "#3a4655", INK: "#e6edf3", FAINT: "#9aa8b8", RED: "#ff7b72",
+    AMBER: "#e3b341", CPU_FILL: "#26303c", CPU_EDGE: "#4b5a6c", NIC_FILL: "#3a2f14", NIC_EDGE: "#b98a2f",
+    PAIR_FILL: "#16304f", PAIR_EDGE: "#5b9bf0", QUAD_FILL: "#16222f", QUAD_EDGE: "#3d6ea8", NVLINK: "#8bd433",
+    XGMI: "#c084fc", "#ebe4f8": "#372f4d", "#fdecec": "#4a1f22", "#8fa0b5": "#7d8fa5", "#7f8ea3": "#8496ab",
+    "#2f4a6b": "#9cc2f0", "#47678f": "#86aee0", "#6b7f98": "#93a8c2", "#8494a8": "#8496ab", "#a2642c": "#e0a06a",
+}  # fmt: skip
+
 Point = tuple[float, float]
 
 # Widths of DejaVu Sans, the widest of the fonts above, in em; what fits in it fits in the others.
@@ -65,6 +74,10 @@ class Canvas:
     def __init__(self, title: str) -> None:
         self.root = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img"})
         ElementTree.SubElement(self.root, "title").text = clean(title)
+        rules = "".join(
+            f'[{kind}="{day}"]{{{kind}:{night}}}' for day, night in _NIGHT.items() for kind in ("fill", "stroke")
+        )
+        ElementTree.SubElement(self.root, "style").text = f"@media (prefers-color-scheme: dark){{{rules}}}"
         self._defs()
         self.body = ElementTree.SubElement(self.root, "g", {"font-family": FONT, "font-size": "11", "fill": INK})
 
