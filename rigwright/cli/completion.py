@@ -25,6 +25,20 @@ def models(context: Context, parameter: Parameter, incomplete: str) -> list[Comp
     return [CompletionItem(known.key, help=known.good_at) for known in keys]
 
 
+def models_or_files(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
+    """Models where the machine is named by an option, else inventories."""
+    is_named = any(context.params.get(name) for name in ("cards", "capture"))
+    return models(context, parameter, incomplete) if is_named else [CompletionItem(incomplete, type="file")]
+
+
+def cards(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
+    """GPUs, with the count that is written already: `4x` goes on as `4xRTX-3090`."""
+    count, times, name = incomplete.rpartition("x")
+    if not times or not count.strip().isdecimal():
+        return gpus(context, parameter, incomplete)
+    return [CompletionItem(f"{count}x{item.value}", help=item.help) for item in gpus(context, parameter, name)]
+
+
 def gpus(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
     """The GPUs of the catalogue, with dashes for blanks, which a shell would take apart."""
     from rigwright.errors import WrongSpec

@@ -17,7 +17,7 @@ from rigwright.hardware.record import redact, require_new, write
 from rigwright.hardware.topology import group
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import collect
-from rigwright.shown import alike, by_name
+from rigwright.shown import by_name
 from rigwright.view.drawing import draw
 from rigwright.view.fleet import groups
 from rigwright.view.hardware_table import show, summary
@@ -91,8 +91,8 @@ def hardware(
         _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
     if svg is not None:
         _draw(rigs, svg, is_alone=is_alone)
-    for names, why in alike(missing):
-        click.secho(f"{', '.join(names)}: not read: {why}", fg="red", err=True)
+    for name in by_name(missing):
+        click.secho(f"{name}: not read: {missing[name]}", fg="red", err=True)
     sys.exit(1 if missing else 0)
 
 

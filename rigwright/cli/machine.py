@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from rigwright.cli.completion import cards as complete_cards
 from rigwright.errors import WrongSpec
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _cards = click.option(
     "cards",
     multiple=True,
     metavar="CARDS",
+    shell_complete=complete_cards,
     help="A machine in words: 4x3090, 2x3090:nvlink:x16,x8 + 4090, none.",
 )
 # Where a mistake in the only service is, for an inventory.

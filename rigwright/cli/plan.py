@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rigwright.cli.completion import captures, gpus
+from rigwright.cli.completion import captures, gpus, models, models_or_files
 from rigwright.cli.lock_options import check_options, lock_options
 from rigwright.cli.machine import LOCAL, WORDED, Place, cards_option, place_of, service_of, spec_of, without_place
 from rigwright.cli.quantities import number, size
-from rigwright.shown import alike, by_name
+from rigwright.shown import by_name
 
 if TYPE_CHECKING:
     from rigwright.inventory.rigs import Wished
@@ -28,8 +28,8 @@ SAME = ""
 
 
 @click.command()
-@click.argument("inventory", required=False)
-@click.argument("model", required=False)
+@click.argument("inventory", required=False, shell_complete=models_or_files)
+@click.argument("model", required=False, shell_complete=models)
 @cards_option
 @click.option(
     "--capture",
@@ -179,9 +179,9 @@ def plan(
 
 
 def tell_errors(errors: Mapping[str, str]) -> None:
-    """A line on standard error for each rig without an answer, once for those with the same reason."""
-    for names, message in alike(errors):
-        click.secho(f"{', '.join(names)}: {message}", fg="red", err=True)
+    """A line on standard error for each rig without an answer, by name."""
+    for name in by_name(errors):
+        click.secho(f"{name}: {errors[name]}", fg="red", err=True)
 
 
 def _service(place: Place, spec: Path | None, **wishes: object) -> dict[str, object] | None:

@@ -25,7 +25,12 @@ def driver_failure(hardware: Hardware) -> Problem | None:
     """What the driver says where it gave no whole list of the GPUs; None where it did, or where none is installed."""
     if hardware.gpu_count is not None or any(gpu.state == "ok" for gpu in hardware.gpus):
         return None
-    return next((problem for problem in hardware.problems if problem.code in _DRIVER), None)
+    return next(iter(driver_failures(hardware)), None)
+
+
+def driver_failures(hardware: Hardware) -> tuple[Problem, ...]:
+    """All that is wrong with the driver: of the problems those that plans stand on."""
+    return tuple(problem for problem in hardware.problems if problem.code in _DRIVER)
 
 
 def is_grave(problem: Problem) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rigwright.models.standing import NAMES, class_of
 from rigwright.models.variants import KnownModel, Variant, known_models, variants
 from rigwright.units import GIB
 
@@ -34,6 +35,14 @@ This page is written by `rigwright/models/catalogue_docs.py` from `rigwright/cat
 has its source. Change the row, not this page.
 
 """
+_SCORES = """
+## Benchmarks
+
+In percent, as their makers published them; `scores_source` in the catalogue says where. `rigwright recommend` [ranks by
+class first](plan.md#which-model): the mean of MMLU-Pro, GPQA Diamond, LiveCodeBench v6 and SWE-bench Verified, as far
+as they are published, each in parts of the best here.
+
+"""
 _FILES = """
 ## Files
 
@@ -55,7 +64,7 @@ def models_markdown() -> str:
     """The page."""
     models = known_models()
     overview = _table(
-        ("name", "parameters", "active", "context", "thinks", "pictures", "licence", "good at"),
+        ("name", "class", "parameters", "active", "context", "thinks", "pictures", "licence", "good at"),
         ((f"`{one.key}`", *_traits(one)) for one in models),
     )
     files = _table(("model", "GGUF", "safetensors"), ((f"`{one.key}`", *_files(one)) for one in models))
@@ -67,7 +76,16 @@ def models_markdown() -> str:
             for row in one.superseded
         ),
     )
-    return _HEAD + overview + _notes(models) + _FILES + files + _KEPT_AWAY + replaced
+    names = [name for name in NAMES if any(name in one.scores for one in models)]
+    scores = _table(
+        ("model", *(NAMES[name] for name in names)),
+        (
+            (f"`{one.key}`", *(f"{one.scores[name]:g}" if name in one.scores else "" for name in names))
+            for one in models
+            if one.scores
+        ),
+    )
+    return _HEAD + overview + _notes(models) + _SCORES + scores + _FILES + files + _KEPT_AWAY + replaced
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -80,7 +98,16 @@ def _traits(known: KnownModel) -> tuple[str, ...]:
     thinks = {"default-on": "yes", "default-off": "if asked", "none": "no"}[known.thinking]
     pictures = "yes" if known.sees else "no"
     context = f"{known.native_context_tokens:,}"
-    return _billions(known.total_parameters), active, context, thinks, pictures, known.license, known.good_at
+    return (
+        class_of(known),
+        _billions(known.total_parameters),
+        active,
+        context,
+        thinks,
+        pictures,
+        known.license,
+        known.good_at,
+    )
 
 
 def _billions(count: int) -> str:

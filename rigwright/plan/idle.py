@@ -33,8 +33,8 @@ def idle(
         return ()
     names = ", ".join(dict.fromkeys(device.name for device in free))
     numbers = spans([str(device.ordinal if device.gpu.index is None else device.gpu.index) for device in free])
-    it, they = ("it", "it serves") if len(free) == 1 else ("them", "they serve")
-    because = f"{names}: healthy, and {they} nothing; another service would use {it}{_copies(usable, wishes, services)}"
+    it, verb = ("it", "serves") if len(free) == 1 else ("them", "serve")
+    because = f"{names}, healthy, {verb} nothing; another service would use {it}{_copies(usable, wishes, services)}"
     return (Reason(choice=f"IDLE: GPU{'s' if len(free) > 1 else ''} {numbers}", because=because),)
 
 

@@ -33,6 +33,7 @@ from rigwright.plan.service import Replica, RigPlan, ServicePlan
 from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.spill import in_ram
 from rigwright.plan.uncounted import uncounted
+from rigwright.plan.vision import vision_of
 from rigwright.plan.wish import ModelSource, ServiceWish
 
 
@@ -70,8 +71,7 @@ def plan_rig(
         Refused: a service cannot be served here; DoesNotFit where memory is short, alone or beside the others.
         WrongSpec: a wish contradicts its model.
     """
-    wishes = [request.wish for request in requests]
-    engines = engines or planners()
+    wishes, engines = [request.wish for request in requests], engines or planners()
     space, usable = search_space(
         hardware,
         wishes,
@@ -269,7 +269,7 @@ def _service(
         model=variant.known.name if variant.known else variant.name,
         quant=variant.quant,
         source=source,
-        file_bytes=variant.file_bytes or None,
+        file_bytes=(variant.file_bytes + vision_of(wish, variant).file_bytes) if variant.file_bytes else None,
         loss_percent=variant.loss_percent,
         layout=choice.layout,
         replicas=replicas,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
+from rigwright.units import format_bytes
 
 # Options of llama-server that load a further file, under all names that its --help gives them.
 _LOADING = {
@@ -24,6 +25,12 @@ def uncounted(wishes: Sequence[ServiceWish], services: Sequence[ServicePlan]) ->
     lines: list[Reason] = []
     for wish, service in zip(wishes, services, strict=True):
         lines += _files(wish)
+        if kept := service.memory.named("image buffers") if service.memory else 0:
+            because = (
+                f"{service.service}: {format_bytes(kept)} are kept for computing an image, as much as the projector "
+                "itself takes; large images may need more"
+            )
+            lines.append(Reason(choice="assumed of vision", because=because))
         if service.memory is None:
             why = next((one.because for one in service.reasons if one.choice == "memory not checked"), "")
             because = f"{service.service}: {why or 'what it takes is not known'}; nothing here says that it fits"

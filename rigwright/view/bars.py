@@ -13,7 +13,7 @@ _KINDS = {
     "KV cache": ("KV cache", "SWA cache", "KV pool"),
     "prompt cache": ("prompt cache",),
     "state": ("recurrent state", "context checkpoints"),
-    "compute": ("compute buffers", "CUDA context", "drafting"),
+    "compute": ("compute buffers", "CUDA context", "drafting", "image buffers"),
     "margin": ("margin for compute",),
 }
 KINDS = tuple(_KINDS)

@@ -75,6 +75,7 @@ def write_picture(file: Path, text: str) -> None:
 def _drawn(show: Callable[[Console], None], title: str, theme: TerminalTheme) -> str:
     console = Console(file=io.StringIO(), width=_WIDTH, record=True, force_terminal=True, color_system="truecolor")
     show(console)
+    console.print()  # below the last line there is no room for what hangs under letters
     text = console.export_svg(title=title, theme=theme, unique_id="page")
     # rich would fetch its font from a server; the viewer's own does as well
     return re.sub(r"\s*@font-face \{.*?\}\n", "\n", text, flags=re.DOTALL).replace("Fira Code", "monospace")

@@ -9,8 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rigwright.catalogue.engines import engine_names
 from rigwright.hardware.values import Hardware
 from rigwright.plan.budget import GRAVE
+from rigwright.plan.engines import label, planner_of
 from rigwright.plan.explain import spans
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Alternative, Cost, RigPlan, ServicePlan
@@ -76,7 +78,7 @@ def summary(
             ]
             table.add_row(*cells)
     for names, why in alike(wrong):
-        table.add_row(Text(rigs_words(names), "bold"), Text(why, "red"), *(Text("") for _ in titles[2:]))
+        table.add_row(Text(", ".join(map(clean, names)), "bold"), Text(why, "red"), *(Text("") for _ in titles[2:]))
     console.print(table)
 
 
@@ -160,7 +162,8 @@ def _cost(cost: Cost) -> Iterator[tuple[str, Text]]:
         yield "build", Text(", ".join(cost.builds))
     stops = [f"reboot: {cost.reboot}" if cost.reboot else "", f"downtime: {cost.downtime}" if cost.downtime else ""]
     said = "; ".join(filter(None, stops))
-    yield "interrupts", Text(said, "yellow") if said else Text("nothing: no reboot, no downtime")
+    # That a service which runs stands still meanwhile is so with every plan: no alarm.
+    yield "interrupts", Text(said, "yellow" if cost.reboot else "") if said else Text("nothing: no reboot, no downtime")
 
 
 def _gigabytes(count: int) -> str:
@@ -192,7 +195,7 @@ def _alternatives(services: Iterable[ServicePlan], width: int) -> Table:
     columns: list[tuple[str, list[str]]] = [
         ("for", [service.service for service, _ in rows]),
         ("model", [_model(service, other) for service, other in rows]),
-        ("how", [", ".join(word for word in (other.engine, other.layout) if word != "-") for _, other in rows]),
+        ("how", [_how(other) for _, other in rows]),
         ("context", [tokens(other.context_tokens) if other.context_tokens else "" for _, other in rows]),
         ("tok/s", [short(other.tokens_per_second) if other.tokens_per_second else "" for _, other in rows]),
         ("why not", [clean(other.why_not) for _, other in rows]),
@@ -206,6 +209,13 @@ def _alternatives(services: Iterable[ServicePlan], width: int) -> Table:
     for cells in zip(*(cells for _, cells in shown), strict=True):
         table.add_row(*map(Text, cells))
     return table
+
+
+def _how(other: Alternative) -> str:
+    """`vLLM (not deployed), TP=2`."""
+    planned_only = {label(name) for name in engine_names() if not planner_of(name).is_deployed}
+    engine = f"{other.engine} (not deployed)" if other.engine in planned_only else other.engine
+    return ", ".join(word for word in (engine, other.layout) if word != "-")
 
 
 def _model(service: ServicePlan, other: Alternative) -> str:

@@ -11,6 +11,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import State
 
 from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.hardware.failures import driver_failures
 from rigwright.hardware.sections import SECTIONS
 from rigwright.lock.file import Lock, lock_file, read_lock
 from rigwright.lock.values import LockedRig
@@ -91,7 +92,8 @@ class RigContext:
         Raises:
             RigwrightError: the rig cannot serve what is wished.
         """
-        hardware, installed = replace(rig.hardware, disks=(), problems=()), rig.records.installed
+        hardware = replace(rig.hardware, disks=(), problems=driver_failures(rig.hardware))
+        installed = rig.records.installed
         orphans = tuple(one.name for one in rig.records.absent(wish.name for wish in self.spec.services))
         key = hardware, orphans, frozenset(installed.flags), tuple(sorted(installed.commits.items())), installed.nvcc
         if key not in self._resolved:

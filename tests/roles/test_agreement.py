@@ -35,6 +35,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.context import RigContext, make_context
 from rigwright.roles.service.preflight import preflight_errors
+from rigwright.shown import by_name
 from rigwright.view.answers.plan import lock_answer, plan_answer
 from rigwright.weights.lookup import Lookup
 
@@ -252,7 +253,7 @@ def test_plan_lock_and_deploy_agree(case, bench, model, keys, serving):
     if case.state:
         bench.records = {name: case.state(one, serving, str(model)) for name, one in bench.machines.items()}
     deploys = bench.deploys(data, bench.machines)
-    plans = {name: one.plan for name, one in deploys.items()}
+    plans = {name: deploys[name].plan for name in by_name(deploys)}
     assert re.search(case.proof, json.dumps(plans))
     of = {outcome: [name for name in plans if deploys[name].outcome == outcome] for outcome in get_args(Outcome)}
     if names := of["refused"]:

@@ -102,7 +102,7 @@ def _served(service: dict[str, Any]) -> str:
 
 def test_readme_picture_is_a_real_plan(machine: Callable[..., Hardware], pytestconfig: pytest.Config) -> None:
     """docs/plan.svg is what `rigwright plan` prints for one of these machines."""
-    hardware, plan = planned(GOLDEN / "4x3090-crossed-pairs.yml", machine, alternatives=3)
+    hardware, plan = planned(GOLDEN / "mixed-5090-4090-two-services.yml", machine, alternatives=3)
     drawn = picture(lambda screen: show(screen, "rig1", hardware, plan), title="rigwright plan inventories/rig.py")
     if pytestconfig.getoption("--renew-golden"):
         PICTURE.write_text(drawn)

@@ -195,6 +195,33 @@ def test_flags_that_break_the_plan_are_told(machine, wish, choice, words):
     assert any(words in because for because in said(found, choice)), found.notes
 
 
+@pytest.mark.parametrize("gpu", ["auto", "none"])
+def test_vision_counts_its_projector_everywhere(machine, gpu):
+    """In the memory of the first GPU, or of RAM; in the download, and on the disk, with the bytes of its file."""
+    hardware, size = machine(gpus=["RTX 3090"]), 899283648
+    wish = {"model": "qwen3.5-35b-a3b:UD-Q4_K_XL", "context": 32768, "gpu": gpu}
+    blind, seeing = plan(hardware, **wish), plan(hardware, vision=True, **wish)
+    parts = {part.name: part for part in seeing.services[0].memory.parts}
+    place = 0 if gpu == "auto" else None
+    assert [(parts[name].device, parts[name].size_bytes) for name in ("projector", "image buffers")] == [
+        (place, size)
+    ] * 2
+    used = {part: size for _, part, size in seeing.gpus[0].uses}
+    assert used.get("projector") == (size if gpu == "auto" else None)
+    assert seeing.cost.download_bytes - blind.cost.download_bytes == size
+    assert seeing.cost.disk_bytes - blind.cost.disk_bytes == size
+    assert said(seeing, "assumed of vision") and not said(blind, "assumed of vision")
+
+
+def test_vision_leaves_room_for_its_projector(machine):
+    """The card that is full without it gets a shorter context or a smaller file, and is never overfilled."""
+    hardware = machine(gpus=["RTX 3090"])
+    blind, seeing = plan(hardware), plan(hardware, vision=True)
+    assert seeing.gpus[0].used_bytes <= seeing.gpus[0].offered_bytes and not said(seeing, "LIKELY")
+    one, other = blind.services[0], seeing.services[0]
+    assert (one.quant, one.context_tokens) != (other.quant, other.context_tokens)
+
+
 def test_plan_without_own_flags_warns_of_none(machine):
     """No false alarm."""
     found = plan(machine(gpus=["RTX 5080"], ram_gib=128))

@@ -30,6 +30,7 @@ from rigwright.plan.search_space import (
     configuration,
     pareto_front,
 )
+from rigwright.plan.vision import Vision, vision_of, with_vision
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -130,6 +131,11 @@ class _Attempts:
         return [named] if named else contexts(self.variant.model, longest=longest, least=self.wish.min_context or 0)
 
     @cached_property
+    def vision(self) -> Vision:
+        """What its projector takes besides, of the first GPU."""
+        return vision_of(self.wish, self.variant)
+
+    @cached_property
     def loads(self) -> list[Load]:
         """What is asked for at each of them."""
         return [self.load._replace(context_tokens=tokens) for tokens in self.steps]
@@ -202,8 +208,11 @@ class _Attempts:
     def _room(self, assignment: GpuAssignment, share: float) -> Room:
         """What each copy may fill: the least of its place in each group, and its part of RAM."""
         least = [min(device.offered_bytes for device in alike) for alike in zip(*assignment.replicas, strict=True)]
-        ram_bytes = self.space.ram_bytes // len(assignment.replicas)
-        return Room(tuple(int(size * share) for size in least), ram_bytes)
+        ram_bytes, sees = self.space.ram_bytes // len(assignment.replicas), self.vision.total_bytes
+        if not least:
+            return Room((), max(0, ram_bytes - sees))
+        first, *others = (int(size * share) for size in least)
+        return Room((max(0, first - sees), *others), ram_bytes)
 
     def _whole_within(self, assignment: GpuAssignment, share: float) -> list[_Placed]:
         """With the most context that takes no more than a share of each GPU."""
@@ -262,7 +271,7 @@ class _Attempts:
 
     def _layered(self, assignment: GpuAssignment, load: Load, placement: Placement) -> Candidate:
         model = self.variant.model
-        gpus, ram = fast_bytes(model, load, placement)
+        gpus, ram = with_vision(*fast_bytes(model, load, placement), self.vision)
         speed = speed_at(self.wish, self.variant, self.engine, self.space, assignment, load, placement)
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         choice = Choice(

@@ -18,6 +18,7 @@ from rigwright.plan.known_issues import Configuration
 from rigwright.plan.limits import draft_error
 from rigwright.plan.memory import estimate_memory
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
+from rigwright.plan.vision import vision_of
 from rigwright.plan.wish import ServiceWish
 
 
@@ -79,7 +80,12 @@ class LayeredPlanner(Planner):
         """The choice with its memory by part."""
         if choice.placement is None:
             return choice
-        return replace(choice, memory=estimate_memory(choice.variant.model, choice.load, choice.placement))
+        memory = estimate_memory(choice.variant.model, choice.load, choice.placement)
+        if (vision := vision_of(choice.wish, choice.variant)).total_bytes:
+            place = 0 if choice.devices and choice.placement.devices else None
+            memory = memory.with_part("projector", place, vision.file_bytes, is_exact=vision.is_exact)
+            memory = memory.with_part("image buffers", place, vision.compute_bytes)
+        return replace(choice, memory=memory)
 
     def full_speed(self, candidate: Candidate, space: SearchSpace) -> float | None:
         """By the formula, or scaled by what was measured, at that depth."""
