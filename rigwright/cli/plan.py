@@ -172,7 +172,9 @@ def plan(
     tell_errors({name: f"not read: {why}" for name, why in found.missing.items()})
     status = 1 if planned.errors or found.missing else 0
     if is_kept and inventory and planned.resolved:
-        status |= _keep(inventory, planned, lock, is_renewed=replan)
+        from rigwright.cli.keeping import keep
+
+        status |= keep(inventory, planned, lock, is_renewed=replan)
     if is_compared and not status and any(changes.values()):
         status = 2
     sys.exit(status)
@@ -281,30 +283,3 @@ def _print_json(planned: ResolvedRigs, changes: Mapping[str, Sequence[Change]], 
         click.echo(json.dumps({name: objects[name] for name in planned.asked}, indent=1))
     elif objects:
         click.echo(json.dumps(next(iter(objects.values())), indent=1))
-
-
-def _keep(inventory: str, planned: ResolvedRigs, lock: Path | None, *, is_renewed: bool) -> int:
-    """Write the lock file and say what was done; the exit code: 1 where something differs, or a rig was left out."""
-    from rigwright.errors import Refused
-    from rigwright.lock.file import Entry, write_lock
-    from rigwright.resolve.pin import pin
-
-    entries, left_out = {}, list(planned.errors)
-    for name, resolved in planned.resolved.items():
-        asked = planned.asked[name]
-        try:
-            locked, notes = pin(resolved, asked.spec, asked.hardware, rig=name)
-        except Refused as error:
-            click.echo(error.message, err=True)
-            left_out.append(name)
-            continue
-        entries[name] = Entry(locked, notes, asked.spec, asked.hardware)
-    lines, is_refused = [], False
-    if entries:
-        written = write_lock(inventory, entries, lock=lock, is_renewed=is_renewed)
-        lines, is_refused = list(written.lines), written.is_refused
-    if left_out:
-        lines.append(f"{', '.join(left_out)}: not locked, see above")
-    for line in lines:
-        click.echo(line, err=True)
-    return 1 if is_refused or left_out else 0
