@@ -86,7 +86,7 @@ class PinnedModel(Strict):
         repo = {"repo": self.repo, "revision": self.revision or "main"} if self.repo else {}
         for file in self.files:
             try:
-                ModelSource.model_validate({**repo, "file" if repo else "path": file.name})
+                ModelSource.model_validate({**repo, "file" if repo else "path": file.name}, context="a lock")
             except ValidationError as error:
                 raise first_mistake(error) from None
         return self

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rigwright.catalogue.engines import engine_names
 from rigwright.given import COUNT, TOKENS, OneOrMore
@@ -80,7 +80,7 @@ class ModelSource(Strict):
         return read_source(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _one_source(self, info: ValidationInfo) -> Self:
         given = [key for key in ("path", "url", "repo", "name") if getattr(self, key)]
         if len(given) != 1:
             raise ValueError(f"give exactly one of path, url, repo and name, not {' and '.join(given) or 'none'}")
@@ -99,7 +99,7 @@ class ModelSource(Strict):
                 raise ValueError(f"{key} {text!r} is no path inside a repository; name its parts one by one")
         if not self.names_file:
             return self
-        if self.file_name.lower().startswith("mmproj"):
+        if self.file_name.lower().startswith("mmproj") and not info.context:  # a lock names it beside its model
             raise ValueError(f"{self.file_name!r} is a projector; name the file of the model, and set vision: true")
         if problem := file_name_problem(self.file_name):
             raise ValueError(f"{self.file_name!r} cannot be a file name on the rig: it {problem}")
