@@ -15,7 +15,9 @@ from rigwright.records.values import Cut, Deployed, KeyFile, RigRecords
 from rigwright.resolve.running import instance_changes
 from rigwright.resources import script
 from rigwright.roles.base.facts import RemoteFile
+from rigwright.roles.base.probe import Probe
 from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.service import operations
 from rigwright.roles.service.announce import _line
 from rigwright.roles.service.answer import serves_at
 from rigwright.roles.service.preflight import preflight_errors
@@ -151,6 +153,31 @@ def test_gpu_without_a_driver_is_not_served_from_the_cpu_in_silence(context, bla
     unknown = replace(rig.hardware, gpus=tuple(replace(gpu, pci_id="10de:ffff") for gpu in rig.hardware.gpus))
     errors = list(preflight_errors(replace(rig, hardware=unknown), context({"name": "chat"}), (ENGINE,)))
     assert any("from the CPU beside GPU 0000:01:00.0 (10de:ffff), for which no driver" in text for text in errors)
+
+
+def test_listener_that_nobody_names_is_not_a_service_that_stands_still(context, blank, serving):
+    """Neither has a process: that of the one is not told, and the other has none."""
+    chat = context({"name": "chat"})
+    rig = serving(chat, blank())
+    still = replace(rig.records.of("chat"), properties={"ActiveState": "inactive", "MainPID": "0"})
+    rig = replace(rig, records=RigRecords({"chat": still}), listeners={8080: ("another program", 0)})
+    errors = list(preflight_errors(rig, chat, (ENGINE,)))
+    assert [error for error in errors if error.startswith("port 8080 is taken by another program;")], errors
+
+
+def test_what_a_cut_installation_left_is_taken_away(context, blank, serving, monkeypatch):
+    """Else nothing is done: it would stay until the next build."""
+    chat = context({"name": "chat"})
+    clean = serving(chat, blank())
+    left = replace(clean, records=replace(clean.records, left=("/opt/rigwright/x/releases/.0123",)))
+    for rig, count in ((clean, 0), (left, 1)):
+
+        def current_rig(probe, rig=rig):
+            yield from ()
+            return rig
+
+        monkeypatch.setattr(operations, "current_rig", current_rig)
+        assert len(list(operations.prune._inner(probe=Probe()))) == count
 
 
 _ROOT = ("way|755|root|/", "way|755|root|/srv")

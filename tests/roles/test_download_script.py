@@ -287,6 +287,20 @@ def test_file_of_a_hub_arrives(any_rig, serve):
     assert "s3cret" not in any_rig.said
 
 
+WALLS = (
+    *("DynamicUser=yes", "KillSignal=SIGKILL", "NoNewPrivileges=yes", "PrivateUsers=yes", "PrivateDevices=yes"),
+    *("ProtectSystem=strict", "ProtectHome=tmpfs", "PrivateTmp=yes", "CapabilityBoundingSet=", "RestrictSUIDSGID=yes"),
+    *("ProtectProc=invisible", "RestrictNamespaces=yes", "SystemCallFilter=@system-service", "LimitFSIZE=256004"),
+)
+
+
+def test_unit_of_a_download_has_its_walls(rig, serve):
+    """B15: an account of its own that can open neither file; a lab's rig has systemd's own judgement of the rest."""
+    hub = serve({"/m.gguf": Answer(GOOD)})
+    assert rig.download(f"{hub.address}/m.gguf") == 0, rig.said
+    assert [wall for wall in WALLS if f"'{wall}'" not in rig.argv] == []
+
+
 def test_who_serves_the_bytes_has_no_say_in_their_sum(rig, serve):
     """The sum of the first answer counts. Where the last one did, it was that of whoever sent the bytes."""
     content = serve(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rigwright.records.reading import script as records_script
 from rigwright.resources import role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.operations import refuse
@@ -269,6 +270,15 @@ def test_switch_and_its_way_back(each_sh, bench):  # noqa: F811  # the fixture
     said = found.deploy("X").stdout
     assert "the previous release is back and serving" in said
     assert found.serving() == "A"
+
+
+def test_question_sees_what_a_cut_left_and_times_in_one_zone(laid_out):
+    """`releases/.ID`; and a start in Guam is no start in the future."""
+    laid_out.put("/opt/rigwright/x/releases/.cut/x")
+    laid_out.put("/etc/systemd/system/rigwright-chat.service", "# Written by rigwright.\n")
+    laid_out.tool("systemctl", '#!/bin/sh\necho "Id=rigwright-chat.service"; echo "zone=$TZ"; echo\n')
+    said = laid_out.run(f"section() {{ :; }}\n{records_script()}")
+    assert "left=/opt/rigwright/x/releases/.cut\n" in said and "zone=UTC0\n" in said
 
 
 def test_refusal_is_said(each_sh):
