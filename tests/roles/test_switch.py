@@ -110,6 +110,17 @@ class Bench:
         (command,) = operations.bring_back._inner(instance="chat", together=("chat",), probe=Probe())
         return self.rig.run(command.text, *ALL)
 
+    def has_to_prune(self) -> bool:
+        """Whether a deploy that changes nothing else has something to do at its end."""
+        rig = replace(self.blank, records=self.rig.records())
+
+        def current_rig(probe: Probe) -> Iterator[Any]:
+            yield from ()
+            return rig
+
+        self.monkeypatch.setattr(operations, "current_rig", current_rig)
+        return bool(list(operations.prune._inner(probe=Probe())))
+
     def prune(self) -> None:
         """The end of each deploy."""
         self.rig.run(script("service", "prune.sh"), "prune.sh")
@@ -383,12 +394,13 @@ def test_releases_that_a_cut_switch_or_another_run_needs_are_spared(bench):
         (releases / (letter * 12)).mkdir()
         (releases / (letter * 12) / "release.json").write_text(' "identity": "x",\n')
     assert one.rig.records().fresh == {one.versions[letter].release for letter in "CX"}
+    assert not one.has_to_prune()
     one.prune()
     assert {path.name[0] for path in releases.iterdir()} == set("ABCX")
     yesterday = time.time() - 90_000
     for letter in "CX":
         os.utime(releases / (letter * 12), (yesterday, yesterday))
-    assert one.rig.records().fresh == frozenset()
+    assert one.rig.records().fresh == frozenset() and one.has_to_prune()
     one.prune()
     assert {path.name[0] for path in releases.iterdir()} == set("ABC")
 
