@@ -77,6 +77,13 @@ def test_what_changes_a_rig_holds_its_lock():
     assert without == NO_LOCK
 
 
+def test_what_scripts_make_can_be_read_whatever_umask_root_has(tmp_path: Path, each_sh: str) -> None:
+    """H4: a hardened rig closes all that root makes, and services are nobody's accounts."""
+    text = f"umask 077\n{role_text('base', 'prelude.sh')}\nmkdir made\n: >made/file\nstat -c %a made made/file"
+    done = subprocess.run(["sh", "-c", text], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("755\n644\n", "")
+
+
 LOGS = {
     "[17/220] Building": "built 5 % of 220 steps",
     "[220/220] Linking": "built 100 % of 220 steps",
