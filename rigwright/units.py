@@ -31,7 +31,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: the text is no size.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     if not match:
         raise ValueError(f"{text!r} is no size; write for example 20G or 512M")
-    return int(float(match[1]) * _SUFFIXES[match[2]])
+    return int(float(match[1]) * _SUFFIXES[match[2].upper()])

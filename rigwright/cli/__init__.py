@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 
 import click
@@ -15,6 +16,12 @@ _COMMANDS = {
     "size": ("rigwright.cli.size", "size", "What a model takes in memory, and how fast it would be."),
     "tiny-model": ("rigwright.cli.tiny_model", "tiny_model", "Write a tiny real GGUF model with random weights."),
     "verify": ("rigwright.cli.verify", "verify", "Is every rig serving as planned? (pytest + testinfra)"),
+}
+
+
+_DEPLOYS = {
+    **dict.fromkeys(("deploy", "apply", "up", "install", "run", "serve", "provision", "converge"), "deploy.py"),
+    **dict.fromkeys(("remove", "uninstall", "destroy", "down", "delete"), "remove.py"),
 }
 
 
@@ -32,6 +39,21 @@ class LazyGroup(click.Group):
         module, attribute, _ = _COMMANDS[name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant, or why there is none of that name."""
+        name = args[0] if args else ""
+        if args and name not in _COMMANDS and not name.startswith("-"):
+            if name == "help":
+                raise click.UsageError("help is an option: rigwright --help, rigwright plan --help", context)
+            if name in _DEPLOYS:
+                raise click.UsageError(f"{name}: deploys are pyinfra's: pyinfra INVENTORY {_DEPLOYS[name]}", context)
+            near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(_COMMANDS))}"
+            raise click.UsageError(f"no such command: {name}; {advice}", context)
+        return super().resolve_command(context, args)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands in --help."""

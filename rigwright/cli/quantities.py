@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+
 import click
 
 from rigwright.units import parse_bytes
+
+
+class Words(click.Choice[str]):
+    """A choice that also takes what people call it: other case, a beginning that is one word's alone, `others`."""
+
+    def __init__(self, choices: Sequence[str], others: Mapping[str, str] | None = None) -> None:
+        super().__init__(choices, case_sensitive=False)
+        self._others = dict(others or {})
+
+    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
+        """The word that is meant."""
+        plain = re.sub(r"[\s._-]+", "", str(value).lower())
+        known = {re.sub(r"[\s._-]+", "", one): one for one in self.choices} | self._others
+        begun = {word for name, word in known.items() if name.startswith(plain)}
+        return super().convert(known.get(plain) or (begun.pop() if len(begun) == 1 else value), param, context)
 
 
 def number(text: str | int) -> int:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rigwright.cli.completion import captures, gpus
 from rigwright.cli.machine import WORDED, cards_option, place_of
 from rigwright.cli.plan import tell_errors
-from rigwright.cli.quantities import number, size
+from rigwright.cli.quantities import Words, number, size
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.described import described
@@ -42,7 +42,14 @@ from rigwright.view.terminal import answering, console
     shell_complete=captures,
     help="A recorded machine instead.",
 )
-@click.option("--for", "purpose", type=click.Choice(PURPOSES), default="general", show_default=True, help="What for.")
+@click.option(
+    "--for",
+    "purpose",
+    type=Words(PURPOSES, {"code": "coding", "chat": "general", "agentic": "agents", "programming": "coding"}),
+    default="general",
+    show_default=True,
+    help="What for.",
+)
 @click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="Users at the same time.")
 @click.option("--context", type=number, help="Tokens of context that each needs; by default what fits well.")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many are shown.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rigwright.cli.completion import gpus, models
-from rigwright.cli.quantities import number, rate, tokens
+from rigwright.cli.quantities import Words, number, rate, tokens
 from rigwright.view.terminal import answering
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ _SEVERAL = click.IntRange(1, 1024)
 
 @click.command()
 @click.argument("model", shell_complete=models)
-@click.option("--engine", type=click.Choice(["llamacpp", "ik_llamacpp", "vllm"]), default="llamacpp", show_default=True)
+@click.option(
+    "--engine",
+    type=Words(["llamacpp", "ik_llamacpp", "vllm"], {"llama": "llamacpp", "ollama": "llamacpp"}),
+    default="llamacpp",
+    show_default=True,
+)
 @click.option("--quant", help="How the weights are quantised: Q4_K_M.")
 @click.option("--file-bytes", type=number, help="The size of the file, where only the dimensions are known.")
 @click.option("--context", type=number, help="Tokens of all slots together; by default what the model is trained for.")

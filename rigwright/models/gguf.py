@@ -32,6 +32,6 @@ def read_model(path: Path) -> Model:
 def _header(path: Path) -> Header:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
-        raise UnreadableModel(f"{path}: {what}; check the path of the model")
+        raise UnreadableModel(f"{path}: {what} on this machine; check the path of the model")
     with path.open("rb") as file:
         return header_from_stream(file.read, where=str(path), size_bytes=path.stat().st_size)

@@ -81,7 +81,7 @@ def _check_start(data: bytes | bytearray) -> None:
     if len(data) < 24 and data[:4] == MAGIC[: len(data)]:
         raise TooShort
     if data[:4] != MAGIC:
-        raise Corrupt(f"it starts with {bytes(data[:4])!r}, not with {MAGIC!r}")
+        raise Corrupt(f"it starts with {bytes(data[:4]).decode('ascii', 'replace')!r}, not with {MAGIC.decode()!r}")
     version = _U32.unpack_from(data, 4)[0]
     if version and not version & 0xFFFF:
         raise Corrupt("it is big-endian")

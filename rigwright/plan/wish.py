@@ -77,6 +77,8 @@ class ModelSource(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
+        if value is None or isinstance(value, int | float | list | tuple):
+            raise ValueError(f"{value!r} names no model; write one, like qwen3.5-35b-a3b, hf:org/repo:Q4_K_M or auto")
         return read_source(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -268,6 +270,8 @@ class ServiceWish(Strict):
 
     @model_validator(mode="after")
     def _key_when_open(self) -> Self:
+        if self.is_loopback and self.allow_from:
+            raise ValueError(f"allow_from does nothing while host is {self.host}; name another host, or take it out")
         if not self.is_loopback and not self.api_key_file:
             raise ValueError(f"host {self.host} is open to others; name an api_key_file, or listen on 127.0.0.1")
         return self

@@ -50,6 +50,6 @@ def _refuse_twice(node: yaml.Node) -> None:
             waiting.append(value)
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else ("", "")
             if name[0] and name in seen:
-                problem = f"the key {str(key.value)[:40]} is there twice; take one out"
+                problem = f"the key {str(key.value)[:40]} is there twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(name)

@@ -62,7 +62,7 @@ def test_read_model_refuses_a_missing_file(tmp_path: Path) -> None:
     """A path that leads nowhere is named."""
     with pytest.raises(UnreadableModel) as error:
         read_model(tmp_path / "no.gguf")
-    assert error.value.message == f"{tmp_path}/no.gguf: does not exist; check the path of the model"
+    assert error.value.message == f"{tmp_path}/no.gguf: does not exist on this machine; check the path of the model"
 
 
 def test_read_model_refuses_a_truncated_file(tmp_path: Path, tiny_dense: Path) -> None:
@@ -86,7 +86,7 @@ def test_read_model_refuses_a_file_cut_within_its_header(tmp_path: Path, tiny_de
     ("data", "message"),
     [
         (b"", "it: ends after 0 bytes"),
-        (b"<!doctype html><html><head>", "it starts with b'<!do', not with b'GGUF'"),
+        (b"<!doctype html><html><head>", "it starts with '<!do', not with 'GGUF'"),
         (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "it is big-endian; convert it"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "it has GGUF version 1, not 2 or 3"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0), f"it claims {2**60} tensors"),
@@ -247,7 +247,7 @@ def test_remote_refuses_what_is_no_model(server: Server) -> None:
     server.size = len(server.data)
     with pytest.raises(UnreadableModel) as error:
         read_remote_model(address(server, "/model.gguf?token=secret"))
-    assert error.value.message.startswith(f"{address(server)}: it starts with b'<!do'")
+    assert error.value.message.startswith(f"{address(server)}: it starts with '<!do'")
 
 
 def test_remote_says_what_is_not_there(server: Server) -> None:

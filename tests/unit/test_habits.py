@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from rigwright.cli import main
 from rigwright.errors import WrongSpec
 from rigwright.spec.file import read_spec
 from rigwright.spec.rig import parse_spec
@@ -49,6 +51,10 @@ TAKEN = [
 ]
 
 
+# Networks are for services that are open to others.
+OPEN = "  host: 0.0.0.0\n  api_key_file: /k\n"
+
+
 def written(tmp_path: Path, text: str) -> Any:
     file = tmp_path / "rig.yml"
     file.write_text(text)
@@ -58,7 +64,10 @@ def written(tmp_path: Path, text: str) -> Any:
 @pytest.mark.parametrize(("key", "text", "meant"), TAKEN, ids=[f"{key}={text}" for key, text, _ in TAKEN])
 def test_value_is_taken_as_meant(tmp_path: Path, key: str, text: str, meant: object) -> None:
     """As a person reads it."""
-    (service,) = written(tmp_path, f"services:\n- name: chat\n  model: qwen3.5-9b\n  {key}: {text}\n").services
+    (service,) = written(
+        tmp_path,
+        f"services:\n- name: chat\n  model: qwen3.5-9b\n  {key}: {text}\n{OPEN if key == 'allow_from' else ''}",
+    ).services
     assert getattr(service, key) == meant
 
 
@@ -130,7 +139,7 @@ def test_name_of_a_service_is_proposed(name: object, said: str) -> None:
 
 def test_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     """YAML's reader would take the last one in silence."""
-    with pytest.raises(WrongSpec, match=r"rig\.yml:4: the key context is there twice; take one out"):
+    with pytest.raises(WrongSpec, match=r"rig\.yml:4: the key context is there twice; correct the YAML"):
         written(tmp_path, "services:\n- name: chat\n  context: 4096\n  context: 8192\n  model: qwen3.5-9b\n")
     assert written(tmp_path, "services:\n- {name: a, model: auto}\n- {name: b, port: 1, model: auto}\n").services
 
@@ -156,3 +165,58 @@ def test_weights_and_build_take_what_people_write() -> None:
     ):
         with pytest.raises(WrongSpec, match=re.escape(said)):
             parse_spec("r", {key: value})
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, words, prog_name="rigwright")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["deploy", "rig.py"], "deploys are pyinfra's: pyinfra INVENTORY deploy.py"),
+        (["uninstall"], "deploys are pyinfra's: pyinfra INVENTORY remove.py"),
+        (["pln"], "no such command: pln; did you mean plan?"),
+        (["help"], "help is an option: rigwright --help"),
+        (["xyzzy"], "there are hardware, lab, plan, recommend"),
+        (
+            ["plan", "--gpu", "3090", "--ram", "128"],
+            "--ram: 128 has no unit, and would be bytes; write for example 128G",
+        ),
+        (["recommend", "--gpu", "3090", "--for", "cooking"], "'cooking' is not one of 'general', 'coding'"),
+    ],
+)
+def test_word_on_the_command_line_is_refused_with_the_right_one(words: list[str], said: str) -> None:
+    """What other tools have."""
+    result = run(*words)
+    assert result.exit_code == 2 and said in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["size", "qwen3.5-9b", "--engine", "llama.cpp", "--context", "64k"],
+        ["size", "qwen3.5-9b", "--engine", "vLLM"],
+        ["size", "qwen3.5-9b", "--engine", "ollama"],
+        ["plan", "--gpu", "3090", "--ram", "128 gb", "qwen3.5-9b", "--engine", "llama.cpp", "--context", "32k"],
+    ],
+)
+def test_word_on_the_command_line_is_taken_as_meant(words: list[str]) -> None:
+    """In any case, and by the names of the engines' own pages."""
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: [a]", "['a'] names no model; write one, like qwen3.5-35b-a3b, hf:org/repo:Q4_K_M or auto"),
+        ("model: 7", "7 names no model"),
+        ("model:", "names no model"),
+        ("model: auto\n  allow_from: 10.0.0.0/8", "allow_from does nothing while host is 127.0.0.1; name another host"),
+    ],
+)
+def test_service_that_says_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """A model that is none, networks that nobody could come from."""
+    with pytest.raises(WrongSpec, match=re.escape(said)):
+        written(tmp_path, f"services:\n- name: chat\n  {text}\n")
