@@ -58,16 +58,20 @@ transient() (
 # file of them in a home is shown to the unit alone.
 shut_in() (
   proxies=/run/rigwright-proxies.$$
+  for name in CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR GIT_SSL_CAINFO GIT_SSL_CAPATH; do
+    eval "at=\${$name-}"
+    # systemd cannot bind what has a quote in its path.
+    case $at in *[\"\'\\]*) continue ;; /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*) ;; *) continue ;; esac
+    [ -e "$at" ] || continue
+    # Of the places that it hides, /home alone may be entered by others than root.
+    set -- -p BindReadOnlyPaths="\"$at\":/home/rigwright-$name" "$@"
+    eval "$name=/home/rigwright-$name"
+  done
   for name in http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY \
     CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR GIT_SSL_CAINFO GIT_SSL_CAPATH; do
     eval "value=\${$name-}"
     [ -z "$value" ] || printf '%s="%s"\n' "$name" "$(printf %s "$value" | sed 's/[\\"$`]/\\&/g')"
   done | write "$proxies" 600
-  for at in "${CURL_CA_BUNDLE-}" "${SSL_CERT_FILE-}" "${SSL_CERT_DIR-}" "${GIT_SSL_CAINFO-}" "${GIT_SSL_CAPATH-}"; do
-    # systemd cannot bind what has a quote in its path.
-    case $at in *[\"\'\\]*) continue ;; /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*) ;; *) continue ;; esac
-    [ ! -e "$at" ] || set -- -p BindReadOnlyPaths="\"$at\"" "$@"
-  done
   transient -q --nice=5 -p Type=exec -p UMask=0022 -p EnvironmentFile="$proxies" \
     -p NoNewPrivileges=yes -p CapabilityBoundingSet= -p AmbientCapabilities= -p PrivateUsers=yes \
     -p ProtectSystem=strict -p ProtectHome=tmpfs -p PrivateTmp=yes -p PrivateDevices=yes -p ProtectProc=invisible \

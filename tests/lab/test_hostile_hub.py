@@ -34,6 +34,7 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     rig: Answer | None = None
+    token: str = ""
     pause_seconds: float = 0
 
 
@@ -44,6 +45,7 @@ class Host:
     address: str
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    tokens: set[str | None] = field(default_factory=set)
 
 
 def handler(host: Host) -> type[BaseHTTPRequestHandler]:
@@ -54,6 +56,10 @@ def handler(host: Host) -> type[BaseHTTPRequestHandler]:
             if is_rig:
                 host.asked.append((self.command, self.path))
                 found = found.rig or found
+            given = self.headers.get("Authorization")
+            host.tokens.add(given)
+            if found.token and given != f"Bearer {found.token}":
+                found = Answer(status=401)
             wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
             body, status, extra = found.body, found.status, {}
             if wanted and status == 200:
@@ -80,11 +86,17 @@ def handler(host: Host) -> type[BaseHTTPRequestHandler]:
 @pytest.fixture(scope="module")
 def certificate(workshop, serving) -> Path:
     """A certificate for this machine that the rig trusts."""
-    path = workshop.directory / "hub.pem"
+    path = certificate_of(workshop, "hub.pem")
+    workshop.lab.exec(serving, ["sh", "-c", "cat >>/etc/ssl/certs/ca-certificates.crt"], input=path.read_text())
+    return path
+
+
+def certificate_of(workshop, file: str) -> Path:
+    """A certificate for this machine, and its key beside it."""
+    path = workshop.directory / file
     name = f"subjectAltName=IP:{workshop.host_address}"
     made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=hub", "-addext", name]
     subprocess.run(["openssl", *made, "-keyout", f"{path}.key", "-out", path], check=True, capture_output=True)
-    workshop.lab.exec(serving, ["sh", "-c", "cat >>/etc/ssl/certs/ca-certificates.crt"], input=path.read_text())
     return path
 
 
@@ -93,12 +105,13 @@ def serve(workshop, certificate) -> Iterator[Callable[..., Host]]:
     """Starts servers; `tls` for a secure one."""
     started = []
 
-    def start(*, tls: bool = False) -> Host:
+    def start(*, tls: bool | Path = False) -> Host:
         host = Host("")
         server = ThreadingHTTPServer((workshop.host_address, 0), handler(host))
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, f"{certificate}.key")
+            own = tls if isinstance(tls, Path) else certificate
+            context.load_cert_chain(own, f"{own}.key")
             server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         host.address = f"http{'s' if tls else ''}://{workshop.host_address}:{server.server_port}"
@@ -282,3 +295,30 @@ def test_proxy_of_the_deploy_reaches_the_download(workshop, serving, serve, mode
     outcome = workshop._finish(workshop.start(rig, serving, login=environment))
     assert outcome.code == 0, outcome.output
     assert [method for method, _ in proxy.asked] == ["HEAD", "GET"]
+
+
+def test_gated_file_of_a_hub_with_a_certificate_of_its_own(workshop, serving, serve, models, monkeypatch):
+    """The token of the controller goes to the hub alone, and stays nowhere; the certificate lies in root's home."""
+    good, _ = models
+    own = certificate_of(workshop, "own.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    workshop.lab.exec(
+        serving,
+        ["sh", "-c", "mkdir -p /root/ca && cat >/root/ca/own.pem && chmod 644 /root/ca/own.pem"],
+        input=own.read_text(),
+    )
+    hub, content = serve(tls=own), serve(tls=own)
+    hub.answers[FILE] = linked(good, f"{content.address}/blob")
+    hub.answers[FILE].token = TOKEN
+    content.answers["/blob"] = Answer(good)
+    rig = workshop.spec(model="hf:org/m@main:m.gguf", weights={"hugging_face": hub.address})
+    login = {"_env": {"CURL_CA_BUNDLE": "/root/ca/own.pem"}}
+    outcome = workshop._finish(workshop.start(rig, serving, arguments=("-y", "-vvv", "--diff"), login=login))
+    assert outcome.code == 0, outcome.output
+    assert content.tokens == {None} and f"Bearer {TOKEN}" in hub.tokens
+    workshop.lab.exec(serving, ["sh", "-c", "cat >/srv/token"], input=TOKEN)
+    holding = "find /run /tmp /etc /var /root -type f -exec grep -lFf /srv/token {} + 2>/dev/null"
+    assert workshop.on(serving, holding, check=False) == ""
+    seen = workshop.on(serving, "systemctl show 'rigwright*'; journalctl --no-pager")
+    assert TOKEN not in seen + outcome.output

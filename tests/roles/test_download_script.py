@@ -40,7 +40,8 @@ if name == "systemd-run":
     properties = dict(own[at + 1].split("=", 1) for at, word in enumerate(own) if word == "-p")
     settings = [word.removeprefix("--setenv=").split("=", 1) for word in own if word.startswith("--setenv=")]
     lines = [line.rstrip("\\n").split("=", 1) for line in open(properties["EnvironmentFile"])]
-    settings += [(key, value.strip('"')) for key, value in lines]
+    binds = dict(reversed(word[18:].replace('"', "").rsplit(":", 1)) for word in own if word.startswith("BindRead"))
+    settings += [(key, binds.get(value.strip('"'), value.strip('"'))) for key, value in lines]
     # A unit has nothing of root's environment.
     kept = {{key: value for key, value in os.environ.items() if key in ("PATH", "UNITS")}}
     limit = int(properties["LimitFSIZE"])
@@ -598,6 +599,6 @@ def test_certificates_of_the_environment_reach_the_unit(rig, serve):
     for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         environment = {"CURL_CA_BUNDLE": "", name: str(strange)}
         assert rig.download(f"{hub.address}/m.gguf", environment=environment) == 0, rig.said
-        assert f"""'BindReadOnlyPaths="{strange}"'""" in rig.argv, rig.argv
+        assert f"""'BindReadOnlyPaths="{strange}":/home/rigwright-{name}'""" in rig.argv, rig.argv
         rig.file.unlink()
     assert rig.download(f"{hub.address}/m.gguf", environment={"CURL_CA_BUNDLE": ""}) == 1

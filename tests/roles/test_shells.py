@@ -272,6 +272,13 @@ def test_switch_and_its_way_back(each_sh, bench):  # noqa: F811  # the fixture
     assert found.serving() == "A"
 
 
+def test_service_on_a_gpu_brings_the_unit_of_its_device_files(bench):  # noqa: F811  # the fixture
+    """A9: written before the service starts, which wants it."""
+    found = bench("")
+    assert found.deploy("A", DEVICES="[Unit]\nit's\n").returncode == 0
+    assert found.rig.path("/etc/systemd/system/rigwright.devices.service").read_text() == "[Unit]\nit's\n"
+
+
 def test_question_sees_what_a_cut_left_and_times_in_one_zone(laid_out):
     """`releases/.ID`; and a start in Guam is no start in the future."""
     laid_out.put("/opt/rigwright/x/releases/.cut/x")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import is_ours, marker_of, was_ours
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.unit import quote, render_unit, sandbox
+from rigwright.resources import template
 from rigwright.spec.weights import WeightsSettings
 
 GIB = 1024**3
@@ -123,6 +126,20 @@ def test_service_on_gpus_has_their_device_files_made_first():
     for key in ("Wants", "After"):
         assert f"{key}=rigwright.devices.service nvidia-persistenced.service\n" in text
     assert "rigwright.devices" not in unit()
+
+
+@pytest.mark.parametrize(("modprobe", "asked"), [("exit 0", "-c 0 -u\n"), ("exit 1", "-c 0 -u\n"), (None, "")])
+def test_device_files_of_cuda_are_made_where_the_driver_can(tmp_path, modprobe, asked):
+    """A9: by nvidia-modprobe, where there is one; whether GPUs answer, nvidia-smi alone decides."""
+    command = next(line for line in template("devices.service").splitlines() if line.startswith("ExecStart="))
+    tools = {"nvidia-smi": f"echo smi $* >>{tmp_path}/seen; exit 3"}
+    tools |= {"nvidia-modprobe": f"echo $* >>{tmp_path}/seen; {modprobe}"} if modprobe else {}
+    for name, text in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    words = shlex.split(command.removeprefix("ExecStart="))
+    assert subprocess.run(words, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}).returncode == 3
+    assert (tmp_path / "seen").read_text() == f"{asked}smi -L\n"
 
 
 def test_marker_changes_with_the_unit():
