@@ -160,6 +160,7 @@ def test_weights_and_build_take_what_people_write() -> None:
         ("weights", {"directory": "~/models"}, "'~/models' is no absolute path on the rig; write one like /srv/models"),
         ("weights", {"reserve_bytes": "lots"}, "'lots' is no size; write for example 20G or 512M"),
         ("llamacpp", {"cuda_architectures": ["ampere"]}, "'ampere' is no compute capability; write it like 86 or 8.6"),
+        ("llamacpp", {"ref": "master"}, "master is a branch, and branches move; name a tag or a full commit"),
         ("llamacpp", {"backend": "vulkan"}, "rigwright builds for CUDA and the CPU so far; use cuda, cpu or auto"),
         ("services", {"name": "chat"}, "it wants a list"),
     ):

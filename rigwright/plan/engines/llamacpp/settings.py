@@ -19,7 +19,16 @@ from rigwright.strict import Line, Strict
 
 # What builds faster or reaches another mirror makes no other rig.
 _BUILD_KEYS = ("backend", "cuda_architectures", "cmake_options", "git", "ref")
-Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+
+
+def _no_branch(ref: str) -> str:
+    """A rig finds out what is a branch; these are ones everywhere."""
+    if ref.lower() in ("master", "main", "head", "develop", "latest", "nightly"):
+        raise ValueError(f"{ref} is a branch, and branches move; name a tag or a full commit")
+    return ref
+
+
+Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"), AfterValidator(_no_branch)]
 
 
 _OTHER_BACKENDS = dict.fromkeys(
