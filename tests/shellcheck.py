@@ -17,14 +17,20 @@ from rigwright.roles.base.probe import Probe
 ROOT = Path(__file__).parents[1]
 PRELUDE = "base/prelude.sh"
 # Scripts that run as one: what comes first defines what the later ones call. Every other one follows the prelude alone.
-_REMOVAL = ("base/ours.sh", "base/remove-unit.sh", "base/removal.sh", "base/remove.sh")
+_REMOVAL = (
+    *("base/ours.sh", "base/remove-unit.sh", "base/removal.sh"),
+    *("base/owner.sh", "base/remove-own.sh", "base/remove.sh"),
+)
 JOINED = [
     ("base/manager.sh", "base/apt.sh", "base/packages.sh"),
     ("base/manager.sh", "base/dnf.sh", "base/packages.sh"),
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
-    ("base/remove-unit.sh", "base/remove-service.sh"),
+    ("base/owner.sh", "base/remove-unit.sh", "base/remove-service.sh"),
+    ("base/owner.sh", "service/key.sh"),
+    ("base/owner.sh", "service/record.sh"),
     (
+        "base/owner.sh",
         "service/swap.sh",
         "weights/place.sh",
         "service/answer.sh",

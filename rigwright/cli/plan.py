@@ -126,7 +126,7 @@ def plan(
             gpu_model(name)  # a typing error before rigs are asked
         measurements = _measurements(results)
         find_model("")  # reads the catalogue, which is needed later, and pyinfra is not ready yet
-        same = read_spec(spec) if spec else spec_of(service) if service else None
+        same = read_spec(spec, inventory=inventory) if spec else spec_of(service) if service else None
         wishes = {SAME: Wished(same)} if same else read_wishes(inventory or LOCAL, limit=limit, started=started)
         with without_place() if service else nullcontext():
             lookup = _look(wishes, spec)

@@ -68,7 +68,7 @@ def read_wishes(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra
         name, data = row["name"], row["data"]
         try:
             lock = lock_file(name, data.get("rig_lock"), inventory)
-            wishes[name] = Wished(parse_spec(name, data.get("rig")), lock)
+            wishes[name] = Wished(parse_spec(name, data.get("rig"), inventory=inventory), lock)
             keys_of(name, wishes[name].spec)  # a deploy would refuse what is wrong with them, too
         except RigwrightError as error:
             wrong.append(error.message)

@@ -6,25 +6,42 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from rigwright.errors import Refused
 from rigwright.plan.devices import Device
 from rigwright.plan.reasons import Reason
 
 
 class Occupant(NamedTuple):
-    """What is on the rig and no part of the plan: its bytes of GPUs by UUID or `GPU <index>`, None for all of one."""
+    """What is on the rig and no part of the plan: its bytes of GPUs by UUID or `GPU <index>`, None for all of one.
+
+    owner: the inventory that it is of, where that is another one.
+    """
 
     name: str
     gpu_bytes: tuple[tuple[str, int | None], ...] = ()
     ram_bytes: int = 0
     ports: frozenset[int] = frozenset()
+    owner: str = ""
 
 
 def occupied(occupants: Sequence[Occupant]) -> tuple[Reason, ...]:
     """A note for each occupant."""
-    because = (
+    orphaned = (
         "it is on the rig and not in the inventory; its memory and port count as taken, remove_orphans takes it away"
     )
-    return tuple(Reason(choice=f"ORPHAN {one.name}", because=because) for one in occupants)
+    return tuple(
+        Reason(choice=f"beside {one.name}", because=f"of the inventory {one.owner}; its memory and port count as taken")
+        if one.owner
+        else Reason(choice=f"ORPHAN {one.name}", because=orphaned)
+        for one in occupants
+    )
+
+
+def beside_others(refused: Refused, occupants: Sequence[Occupant]) -> Refused:
+    """A refusal that says why the rig offers less than it has."""
+    names = [f"{one.name} of the inventory {one.owner}" if one.owner else one.name for one in occupants]
+    left = f"; that is what {' and '.join(names)} on this rig leave{'' if names[1:] else 's'}"
+    return type(refused)(f"{refused.message}{left}") if names else refused
 
 
 def beside(device: Device, occupants: Sequence[Occupant]) -> Device:

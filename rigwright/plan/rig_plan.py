@@ -24,7 +24,7 @@ from rigwright.plan.idle import idle
 from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import Topology
 from rigwright.plan.limits import allowed, check_driver, check_sizes
-from rigwright.plan.occupants import Occupant, beside, occupied
+from rigwright.plan.occupants import Occupant, beside, beside_others, occupied
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
@@ -87,7 +87,7 @@ def plan_rig(
     found = [_result(hardware, request, space, usable, engines) for request in requests]
     chosen = choose([each.candidates for each in found], budget)
     if chosen is None:
-        raise _refused(requests, found, space, budget, hardware, engines)
+        raise beside_others(_refused(requests, found, space, budget, hardware, engines), occupants)
     services, taken = [], {wish.port for wish in wishes}.union(*(one.ports for one in occupants))
     left = space.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
     for request, candidate, result in zip(requests, chosen, found, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shlex
@@ -13,9 +14,12 @@ from typing import Any
 from rigwright.plan.engines.installed import Installed
 from rigwright.records.values import MARKER, Cut, Deployed, Earlier, KeyFile, Record, RigRecords
 from rigwright.resources import role_text
+from rigwright.spec.owner import stated_owner
 from rigwright.units import whole_number
 
 _DEPLOYED, _INSTALLED = "deployed ", "installed"
+# PROMPT_CACHE of rigwright.plan.memory.values, which would import all that checks plans.
+_SPARE = "prompt cache"
 
 
 def script(names: Iterable[str] = ()) -> str:
@@ -44,7 +48,7 @@ def is_section(name: str) -> bool:
 def read_record(text: str | None) -> Record | None:
     """The record of a plan, of this version or of another one; None where it says nothing that can be used.
 
-    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health` and `answer`.
+    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health`, `answer` and `owner`.
     """
     try:
         data = json.loads(text or "")
@@ -74,10 +78,20 @@ def read_record(text: str | None) -> Record | None:
         gpus=gpus,
         gpu_bytes=tuple(sum(size for device, size in parts if device == at) for at in range(len(gpus))),
         ram_bytes=sum(size for device, size in parts if device is None),
+        spare_bytes=sum(_spare(data.get("memory"))),
         is_measured=bool(parts),
         health=_health(data.get("health")) or (f"{base_url(host, port)}/health" if port else ""),
         answer=data.get("answer"),
+        owner=stated_owner(data.get("owner")),
     )
+
+
+def signed(text: str, owner: str) -> str:
+    """The text of a record with this owner: what ran before may be of a version without, or of another one."""
+    record = read_record(text)
+    if not owner or record is None or record.owner == owner:
+        return text
+    return json.dumps(json.loads(text) | {"owner": owner}, ensure_ascii=False, separators=(",", ":"))
 
 
 def base_url(host: str, port: int | str) -> str:
@@ -90,7 +104,8 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
     pairs = dict(line.split("=", 1) for line in lines if "=" in line)
     kind, mode, owner = [*pairs.pop("unit", "").split("|"), "", ""][:3]
     unit = _text(pairs.pop("unit.text", None)) or ""
-    record, saved = _text(pairs.pop("record", None)), _text(pairs.pop("saved.record", None))
+    sent = pairs.pop("record", None)
+    record, saved = _text(sent), _text(pairs.pop("saved.record", None))
     key = pairs.pop("key", None)
     key_sum = pairs.pop("key.sha256", "")
     health = pairs.pop("health", "")
@@ -103,6 +118,7 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         unit_owner=owner,
         record=read_record(record),
         record_text=record,
+        record_sum=_sum(sent),
         current=pairs.pop("current", None),
         previous=pairs.pop("previous", None),
         saved_unit=_text(pairs.pop("saved.unit", None)),
@@ -185,6 +201,13 @@ def _text(encoded: str | None) -> str | None:
         return None
 
 
+def _sum(encoded: str | None) -> str:
+    try:
+        return hashlib.sha256(base64.b64decode(encoded)).hexdigest() if encoded else ""
+    except ValueError:
+        return ""
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
@@ -222,6 +245,13 @@ def _health(value: Any) -> str:
 
 def _gpu(value: Mapping[str, Any]) -> str:
     return str(value.get("uuid") or f"GPU {value.get('index')}")
+
+
+def _spare(memory: Any) -> Iterator[int]:
+    """The bytes of parts that grow with what others leave: prompts kept in RAM."""
+    for one in _list(memory.get("parts") if isinstance(memory, dict) else None):
+        if isinstance(one, dict) and one.get("name") == _SPARE and one.get("device") is None:
+            yield _number(one.get("size_bytes")) or 0
 
 
 def _parts(memory: Any) -> Iterator[tuple[int | None, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rigwright.plan.engines.installed import NOTHING, Installed
@@ -23,8 +23,9 @@ class Record:
     """The plan that a service was deployed by, as far as it can be read.
 
     flags: each with its value, None for a bare one. gpus: UUID, or `GPU <index>` where there was none, in the engine's
-    order. gpu_bytes: what the plan gave it of each. health: the address that answers 200 while it is healthy. answer:
-    the request that proves that it serves, as it was recorded.
+    order. gpu_bytes: what the plan gave it of each. spare_bytes: what of ram_bytes it took because it was left. health:
+    the address that answers 200 while it is healthy. answer: the request that proves that it serves. owner: the
+    inventory that deployed it, empty where the record does not say.
     """
 
     engine: str
@@ -38,9 +39,11 @@ class Record:
     gpus: tuple[str, ...] = ()
     gpu_bytes: tuple[int, ...] = ()
     ram_bytes: int = 0
+    spare_bytes: int = 0
     is_measured: bool = False
     health: str = ""
     answer: object = None
+    owner: str = ""
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -83,7 +86,8 @@ class Deployed:
     """One service, or one replica of it (`chat@1`), as it lies on the rig and as it runs.
 
     unit_kind: `file`, `link`, `other`, empty where there is none. unit, saved_unit: the texts of the unit and of the
-    one before. record, saved_record: the same of the plan; the texts beside them are what the files hold. current,
+    one before. record, saved_record: the same of the plan; the texts beside them are what the files hold, record_sum is
+    the sha256 of the first, empty without. current,
     previous: directories of releases; current_place: where the first really lies, if that is elsewhere. cut: a switch
     that nobody has finished. exe, directory: the program and the working directory of its process.
     properties are those of `systemctl show`. health: an HTTP status, None where nobody answers.
@@ -96,6 +100,7 @@ class Deployed:
     unit_owner: str = ""
     record: Record | None = None
     record_text: str | None = None
+    record_sum: str = ""
     current: str | None = None
     current_place: str | None = None
     previous: str | None = None
@@ -116,6 +121,16 @@ class Deployed:
     def service(self) -> str:
         """The service that it is a replica of."""
         return self.name.partition("@")[0]
+
+    @property
+    def owner(self) -> str:
+        """The inventory that deployed it, empty where nothing says so; of a damaged record the one before it tells."""
+        known = self.record or self.saved_record
+        return known.owner if known else ""
+
+    def is_of(self, owners: Collection[str]) -> bool:
+        """Whether it is an inventory's that has these names. What nobody signed is, as before there were owners."""
+        return not self.owner or self.owner in owners
 
     @property
     def unit_name(self) -> str:
@@ -224,7 +239,7 @@ class RigRecords:
         return links | {one.cut.ran.release for one in self.services.values() if one.cut and one.cut.ran}
 
     def absent(self, services: Iterable[str]) -> list[Deployed]:
-        """The instances of services that are not among the ones named: orphans."""
+        """The instances of services that are not among the ones named."""
         named = set(services)
         return [one for one in self.deployed if one.service not in named]
 

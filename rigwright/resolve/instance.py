@@ -81,31 +81,32 @@ class Instance:
         """The file of its API keys; empty where it has none."""
         return paths.key_path(self.service) if self.wish.api_key_file else ""
 
-    def record(self, *, health: str, answer: Mapping[str, str]) -> str:
+    def record(self, *, health: str, answer: Mapping[str, str], owner: str = "") -> str:
         """The record that lies on the rig: the plan as JSON, with its own flags and number.
 
         Args:
             health: The path that answers 200 while the engine is healthy: `/health`.
             answer: The request that proves that it serves: path, body, and where its answer has text.
+            owner: The inventory that it is of; empty where that has no name.
         """
-        data = self._planned() | {"health": f"{self.url}{health}", "answer": dict(answer)}
+        data = self._planned(owner) | {"health": f"{self.url}{health}", "answer": dict(answer)}
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
-    def is_recorded_in(self, text: str | None) -> bool:
-        """Whether a record says of the plan what its own would say, word for word."""
+    def is_recorded_in(self, text: str | None, *, owner: str = "") -> bool:
+        """Whether a record says of the plan, and of its owner, what its own would say, word for word."""
         try:
             data = json.loads(text or "")
         except (ValueError, RecursionError):
             return False
         if not isinstance(data, dict) or not {"health", "answer"} <= data.keys():
             return False
-        return {key: value for key, value in data.items() if key not in ("health", "answer")} == self._planned()
+        return {key: value for key, value in data.items() if key not in ("health", "answer")} == self._planned(owner)
 
-    def _planned(self) -> dict[str, Any]:
+    def _planned(self, owner: str) -> dict[str, Any]:
         data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
         if self.plan.source and self.plan.source.url:
             data["source"]["url"] = str(self.plan.source)  # everybody on the rig may read the record
-        return data | {"replica": self.number}
+        return data | {"replica": self.number} | ({"owner": owner} if owner else {})
 
 
 def instances(plans: Sequence[ServicePlan], wishes: Mapping[str, ServiceWish]) -> tuple[Instance, ...]:

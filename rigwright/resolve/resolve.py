@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from rigwright.errors import Refused, RigwrightError, WrongSpec
+from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.files import changed_file, locked_model, locked_source
@@ -16,13 +16,13 @@ from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
 from rigwright.plan.devices import devices
 from rigwright.plan.engines import planners
-from rigwright.plan.occupants import Occupant
 from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig, with_services
 from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
+from rigwright.resolve.beside import beside, occupants_of
 from rigwright.resolve.instance import Instance, instances
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.weights import WeightsSettings
@@ -40,7 +40,8 @@ class Resolved(NamedTuple):
     plan: all services, with reasons and alternatives. models: the files of each service that is served from files.
     changes: with `is_locked`, what a new plan would do otherwise than the lock, which holds; else what of the rig or of
     the inventory is no longer as the lock says, so that deploys refuse. engines: the planners with the rig's settings,
-    those of the lock where it holds. orphans: what is on the rig and no longer in the inventory.
+    those of the lock where it holds. orphans: what is on the rig and no longer in the inventory. others: what another
+    inventory has there.
     """
 
     plan: RigPlan
@@ -49,6 +50,7 @@ class Resolved(NamedTuple):
     is_locked: bool
     engines: Engines
     orphans: tuple[Deployed, ...]
+    others: tuple[Deployed, ...]
 
     def files(self, plan: ServicePlan, settings: WeightsSettings) -> tuple[tuple[LocalModel, str], ...]:
         """The files of a service, each with its path on the rig: all of them where the plan has the first."""
@@ -95,9 +97,8 @@ def resolve(
         RigwrightError: a model is not there, or the rig cannot serve what is wished.
     """
     lookup = lookup or Lookup()
-    orphans = tuple(records.absent(wish.name for wish in spec.services))
-    occupants = [] if spec.remove_orphans else [_occupant(one) for one in orphans]
-    _check_ports(spec.services, occupants)
+    orphans, others = beside(spec, records)
+    occupants = occupants_of(spec, records)
     changes = list(lock_changes(lock, spec, hardware)) if lock else []
     held = lock if lock and not changes else None
     settings = spec.engines
@@ -125,29 +126,10 @@ def resolve(
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
-        return Resolved(rig_plan, dict(models), tuple(differing), True, engines, orphans)
+        return Resolved(rig_plan, dict(models), tuple(differing), True, engines, orphans, others)
     requests = name_models(hardware, requests, engines, is_preview=is_preview)
     rig_plan, chosen = _settled(plan, requests, models, spec)
-    return Resolved(rig_plan, chosen, tuple(changes), False, engines, orphans)
-
-
-def _occupant(one: Deployed) -> Occupant:
-    """What an orphan takes of the rig; a GPU whose share nobody knows counts as full."""
-    record = one.record
-    if record is None:
-        return Occupant(one.name)
-    sizes = record.gpu_bytes if record.is_measured else (None,) * len(record.gpus)
-    ports = frozenset((record.port,) if record.port else ())
-    return Occupant(one.name, tuple(zip(record.gpus, sizes, strict=True)), record.ram_bytes, ports)
-
-
-def _check_ports(wishes: Sequence[ServiceWish], occupants: Sequence[Occupant]) -> None:
-    for wish in wishes:
-        if other := next((one for one in occupants if wish.port in one.ports), None):
-            raise Refused(
-                f"services.{wish.name}: port {wish.port} is that of {other.name}, which is on the rig and not in the "
-                f"inventory; set remove_orphans to take it away, or give {wish.name} another port"
-            )
+    return Resolved(rig_plan, chosen, tuple(changes), False, engines, orphans, others)
 
 
 def _named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple[dict[str, LocalModel], list[Change]]:

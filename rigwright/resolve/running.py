@@ -31,7 +31,7 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
         sums = {path: file.sha256 or known.get(path) or "" for file, path in files}
         unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {}, systemd=records.systemd)
         differing = list(instance_changes(instance, deployed, unit=unit, release=release))
-        if not differing and not instance.is_recorded_in(deployed.record_text):
+        if not differing and not instance.is_recorded_in(deployed.record_text, owner=spec.owner):
             differing = [Change("~", f"{instance.name} record", note="is written anew; nothing restarts")]
         found += differing
     found += [Change("-", one.name, note="a replica too many") for one in surplus(resolved, records)]

@@ -16,8 +16,8 @@ from rigwright.units import whole_number
 _PATH = re.compile(r"rig(?:\.[^:\s]+)?")
 
 
-def read_spec(file: Path) -> RigSpec:
-    """The `rig` data of a YAML file, with or without the key `rig` above it.
+def read_spec(file: Path, *, inventory: str | None = None) -> RigSpec:
+    """The `rig` data of a YAML file, with or without the key `rig` above it; `inventory` has the rigs that it is for.
 
     Raises:
         WrongSpec: a line for each thing that is wrong, `rig.yml:7: rig.services.0.contxt: unknown key; …`
@@ -25,7 +25,7 @@ def read_spec(file: Path) -> RigSpec:
     text = _read(file)
     data, is_bare, root = _load(file, text)
     try:
-        return parse_spec(str(file), data)
+        return parse_spec(str(file), data, inventory=inventory)
     except WrongSpec as error:
         lines = error.message.splitlines()
         raise WrongSpec("\n".join(_with_line(file, line, root, is_bare=is_bare) for line in lines)) from None

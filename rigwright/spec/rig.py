@@ -6,7 +6,8 @@ import difflib
 import re
 from collections import Counter
 from functools import cache
-from typing import Any, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
@@ -16,10 +17,12 @@ from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
+from rigwright.spec.owner import OWNER, owner_of
 from rigwright.spec.weights import WeightsSettings
 from rigwright.strict import Strict
 
 Settings = TypeVar("Settings", bound=EngineSettings)
+Owner = Annotated[str, Field(pattern=OWNER)]
 
 # Filled in by systemd when the service starts: the key itself lies in no file that the service's user could list.
 KEY_CREDENTIAL = "${CREDENTIALS_DIRECTORY}/api-key"
@@ -35,6 +38,15 @@ class RigSpec(Strict):
         False,
         description="Take away services that are on the rig and no longer here: renamed, or taken out. Without it they "
         "stay, and plans count their memory and ports as taken.",
+    )
+    owner: Owner = Field(
+        "",
+        description="What this inventory is called on rigs, where services of others are left alone. By default "
+        "the name of its file, `home` of home.py.",
+    )
+    takes_over: tuple[Owner, ...] = Field(
+        (),
+        description="Owners whose services become this inventory's: it was called so before, or takes their place.",
     )
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
@@ -63,6 +75,11 @@ class RigSpec(Strict):
         found: Settings = getattr(self, kind.engine)
         return found
 
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Whose services are this inventory's."""
+        return tuple(dict.fromkeys(filter(None, (self.owner, *self.takes_over))))
+
     def wish(self, name: str) -> ServiceWish:
         """The service of a name."""
         return next(wish for wish in self.services if wish.name == name)
@@ -78,8 +95,8 @@ def rig_model() -> type[RigSpec]:
     return create_model("RigSpec", __base__=RigSpec, __doc__=RigSpec.__doc__, __module__=__name__, **fields)
 
 
-def parse_spec(rig: str, data: object) -> RigSpec:
-    """The `rig` data of the host called `rig` as a RigSpec.
+def parse_spec(rig: str, data: object, *, inventory: str | Path | None = None) -> RigSpec:
+    """The `rig` data of the host called `rig` as a RigSpec; `inventory` is the file that it stands in.
 
     Raises:
         WrongSpec: a line for each thing that is wrong: `rig1: rig.contxt: unknown key; did you mean context?`
@@ -87,10 +104,11 @@ def parse_spec(rig: str, data: object) -> RigSpec:
     if data is None:
         raise WrongSpec(f"{rig}: rig: missing; give the host data a key `rig` with the services of the rig")
     try:
-        return rig_model().model_validate(data)
+        spec = rig_model().model_validate(data)
     except ValidationError as error:
         lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
         raise WrongSpec("\n".join(lines)) from None
+    return spec if spec.owner else spec.model_copy(update={"owner": owner_of(inventory)})
 
 
 def _explain(details: Any) -> str:

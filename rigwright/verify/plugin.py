@@ -154,7 +154,11 @@ def _row(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any]:
 
 
 def _message(report: pytest.TestReport) -> str | None:
-    """Why a check failed or was skipped."""
+    """Why a check failed or was skipped, or what one that passed noted."""
+    if report.passed:
+        from rigwright.verify.subject import NOTED
+
+        return "\n".join(str(said) for name, said in report.user_properties if name == NOTED) or None
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -196,6 +200,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if counts:
             told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _OUTCOMES if counts[outcome])
             terminalreporter.write_line(f"{name}: {told}", red=bool(counts["failed"]))
+    for row in rows:
+        if row["outcome"] == "passed" and row["message"]:
+            for line in row["message"].splitlines():
+                terminalreporter.write_line(f"{row['rig']}: {line}")
     for line in _unreachable(config):
         terminalreporter.write_line(line, red=True)
 

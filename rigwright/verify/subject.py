@@ -59,6 +59,10 @@ _HEALTH_SECONDS, _GET_SECONDS, _COMPLETION_SECONDS = 10, 30, 120
 _TIMED_OUT = 28
 
 
+# What a check that passes has to say: a property of pytest's.
+NOTED = "rigwright noted"
+
+
 class RigUnderTest:
     """One rig; `host` is testinfra's."""
 
@@ -91,6 +95,13 @@ class RigUnderTest:
         """The text of each record that lies on the rig, by instance."""
         found = {words[1]: words[2] for words in self._seen if words[0] == "record"}
         return {name: base64.b64decode(text).decode("utf-8", "replace") for name, text in found.items()}
+
+    def owner_of(self, name: str) -> str:
+        """The inventory that an instance is of, by its record; empty where that does not say."""
+        try:
+            return str(json.loads(self.records[name])["owner"])
+        except (ValueError, TypeError, KeyError):
+            return ""
 
     @cached_property
     def names(self) -> list[str]:

@@ -36,7 +36,7 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
             row["name"],
             tuple(row["groups"]),
             row["data"],
-            parse_spec(row["name"], row["data"].get("rig")),
+            parse_spec(row["name"], row["data"].get("rig"), inventory=inventory),
             _locked(inventory, row["name"], row["data"].get("rig_lock")),
         )
         for row in read_rows(inventory, limit=limit)

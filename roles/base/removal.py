@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pyinfra.api import operation
@@ -20,24 +20,42 @@ from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
 from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host
+from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
 from rigwright.roles.base.request import read_request
+from rigwright.spec.owner import owners_in
 
 _PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
 _WHOSE = {**_PLACES, "BUILDER": BUILDER, "COMMENT": COMMENT}
 _OURS = ("ours", "\n".join([*assignments(_WHOSE), role_text("base", "ours.sh"), "ours"]))
-_PROBE = Probe(scripts=(*SECTIONS, _OURS))
+
+
+def probe_of(owners: Iterable[str]) -> Probe:
+    """What a removal by this inventory asks of a rig."""
+    whose = assignments({**_PLACES, "OWNERS": " ".join(owners)})
+    texts = (role_text("base", "owner.sh"), role_text("base", "remove-own.sh"))
+    spare = ("spare files", "\n".join([*whose, *texts, 'if [ -n "$(others)" ]; then spare_files; fi']))
+    return Probe(scripts=(*SECTIONS, _OURS, spare))
 
 
 @operation()
-def remove_everything(weights: bool, packages: bool, probe: Probe) -> Commands:
+def remove_everything(weights: bool, packages: bool, owners: tuple[str, ...], probe: Probe) -> Commands:
     """Stop and remove services, releases, keys and the builder's account.
+
+    Where services of other inventories stay, what they may need stays too.
 
     + weights: also the model files, which may have taken hours to download
     + packages: also the packages that came with ours and that nothing else needs
+    + owners: the names of the inventory
     + probe: what is asked of the rig
     """
     rig = yield from current_rig(probe)
+    is_shared = not all(one.is_of(owners) for one in rig.records.deployed)
+    if is_shared:
+        records = rig.records
+        is_done = not any(one.is_of(owners) for one in records.deployed)
+        is_pruned = not records.installed.releases - records.used_releases - records.fresh
+        if is_done and is_pruned and not (weights and rig.sections.get("spare files")):
+            return
     # The lists of what stays are there for the next time.
     kept = {*(() if weights else (BROUGHT_LIST,)), *(() if packages else (INSTALLED_LIST,))}
     if not rig.records.deployed and not set(rig.sections.get("ours", ())) - kept:
@@ -53,27 +71,33 @@ def remove_everything(weights: bool, packages: bool, probe: Probe) -> Commands:
             "ours.sh",
             "remove-unit.sh",
             "removal.sh",
+            "owner.sh",
+            "remove-own.sh",
             "remove.sh",
             **_WHOSE,
+            OWNERS=" ".join(owners),
             ASKED=" ".join(package_names("build", rig.hardware) or ()),
             WEIGHTS="yes" if weights else "",
             PACKAGES="yes" if packages and manager else "",
         )
     )
+    if is_shared:
+        yield Script(script("base", "prune.sh"))
 
 
 @operation()
-def remove_instance(instance: str, probe: Probe) -> Commands:
+def remove_instance(instance: str, owners: tuple[str, ...], probe: Probe) -> Commands:
     """Stop and remove one instance; model files and releases stay.
 
     + instance: its name
+    + owners: the names of the inventory
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
     if rig.records.of(instance).is_ours:
         where = {"STATE": paths.STATE_DIRECTORY, "CONFIG": paths.CONFIG_DIRECTORY}
-        named = {"NAME": instance, "UNIT": paths.unit_name(instance)}
-        yield Script(script("base", "remove-unit.sh", "remove-service.sh", **named, **where))
+        named = {"NAME": instance, "UNIT": paths.unit_name(instance), "OWNERS": " ".join(owners)}
+        yield Script(script("base", "owner.sh", "remove-unit.sh", "remove-service.sh", **named, **where))
 
 
 @deploy("Remove")
@@ -88,23 +112,32 @@ def remove() -> None:
     host = current_host()
     request = read_request(host)
     close_with_failures(host.state)
-    rig = rig_state(_PROBE)
+    owners = owners_in(host.data.get("rig"), inventory_argument())
+    probe = probe_of(owners)
+    rig = rig_state(probe)
     if rig is None:
         give_up(host, NO_STATE)
         return
     if request.service is None:
         remove_everything(
-            weights=request.weights, packages=request.packages, probe=_PROBE, name="Remove rigwright from the rig"
+            weights=request.weights,
+            packages=request.packages,
+            owners=owners,
+            probe=probe,
+            name="Remove rigwright from the rig",
         )
         return
     if line := unknown_service(request.service, rig.records, [one.data.get("rig") for one in host.state.inventory]):
         give_up(host, line)
         return
     there = rig.records.instances_of(request.service)
+    if other := next((one for one in there if not one.is_of(owners)), None):
+        give_up(host, f"remove_service: {other.name} is of the inventory {other.owner}; remove it with that one")
+        return
     if not there:
         host.log(f"{request.service} is not on this rig")
     for one in host.loop(there):
-        remove_instance(instance=one.name, probe=_PROBE, name=f"Remove {one.name}")
+        remove_instance(instance=one.name, owners=owners, probe=probe, name=f"Remove {one.name}")
 
 
 def unknown_service(name: str, records: RigRecords, inventory: list[Any]) -> str | None:

@@ -1,5 +1,6 @@
 # Takes one service away; its model file and its build stay for the others.
 lock
+own "$NAME"
 file=/etc/systemd/system/$UNIT
 [ ! -e "$file" ] || head -n1 "$file" | grep -q '^# Written by rigwright' || fail "$file was not written by rigwright; it stays"
 model=$(sed -n 's/.*"name":"--model","value":"\([^"]*\)".*/\1/p' "$CONFIG/$NAME.json" 2>/dev/null || :)

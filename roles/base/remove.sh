@@ -1,5 +1,9 @@
 # Takes away what rigwright brought. A unit, a package or a file that is not ours stays, and is named.
 lock
+if [ -n "$(others)" ]; then
+  remove_own
+  exit 0
+fi
 while IFS= read -r file; do
   case $file in /etc/systemd/system/*) remove_unit "${file##*/}"; say "${file##*/} removed" ;; esac
 done <<END

@@ -40,6 +40,8 @@ def announce(host: Host, context: RigContext, rig: Rig, resolved: Resolved, engi
             _explain(host, plan)
     for change in changes:
         host.log_styled(f"  {change}", fg=_COLOURS[change.mark])
+    for one in resolved.others:
+        host.log(f"{one.unit_name} is of the inventory {one.owner}: it stays, and its memory and port count as taken")
     if not context.spec.remove_orphans:
         for one in resolved.orphans:
             hint = "remove_orphans: True in the inventory takes it away"

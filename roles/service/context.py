@@ -15,6 +15,7 @@ from rigwright.hardware.failures import driver_failures
 from rigwright.hardware.sections import SECTIONS
 from rigwright.lock.file import Lock, lock_file, read_lock
 from rigwright.lock.values import LockedRig
+from rigwright.records.values import Deployed
 from rigwright.resolve import Resolved, resolve
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.rigs import look_at_models
@@ -86,6 +87,16 @@ class RigContext:
             | directory_probe((weights.directory,) if services else ())
         )
 
+    def beside(self, rig: Rig) -> list[Deployed]:
+        """What is on the rig and in no service of this inventory: of another one, or an orphan."""
+        return rig.records.absent(wish.name for wish in self.spec.services)
+
+    def sums_beside(self, rig: Rig) -> str:
+        """What the plan stands on of other services: the sum of each record, as `beside` of owner.sh says it."""
+        wished = {wish.name for wish in self.spec.services}
+        others = (one for one in rig.records.services.values() if one.service not in wished and one.record_sum)
+        return "\n".join(f"{one.record_sum} {one.name}" for one in sorted(others, key=lambda one: f"{one.name}.json"))
+
     def resolved(self, rig: Rig) -> Resolved:
         """The plan of the rig and its files.
 
@@ -94,8 +105,8 @@ class RigContext:
         """
         hardware = replace(rig.hardware, disks=(), problems=driver_failures(rig.hardware))
         installed = rig.records.installed
-        orphans = tuple(one.name for one in rig.records.absent(wish.name for wish in self.spec.services))
-        key = hardware, orphans, frozenset(installed.flags), tuple(sorted(installed.commits.items())), installed.nvcc
+        beside = tuple((one.name, one.record_sum) for one in self.beside(rig))
+        key = hardware, beside, frozenset(installed.flags), tuple(sorted(installed.commits.items())), installed.nvcc
         if key not in self._resolved:
             self._resolved[key] = resolve(self.spec, hardware, self.lock, records=rig.records, lookup=self.lookup)
         return self._resolved[key]
@@ -153,7 +164,7 @@ def make_context(
         RigwrightError: a line for each thing that is wrong.
     """
     lookup = lookup or Lookup()
-    spec = parse_spec(rig, data)
+    spec = parse_spec(rig, data, inventory=inventory)
     look_at_models({rig: spec}, lookup)
     return RigContext(rig, spec, keys_of(rig, spec), lock, lock_file, inventory or "INVENTORY", is_stdin_taken, lookup)
 

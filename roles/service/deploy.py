@@ -84,7 +84,13 @@ def _serve(engines: Sequence[Engine]) -> None:
     for engine in host.loop(used):
         engine.install(context, probe)
     for name in host.loop(_with_keys(instances)):
-        service.api_key(service=name, key=context.keys[name], probe=probe, name=f"Write the API keys of {name}")
+        service.api_key(
+            service=name,
+            key=context.keys[name],
+            owners=context.spec.owners,
+            probe=probe,
+            name=f"Write the API keys of {name}",
+        )
     for instance in host.loop(instances):
         service.serve_instance(
             instance=instance.name,
@@ -96,7 +102,7 @@ def _serve(engines: Sequence[Engine]) -> None:
     gone = [one.name for one in surplus(resolved, rig.records) if one.service in {one.service for one in instances}]
     gone += [one.name for one in resolved.orphans] if context.spec.remove_orphans else []
     for name in host.loop(gone):
-        remove_instance(instance=name, probe=probe, name=f"Remove {name}")
+        remove_instance(instance=name, owners=context.spec.owners, probe=probe, name=f"Remove {name}")
     service.prune(probe=probe, name="Remove old releases")
     # Python would look through all that was imported once more when it exits: a tenth of a run that changes nothing.
     gc.freeze()

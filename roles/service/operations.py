@@ -11,6 +11,7 @@ from pyinfra.api.operation import OperationMeta
 
 from rigwright.errors import RigwrightError
 from rigwright.records import paths
+from rigwright.records.reading import signed
 from rigwright.records.values import Deployed, Earlier
 from rigwright.resolve.running import instance_changes, is_only_disabled
 from rigwright.resolve.unit import bind, render_unit, sandbox
@@ -29,22 +30,25 @@ from rigwright.weights.local import LocalModel
 
 # How long a rollback waits for a model to load; the inventory's own limit may be unreadable by then.
 _ROLLBACK_SECONDS = 600
-# A unit brings its model files with it, and may swap places with another.
-_BEFORE = "\n".join([role_text("service", "swap.sh"), role_text("weights", "place.sh")])
+# Whose it is; a unit brings its model files with it, and may swap places with another.
+_OWNER = role_text("base", "owner.sh")
+_BEFORE = "\n".join([_OWNER, role_text("service", "swap.sh"), role_text("weights", "place.sh")])
 
 
 @operation()
-def api_key(service: str, key: str, probe: Probe) -> Commands:
+def api_key(service: str, key: str, owners: tuple[str, ...], probe: Probe) -> Commands:
     """Have the API keys on the rig, readable for root alone from the first byte. The text travels on standard input.
 
     + service: whose keys
     + key: their text, one per line
+    + owners: the names of the inventory
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
     if has_key(rig, service, key):
         return
-    yield Script(script("service", "key.sh", KEY=paths.key_path(service)), stdin=key)
+    whose = {"NAME": service, "OWNERS": " ".join(owners)}
+    yield Script(script("service", "key.sh", before=_OWNER, KEY=paths.key_path(service), **whose), stdin=key)
 
 
 @operation()
@@ -75,7 +79,8 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     places = [f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums)]
     walls = [*sandbox(unit), *(line.replace("%%", "%") for line in places)]
     answer = engine.answer(wanted)
-    record = wanted.record(health=engine.health, answer=answer._asdict())
+    record = wanted.record(health=engine.health, answer=answer._asdict(), owner=context.spec.owner)
+    owners = " ".join(context.spec.owners)
     changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))
     if changes and not is_only_disabled(changes, instance):
         _show_diff(instance, deployed.unit, unit)
@@ -86,27 +91,31 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
                 "switch.sh",
                 before="\n".join([_BEFORE, role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
                 SANDBOX=shlex.join(word for line in walls for word in ("-p", line)),
-                **_switch(deployed, unit=unit, release=release, record=record),
+                **_switch(deployed, unit=unit, release=release, record=record, owners=owners),
+                SERVICES=" ".join(wish.name for wish in context.spec.services),
+                BESIDE=context.sums_beside(rig),
                 **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
                 MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),
-                UNDO=_undo(deployed, rig),
+                UNDO=_undo(deployed, rig, context.spec.owners),
                 SERVES=serves_at(wanted.wish.host, wanted.port),
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
         )
     elif changes or deployed.record_text != record:
         file = paths.record_path(instance)
-        yield Script(script("service", "record.sh", PLAN=record, PLAN_FILE=file, UNIT=deployed.unit_name))
+        given = {"PLAN": record, "PLAN_FILE": file, "UNIT": deployed.unit_name, "NAME": instance, "OWNERS": owners}
+        yield Script(script("service", "record.sh", before=_OWNER, **given))
 
 
 @operation()
-def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Commands:
+def bring_back(instance: str, together: tuple[str, ...], owners: tuple[str, ...], probe: Probe) -> Commands:
     """Bring back the release and the unit that an instance had before; a second time brings back the newer one.
 
     Of a switch that was cut it is what ran before that.
 
     + instance: its name
     + together: all instances that are brought back: they may have swapped places
+    + owners: the names of the inventory
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
@@ -118,7 +127,7 @@ def bring_back(instance: str, together: tuple[str, ...], probe: Probe) -> Comman
         return
     others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
     held = [one.unit_name for one in others if leaves_for(one, record)]
-    yield Script(_way_back(deployed, back, make_room=held, undo=_undo(deployed, rig)))
+    yield Script(_way_back(deployed, back, owners, make_room=held, undo=_undo(deployed, rig, owners)))
 
 
 @operation()
@@ -131,7 +140,7 @@ def prune(probe: Probe) -> Commands:
     """
     rig = yield from current_rig(probe)
     if rig.records.left or rig.records.installed.releases - rig.records.used_releases - rig.records.fresh:
-        yield Script(script("service", "prune.sh"))
+        yield Script(script("base", "prune.sh"))
 
 
 @operation()
@@ -161,7 +170,9 @@ def _sums(rig: Rig, files: Sequence[tuple[LocalModel, str]]) -> dict[str, str]:
     return sums if len(sums) == len(found) else {}
 
 
-def _way_back(deployed: Deployed, back: Earlier, *, make_room: Sequence[str] = (), undo: str = "") -> str:
+def _way_back(
+    deployed: Deployed, back: Earlier, owners: Sequence[str], *, make_room: Sequence[str] = (), undo: str = ""
+) -> str:
     """The switch to what an instance ran before."""
     record = back.record
     return script(
@@ -169,7 +180,15 @@ def _way_back(deployed: Deployed, back: Earlier, *, make_room: Sequence[str] = (
         "answer.sh",
         "switch.sh",
         before=_BEFORE,
-        **_switch(deployed, unit=back.unit, release=back.release, record=back.record_text or ""),
+        **_switch(
+            deployed,
+            unit=back.unit,
+            release=back.release,
+            record=signed(back.record_text or "", deployed.owner),
+            owners=" ".join(owners),
+        ),
+        SERVICES="",
+        BESIDE="any",
         **proof_of(record, deployed.service).variables(),
         MAKE_ROOM=" ".join(make_room),
         UNDO=undo,
@@ -178,8 +197,8 @@ def _way_back(deployed: Deployed, back: Earlier, *, make_room: Sequence[str] = (
     )
 
 
-def _undo(deployed: Deployed, rig: Rig) -> str:
-    """Shell that brings those back which hold the place that an instance had: it stopped for them."""
+def _undo(deployed: Deployed, rig: Rig, owners: Sequence[str]) -> str:
+    """Shell that brings those of the inventory back which hold the place that an instance had: it stopped for them."""
     if deployed.is_active or deployed.record is None:
         return ""
     moved: dict[str, Deployed] = {}
@@ -187,17 +206,19 @@ def _undo(deployed: Deployed, rig: Rig) -> str:
     while places:
         place = places.pop()
         for one in rig.records.deployed:
+            if not one.is_of(owners):
+                continue
             back = one.way_back
             if one.name in (deployed.name, *moved) or not one.is_active or not leaves_for(one, place):
                 continue
             moved[one.name] = one
             places += [back.record] if back and back.record else []
-    ways = [_way_back(one, one.way_back) for one in moved.values() if one.way_back]
+    ways = [_way_back(one, one.way_back, owners) for one in moved.values() if one.way_back]
     stop = f"systemctl stop {' '.join(one.unit_name for one in moved.values())}"
     return "\n".join([stop, *(f"sh -c {shlex.quote(text)}" for text in ways)]) if ways else ""
 
 
-def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict[str, str]:
+def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners: str) -> dict[str, str]:
     """The variables of switch.sh that are no proof of the new one."""
     return {
         "NAME": deployed.name,
@@ -206,6 +227,7 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str) -> dict
         "RELEASE": release,
         "PLAN": record,
         "PLAN_FILE": paths.record_path(deployed.name),
+        "OWNERS": owners,
         "SEEN": deployed.properties.get("InvocationID", ""),
         "DEVICES": template("devices.service") if paths.DEVICES_UNIT in unit else "",
         "DEVICES_UNIT": paths.DEVICES_UNIT,

@@ -11,8 +11,9 @@ from rigwright.records.values import RigRecords
 from rigwright.roles.base.facts import rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host
+from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
 from rigwright.roles.service import operations as service
+from rigwright.spec.owner import owners_in
 
 _PROBE = Probe()
 
@@ -33,13 +34,15 @@ def rollback() -> None:
     for line in rig.records.damage:
         host.log_styled(line, fg="yellow")
     only, data = host.data.rollback_service, host.data.get("rig")
-    names = service_names(data, rig.records) if only is None else (str(only),)
-    asked = [one for name in names for one in rig.records.instances_of(name)]
+    owners = owners_in(data, inventory_argument())
+    names = service_names(data, rig.records, owners) if only is None else (str(only),)
+    asked = [one for name in names for one in rig.records.instances_of(name) if one.is_of(owners)]
     ready = tuple(one.name for one in asked if one.way_back)
     tried = {
         name: service.bring_back(
             instance=name,
             together=ready,
+            owners=owners,
             probe=_PROBE,
             name=f"Bring back the earlier release of {name}",
             # One that cannot go back keeps no other from it; the last operation fails the rig.
@@ -49,14 +52,16 @@ def rollback() -> None:
     }
     unnamed = _rows_without_a_name(data) if only is None else []
     service.report_left_out(
-        reasons=tuple(_left_out(names, rig.records, ready, unnamed)), tried=tried, name="Tell what was not brought back"
+        reasons=tuple(_left_out(names, rig.records, ready, unnamed, owners)),
+        tried=tried,
+        name="Tell what was not brought back",
     )
 
 
-def service_names(data: Any, records: RigRecords) -> tuple[str, ...]:
-    """The names of the services in a host's `rig` data, whatever else is wrong there; without any all on the rig."""
+def service_names(data: Any, records: RigRecords, owners: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the services in a host's `rig` data, whatever else is wrong there; without any all of its own."""
     names = [name for name in map(_name, _rows(data)) if name]
-    return tuple(dict.fromkeys(names or [one.service for one in records.deployed]))
+    return tuple(dict.fromkeys(names or [one.service for one in records.deployed if one.is_of(owners)]))
 
 
 def _rows(data: Any) -> Sequence[Any]:
@@ -76,12 +81,16 @@ def _rows_without_a_name(data: Any) -> list[str]:
     return found if len(found) < len(rows) else []
 
 
-def _left_out(names: Iterable[str], records: RigRecords, ready: tuple[str, ...], unnamed: Sequence[str]) -> list[str]:
+def _left_out(
+    names: Iterable[str], records: RigRecords, ready: tuple[str, ...], unnamed: Sequence[str], owners: Sequence[str]
+) -> list[str]:
     """A line for each kind of what cannot be brought back."""
     there = [one for name in names for one in records.instances_of(name)]
-    without = [one.name for one in there if one.name not in ready]
+    without = [one.name for one in there if one.name not in ready and one.is_of(owners)]
     absent = [name for name in names if not records.instances_of(name)]
-    said = []
+    said = [
+        f"{one.name} is of the inventory {one.owner}; roll back with that" for one in there if not one.is_of(owners)
+    ]
     if without:
         said.append(f"no earlier release is kept of {', '.join(without)}; deploy the version you want instead")
     if absent:

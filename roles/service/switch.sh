@@ -6,6 +6,10 @@
 # that record. From its second line, "proven", on the new one counts. Whatever cuts a switch, the next one, or a rollback,
 # begins with what this file says.
 lock
+own "$NAME"
+# The plan stands on what the services of others leave.
+[ "$BESIDE" = any ] || [ "$BESIDE" = "$(beside)" ] ||
+  fail "$NAME: other services of this rig changed while this one was planned; nothing was changed, run again"
 state=/var/lib/rigwright/services/$NAME
 links=/opt/rigwright/services/$NAME
 file=/etc/systemd/system/$UNIT

@@ -19,7 +19,7 @@ import pytest
 from rigwright.hardware import Hardware
 from rigwright.hardware.capture import folder_files
 from rigwright.hardware.topology import group
-from rigwright.lab import Lab, RigWish
+from rigwright.lab import Lab, RigWish, tiny_model
 from rigwright.lab.tiny_model import write_tiny_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -74,6 +74,7 @@ class Workshop:
     lab: Lab
     directory: Path
     services: list[dict[str, Any]] = field(default_factory=list)
+    file: str = "inventory.py"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -94,7 +95,7 @@ class Workshop:
 
     def inventory(self, rig: dict[str, Any], *names: str, login: dict[str, Any] | None = None) -> Path:
         """An inventory file for these rigs of the lab; `login` changes how they are reached."""
-        path = self.directory / "inventory.py"
+        path = self.directory / self.file
         path.write_text(_INVENTORY.format(names=set(names), rig=json.dumps(rig), login=login or {}))
         return path
 
@@ -215,6 +216,63 @@ def serving(workshop: Workshop, trixie: FirstRun) -> Iterator[str]:
     wait_healthy(workshop, name)
     yield name
     workshop.lab.down([name])
+
+
+def write_in_parts(path: Path, *, parts: int) -> None:
+    """A tiny model as gguf's own writer splits one: `m-00001-of-00003.gguf` and so on beside `m.gguf`."""
+    import gguf
+
+    whole = gguf.GGUFReader(write_tiny_model(path.with_suffix(".whole")))
+    count = -(-len(whole.tensors) // parts)
+    writer = gguf.GGUFWriter
+
+    def splitting(*arguments: Any) -> Any:
+        return writer(*arguments, split_max_tensors=count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf, "GGUFWriter", splitting)
+        tiny_model._write(path, "qwen35moe", 1, 0)
+    path.with_suffix(".whole").unlink()
+
+
+def write_projector(path: Path) -> Path:
+    """A projector for the tiny model: a vision tower of two layers for images of 28 × 28, with random weights.
+
+    Source: the keys and tensors that tools/mtmd/clip.cpp of llama.cpp 0c1e570 reads for the type `mlp`.
+    """
+    import gguf
+    import numpy
+
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_type("mmproj")
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_string("clip.projector_type", "mlp")
+    numbers = {"image_size": 28, "patch_size": 14, "embedding_length": 64, "feed_forward_length": 64}
+    numbers |= {"block_count": 2, "projection_dim": 128, "attention.head_count": 2}
+    for key, value in numbers.items():
+        writer.add_uint32(f"clip.vision.{key}", value)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
+    writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
+    writer.add_array("clip.vision.image_std", [0.5, 0.5, 0.5])
+    # Four patches, and the class.
+    shapes: dict[str, tuple[int, ...]] = {"v.class_embd": (64,), "v.patch_embd.weight": (64, 3, 14, 14)}
+    shapes |= {"v.position_embd.weight": (5, 64), "mm.0.weight": (128, 64), "mm.0.bias": (128,)}
+    shapes |= {"mm.2.weight": (128, 128), "mm.2.bias": (128,)}
+    names = ["v.pre_ln", *(f"v.blk.{layer}.{norm}" for layer in range(2) for norm in ("ln1", "ln2"))]
+    shapes |= {f"{name}.{kind}": (64,) for name in names for kind in ("weight", "bias")}
+    for name in (f"v.blk.{layer}.{part}" for layer in range(2) for part in _TOWER):
+        shapes |= {f"{name}.weight": (64, 64), f"{name}.bias": (64,)}
+    rng = numpy.random.default_rng(1)
+    for name, shape in shapes.items():
+        writer.add_tensor(name, rng.standard_normal(shape, dtype=numpy.float32) * numpy.float32(0.1))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+_TOWER = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down")
 
 
 def wait_healthy(workshop: Workshop, name: str, port: int = 8080) -> None:

@@ -92,16 +92,16 @@ def _serving(context: RigContext, rig: Rig, *, weights: str = "") -> Rig:
         release = planner.release(rig.hardware) or "/opt/rigwright/x/releases/y"
         files = resolved.files(instance.plan, context.spec.weights) if weights else ()
         unit = render_unit(instance, planner, weights={path: file.sha256 or weights for file, path in files})
-        services[instance.name] = _deployed(instance, unit, release, pid=number)
+        services[instance.name] = _deployed(instance, unit, release, owner=context.spec.owner, pid=number)
         releases.add(release)
         listeners[instance.port] = (instance.engine, number)
     installed = replace(rig.records.installed, releases=frozenset(releases))
     return replace(rig, records=RigRecords(services, installed), listeners=listeners)
 
 
-def _deployed(instance: Instance, unit: str, release: str, *, pid: int = 7) -> Deployed:
+def _deployed(instance: Instance, unit: str, release: str, *, owner: str = "", pid: int = 7) -> Deployed:
     """An instance that runs as planned."""
-    text = instance.record(health="/health", answer=ENGINE.answer(instance)._asdict())
+    text = instance.record(health="/health", answer=ENGINE.answer(instance)._asdict(), owner=owner)
     properties = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "MainPID": str(pid)}
     return Deployed(
         name=instance.name,

@@ -144,6 +144,10 @@ class Machine:
         }
         return None
 
+    def note(self, given: dict[str, str]) -> None:
+        """record.sh."""
+        self.deployed[given["NAME"]] |= {"record": _encoded(given["PLAN"]), "UnitFileState": "enabled"}
+
     def _stop(self, name: str) -> dict[str, str]:
         found = self.deployed.get(name, {})
         pid = found.get("MainPID", "0")
@@ -181,8 +185,9 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "weights/install.sh": Machine.add_weights,
     "llamacpp/build.sh": Machine.add_release,
     "service/key.sh": Machine.nothing,
+    "service/record.sh": Machine.note,
     "service/switch.sh": Machine.switch,
-    "service/prune.sh": Machine.prune,
+    "base/prune.sh": Machine.prune,
     UNPACK: Machine.add_toy,
 }
 

@@ -95,7 +95,13 @@ def with_orphan(hardware: Hardware, serving: Callable[..., Rig], model: str) -> 
 
 def with_chat(hardware: Hardware, serving: Callable[..., Rig], model: str) -> RigRecords:
     """A rig on which all runs as planned."""
-    return running(hardware, serving, json.loads(json.dumps(chat()).replace(MODEL, model)))
+    return running(hardware, serving, json.loads(json.dumps(chat(rig={"owner": OWNER})).replace(MODEL, model)))
+
+
+def with_another(hardware: Hardware, serving: Callable[..., Rig], model: str) -> RigRecords:
+    """A rig on which another inventory has a service."""
+    data = {"services": [{"name": "old", "model": model, "port": 9100}], "owner": "other", **NOWHERE}
+    return running(hardware, serving, data)
 
 
 def running(hardware: Hardware, serving: Callable[..., Rig], data: dict[str, Any]) -> RigRecords:
@@ -108,6 +114,8 @@ def running(hardware: Hardware, serving: Callable[..., Rig], data: dict[str, Any
         return rig.records
 
 
+# As the file of the inventory is called.
+OWNER = "rigs"
 FILE = {"name": "more", "model": MODEL, "context": 4096, "port": 9000}
 MANY = {"name": "many", "model": "qwen3-8b", "engine": "vllm", "port": 9000, "users": 8}
 Q5 = {"--cache-type-k": "q5_1", "--cache-type-v": "q5_1"}
@@ -150,6 +158,8 @@ CASES = {
     "in place of an orphan": Case(
         chat(port=9100, rig={"remove_orphans": True}), "not in the inventory", with_orphan
     ),
+    "beside another inventory": Case(chat(rig={"remove_orphans": True}), "beside old", with_another),
+    "on the port of another inventory": Case(chat(port=9100), "of the inventory other", with_another),
     "more context than trained": Case(chat(context=1 << 20), "services.chat"),
     "name": Case(known(model="qwen3.5-9b", engine="llamacpp"), "best for"),
     "name and quant": Case(known(model="qwen3.5-35b-a3b:Q4_K_M", context=32768), "Q4_K_M"),
@@ -205,7 +215,14 @@ class Bench:
             # A deploy also knows the disks, and which lines of nvidia-smi were errors.
             hardware = replace(self.machines[name], disks=(Disk("/", 99 << 30, 50 << 30),))
             rig = replace(rig_of(hardware), records=self.records[name])
-            context = make_context(name, data, lock=lock.get(name), lock_file=str(self.lock), lookup=lookup)
+            context = make_context(
+                name,
+                data,
+                lock=lock.get(name),
+                lock_file=str(self.lock),
+                inventory=str(self.inventory),
+                lookup=lookup,
+            )
             found[name] = deploy_of(context, rig)
         return found
 

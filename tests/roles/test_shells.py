@@ -58,13 +58,15 @@ def test_account_is_made_once(room):
     assert owners.keys() == {"build", "ccache", "account.created"} and owners["build"] == 0 != owners["ccache"]
 
 
-@pytest.mark.runs("service/key.sh", "service/record.sh", "service/prune.sh")
+@pytest.mark.runs("service/key.sh", "service/record.sh", "base/prune.sh")
 def test_small_scripts_of_a_service(room):
     """Keys arrive whole, a record is written, what nobody serves goes."""
-    room.run(script("service", "key.sh", KEY=f"{CONFIG}/chat.key"), stdin="one\ntwo\n")
+    whose = {"before": role_text("base", "owner.sh"), "NAME": "chat", "OWNERS": "a"}
+    room.run(script("service", "key.sh", KEY=f"{CONFIG}/chat.key", **whose), stdin="one\ntwo\n")
     key = room.path(f"{CONFIG}/chat.key")
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("one\ntwo\n", 0o600)
-    room.run(script("service", "record.sh", PLAN='{"it\'s": 1}', PLAN_FILE=f"{CONFIG}/chat.json", UNIT="u.service"))
+    given = {"PLAN": '{"it\'s": 1}', "PLAN_FILE": f"{CONFIG}/chat.json", "UNIT": "u.service"}
+    room.run(script("service", "record.sh", **given, **whose))
     assert room.path(f"{CONFIG}/chat.json").read_text() == '{"it\'s": 1}'
     for name in ("used", "old"):
         room.put(f"/opt/rigwright/x/releases/{name}/.served")
@@ -72,7 +74,7 @@ def test_small_scripts_of_a_service(room):
     (links / "current").symlink_to("/opt/rigwright/x/releases/used")
     room.put("/opt/rigwright/x/releases/.cut/bin/x")
     room.put("/opt/rigwright/x/releases/.cut.gone/bin/x")
-    said = room.run(script("service", "prune.sh"))
+    said = room.run(script("base", "prune.sh"))
     assert "::progress release old removed\n" in said and said.count("an installation was cut there") == 2
     assert {path.name for path in room.path("/opt/rigwright/x/releases").iterdir()} == {"used"}
 
@@ -137,9 +139,8 @@ def test_one_service_is_taken_away(room):
     room.put(f"{CONFIG}/chat.json", '{"name":"--model","value":"/etc/hostname"}')
     room.put(f"{CONFIG}/chat.key")
     cache = room.put("/var/cache/private/rigwright-chat/x").parent
-    text = script(
-        "base", "remove-unit.sh", "remove-service.sh", NAME="chat", UNIT=unit.name, STATE=STATE, CONFIG=CONFIG
-    )
+    given = {"NAME": "chat", "UNIT": unit.name, "STATE": STATE, "CONFIG": CONFIG, "OWNERS": "a"}
+    text = script("base", "owner.sh", "remove-unit.sh", "remove-service.sh", **given)
     said = room.run(text)
     assert "::progress rigwright-chat.service removed\n" in said and "/etc/hostname stays" in said
     assert "rigwright-chat.service.d stays" in said
@@ -156,11 +157,9 @@ def test_everything_is_taken_away(room):
     room.put("/etc/systemd/system/rigwright-mine.service", "# Mine.\n")
     for path in (f"{CONFIG}/chat.key", f"{STATE}/refs/x", f"{STATE}/mine.txt", "/opt/rigwright/x/releases/1/bin/x"):
         room.put(path, "GGUF")
-    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": "yes", "PACKAGES": ""}
     made = script("base", "account.sh", STATE=STATE, CONFIG=CONFIG, INSTALLED="/opt/rigwright", **BUILDER)
     room.run(made)
-    names = ("manager.sh", "ours.sh", "remove-unit.sh", "removal.sh", "remove.sh")
-    said = room.run(f"{script('base', *names, **given)}\ngetent passwd rw-test || echo no account")
+    said = room.run(f"{removal('yes')}\ngetent passwd rw-test || echo no account")
     assert "rigwright-mine.service is not ours, it stays" in said and "mine.txt stays" in said
     assert said.endswith("no account\n")
     rigs = [path for place in ("/etc", "/opt", "/var/lib") for path in room.path(place).rglob("*") if path.is_file()]
@@ -170,8 +169,9 @@ def test_everything_is_taken_away(room):
 
 def removal(weights: str = "") -> str:
     """What `deploys/remove.py` runs on a rig without a known package manager."""
-    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": weights, "PACKAGES": ""}
-    return script("base", "manager.sh", "ours.sh", "remove-unit.sh", "removal.sh", "remove.sh", **given)
+    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": weights, "PACKAGES": "", "OWNERS": "a"}
+    names = ("manager.sh", "ours.sh", "remove-unit.sh", "removal.sh", "owner.sh", "remove-own.sh", "remove.sh")
+    return script("base", *names, **given)
 
 
 @pytest.fixture
@@ -214,6 +214,40 @@ def test_account_that_cannot_be_removed_is_no_success(laid_out):
     (laid_out.home / "bin/userdel").unlink()
     laid_out.run(removal("yes"))
     assert not laid_out.path(STATE).exists()
+
+
+@pytest.mark.runs("base/owner.sh", "base/remove-own.sh")
+def test_services_of_another_inventory_stay(room):
+    """With all that they may need; those of this one go, with the model files that nobody else names."""
+    for name, owner in (("chat", "a"), ("old", ""), ("code", "b")):
+        room.put(
+            f"/etc/systemd/system/rigwright-{name}.service", f"# Written by rigwright.\n# weights {'a' * 64} /{name}\n"
+        )
+        room.put(f"{CONFIG}/{name}.json", f'{{"engine":"x","owner":"{owner}"}}')
+        for path in (f"{CONFIG}/{name}.key", f"/opt/rigwright/services/{name}/x", f"{STATE}/services/{name}/estimate"):
+            room.put(path)
+    weights = f"{STATE}/weights"
+    units = room.path("/etc/systemd/system")
+    for name in ("chat", "code"):
+        file = room.put(f"{weights}/{name}.gguf", "GGUF")
+        file.with_name(f".{name}.gguf.rigwright").write_text(f"{'a' * 64} 4 {int(file.stat().st_mtime)} upload\n")
+        unit = units / f"rigwright-{name}.service"
+        unit.write_text(unit.read_text().replace(f"/{name}\n", f"{weights}/{name}.gguf\n"))
+    listed = [
+        f"{weights}/{name}" for name in ("chat.gguf", ".chat.gguf.rigwright", "code.gguf", ".code.gguf.rigwright")
+    ]
+    room.put(PLACES["BROUGHT"], "".join(f"{line}\n" for line in listed))
+    said = room.run(removal("yes"))
+    assert "::progress rigwright-code.service stays, it is of the inventory b\n" in said
+    assert (
+        "::progress rigwright-chat.service removed\n" in said and "::progress rigwright-old.service removed\n" in said
+    )
+    rigs = [path for place in ("/etc", "/opt", "/var/lib") for path in room.path(place).rglob("*") if path.is_file()]
+    assert {path.name for path in rigs if "rigwright" in str(path.relative_to(room.home))} == {
+        *("rigwright-code.service", "code.json", "code.key", "x", "estimate"),
+        *("code.gguf", ".code.gguf.rigwright", "weights.brought"),
+    }
+    assert room.path(PLACES["BROUGHT"]).read_text().split() == listed[2:]
 
 
 _DNF = """#!/bin/sh

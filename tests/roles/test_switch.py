@@ -28,7 +28,7 @@ from rigwright.roles.service.answer import CHAT, Proof
 from .standin import StandIn
 
 SWITCH = ("answer.sh", "switch.sh")
-ALL = ("swap.sh", "weights/place.sh", *SWITCH)
+ALL = ("base/owner.sh", "swap.sh", "weights/place.sh", *SWITCH)
 STATE = "/var/lib/rigwright/services/chat"
 
 
@@ -90,9 +90,10 @@ class Bench:
             "service",
             *SWITCH,
             **{
-                **operations._switch(deployed, unit=one.unit, release=one.release, record=one.record),
+                **operations._switch(deployed, unit=one.unit, release=one.release, record=one.record, owners=""),
                 **Proof(one.instance.url, "", f"{one.instance.url}{ENGINE.health}", CHAT).variables(),
-                **{"MAKE_ROOM": "", "UNDO": "", "SERVES": one.instance.url, "TIMEOUT": "20"},
+                **{"SERVICES": "chat", "BESIDE": "any", "MAKE_ROOM": "", "UNDO": ""},
+                **{"SERVES": one.instance.url, "TIMEOUT": "20"},
                 **changes,
             },
         )
@@ -107,7 +108,7 @@ class Bench:
             return rig
 
         self.monkeypatch.setattr(operations, "current_rig", current_rig)
-        (command,) = operations.bring_back._inner(instance="chat", together=("chat",), probe=Probe())
+        (command,) = operations.bring_back._inner(instance="chat", together=("chat",), owners=(), probe=Probe())
         return self.rig.run(command.text, *ALL)
 
     def has_to_prune(self) -> bool:
@@ -123,7 +124,7 @@ class Bench:
 
     def prune(self) -> None:
         """The end of each deploy."""
-        self.rig.run(script("service", "prune.sh"), "prune.sh")
+        self.rig.run(script("base", "prune.sh"), "base/prune.sh")
 
     def letter(self, text: str | None) -> str:
         """Which version a unit, a record or a release is of."""

@@ -54,3 +54,11 @@ def test_each_exception_has_its_reason() -> None:
     for script in scripts:
         for line in re.findall(r"^\s*# shellcheck .*$", script.read_text(), re.MULTILINE):
             assert re.search(r"disable=SC\d+ # \w", line), (script, line)
+
+
+def test_no_function_is_defined_twice_in_what_runs_as_one(program: ModuleType) -> None:
+    """The later one would be called by who means the earlier one."""
+    for names in program.JOINED:
+        texts = [(ROOT / "roles" / name).read_text() for name in (program.PRELUDE, *names)]
+        found = [name for text in texts for name in re.findall(r"^(\w+)\(\)", text, re.MULTILINE)]
+        assert sorted(found) == sorted(set(found)), names

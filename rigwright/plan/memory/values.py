@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from rigwright.strict import Strict
 
+# A part that grows with what is left of RAM.
+PROMPT_CACHE = "prompt cache"
+
 
 class Load(NamedTuple):
     """What is asked of the model: `context_tokens` for each of `slots`, and `draft_tokens` guessed ahead.

@@ -20,9 +20,9 @@ from rigwright.plan.engines.llamacpp.release import Release, plan_release, sourc
 from rigwright.plan.engines.llamacpp.render import render
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
+from rigwright.plan.memory.values import PROMPT_CACHE
 from rigwright.units import GIB, MIB
 
-PROMPT_CACHE = "prompt cache"
 _MAX_CACHE_MIB, _CACHE_STEP_MIB = 8192, 256
 
 
