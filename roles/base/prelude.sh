@@ -11,7 +11,7 @@ why() { printf '::error %s\n' "$*" 2>/dev/null || :; }
 fail() { why "$*"; exit 1; }
 # One change at a time on a rig, also while an orphan of a dropped connection is still at work.
 lock() {
-  [ -z "${IS_LOCKED-}" ] || return 0 # by the script that this one is part of
+  [ -z "${RIGWRIGHT_LOCKED-}" ] || return 0 # by the script that this one is part of
   exec 9>>/run/rigwright.lock
   # Whoever can open it can hold it.
   chmod 600 /run/rigwright.lock

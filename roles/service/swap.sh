@@ -9,7 +9,7 @@ take_back() {
   [ -n "$UNDO" ] || return 0
   say "$NAME takes its place back"
   systemctl stop "$UNIT"
-  (export IS_LOCKED=yes; eval "$UNDO") || :
+  (export RIGWRIGHT_LOCKED=yes; eval "$UNDO") || :
 }
 # However this ends without success, also before anything was changed.
 come_to_nothing() {

@@ -273,7 +273,7 @@ def test_half_of_a_swap_that_fails_undoes_the_other_half(each_sh, bench, why):
     one = bench("PA")
     one.rig._sh("systemctl stop rigwright-chat.service", "sh")
     (one.rig.path(STATE) / "gave_way").write_text("other\n")
-    undo = f"flock -n {one.rig.path('/run/rigwright.lock')} true || echo ::progress $IS_LOCKED, it is undone"
+    undo = f"flock -n {one.rig.path('/run/rigwright.lock')} true || echo ::progress $RIGWRIGHT_LOCKED, it is undone"
     gone = {"RELEASE": "/opt/rigwright/llamacpp/releases/gone"} if "gone" in why else {}
     done = one.deploy("X", UNDO=undo, **gone)
     assert done.returncode == 1
