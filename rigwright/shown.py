@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 # Source: ECMA-48 5.4 and 5.6: control sequences, and strings such as a window's title.
 _SEQUENCE = re.compile(
@@ -14,6 +14,8 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # One line of a file: no control character, no tab either.
 NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Names of what a query must not show, and how long a value is that nobody types.
+_KEY, _LONG = re.compile(r"token|sig|secret|auth|pass|credential|api.?key|^key$", re.IGNORECASE), 24
 _ADDRESS = re.compile(r"\b(?:https?|ssh|git|ftp)://[^\s'\"<>]+", re.IGNORECASE)
 
 
@@ -34,6 +36,19 @@ def without_secrets(url: str) -> str:
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     except ValueError:
         return "the model's address"
+
+
+def holds_secret(text: str) -> bool:
+    """Whether an address in the text gives away a password, a token or a signature."""
+    for found in _ADDRESS.findall(text):
+        try:
+            parts = urlsplit(found)
+        except ValueError:
+            continue
+        values = parse_qsl(parts.query)
+        if "@" in parts.netloc or any(_KEY.search(name) or len(value) >= _LONG for name, value in values):
+            return True
+    return False
 
 
 def redacted(text: str) -> str:

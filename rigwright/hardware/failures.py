@@ -10,22 +10,24 @@ _DRIVER = frozenset(
         "driver_not_running", "driver_library_mismatch", "driver_library_missing", "driver_hangs", "nvml_failed",
         "nvml_unknown_error", "gpu_access_blocked", "insufficient_permissions", "no_devices",
         "container_toolkit_missing", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "gsp_firmware_missing",
-        "fabric_not_ready",
+        "fabric_not_ready", "wrong_kernel_module", "gpu_init_failed", "gsp_timeout",
     )
 )  # fmt: skip
 _GPU = frozenset(
     (
         "gpu_lost", "one_gpu_lost", "fallen_off_bus", "gpu_requires_reset", "device_handle_unknown_error",
-        "gpu_missing_from_driver",
+        "gpu_missing_from_driver", "xid_48", "xid_95", "xid_140", "xid_143", "xid_154",
     )
 )  # fmt: skip
 
 
 def driver_failure(hardware: Hardware) -> Problem | None:
-    """What the driver says where it gave no whole list of the GPUs; None where it did, or where none is installed."""
+    """What keeps the driver from listing GPUs, or programs from those that it lists; None where nothing does."""
+    failures = driver_failures(hardware)
     if hardware.gpu_count is not None or any(gpu.state == "ok" for gpu in hardware.gpus):
-        return None
-    return next(iter(driver_failures(hardware)), None)
+        # Cards on NVSwitches are listed and well, and every program fails until the fabric is ready.
+        failures = tuple(problem for problem in failures if problem.code == "fabric_not_ready")
+    return next(iter(failures), None)
 
 
 def driver_failures(hardware: Hardware) -> tuple[Problem, ...]:
@@ -35,4 +37,4 @@ def driver_failures(hardware: Hardware) -> tuple[Problem, ...]:
 
 def is_grave(problem: Problem) -> bool:
     """Whether GPUs do not serve because of it."""
-    return problem.code in _DRIVER | _GPU or problem.code.startswith("xid_")
+    return problem.code in _DRIVER | _GPU

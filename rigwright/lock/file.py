@@ -15,7 +15,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.values import LockedRig, digest
 from rigwright.plan.changes import Change, differences
-from rigwright.shown import alike, on_a_line
+from rigwright.shown import alike, on_a_line, redacted
 from rigwright.spec.rig import RigSpec
 from rigwright.spec.text import load_yaml
 from rigwright.strict import Strict
@@ -175,7 +175,7 @@ def write_lock(
     told: dict[str, list[str]] = {}
     for name, entry in rigs.items():
         changes = list(rig_changes(kept[name], entry)) if name in kept else []
-        told[name] = [str(change) for change in changes]
+        told[name] = [redacted(str(change)) for change in changes]
         made[name] = kept[name] if name in kept and not changes else entry.locked
     lines = _by_rigs(told)
     messages = _by_rigs({name: entry.notes for name, entry in rigs.items()})

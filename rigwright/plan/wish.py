@@ -26,7 +26,7 @@ from rigwright.plan.wish_words import (
     Mode,
     known_quant,
 )
-from rigwright.shown import NOT_IN_A_LINE, without_secrets
+from rigwright.shown import NOT_IN_A_LINE, holds_secret, without_secrets
 from rigwright.strict import Line, Strict
 
 # llama-server's other ways to name what a service's own keys name.
@@ -228,6 +228,11 @@ class ServiceWish(Strict):
                 raise ValueError(f"{flag!r} is no long flag; write it in full, like --temp")
             if isinstance(value, str) and NOT_IN_A_LINE.search(value):
                 raise ValueError(f"{flag} holds a control character")
+            if isinstance(value, str) and holds_secret(value):
+                raise ValueError(
+                    f"{flag} holds an address with a secret, which the unit and process lists would show; "
+                    "bring the file to the rig, and name its path"
+                )
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{flag} is {value}; write a finite number")
         for flag in _OWN_KEYS & set(flags):

@@ -10,6 +10,7 @@ from rich.text import Text
 from rigwright.plan.changes import Change
 from rigwright.resolve.resolve import Resolved
 from rigwright.resolve.rigs import RigRequest
+from rigwright.shown import redacted
 from rigwright.view.hardware_words import clean
 
 _STYLES = {"+": "green", "-": "red", "~": "yellow"}
@@ -35,7 +36,7 @@ def show_changes(console: Console, asked: RigRequest, resolved: Resolved, change
 def _section(console: Console, title: str, changes: Iterable[Change]) -> None:
     _line(console, Text(title, "bold"))
     for change in changes:
-        _line(console, Text.assemble("  ", (clean(str(change)), _STYLES[change.mark])))
+        _line(console, Text.assemble("  ", (clean(redacted(str(change))), _STYLES[change.mark])))
 
 
 def _line(console: Console, text: Text) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rigwright.plan.service import Flag, RigPlan, ServicePlan
+from rigwright.shown import redacted
 from rigwright.view.hardware_words import clean
 from rigwright.view.words import short
 
@@ -123,13 +124,13 @@ def _of(flags: Iterable[Flag], title: str) -> Iterator[Flag]:
 
 
 def _flag(flag: Flag) -> Text:
-    value = "" if flag.value is None else f" {clean(flag.value)}"
+    value = "" if flag.value is None else f" {clean(redacted(flag.value))}"
     mark = ("* ", "bold yellow") if _is_overridden(flag) else ""
     return Text.assemble(mark, (flag.name, "cyan"), value)
 
 
 def _because(because: str, source: str | None) -> Text:
-    return Text.assemble(clean(because), (f"  [{clean(source)}]", "dim") if source else "")
+    return Text.assemble(clean(redacted(because)), (f"  [{clean(source)}]", "dim") if source else "")
 
 
 def _environment(service: ServicePlan) -> Iterator[_Row]:

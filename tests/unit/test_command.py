@@ -83,6 +83,42 @@ def test_command_has_no_key_and_no_secret(run, tmp_path):
         assert not any(secret in shown.output for secret in ("SECRET123", "user:pw")), words
 
 
+@pytest.mark.parametrize(
+    ("address", "is_secret"),
+    [
+        ("https://u:p@example.org/x", True),
+        ("https://example.org/x?X-Amz-Signature=abc", True),
+        ("https://example.org/x?sv=2&sp=0123456789012345678901234567", True),
+        ("https://example.org/x?token=a", True),
+        ("https://example.org/x?download=true", False),
+        ("https://example.org/x", False),
+        ("/models/x.gguf", False),
+    ],
+)
+def test_flag_with_a_secret_in_its_address_is_refused(run, address, is_secret):
+    """It would stand in the unit and in process lists; the refusal does not show it either."""
+    result = run(f"model: qwen3-8b, flags: {{'--mmproj-url': '{address}'}}")
+    assert ("holds an address with a secret" in result.output) == is_secret
+    assert not is_secret or (result.exit_code == 1 and address not in result.output)
+
+
+def test_differences_show_no_secret_of_what_an_older_version_left():
+    """On the page, in JSON and in the lines of a lock."""
+    import io
+
+    from rich.console import Console
+
+    from rigwright.plan.changes import Change
+    from rigwright.view.answers.plan import Difference
+    from rigwright.view.changes import _section
+
+    change = Change("~", "chat --mmproj-url", "https://u:p@example.org/a?sig=SECRET", "https://example.org/b")
+    page = io.StringIO()
+    _section(Console(file=page), "differences", [change])
+    assert "SECRET" not in page.getvalue() and "u:p" not in page.getvalue() and "example.org/a" in page.getvalue()
+    assert Difference.of(change).old == "https://example.org/a"
+
+
 def test_svg_follows_light_and_dark(run, tmp_path):
     """Every class of the page has a rule for each, and nothing is fetched from elsewhere."""
     result = run("model: qwen3.5-35b-a3b", "--svg", "plan.svg")

@@ -14,6 +14,8 @@ from rigwright.catalogue.engines import engine_names
 from rigwright.errors import Refused
 from rigwright.hardware import Hardware
 from rigwright.hardware.capture import read_files
+from rigwright.hardware.failures import is_grave
+from rigwright.hardware.values import Problem
 from rigwright.plan.engines import planner_of
 from rigwright.plan.recommend import recommend
 from rigwright.plan.service import RigPlan
@@ -149,6 +151,15 @@ def test_driver_that_fails_is_red_where_the_bus_names_the_cards():
 
     show_hardware(Console(file=shown, color_system="truecolor", force_terminal=True), "r", hardware, group(hardware))
     assert "\x1b[1;31m! " in shown.getvalue()
+
+
+def test_fabric_that_is_not_ready_is_a_failure_of_cards_that_answer(machine):
+    """They are listed and well, and no program can use them: the plan stands, the failure above it."""
+    hardware = machine(gpus=["RTX 3090"])
+    broken = replace(hardware, problems=(Problem("fabric_not_ready", "GPU 0", "the fabric is not ready", "start it"),))
+    assert said(plan(broken), "THE DRIVER FAILS") == ["the fabric is not ready; start it"]
+    worn = replace(hardware, problems=(Problem("xid_63", "GPU 0", "a bad row of memory was taken out", "reboot"),))
+    assert not said(plan(worn), "THE DRIVER FAILS") and not is_grave(worn.problems[0])
 
 
 def test_lost_gpu_is_red_where_the_cpu_takes_over(machine):

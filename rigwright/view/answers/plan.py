@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from rigwright.catalogue.engines import engine_names
 from rigwright.plan import service as planned
@@ -14,7 +15,11 @@ from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.speed import Confidence
 from rigwright.resolve.resolve import Resolved
+from rigwright.shown import redacted
 from rigwright.view.answers.answer import Answer, Rate, Signed
+
+# Addresses without their secrets: old deploys and locks may hold some.
+_Shown = Annotated[str, AfterValidator(redacted)]
 
 
 class Use(Answer):
@@ -156,9 +161,9 @@ class Difference(Answer):
 
     mark: Mark = Field(description="comes, becomes another, goes")
     where: str = Field(description="the service, and what of it")
-    old: str = Field(description="the value that it has; empty where there is none")
-    new: str = Field(description="the value that it gets; empty where there is none")
-    note: str = Field(description="what values cannot say")
+    old: _Shown = Field(description="the value that it has; empty where there is none")
+    new: _Shown = Field(description="the value that it gets; empty where there is none")
+    note: _Shown = Field(description="what values cannot say")
 
 
 class Lock(Answer):
