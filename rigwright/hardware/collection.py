@@ -62,6 +62,9 @@ SOURCES = (
     Source("smi.xml", "nvidia-smi -q -x", "nvidia_xml", in_state=False),
     Source("rocm-smi.json", "rocm-smi -a --json"),
     Source("rocm-smi-showtopo.txt", "rocm-smi --showtopo"),
+    Source("amd-smi.txt", "amd-smi"),
+    Source("amd-smi-static.txt", "amd-smi static"),
+    Source("amd-smi-topology.txt", "amd-smi topology"),
     Source("SPHardwareDataType.txt", "system_profiler SPHardwareDataType"),
     Source("SPDisplaysDataType.txt", "system_profiler SPDisplaysDataType"),
 )

@@ -86,7 +86,8 @@ FORMATS: tuple[Format, ...] = (
     _format(
         "kernel_log",
         Precedence.KERNEL,
-        r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: |firmware load for nvidia/|\bkernel: )"
+        r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: |nvidia/[0-9.]+/gsp|\bkernel: )"
+        r"|.*(?:supported through the NVIDIA .* Legacy driver|not supported by the NVIDIA .* driver)"
         r"|(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]+\] |The NVIDIA GPU ",
         r"dmesg|kern|journal",
     ),

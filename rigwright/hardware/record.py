@@ -28,7 +28,7 @@ _KEYS = (
     "(?:[A-Za-z]+ )?Serial Number(?: \\(system\\))?", "Serial", "PDI", "(?:Board|GPU|FRU) Part Number", "Part number",
     "Host ID", "Hostname", "Host Name", "Computer Name", "User Name", "Hardware UUID", "Provisioning UDID",
     "GPU Fabric GUID", "ClusterUUID", "Cluster UUID", "Node GUID", "System image GUID", "Port GUID",
-    "Activation Lock Status",
+    "Activation Lock Status", "ASIC_SERIAL", "PRODUCT_SERIAL", "SERIAL_NUMBER", "FRU_ID",
 )  # fmt: skip
 _TAGS = (
     "serial", "board_part_number", "gpu_part_number", "gpu_fru_part_number", "chassis_serial_number", "host_id",

@@ -19,7 +19,7 @@ from rigwright.shown import NOT_IN_A_LINE
 MACHINES = Path(__file__).parent / "machines"
 STAND_IN = Path(__file__).parent / "stand_in.sh"
 PLACE = Path("usr/lib/rigwright-lab")
-TOOLS = ("nvidia-smi", "lspci", "rocm-smi", "lscpu", "numactl", "dmesg", "system_profiler")
+TOOLS = ("nvidia-smi", "lspci", "rocm-smi", "amd-smi", "lscpu", "numactl", "dmesg", "system_profiler")
 # Of a query at rest and under load, the one at rest.
 QUERIES = ("query.csv", "query-idle.csv", "query*.csv")
 # Source: nvidia-smi(1), "RETURN VALUE": 9 is "NVIDIA driver is not loaded", 255 any other error.
@@ -36,6 +36,9 @@ CONVENTION = {
     "nvidia-smi nvlink -s": "nvlink.txt",
     "rocm-smi -a --json": "rocm-smi.json",
     "rocm-smi --showtopo": "rocm-smi-showtopo.txt",
+    "amd-smi": "amd-smi.txt",
+    "amd-smi static": "amd-smi-static.txt",
+    "amd-smi topology": "amd-smi-topology.txt",
     "rocm-smi --showtoponuma": "rocm-smi-showtoponuma.txt",
     "numactl -H": "numactl.txt",
     "dmesg": "dmesg.txt",

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from rigwright.hardware.capture import named
 from rigwright.hardware.failures import is_grave
+from rigwright.hardware.findings import is_on_board
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Problem
@@ -108,6 +109,8 @@ def _gpus(hardware: Hardware, width: int) -> Table:
 
 
 def _pcie(gpu: Gpu) -> Text:
+    if is_on_board(gpu):
+        return Text("")  # soldered beside its CPU: its numbers mean nothing
     link = gpu.pcie
     is_narrow = bool(link.width_current and link.width_max and link.width_current < link.width_max)
     return Text(pcie_words(link), "yellow" if is_narrow else "")

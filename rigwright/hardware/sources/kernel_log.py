@@ -118,8 +118,8 @@ _UNKNOWN_GPU = re.compile(
 )
 # Source: the kernel's firmware loader, of whichever driver asked; nvidia.ko's kernel_gsp.c.
 _FIRMWARE = re.compile(
-    rf"(?:{_PLACE}: )?(?:Direct firmware load for|failed to load firmware|[Ff]ailed to load) "
-    r"(?P<file>nvidia/[0-9][\w./-]{2,40}?gsp[\w-]{0,20}\.bin)"
+    rf"(?:{_PLACE}: )?(?:Direct firmware load for|loading|failed to load firmware|[Ff]ailed to load) "
+    r"(?:/lib/firmware/)?(?P<file>nvidia/[0-9][\w./-]{2,40}?gsp[\w-]{0,20}\.bin)"
 )
 _NO_IMAGE = re.compile(r"[Nn]o firmware image found|RmFetchGspRmImages.{0,40}failed")
 _NO_FIRMWARE = "the firmware of the GPU's own processor (GSP) is missing"
@@ -142,7 +142,9 @@ _AMD = (
 def read(text: str) -> Reading:
     """A problem per GPU and kind of event; the GPUs that fell off the bus, as lost."""
     lines = _since_boot(cells.lines(text))
-    nvrm, all_said = _nvrm(lines), _nvrm(_with_first_lines(lines))
+    nvrm = _nvrm(lines)
+    # Xorg says the driver's sentences without the kernel's mark.
+    all_said = _nvrm(_with_first_lines(lines)) or " ".join(" ".join(lines).split())
     amd = "\n".join(line for line in lines if "amdgpu" in line)
     said = [*_events(nvrm), *((found["place"].lower(), _SWITCH) for found in _SXID.finditer("\n".join(lines)))]
     said += [found for found in dict.fromkeys(_events(all_said)) if found not in said]
