@@ -11,7 +11,7 @@ from rich.text import Text
 from rigwright.hardware.capture import named
 from rigwright.hardware.failures import is_grave
 from rigwright.hardware.findings import is_on_board
-from rigwright.hardware.links import nvlinks_of
+from rigwright.hardware.links import nvlinks_of, rank
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Problem
 from rigwright.units import format_bytes
@@ -31,6 +31,7 @@ from rigwright.view.hardware_words import (
     visible_devices,
 )
 
+_MOST_NICS = 12
 _CLASS_STYLES = {"PIX": "cyan", "PXB": "cyan", "PHB": "blue", "NODE": "yellow", "SYS": "red", "SOC": "red", "X": "dim"}
 _STATE_STYLES = {"ok": "green", "lost": "bold red", "error": "bold red"}
 _CONFIDENCE_STYLES = {"high": "green", "medium": "yellow", "low": "red"}
@@ -133,8 +134,10 @@ def _links(hardware: Hardware, width: int) -> Iterator[Text]:
         ("GPU", "NIC") if 5 * (len(indexes) + len(hardware.nics)) + 7 <= width and len(indexes) < 10 else ("", "N")
     )
     columns = [(f"{gpu}{index}", [_kind(kinds, row, index) for row in indexes]) for index in indexes]
+    is_crowded = len(hardware.nics) > _MOST_NICS  # virtual functions: most columns say NODE or SYS
     columns += [
-        (f"{nic_title}{place}", [nic.kinds.get(row, "?") for row in indexes]) for place, nic in enumerate(hardware.nics)
+        (f"{nic_title}{place}", [nic.kinds.get(row, "?") for row in indexes])
+        for place, nic in enumerate(() if is_crowded else hardware.nics)
     ]
     size = max(len(cell) for title, cells in columns for cell in (title, *cells)) + 1
     per_block = max((width - 7) // size, 1)
@@ -146,13 +149,31 @@ def _links(hardware: Hardware, width: int) -> Iterator[Text]:
             line = Text.assemble((f"GPU{row}".ljust(7), "dim"), *cells)
             line.rstrip()
             yield line
+    if is_crowded:
+        yield from _nearest(hardware, indexes)
     named = [
-        f"{nic_title}{place} {clean(nic.name)}" for place, nic in enumerate(hardware.nics) if nic.name != f"NIC{place}"
+        f"{nic_title}{place} {clean(nic.name)}"
+        for place, nic in enumerate(() if is_crowded else hardware.nics)
+        if nic.name != f"NIC{place}"
     ]
     if named:
         yield Text(", ".join(named), "dim")
     if direct := p2p_words(hardware.links):
         yield Text(f"direct access: {direct}")
+
+
+def _nearest(hardware: Hardware, indexes: Iterable[int]) -> Iterator[Text]:
+    """The adapters that are closest to each GPU, a line for those that have the same."""
+    lines: dict[str, list[int]] = {}
+    for index in indexes:
+        kinds = {place: nic.kinds.get(index, "") for place, nic in enumerate(hardware.nics)}
+        best = max(kinds.values(), key=rank)
+        near = [clean(hardware.nics[place].name) for place, kind in kinds.items() if kind == best]
+        more = f" and {len(near) - 3} more" if len(near) > 4 else ""
+        words = f"{clean(best or '?')} {', '.join(near[:3] if more else near)}{more}"
+        lines.setdefault(words, []).append(index)
+    for words, gpus in lines.items():
+        yield Text(f"nearest adapters of GPU {', '.join(map(str, gpus))}: {words}")
 
 
 def _kind(kinds: dict[tuple[int, int], str], row: int, column: int) -> str:

@@ -24,6 +24,7 @@ from rigwright.hardware.capture import folder_files, read_files
 from rigwright.view.answers.hardware import hardware_answer
 
 CAPTURES = Path(__file__).parents[1] / "captures"
+CASES = Path(__file__).parents[1] / "facts" / "cases.json"
 NAMELESS = ("1x5060ti-csv-idle-vs-load",)
 Mutation = Callable[[random.Random, str], str]
 
@@ -182,9 +183,11 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 @cache
 def originals() -> list[tuple[str, dict[str, str], Hardware]]:
-    """Every capture: its name, its files, and what is read from it undamaged."""
-    folders = sorted(folder for folder in CAPTURES.iterdir() if folder.is_dir())
-    return [(folder.name, files, read_files(files)) for folder in folders for files in [folder_files(folder)]]
+    """Every capture and case: its name, its files, and what is read from it undamaged."""
+    found = {folder.name: folder_files(folder) for folder in sorted(CAPTURES.iterdir()) if folder.is_dir()}
+    for name, case in json.loads(CASES.read_text()).items():
+        found[name] = {file: "\n".join(lines) for file, lines in case["files"].items()}
+    return [(name, files, read_files(files)) for name, files in found.items()]
 
 
 def damaged(seed: int) -> tuple[tuple[dict[str, str], Hardware], list[str]]:

@@ -193,3 +193,40 @@ def test_summary_has_a_line_for_each_rig():
     summary(console, {"one": rig(2, "NV4"), "two": Hardware()})
     lines = console.file.getvalue().splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["one", "2x"], ["two", "GPUs"]]
+
+
+def test_table_names_what_was_not_read():
+    """A file that nobody understood, and the part of one."""
+    hardware = Hardware(gpu_count=1, gpus=(Gpu(index=0),), not_read=("notes.txt", "topo.txt (network adapters)"))
+    assert "not read: notes.txt, topo.txt (network adapters)" in printed(hardware)
+
+
+def test_table_of_many_adapters_tells_the_nearest_of_each_gpu():
+    """26 virtual functions are no 26 columns: the close one matters, of many alike three and how many more."""
+    kinds = [{0: "PIX" if place == 20 else "NODE", 1: "NODE" if place < 18 else "SYS"} for place in range(26)]
+    nics = tuple(Nic(f"mlx5_{place}", one) for place, one in enumerate(kinds))
+    text = printed(Hardware(gpu_count=2, gpus=(Gpu(index=0), Gpu(index=1)), links=(Link(0, 1, "NV4"),), nics=nics))
+    assert "nearest adapters of GPU 0: PIX mlx5_20" in text
+    assert "nearest adapters of GPU 1: NODE mlx5_0, mlx5_1, mlx5_2 and 15 more" in text
+    assert "N25" not in text
+
+
+def test_drawing_of_a_group_in_parts_tells_its_slowest_link():
+    """A group over two sockets is the slowest one: its class stands beside its members."""
+    gpus = tuple(Gpu(index=i, uuid=f"GPU-{i}", name="RTX", state="ok", numa_node=i // 3) for i in range(6))
+    near = {(0, 1), (4, 5)}
+    links = tuple(
+        Link(a, b, "PIX" if (a, b) in near else "NODE" if a // 3 == b // 3 else "SYS")
+        for a, b in combinations(range(6), 2)
+    )
+    hardware = Hardware(gpu_count=6, gpus=gpus, links=links)
+    labels = texts(draw("rig", hardware, group(hardware)))
+    assert "TP=2 2+3 SYS" in labels
+
+
+def test_table_of_intel_gpus_has_no_words_of_cuda():
+    """What nothing here serves is named, and gets no order to set."""
+    gpus = tuple(Gpu(index=index, vendor="Intel", name="Arc Pro B50") for index in range(2))
+    hardware = Hardware(vendor="Intel", gpu_count=2, gpus=gpus)
+    assert "CUDA" not in printed(hardware) + "".join(texts(draw("rig", hardware, group(hardware))))
+    assert "not served yet" in printed(hardware)

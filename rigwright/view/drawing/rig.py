@@ -109,10 +109,10 @@ def _draw_groups(picture: Canvas, layout: Layout, grouping: Grouping) -> None:
     for title, groups, pad in (("TP=4", grouping.quads, 18.0), ("TP=2", grouping.pairs, 9.0)):
         for group in groups:
             one = slowest.get(frozenset(group))
-            words = [title, one.kind or "", speed_words(one.gbytes_per_second)] if one else [title]
+            words = [one.kind or "", speed_words(one.gbytes_per_second)] if one else []
             for band, cards in _parts(layout, group):
                 whole = len(cards) == len(group)
-                text = " ".join(filter(None, words if whole else [title, "+".join(map(str, group))]))
+                text = " ".join(filter(None, [title, "" if whole else "+".join(map(str, group)), *words]))
                 halos.append((band, cards, pad, text))
     for _, cards, pad, _ in halos:
         style: dict[str, Any] = {"fill": ink.PAIR_FILL, "stroke": ink.PAIR_EDGE, "stroke_width": 1.3}
