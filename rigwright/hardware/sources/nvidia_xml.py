@@ -42,6 +42,7 @@ _PATHS = {
 }  # fmt: skip
 _ROOT = "<nvidia_smi_log"
 _GPU = re.compile(r"<gpu\s+id=")
+_ID = re.compile(r'<gpu\s+id="([^"<>]{1,40})">')
 _HEAD = {
     name: re.compile(rf"<{name}>([^<]{{1,40}})</{name}>") for name in ("driver_version", "kmd_version", "attached_gpus")
 }
@@ -60,8 +61,10 @@ def read(text: str) -> Reading:
     starts = [found.start() for found in _GPU.finditer(log)]
     head = log[: starts[0]] if starts else log
     said = {name: found[1].strip() for name, pattern in _HEAD.items() if (found := pattern.search(head))}
-    # A closed log that names no number of GPUs lists them all.
-    is_numbered = said.get("attached_gpus", str(len(starts)) if closed else "") == str(len(starts))
+    # A closed log that names no number of GPUs lists them all, each once and to its end.
+    ids = {found[1] for found in _ID.finditer(log)}
+    is_even = bool(closed) and len(starts) == len(ids) == log.count("</gpu>")
+    is_numbered = said.get("attached_gpus", str(len(starts)) if is_even else "") == str(len(starts))
     rows = []
     for index, (begin, end) in enumerate(pairwise([*starts, len(log)])):
         element = _element(log[begin:end])
