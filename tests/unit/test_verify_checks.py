@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 
 from rigwright.cli.verify import checks
+from rigwright.resolve import unit
+from rigwright.roles.weights import verify
 
 from ..lab.breakages import BREAKAGES
 
@@ -19,3 +21,10 @@ def test_each_check_is_broken_once_in_the_lab():
 def test_no_two_breakages_are_of_one_check_and_service():
     """One of them could hide the other."""
     assert len({(breakage.check, breakage.service) for breakage in BREAKAGES}) == len(BREAKAGES)
+
+
+def test_mark_of_model_files_is_the_one_that_units_carry():
+    """The check computes it by itself: of one file, of parts, of a model with its projector."""
+    for sums in (["a" * 64], ["a" * 64, "b" * 64], ["a" * 64, "b" * 64, "c" * 64]):
+        assert verify._mark(sums) == unit._mark(sums)
+    assert verify._mark(["a" * 64, "b" * 64]) != verify._mark(["b" * 64, "a" * 64])
