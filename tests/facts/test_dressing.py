@@ -11,6 +11,7 @@ import pytest
 
 from rigwright.hardware import dressing
 from rigwright.hardware.capture import read_files
+from rigwright.hardware.sources import cells
 from rigwright.view.answers.hardware import hardware_answer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -63,3 +64,10 @@ def test_versions_are_bounded():
     """A text of any size gives a few versions, one too large none."""
     assert len(list(dressing.versions("a: b\n" * 1000))) < 60
     assert list(dressing.versions("x" * (2 << 20))) == []
+
+
+def test_rest_of_a_damaged_address_is_none():
+    """`00F:01:00.0` is what a copy left of 0000000F:01:00.0, which is not 0000:01:00.0."""
+    assert cells.pci_address("00F:01:00.0") is None
+    assert cells.pci_address("0000000F:01:00.0") == "000f:01:00.0"
+    assert cells.pci_address("PCI:01:00.0") == "0000:01:00.0"
