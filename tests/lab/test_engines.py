@@ -127,6 +127,7 @@ def test_ports_swap_in_one_run(workshop, rig):
 def test_swap_of_which_one_half_fails_leaves_both_as_they_were(workshop, rig):
     """The first one has moved, and the second cannot start where it was: both go back, and the plan is as before."""
     wish = services(workshop, {"name": "talk", "port": 8085}, {"name": "more", "port": 8080}, PARROT)
+    converge(workshop, wish | {"remove_orphans": True}, rig)
     bad = {"name": "more", "port": 8085, "flags": {"--lora": "/none.gguf"}}
     failed = workshop.deploy(services(workshop, {"name": "talk", "port": 8080}, bad, PARROT), rig)
     assert failed.code == 1 and "more takes its place back" in failed.lines, failed.output
