@@ -61,6 +61,8 @@ def read(text: str) -> Reading:
     starts = [found.start() for found in _GPU.finditer(log)]
     head = log[: starts[0]] if starts else log
     said = {name: found[1].strip() for name, pattern in _HEAD.items() if (found := pattern.search(head))}
+    if "attached_gpus" not in said and (found := _HEAD["attached_gpus"].search(log)):
+        said["attached_gpus"] = found[1].strip()  # lines out of order
     # A closed log that names no number of GPUs lists them all, each once and to its end.
     ids = {found[1] for found in _ID.finditer(log)}
     is_even = bool(closed) and len(starts) == len(ids) == log.count("</gpu>")
