@@ -46,7 +46,7 @@ accuracy: .venv/ready  ## docs/accuracy.md: estimates against published logs
 check-vllm: .venv/ready  ## the golden plans through vLLM's own parser: a 9 GB environment of its own in .venv-vllm
 	tests/engines/check_vllm.sh $(PYTHON)
 
-fuzz: .venv/ready  ## 100,000 damaged recordings of machines, 10,000 headers of models, 10,000 records: some minutes
+fuzz: .venv/ready  ## 100,000 damaged recordings of machines, 10,000 headers of models, 10,000 records: twenty minutes
 	$(BIN)/python tests/fuzz/headers.py --count 10000
 	$(BIN)/python tests/fuzz/records.py --count 10000
 	$(BIN)/python tests/fuzz/recordings.py --count 100000
