@@ -93,8 +93,9 @@ def plan(
     """Show what each rig in INVENTORY would serve, on which GPUs, with which flags, how fast, and what that takes.
 
     It ends with what a deploy would change: + comes, - goes, ~ becomes another. The lock file of the inventory is
-    obeyed as a deploy obeys it. INVENTORY may be @local, this machine; it and --capture need --spec. No rig is changed.
-    The exit code is 1 where a rig has no plan.
+    obeyed as a deploy obeys it. INVENTORY may be @local, this machine; --gpu says a machine in words, --capture takes a
+    recorded one. MODEL, any name of docs/models.md, or --spec says what to serve there; without them the plan chooses.
+    No rig is changed. The exit code is 1 where a rig has no plan.
     """
     place = place_of(inventory, capture, cards, limit, model)
     inventory, is_single = place.inventory, place.is_single
