@@ -66,7 +66,7 @@ def test_limit_chooses_rigs(here: Path) -> None:
 @pytest.mark.parametrize(
     ("inventory", "limit", "says"),
     [
-        ("rigs = [", (), "cannot read it: SyntaxError"),
+        ("rigs = [", (), ":1: '[' was never closed; correct the Python"),
         ("import nosuchmodule", (), "cannot read it: ModuleNotFoundError: No module named 'nosuchmodule'"),
         ("rigs = ['@local']", ("other",), "No host matches found for --limit pattern: other"),
         ("rigs = []", (), "it names no rig"),
@@ -84,7 +84,7 @@ def test_inventory_that_cannot_be_read_is_one_line(
 
 def test_inventory_that_is_not_there_is_named(here: Path) -> None:
     """A typo in its name."""
-    with pytest.raises(RigwrightError, match=r"^nosuch\.py: pyinfra cannot read it: is neither an inventory file"):
+    with pytest.raises(RigwrightError, match=r"^nosuch\.py: does not exist; check the path of the inventory$"):
         collect("nosuch.py", under_load=False)
 
 

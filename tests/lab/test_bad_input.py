@@ -24,8 +24,8 @@ def refused(outcome, text):
     ("change", "line"),
     [
         ({"contxt": 1}, "serving: rig.services.0.contxt: unknown key; did you mean context?"),
-        ({"port": "x"}, "serving: rig.services.0.port: 'x' will not do: input should be a valid integer"),
-        ({"model": "absent.gguf"}, "serving: rig.services.0.model: absent.gguf: does not exist; check the path"),
+        ({"port": "x"}, "serving: rig.services.0.port: 'x' is no whole number; write one, like 4"),
+        ({"model": "absent.gguf"}, "serving: rig.services.0.model: absent.gguf: does not exist on this machine; check"),
         (
             {"api_key_file": "absent.key", "host": "0.0.0.0"},
             "serving: rig.services.0.api_key_file: absent.key cannot be read",
