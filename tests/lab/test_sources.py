@@ -128,12 +128,14 @@ def test_commit_is_built_without_asking_the_server_for_names(workshop, serving, 
     ("ref", "line"),
     [
         ("v99", "has no tag v99; name a tag or a full commit"),
-        ("master", "master is a branch, and branches move; name a tag or a commit (today it is"),
+        ("side", "side is a branch, and branches move; name a tag or a commit (today it is"),
+        ("master", "rig.llamacpp.ref: master is a branch, and branches move; name a tag or a full commit"),
         ("0" * 40, "fatal: remote error: upload-pack: not our ref 000000"),
     ],
 )
 def test_ref_that_cannot_be_built_leaves_all_as_it_was(workshop, serving, repository, unharmed, ref, line):
     """The message names the ref; what serves goes on serving."""
+    repository.git("branch", "--force", "side")
     outcome = workshop.deploy(from_git(workshop, repository, ref), serving)
     assert outcome.code == 1
     assert any(line in said for said in outcome.lines), outcome.output
