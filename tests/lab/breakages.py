@@ -12,6 +12,7 @@ SERVICES = {
     "loading": (8083, False),
     "stopped": (8084, False),  # and its record is damaged
     "garbage": (8085, False),  # another program answers 200 to everything
+    "split": (8086, True),  # three files, at every address of both kinds
 }
 KEY = "sk-geheim-Ab9c8d7e6f"
 UUID = "GPU-0c0ffee0-0000-0000-0000-000000000001"
@@ -33,6 +34,11 @@ other_release() {
 on_gpu() {
     keep "/etc/rigwright/$1.json"
     sed -i "s/\"gpus\":\[\]/\"gpus\":[{\"uuid\":\"$2\"}]/" "/etc/rigwright/$1.json"
+}
+# flip FILE: its last byte is another one; its size stays, and so does what its stamp says.
+flip() {
+    keep "$1"; last=$(tail -c1 "$1" | od -An -tu1); head -c -1 "/root/kept$1" >"$1"
+    printf "\\$(printf %03o $(((last + 1) % 256)))" >>"$1"
 }
 # sign SERVICE: the file of its unit says that it is as it was written.
 sign() { unit=$units/rigwright-$1.service; sed -i "2s/: .*/: $(tail -n +3 $unit | sha256sum | cut -d' ' -f1)/" $unit; }
@@ -165,9 +171,7 @@ _EDITED = (
         "test_model_file_is_the_planned_one",
         "edited",
         r"'[0-9a-f]{12}\.\.\.[0-9a-f]+' == '[0-9a-f]{12}\.\.\.[0-9a-f]+'",
-        "keep $weights/edited.gguf; last=$(tail -c1 $weights/edited.gguf | od -An -tu1);"
-        " head -c -1 /root/kept$weights/edited.gguf >$weights/edited.gguf;"
-        ' printf "\\\\$(printf %03o $(((last + 1) % 256)))" >>$weights/edited.gguf',
+        "flip $weights/edited.gguf",
     ),
     Breakage(
         "test_no_download_is_left_over",
@@ -296,6 +300,31 @@ _GARBLED = (
     Breakage("test_metrics_are_served", "garbage", r"assert \(None\)"),
 )
 
+# One part is no longer what was brought; another is, by its stamp, but not what the process was started with.
+_SPLIT = (
+    Breakage(
+        "test_further_files_are_whole",
+        "split",
+        r"'[0-9a-f]{12}\.\.\.[0-9a-f]+' == '[0-9a-f]{12}\.\.\.[0-9a-f]+'",
+        "flip $weights/split-00003-of-00003.gguf",
+    ),
+    Breakage(
+        "test_model_file_is_the_planned_one",
+        "split",
+        "RIGWRIGHT_WEIGHTS=",
+        """part=$weights/split-00002-of-00003.gguf stamp=$weights/.split-00002-of-00003.gguf.rigwright
+        flip $part; keep $stamp; sed -i "s/^[0-9a-f]*/$(sha256sum <$part | cut -d' ' -f1)/" $stamp""",
+    ),
+    Breakage("test_runs_what_is_locked", "split", r"split-00002-of-00003|in \(None, "),
+    Breakage(
+        "test_no_download_is_left_over",
+        "split",
+        "split-00002-of-00003.gguf.part",
+        "touch $weights/split-00002-of-00003.gguf.part",
+        "rm /var/lib/rigwright/weights/split-00002-of-00003.gguf.part",
+    ),
+)
+
 # It opens a pipe that nobody writes to, and the file is back at its place before anybody looks.
 _LOADING = (
     Breakage(
@@ -392,7 +421,7 @@ _LATE = (
 
 # In this order: what is started anew, then what is changed beside running processes.
 STARTED = (*_DEMO, *_RESTARTED, *_GARBLED)
-BESIDE = (*_CRASHED, *_RIG, *_EDITED, *_LOADING, *_STOPPED, *_LATE)
+BESIDE = (*_CRASHED, *_RIG, *_EDITED, *_SPLIT, *_LOADING, *_STOPPED, *_LATE)
 BREAKAGES = (*STARTED, *BESIDE)
 
 

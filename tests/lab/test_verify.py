@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from .breakages import BESIDE, BREAKAGES, HELP, KEY, MEND, SERVICES, STARTED, UUID, Breakage, script
-from .conftest import wait_healthy
+from .conftest import wait_healthy, write_in_parts
 
 pytestmark = pytest.mark.lab
 
@@ -44,13 +44,21 @@ class Checked:
     output: str
 
 
+def model_of(directory: Path, service: str) -> Path:
+    """The file that a service is of, the first one of three."""
+    names = {"demo": "tiny", "split": "split-00001-of-00003"}
+    return directory / f"{names.get(service, service)}.gguf"
+
+
 @pytest.fixture(scope="module")
 def shop(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A directory of its own, with a lock file, a key, and a model for each service."""
     directory = tmp_path_factory.mktemp("checked")
     for service in SERVICES:
-        model = "tiny" if service == "demo" else service
-        shutil.copy(workshop.directory / "tiny.gguf", directory / f"{model}.gguf")
+        if service != "split":
+            shutil.copy(workshop.directory / "tiny.gguf", model_of(directory, service))
+    write_in_parts(directory / "split.gguf", parts=3)
+    assert model_of(directory, "split").exists()
     key = directory / "key"
     key.write_text(f"{KEY}\n")
     key.chmod(0o600)
@@ -61,9 +69,8 @@ def spec(shop: Any, **changes: dict[str, Any]) -> dict[str, Any]:
     """The `rig` data, with changes to some services."""
     rows = []
     for service, (port, has_key) in SERVICES.items():
-        model = "tiny" if service == "demo" else service
-        row = {"name": service, "port": port, "context": 2048, "model": str(shop.directory / f"{model}.gguf")}
-        row |= {"engine": "llamacpp"}
+        row = {"name": service, "port": port, "context": 2048, "model": str(model_of(shop.directory, service))}
+        row |= {"engine": "llamacpp", "host": "::" if service == "split" else "127.0.0.1"}
         keys = {"api_key_file": str(shop.directory / "key")} if has_key else {}
         rows.append(row | keys | changes.get(service, {}))
     return {"services": rows, "llamacpp": {"archive": "pinned", "backend": "cpu"}}
@@ -145,7 +152,8 @@ def test_mended_rig_passes_and_skips_what_it_has_not(checked: Checked) -> None:
         for service in SERVICES
     }
     for service in SERVICES:
-        expected["test_further_files_are_whole", f"{NAME}-{service}"] = "this model is one file"
+        if service != "split":
+            expected["test_further_files_are_whole", f"{NAME}-{service}"] = "this model is one file"
     for service, (_, has_key) in SERVICES.items():
         if not has_key:
             for check in ("test_keys_stay_secret", "test_asks_for_the_key"):

@@ -1,4 +1,4 @@
-"""`rigwright verify` of models in several files: parts, and a projector; one thing is wrong at a time."""
+"""`rigwright verify` on a rig where one thing is wrong at a time, and with a model that sees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ NAME = "planted"
 REPOSITORY = "unsloth/Qwen3.5-9B-GGUF"
 FILE, PROJECTOR = "Qwen3.5-9B-Q4_K_M.gguf", "mmproj-F16.gguf"
 SEEN = f"/var/lib/rigwright/weights/{REPOSITORY.replace('/', '--')}"
-_CHANGES = r"""# flip FILE: its last byte is another one; its size and its times stay.
+# other SERVICE SED: it is started anew with a command line that is edited so, from a drop-in.
+_OTHER = r"""other() {
+    line=$(sed -n '/^ExecStart=/,/[^\\]$/p' "$units/rigwright-$1.service" | tr -d '\\\n')
+    printf '[Service]\nExecStart=\n%s\n' "$(echo "$line" | sed -E "$2")" | drop_in "$1"
+    systemctl daemon-reload
+    systemctl restart "rigwright-$1"
+}
+# flip FILE: its last byte is another one; its size and its times stay.
 flip() {
     cp -p "$1" /root/whole
     last=$(tail -c1 "$1" | od -An -tu1)
@@ -55,6 +62,35 @@ class Planted(NamedTuple):
 
 
 PLANTED = {
+    "flag changed by hand": Planted(
+        "sed -i 's/--ctx-size 2048/--ctx-size 1024/' $units/rigwright-demo.service; sign demo\n"
+        "systemctl daemon-reload; systemctl restart rigwright-demo",
+        "test_process_has_the_planned_flags",
+        "'1024' != '2048'",
+    ),
+    "record edited": Planted(
+        """sed -i 's/\\("--ctx-size","value":\\)"2048"/\\1"4096"/' /etc/rigwright/demo.json""",
+        "test_process_has_the_planned_flags",
+        "'2048' != '4096'",
+    ),
+    "record of another inventory": Planted(
+        """sed -i 's/"owner":"inventory"/"owner":"guests"/' /etc/rigwright/demo.json""",
+        "test_plan_says_what_the_inventory_says",
+        r"'guests' in \(None, 'inventory'\)",
+    ),
+    "other port": Planted(
+        "other demo 's/--port 8080/--port 9080/'",
+        "test_listens_where_it_should_and_nowhere_else",
+        r"\('tcp', '127\.0\.0\.1', 9080\)\] == \[\('tcp', '127\.0\.0\.1', 8080\)",
+    ),
+    "other model": Planted(
+        "cp $weights/tiny.gguf $weights/else.gguf; other demo 's/tiny.gguf/else.gguf/'",
+        "test_model_file_is_the_planned_one",
+        r"else\.gguf has no stamp",
+    ),
+    "weights replaced, and their stamp": Planted(
+        "replace $weights/tiny.gguf", "test_model_file_is_the_planned_one", "RIGWRIGHT_WEIGHTS="
+    ),
     "projector replaced, and its stamp": Planted(
         f"replace {SEEN}/{PROJECTOR}", "test_model_file_is_the_planned_one", "RIGWRIGHT_WEIGHTS=", "sees"
     ),
@@ -75,6 +111,13 @@ PLANTED = {
     ),
     "half a projector": Planted(
         f"touch {SEEN}/{PROJECTOR}.part", "test_no_download_is_left_over", f"{PROJECTOR}.part", "sees"
+    ),
+    "start limit reached": Planted(
+        "printf '[Unit]\\nStartLimitIntervalSec=1h\\nStartLimitBurst=1\\n[Service]\\nRestartSec=0\\n' | drop_in demo\n"
+        "systemctl daemon-reload; systemctl restart rigwright-demo\n"
+        "until systemctl -q is-failed rigwright-demo; do systemctl kill -s KILL rigwright-demo; sleep 0.5; done",
+        "test_unit_is_active_and_enabled",
+        r"\('failed', 'start-limit-hit'\)|\('failed', 'signal'\)",
     ),
 }
 
@@ -141,11 +184,13 @@ def test_models_of_several_files_are_served_and_verified(workshop, spec, rig):
 def test_planted_defect_is_found_by_the_check_for_it(workshop, spec, rig, name):
     """And, once it is mended, no more."""
     one = PLANTED[name]
-    workshop.on(rig, HELP + _CHANGES + one.how)
+    workshop.on(rig, HELP + _OTHER + one.how)
     try:
+        if "restart" in one.how or "other " in one.how:
+            settle(workshop)
         outcome, rows = verify(workshop, spec)
     finally:
-        workshop.on(rig, _MEND + f"; rm -f {SEEN}/*.part; rm -rf /root/kept")
+        workshop.on(rig, _MEND + f"; rm -f /var/lib/rigwright/weights/else.gguf {SEEN}/*.part; rm -rf /root/kept")
         for port in (8080, 8083, 8084):
             wait_healthy(workshop, rig, port)
     row = rows[one.check, f"{NAME}-{one.service}"]
@@ -157,3 +202,12 @@ def test_all_is_well_again(workshop, spec, rig):
     """Nothing of what was planted stays."""
     outcome, _ = verify(workshop, spec)
     assert outcome.code == 0, outcome.output
+
+
+def settle(workshop: Any) -> None:
+    """Wait until the engine listens somewhere, or has failed for good."""
+    workshop.on(
+        NAME,
+        "for n in $(seq 60); do ss -Hltnp | grep -q llama-server && systemctl -q is-active rigwright-demo && break;"
+        " systemctl -q is-failed rigwright-demo && break; sleep 0.5; done",
+    )

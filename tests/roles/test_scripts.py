@@ -59,7 +59,21 @@ def test_last_words_are_waited_for_and_never_for_long(tmp_path: Path, sync: str)
 
 # What asks, what only defines functions, what another script runs under its lock, and an upload, which holds its file.
 NO_LOCK = {
-    *(f"base/{name}.sh" for name in ("apt", "dnf", "manager", "ours", "prelude", "removal", "remove-unit", "upload")),
+    *(
+        f"base/{name}.sh"
+        for name in (
+            "apt",
+            "dnf",
+            "manager",
+            "ours",
+            "owner",
+            "prelude",
+            "removal",
+            "remove-own",
+            "remove-unit",
+            "upload",
+        )
+    ),
     *("base/deployed.sh", "hardware/collect.sh", "service/answer.sh", "service/sandbox.sh", "weights/directory.sh"),
     *("weights/accept.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
     # They write one file, of their own service or ref, in one step.
