@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from rigwright.cli.completion import captures, gpus
 from rigwright.cli.completion import cards as complete_cards
 from rigwright.errors import WrongSpec
 
@@ -19,13 +20,40 @@ if TYPE_CHECKING:
 LOCAL = "@local"
 # The name of a machine in words.
 WORDED = "rig"
-_cards = click.option(
-    "--gpu",
-    "cards",
-    multiple=True,
-    metavar="CARDS",
-    shell_complete=complete_cards,
-    help="A machine in words: 4x3090, 2x3090:nvlink:x16,x8 + 4090, none.",
+# In the order in which --help lists them.
+_OPTIONS = (
+    click.option(
+        "--gpu",
+        "cards",
+        multiple=True,
+        metavar="CARDS",
+        shell_complete=complete_cards,
+        help="A machine in words: 4x3090, 2x3090:nvlink:x16,x8 + 4090, none.",
+    ),
+    click.option("--ram", metavar="SIZE", help="The RAM that it has, or would have: 64G."),
+    click.option(
+        "--capture",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        shell_complete=captures,
+        help="A recorded machine instead.",
+    ),
+    click.option(
+        "--gpu-model",
+        "gpu",
+        metavar="NAME",
+        shell_complete=gpus,
+        help="What the GPUs are, where a recording does not name them.",
+    ),
+    click.option(
+        "--with-gpu",
+        "more",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=gpus,
+        help="What if this GPU were there too?",
+    ),
+    click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names."),
 )
 # Where a mistake in the only service is, for an inventory.
 _WHERE = re.compile(r"^.*?rig\.services\.0\.(?:model: )?", re.MULTILINE)
@@ -45,9 +73,11 @@ class Place(NamedTuple):
         return self.inventory in (None, LOCAL)
 
 
-def cards_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--gpu` to a command."""
-    return _cards(command)
+def machine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which machine is meant, and what if it were another one."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def place_of(

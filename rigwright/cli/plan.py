@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rigwright.cli.completion import captures, gpus, models, models_or_files
+from rigwright.cli.completion import models, models_or_files
 from rigwright.cli.lock_options import check_options, lock_options
-from rigwright.cli.machine import LOCAL, WORDED, Place, cards_option, place_of, service_of, spec_of, without_place
+from rigwright.cli.machine import LOCAL, WORDED, Place, machine_options, place_of, service_of, spec_of, without_place
 from rigwright.cli.quantities import number, size
 from rigwright.shown import by_name
 
@@ -30,14 +30,7 @@ SAME = ""
 @click.command()
 @click.argument("inventory", required=False, shell_complete=models_or_files)
 @click.argument("model", required=False, shell_complete=models)
-@cards_option
-@click.option(
-    "--capture",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    shell_complete=captures,
-    help="Plan for a recorded machine instead.",
-)
+@machine_options
 @click.option("--spec", type=click.Path(path_type=Path), metavar="FILE", help="The wishes, as YAML: services: …")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: docs/plan.schema.json; rigs of an inventory by name."
@@ -46,22 +39,10 @@ SAME = ""
 @click.option("--command", "as_command", is_flag=True, help="Only the command lines, to paste into a shell.")
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the page too, for light and dark.")
 @click.option("--alternatives", type=click.IntRange(0, 50), default=3, show_default=True, metavar="N", help="How many.")
-@click.option(
-    "--with-gpu", "more", multiple=True, metavar="NAME", shell_complete=gpus, help="What if this GPU were there too?"
-)
-@click.option(
-    "--gpu-model",
-    "gpu",
-    metavar="NAME",
-    shell_complete=gpus,
-    help="What the GPUs are, where a recording does not name them.",
-)
 @click.option("--users", type=click.IntRange(1, 4096), help="With MODEL: how many at the same time.")
 @click.option("--context", type=number, help="With MODEL: tokens of context for each: 64K.")
 @click.option("--engine", metavar="NAME", help="With MODEL: llamacpp, vllm or ollama.")
-@click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
 @click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Measurements, which beat estimates.")
-@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
 @click.option(
     "--detailed-exitcode", "is_compared", is_flag=True, help="2 where a deploy would change something, 1 on an error."
 )

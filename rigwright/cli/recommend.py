@@ -11,8 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from rigwright.cli.completion import captures, gpus
-from rigwright.cli.machine import WORDED, cards_option, place_of
+from rigwright.cli.machine import WORDED, machine_options, place_of
 from rigwright.cli.plan import tell_errors
 from rigwright.cli.quantities import Words, number, size
 from rigwright.errors import RigwrightError
@@ -34,14 +33,7 @@ from rigwright.view.terminal import answering, console
 
 @click.command()
 @click.argument("inventory", required=False)
-@cards_option
-@click.option(
-    "--capture",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    shell_complete=captures,
-    help="A recorded machine instead.",
-)
+@machine_options
 @click.option(
     "--for",
     "purpose",
@@ -54,18 +46,6 @@ from rigwright.view.terminal import answering, console
 @click.option("--context", type=number, help="Tokens of context that each needs; by default what fits well.")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many are shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/recommend.schema.json; rigs by name.")
-@click.option(
-    "--with-gpu", "more", multiple=True, metavar="NAME", shell_complete=gpus, help="What if this GPU were there too?"
-)
-@click.option(
-    "--gpu-model",
-    "gpu",
-    metavar="NAME",
-    shell_complete=gpus,
-    help="What the GPUs are, where a recording does not name them.",
-)
-@click.option("--ram", metavar="SIZE", help="What if the rig had this much RAM: 64G.")
-@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
 def recommend(
     inventory: str | None,
     cards: tuple[str, ...],
@@ -82,8 +62,8 @@ def recommend(
 ) -> None:
     """Rank the models of the catalogue for each rig in INVENTORY: which, in which quant, where, how fast, and why.
 
-    INVENTORY may be @local, this machine; what its rigs serve now does not matter. No rig is changed. The exit code is
-    1 where no model fits.
+    INVENTORY may be @local, this machine; --gpu says a machine in words. What rigs serve now does not matter. No rig is
+    changed. The exit code is 1 where no model fits.
     """
     place = place_of(inventory, capture, cards, limit)
     if place.model:
