@@ -30,7 +30,7 @@ def gpu_model(name: str) -> GpuModel:
         WrongSpec: no card is called that, or several that differ.
     """
     found = _with_memory(_likely(name))
-    if len(found) != 1 and (match := _SIZE.fullmatch(name.strip())):
+    if len(found) != 1 and (match := _SIZE.fullmatch(name.strip()[:120])):
         rows = known_models(match["name"])
         sized = [models.find(row.name, None, int(match["size"]) * GIB) for row in rows]
         found = _with_memory([row for row in sized if row and row.vram_bytes == int(match["size"]) * GIB])

@@ -13,6 +13,8 @@ from rigwright.models.offer_rows import models, rows
 from rigwright.models.quants import quants
 
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
+# No model is called longer; a stranger's file may say that it is, and patterns would be at it for minutes.
+_LONGEST = 300
 # What stands after a name and says nothing of which model it is.
 _TAIL = re.compile(r"(?:[-.:_/ ]+(?:gguf|latest))+$")
 # What others call a quant that has its own name here. Source: the tags of Ollama's library.
@@ -100,7 +102,9 @@ def _has_start(known: KnownModel, text: str) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    """`qwen3.535ba3b` of ` Qwen3.5 35B_A3B.gguf`."""
+    """`qwen3.535ba3b` of ` Qwen3.5 35B_A3B.gguf`; nothing of what is too long for a name."""
+    if len(text) > _LONGEST:
+        return ""
     words = _PART.sub("", text.strip().lower().removesuffix(".gguf"))
     return _plain(_TAIL.sub("", words))
 

@@ -15,6 +15,8 @@ _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?"
 _IN_REPOSITORY = re.compile(rf"(?P<repo>{_REPOSITORY})(?:@(?P<revision>[\w./-]+?))?(?:[:/](?P<rest>\S+))?")
 _OWN = re.compile(r"(?:hf|huggingface):(?://)?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9][\w.+ -]*(?:[:@][\w. -]+)?")
+# What a path or a signed address may have; patterns would be at more for long.
+_LONGEST = 4096
 _WILD = re.compile(r"[*?\[]")
 # What stands before a model on a command line; options that name it, and options that choose among its files.
 _PROGRAM = re.compile(
@@ -37,6 +39,8 @@ def read_source(text: str) -> dict[str, str]:
         ValueError: nothing that could be a model, with what to write instead.
     """
     text = text.strip().strip("`'\"").strip()
+    if len(text) > _LONGEST:
+        raise ValueError(f"{text[:80]!r} and {len(text) - 80} letters more name no model; write its name alone")
     if program := _PROGRAM.match(text):
         return _on_command_line(text[program.end() :], is_download=program[0].rstrip().endswith("download"))
     if _OPTION.match(text):
@@ -63,12 +67,20 @@ def _plain(text: str) -> dict[str, str]:
     if "/" in text:
         found = _IN_REPOSITORY.fullmatch(text)
         # Three words that end in a file may be folders of this machine; those of a hub are called so.
-        if not found or (is_gguf and not re.search(r"gguf[@:/]", text[:-5], re.IGNORECASE)) or Path(text).is_file():
+        if not found or (is_gguf and not re.search(r"gguf[@:/]", text[:-5], re.IGNORECASE)) or _is_here(text):
             return {"path": text}
         return _in_repository(text, text)
     if is_gguf or not _NAME.fullmatch(text):
         return {"path": text}
     return _named(text)
+
+
+def _is_here(path: str) -> bool:
+    """Whether a file of this machine is called so; what no file can be called is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _names_model(text: str) -> bool:

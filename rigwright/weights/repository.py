@@ -19,6 +19,8 @@ from rigwright.weights.gguf import gguf_offer, stem_of
 from rigwright.weights.hub import hub_facts
 
 _ELSEWHERE = "try again with a connection, or name a model of the catalogue where the hub wants a token"
+# The largest repositories have some hundreds; each name costs a millisecond.
+_MOST_FILES = 2000
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -111,6 +113,8 @@ def _files_at(source: ModelSource, hub: str) -> tuple[str, ...] | None:
     siblings = answer.get("siblings")
     names = [row.get("rfilename") for row in siblings if isinstance(row, Mapping)] if isinstance(siblings, list) else []
     files = [name for name in names if isinstance(name, str) and name.lower().endswith(".gguf")]
+    if len(files) > _MOST_FILES:
+        raise WrongSpec(f"{source}: it lists {len(files)} GGUF files; name one: hf:{source.repo}:FILE.gguf")
     wanted = [name for name in files if not name.rpartition("/")[2].lower().startswith(("mmproj", "imatrix"))]
     firsts = [name for name in wanted if stem_of(name) == PurePosixPath(name).stem or "-00001-of-" in name]
     return tuple(sorted(firsts))

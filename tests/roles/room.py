@@ -12,8 +12,8 @@ from pathlib import Path
 # What is written there goes to the folder, and what lies below it on this machine stays as it is.
 _ENTER = """
 for at in etc opt var; do
-  mkdir -p "{home}/upper/$at" "{home}/work/$at"
-  mount -t overlay overlay -o "lowerdir=/$at,upperdir={home}/upper/$at,workdir={home}/work/$at" "/$at" || exit 99
+  mkdir -p "{home}/upper/$at" "{home}/merged/$at"
+  mount -t overlay overlay -o "lowerdir=/$at,upperdir={home}/upper/$at,workdir={home}/merged/$at" "/$at" || exit 99
 done
 mkdir -p {home}/run && mount --bind {home}/run /run && exec sh -c "$1"
 """

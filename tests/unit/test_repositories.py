@@ -174,6 +174,11 @@ def test_quant_or_pattern_finds_the_file_of_a_repository(hub, text: str, file: s
         ("org/m:Q9", LISTED, r"no file of it is called so; name one, like hf:org/m:BF16; it has BF16, Q4_K_M or UD-"),
         ("hf:org/m:*Q4*", LISTED, r"2 files of it could be meant; name one, like hf:org/m:Q4_K_M; it has Q4_K_M or UD"),
         ("hf:org/m", LISTED, r"3 files of it could be meant; name one, like hf:org/m:BF16; it has BF16, Q4_K_M or UD-"),
+        (
+            "org/m:Q4_K_M",
+            [f"{n}.gguf" for n in range(3000)],
+            r"it lists 3000 GGUF files; name one: hf:org/m:FILE\.gguf$",
+        ),
         ("org/m:Q4_K_M", ("README.md",), r"it holds no GGUF file; name a repository that does$"),
     ],
 )

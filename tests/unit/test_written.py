@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 
 import pytest
 from pydantic import ValidationError
 
 from rigwright.errors import WrongSpec
-from rigwright.models.names import near_names, near_quants
+from rigwright.models.names import near_names, near_quants, split_quant
 from rigwright.models.variants import find_model, variants
 from rigwright.models.written import read_source
 from rigwright.plan.wish import ModelSource
@@ -107,6 +109,28 @@ def test_every_name_of_the_catalogue_is_taken() -> None:
                     if read_source(text) != {"name": model.key, "quant": quant}:
                         wrong.append(text)
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-- " * 20_000,
+        "x" + ":" * 20_000,
+        "a/" * 20_000,
+        f"org/{'m' * 300}",
+        "ollama run " + "-" * 20_000,
+        "sudo " * 9999,
+    ],
+    ids=lambda text: text[:9],
+)
+def test_hostile_text_costs_no_time_and_raises_nothing_else(text: str) -> None:
+    """A header of a stranger's file says what the model is called: patterns were at such names for half a minute."""
+    began = time.process_time()
+    with contextlib.suppress(ValueError):
+        read_source(text)
+    assert split_quant(text) == (None, None) and find_model(text) is None
+    near_names(text)
+    assert time.process_time() - began < 1
 
 
 def test_names_of_a_family_are_all_proposed() -> None:
