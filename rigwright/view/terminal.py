@@ -21,6 +21,10 @@ NARROWEST = 40
 _BLANKS = re.compile(r" +$", re.MULTILINE)
 
 
+# The colours of every page, as those of the 256 that are as far from white as from black: a terminal's own yellow and
+# cyan cannot be read on white, its blue not on black, and what it makes of dim often on neither.
+READABLE = {"dim": 244, "red": 196, "green": 64, "yellow": 166, "blue": 32, "magenta": 133, "cyan": 30}
+
 # What an encoding lacks, as the nearest of ASCII: one character for one, so that columns stay.
 PLAIN = "rigwright.plain"
 _LIKE = str.maketrans("─│–—×…·→’“”█▓▒░", '-|--x..>\'""####')
@@ -77,9 +81,13 @@ class _Trimmed:
 def console() -> Console:
     """The terminal, never too narrow for a table. Imported when needed: a JSON answer is there before rich is."""
     from rich.console import Console
+    from rich.theme import Theme
 
     is_terminal = sys.stdout.isatty()
     # What rich fills up to the width is for a terminal's background: in a file or a pipe it is in the way.
     screen = Console() if is_terminal else Console(file=cast("IO[str]", _Trimmed(sys.stdout)))
     screen.width = max(screen.width, NARROWEST)
+    if screen.color_system in ("256", "truecolor"):
+        styles = {name: f"color({number})" for name, number in READABLE.items()}
+        screen.push_theme(Theme(styles | {f"bold {name}": f"bold {style}" for name, style in styles.items()}))
     return screen

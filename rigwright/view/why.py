@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -67,9 +66,9 @@ def explain(console: Console, plan: RigPlan) -> None:
     for service in plan.services:
         console.print(Text.assemble((service.service, "bold cyan"), (" ── why", "bold")))
         console.print(Padding(_choices(service, console.width), (0, 0, 1, 2)))
-        for text in filter(None, (service.modelfile,)):
+        if service.modelfile:
             console.print(Text("  Modelfile", "bold"))
-            console.print(Padding(Syntax(text.rstrip(), "docker", theme="ansi_dark", word_wrap=True), (0, 0, 1, 2)))
+            console.print(Padding(Text(service.modelfile.rstrip()), (0, 0, 1, 2)))
     if any(_is_overridden(flag) for service in plan.services for flag in service.flags):
         console.print(Text("* the inventory's own flag, which wins over the plan\n", "dim"))
 

@@ -1,0 +1,74 @@
+"""What every page has on a terminal: colours that read on any ground, and nothing that needs them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from rich.color import Color
+from rich.text import Text
+
+import rigwright.view
+from rigwright.view.terminal import READABLE, console
+
+GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0), "dark grey": (30, 30, 30), "Solarized light": (253, 246, 227)}
+COLOUR = re.compile(r'"(?:bold )?(dim|black|red|green|yellow|blue|magenta|cyan|white|bright_\w+)"')
+
+
+def luminance(rgb: tuple[int, ...]) -> float:
+    """Source: WCAG 2.2, relative luminance."""
+    linear = [part / 255 / 12.92 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in rgb]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """Source: WCAG 2.2, contrast ratio."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch):
+    """The console of a terminal of that kind."""
+
+    def made(**environment: str):
+        for name in ("NO_COLOR", "COLORTERM", "FORCE_COLOR"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        return console()
+
+    return made
+
+
+@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_colour_reads_on_light_and_on_dark(screen, name, ground):
+    """3.5 to one; no colour has more than 4.1 on white and on dark grey both. xterm's yellow has 1.7 on white."""
+    for words in (name, f"bold {name}"):
+        style = screen(TERM="xterm-256color").get_style(words)
+        assert style.color and not style.dim and bool(style.bold) == (words != name)
+        assert contrast(style.color.get_truecolor(), GROUNDS[ground]) > 3.45
+
+
+def test_colours_of_pages_are_those_that_read():
+    """A page that takes another colour would not be seen by somebody."""
+    pages = Path(rigwright.view.__file__).parent.glob("*.py")
+    named = {colour for page in pages for colour in COLOUR.findall(page.read_text())}
+    assert named and named <= set(READABLE)
+
+
+def test_terminal_of_sixteen_colours_keeps_its_own(screen):
+    """It has no others: its owner chose them."""
+    assert screen(TERM="xterm").get_style("yellow").color == Color.parse("yellow")
+
+
+def test_who_wants_no_colour_gets_none(screen):
+    """NO_COLOR leaves bold; what was grey is ink."""
+    plain = screen(TERM="xterm-256color", NO_COLOR="1")
+    with plain.capture() as found:
+        plain.print(Text.assemble(("grey ", "dim"), ("alarm", "bold red")))
+    assert found.get() == "grey \x1b[1malarm\x1b[0m\n"
