@@ -16,6 +16,9 @@ import pytest
 
 from rigwright import catalogue
 from rigwright.lab.tiny_model import write_tiny_model
+from rigwright.models import read_model
+from rigwright.plan.engines.llamacpp.stretching import longest_context
+from rigwright.plan.wish import ServiceWish
 
 pytestmark = pytest.mark.lab
 
@@ -102,6 +105,31 @@ def test_every_kind_of_golden_command_line_serves(workshop, serving, models):
         words, name = kind.split("\n")
         outcome = workshop.on(serving, SERVE.format(server=SERVER, flags=words), check=False)
         assert outcome.split()[:2] == ["yes", "0"], (name, words, outcome)
+
+
+@pytest.mark.parametrize(
+    "stretch",
+    [
+        {},
+        {"--rope-scaling": "yarn"},
+        {"--rope-scaling": "linear", "--rope-scale": 2},
+        {"--rope-scaling": "yarn", "--rope-scale": 2},
+        {"--rope-scaling": "yarn", "--rope-freq-scale": 0.5, "--yarn-orig-ctx": 24576},
+    ],
+    ids=str,
+)
+def test_real_server_gives_a_slot_what_the_plan_says(workshop, serving, models, tmp_path, stretch):
+    """Asked for four times what the model was trained for, it caps the slot where the plan refuses more."""
+    model = read_model(write_tiny_model(tmp_path / "tiny.gguf"))
+    flags = {"--model": "/tmp/tiny.gguf", "--port": PORT, "--ctx-size": 4 * model.context_train, "--parallel": 1}
+    words = shlex.join(str(word) for pair in (flags | stretch).items() for word in pair)
+    asking = f"&& curl -s http://127.0.0.1:{PORT}/props >/tmp/props.json && break"
+    serve = SERVE.format(server=SERVER, flags=words).replace("&& break", asking)
+    outcome = workshop.on(serving, serve, check=False)
+    assert outcome.split()[:1] == ["yes"], outcome
+    given = json.loads(workshop.on(serving, "cat /tmp/props.json"))["default_generation_settings"]["n_ctx"]
+    wish = ServiceWish(name="chat", model="/tmp/tiny.gguf", flags=stretch)
+    assert given == longest_context(wish, model)
 
 
 def _kind(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -278,6 +279,43 @@ def test_wish_that_contradicts_its_model_is_refused(
     with pytest.raises(WrongSpec) as error:
         plan(rig(), replace(hybrid, **change), **keys)
     assert message in error.value.message
+
+
+YARN = {"--rope-scaling": "yarn", "--rope-scale": 4}
+
+
+@pytest.mark.parametrize(
+    ("flags", "longest"),
+    [
+        ({}, 32768),
+        # What llama-server caps at the trained length: YaRN without a factor of its own, other ways to scale.
+        ({"--rope-scaling": "yarn"}, 32768),
+        ({"--rope-scaling": "yarn", "--rope-scale": 1}, 32768),
+        ({"--rope-scaling": "linear", "--rope-scale": 4}, 32768),
+        ({"--rope-scale": 4}, 32768),
+        ({"--rope-freq-base": 1000000}, 32768),
+        (YARN, 131072),
+        ({"--rope-scaling": "yarn", "--rope-freq-scale": 0.25}, 131072),
+        ({**YARN, "--yarn-orig-ctx": 16384}, 65536),
+        ({"--override-kv": "tokenizer.ggml.add_bos_token=bool:false"}, 32768),
+        ({"--override-kv": "tokenizer.ggml.add_bos_token=bool:false,qwen35moe.context_length=int:65536"}, 65536),
+    ],
+)
+def test_slots_reach_what_the_server_gives(rig: Rig, hybrid: Model, flags: dict[str, Any], longest: int) -> None:
+    """llama-server caps a slot at the model's length; YaRN with a factor moves the cap, and a plan knows it."""
+    (result,) = plans(rig(), request(wish(context=longest, flags=flags), hybrid))
+    assert result.context_tokens == longest
+    with pytest.raises(WrongSpec, match=f"context {longest + 1} is more than the {longest} tokens"):
+        plans(rig(), request(wish(context=longest + 1, flags=flags), hybrid))
+
+
+def test_hint_for_a_longer_context_is_one_that_works(rig: Rig, hybrid: Model) -> None:
+    """What the refusal proposes is planned when it is taken."""
+    with pytest.raises(WrongSpec) as refusal:
+        plans(rig(), request(wish(context=102_400), hybrid))
+    proposed = ast.literal_eval(re.search(r"{.*}", refusal.value.message)[0])  # type: ignore[index]
+    (result,) = plans(rig(), request(wish(context=102_400, flags=proposed), hybrid))
+    assert (result.context_tokens, flag(result, "--rope-scale")) == (102_400, "4")
 
 
 def test_api_key_is_a_file(rig: Rig, hybrid: Model) -> None:

@@ -12,6 +12,7 @@ from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.candidates import with_layers
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.speed import speed_at
+from rigwright.plan.engines.llamacpp.stretching import context_error
 from rigwright.plan.engines.llamacpp.unestimated import is_unestimated, unestimated_candidate
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.known_issues import Configuration
@@ -23,7 +24,12 @@ from rigwright.plan.wish import ServiceWish
 
 
 class LayeredPlanner(Planner):
-    """An engine that serves GGUF files with llama.cpp's server: whole layers on each GPU, the rest in RAM."""
+    """An engine that serves GGUF files with llama.cpp's server: whole layers on each GPU, the rest in RAM.
+
+    can_stretch: its flags can have a model answer at more tokens than it was trained for.
+    """
+
+    can_stretch = False
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """The candidates that serve GGUF files, without files that are larger than another that loses no more."""
@@ -57,11 +63,8 @@ class LayeredPlanner(Planner):
             return f"{self.label} runs once for each service; drop replicas, or serve with llama.cpp"
         overrides, model = Overrides.of(wish), variant.model
         context = overrides.context or wish.context or wish.min_context
-        if context and context > model.context_train and not overrides.is_stretched:
-            return (
-                f"context {context} is more than the {model.context_train} tokens that {model.name} was trained for; "
-                f"lower context, or stretch it with flags: {{'--rope-scaling': 'yarn'}}"
-            )
+        if context and (error := context_error(wish, model, context, can_stretch=self.can_stretch)):
+            return error
         load = overrides.load()
         for length, kind in ((model.key_length, load.cache_type_k), (model.value_length, load.cache_type_v)):
             if max(model.kv_heads) and length % TYPES_BY_NAME[kind].block_elements:

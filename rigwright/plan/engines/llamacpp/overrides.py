@@ -34,7 +34,6 @@ _REPLACES = {
 _FREE = (
     "--n-cpu-ffn", "--override-tensor", "--tensor-split", "--split-mode", "--device", "--no-kv-offload", "--rpc",
 )  # fmt: skip
-_STRETCHING = ("--rope-scaling", "--rope-scale", "--rope-freq-scale", "--rope-freq-base", "--override-kv")
 # Speculation that keeps one more recurrent state per drafted token.
 _DRAFTS = ("draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark")
 # Requests served at once where nobody says how many: more than this wait for each other on one llama-server.
@@ -61,7 +60,6 @@ class Overrides(NamedTuple):
     has_flash_attention: bool
     is_free: bool
     is_fitted: bool
-    is_stretched: bool
 
     @classmethod
     def of(cls, wish: ServiceWish, *, copies: int = 1) -> Overrides:
@@ -93,7 +91,6 @@ class Overrides(NamedTuple):
             has_flash_attention=str(flags.get("--flash-attn", "")).lower() not in _OFF,
             is_free=any(name in flags for name in _FREE) or is_fitted,
             is_fitted=is_fitted,
-            is_stretched=any(name in flags for name in _STRETCHING),
         )
 
     @property

@@ -34,6 +34,7 @@ class LlamacppPlanner(LayeredPlanner):
     other_format = "llama.cpp serves GGUF files; name one, or use vllm"
     can_spill = True
     can_replicate = True
+    can_stretch = True
     program = "bin/llama-server"
     # Measured: a CPU build takes 1.2 GiB of disk while it runs; CUDA's objects are larger.
     install = "llama.cpp from source: 8 minutes on 2 cores, half an hour with CUDA, seconds where it is built"
