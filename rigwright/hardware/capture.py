@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,8 @@ from rigwright.hardware.values import Hardware
 # No output that we read is larger; a file that is, is not one of ours.
 LARGEST_BYTES = 4 << 20
 MOST_FILES = 200
+# Looked into where a folder has no output of its own.
+_FEW = 8
 _LOAD = re.compile(r"(?:^|[-_.])load", re.IGNORECASE)
 # These files describe a capture; none is the output of a command that we read.
 _NOT_READ = re.compile(
@@ -98,11 +101,23 @@ def read_folder(folder: Path) -> Hardware:
         says = f"{error.filename or folder}: cannot be read: {error.strerror}"
         raise UnreadableRecording(f"{says}; let this user read it") from None
     if not hardware.sources:
+        if within := _recording_within(folder):
+            raise UnreadableRecording(f"{folder}: holds recordings in folders of their own; name one, like {within}")
         those = f" (not read: {named(hardware.not_read)})" if hardware.not_read else ""
         raise UnreadableRecording(
             f"{folder}: holds no output that rigwright can read{those}; docs/hardware.md names the files"
         )
     return hardware
+
+
+def _recording_within(folder: Path) -> Path | None:
+    """The first folder of a folder that is a recording, of the first few that it has."""
+    below = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink())
+    for path in islice(below, _FEW):
+        with suppress(OSError, UnreadableRecording):
+            if read_files(folder_files(path)).sources:
+                return path
+    return None
 
 
 def _names(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
 from rigwright.inventory.program import Pyinfra, background, pyinfra
 from rigwright.inventory.rows import read_rows, require_inventory
+from rigwright.inventory.unreachable import with_way_out
 
 if TYPE_CHECKING:
     from rigwright.records.values import RigRecords
@@ -148,7 +149,7 @@ def _broken(said: str) -> dict[str, str]:
 
 def _reason(lines: list[str]) -> str:
     """The first thing said of a rig that is no success."""
-    return next((line for line in lines if not line.startswith(_GOOD_NEWS)), "no answer")
+    return with_way_out(next((line for line in lines if not line.startswith(_GOOD_NEWS)), "no answer"))
 
 
 def _complaint(said: str) -> str:

@@ -32,6 +32,11 @@ def read_model(path: Path) -> Model:
 def _header(path: Path) -> Header:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
-        raise UnreadableModel(f"{path}: {what} on this machine; check the path of the model")
+        # Whose folder is not here either may be that of a file which the rig has already.
+        is_elsewhere = path.is_absolute() and not path.parent.exists()
+        raise UnreadableModel(
+            f"{path}: {what} on this machine; check the path of the model"
+            + (", or name its repository and set weights.directory where the rig has it" if is_elsewhere else "")
+        )
     with path.open("rb") as file:
         return header_from_stream(file.read, where=str(path), size_bytes=path.stat().st_size)

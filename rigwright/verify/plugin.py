@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--rigs"):
         return
     from rigwright.errors import RigwrightError
+    from rigwright.inventory.unreachable import with_way_out
     from rigwright.verify.login import socket_directory
     from rigwright.verify.subject import RigUnderTest
     from rigwright.verify.targets import read_inventory
@@ -61,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RIGS] = [rig for rig, why in zip(rigs, reasons, strict=True) if why is None]
     lost = {"check": "reachable", "outcome": "failed", "seconds": 0.0}
     config.stash[_ROWS] = [
-        lost | {"subject": rig.name, "rig": rig.name, "message": why}
+        lost | {"subject": rig.name, "rig": rig.name, "message": with_way_out(why)}
         for rig, why in zip(rigs, reasons, strict=True)
         if why is not None
     ]

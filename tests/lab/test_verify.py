@@ -23,7 +23,10 @@ CAPTURE = Path(__file__).parents[1] / "captures" / "2x3090-nvlink-x299-lxc"
 NAME = "checked"
 # Nothing listens there: the port is kept for `discard`.
 GONE = {"ssh_hostname": "127.0.0.1", "ssh_port": 9, "ssh_user": "root"}
-REFUSED = "ssh: connect to host 127.0.0.1 port 9: Connection refused"
+REFUSED = (
+    "ssh: connect to host 127.0.0.1 port 9: Connection refused; "
+    "start sshd on the rig, or correct ssh_hostname and ssh_port"
+)  # fmt: skip
 # What no recording of a machine has: the processes on its GPUs.
 SAID = "/usr/lib/rigwright-lab/machine/apps.txt"
 APPS = (

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rigwright.inventory.unreachable import with_way_out
 from rigwright.lab.inventory import host_data
 
 from .conftest import wait_healthy
@@ -156,7 +157,7 @@ def test_a_login_that_cannot_be_is_one_line_and_silence_costs_little(shop: Any, 
     told = verify(shop, rigs)
     assert told.code == 1 and "Traceback" not in told.output
     assert told.seconds < 60
-    expected = [f"{name}: unreachable: {why}" for name, (_, why) in lines.items()]
+    expected = [f"{name}: unreachable: {with_way_out(why)}" for name, (_, why) in lines.items()]
     assert [line for line in told.output.splitlines() if "unreachable" in line] == expected
     assert len(re.findall(r"^good\d: \d+ passed, \d skipped$", told.output, re.MULTILINE)) == 2
     assert re.search(rf"^verify: \d+ passed, {len(lines)} failed, \d+ skipped$", told.output, re.MULTILINE)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from rigwright.cli import main
 from rigwright.inventory.inventory_file import foreign_keys, problem_of
 from rigwright.inventory.live import _broken
+from rigwright.inventory.unreachable import with_way_out
 
 ROOT = Path(__file__).parents[2]
 WAY = ": is no Python; pyinfra's inventories are Python: rigs = ("
@@ -85,6 +86,42 @@ pyinfra.api.exceptions.PyinfraError: No such private key file: /nokey
     [rig1] Could not connect ([Errno None] Unable to connect to port 9 on 127.0.0.1)
 """
     assert _broken(said) == {"rig4": "No such private key file: /nokey; correct its data in the inventory"}
+
+
+UNREACHED = [
+    # As pyinfra says it, and as ssh does.
+    ("Could not connect ([Errno None] Unable to connect to port 22 on 10.0.0.9)", "start sshd on the rig, or correct"),
+    ("ssh: connect to host 10.0.0.9 port 22: Connection refused", "start sshd on the rig, or correct ssh_hostname"),
+    ("Could not connect (timed out)", "is the rig on, and reachable from here?"),
+    ("ssh: connect to host 10.0.0.9 port 22: No route to host", "is the rig on, and reachable from here?"),
+    ("Could not connect ([Errno 113] No route to host)", "is the rig on, and reachable from here?"),
+    ("Could not resolve hostname ([Errno -2] Name or service not known)", "or write the rig's address there"),
+    ("ssh: Could not resolve hostname rig: Temporary failure in name resolution", "or write the rig's address there"),
+    ("Authentication error (username=ada) (Authentication failed.)", "correct ssh_user and ssh_key, or give the rig"),
+    ("Authentication error (username=ada, key=~/k) (Bad authentication type)", "give the rig your key: ssh-copy-id"),
+    ("SSH error (No authentication methods available)", "give the rig your key: ssh-copy-id"),
+    ("ada@10.0.0.9: Permission denied (publickey,password).", "give the rig your key: ssh-copy-id"),
+    ("Received disconnect from 10.0.0.9 port 22:2: Too many authentication failures", "name one key in ssh_key"),
+    ("SSH host key error (Host key for 10.0.0.9 does not match.)", "ssh-keygen -R with its address"),
+    ("Host key verification failed.", "ssh-keygen -R with its address"),
+    ("SSH error (StrictPolicy: No host key for 10.0.0.9 found in known_hosts)", "log in once with ssh, which asks"),
+    ("SSH error (Error reading SSH protocol banner)", "what answers there speaks no SSH"),
+    ("kex_exchange_identification: Connection closed by remote host", "what answers there speaks no SSH"),
+    ("SSH error (No existing session)", "is the rig on, and reachable from here?"),
+]
+
+
+@pytest.mark.parametrize(("said", "way"), UNREACHED, ids=[said for said, _ in UNREACHED])
+def test_rig_that_is_not_reached_comes_with_what_to_do(said: str, way: str) -> None:
+    """Behind the words of the tool, which stay."""
+    told = with_way_out(said)
+    assert told.startswith(said.rstrip(".") + "; ") and way in told and "\n" not in told
+
+
+@pytest.mark.parametrize("said", ["no answer", "sudo: a password is required", "pyinfra says something new"])
+def test_what_nobody_knows_stays_as_it_was_said(said: str) -> None:
+    """No advice is better than a wrong one."""
+    assert with_way_out(said) == said
 
 
 @pytest.mark.patience
