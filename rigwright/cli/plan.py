@@ -103,6 +103,7 @@ def plan(
         from rigwright.models.variants import find_model
         from rigwright.resolve.rigs import RigRequest, resolve_all
         from rigwright.spec.file import read_spec
+        from rigwright.spec.keys import key_notes
 
         for name in (*more, *filter(None, (gpu,))):
             gpu_model(name)  # a typing error before rigs are asked
@@ -124,8 +125,8 @@ def plan(
     for name in by_name(found.rigs):
         hardware = found.rigs[name]
         changed, notes = what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
-        notes = (*(machine.notes if machine else ()), *notes)
         wish = wishes[SAME if same else name]
+        notes = (*(machine.notes if machine else ()), *notes, *key_notes(wish.spec))
         # What is kept anew does not stand on what was kept before.
         asked[name] = RigRequest(
             wish.spec, changed, None if is_kept else lock or wish.lock, found.records.get(name), notes

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+A_GROUP = 'rigs = ([("rig1", {"ssh_hostname": "192.168.1.50", "ssh_user": "ada"})], {})'
 _WAY = (
-    'pyinfra\'s inventories are Python: rigs = ([("rig1", {"ssh_hostname": "192.168.1.50", "ssh_user": "ada"})], {}); '
+    f"pyinfra's inventories are Python: {A_GROUP}; "
     "what Ansible calls ansible_host, ansible_user, ansible_port is ssh_hostname, ssh_user, ssh_port there"
 )
 # A page of inventory; what is larger is something else.

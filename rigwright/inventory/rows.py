@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rigwright.errors import RigwrightError
-from rigwright.inventory.inventory_file import foreign_keys, problem_of
+from rigwright.inventory.inventory_file import A_GROUP, foreign_keys, problem_of
 from rigwright.inventory.program import Pyinfra, pyinfra
 
 
@@ -52,7 +52,7 @@ def read_rows(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra |
     if wrong := [f"{row['name']}: {line}" for row in rows for line in foreign_keys(row["data"])]:
         raise RigwrightError("\n".join(wrong))
     if not rows:
-        raise RigwrightError(f"{inventory}: names no rig; check the path and what is in it")
+        raise RigwrightError(f"{inventory}: names no rig; each list of hosts is a group: {A_GROUP}")
     chosen = [row for row in rows if not limit or any(_selects(pattern, row) for pattern in limit)]
     if not chosen:
         known = ", ".join(row["name"] for row in rows)

@@ -91,7 +91,8 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         data = load_yaml(path.read_text("utf-8"))
     except OSError as error:
-        raise RigwrightError(f"{path}: cannot be read: {error.strerror}; let this user read it") from None
+        what = "name the lock file" if isinstance(error, FileNotFoundError) else "let this user read it"
+        raise RigwrightError(f"{path}: cannot be read: {error.strerror}; {what}") from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RigwrightError(f"{path}{line}: is no YAML: {error.problem}; {renew}") from None

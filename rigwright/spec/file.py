@@ -52,7 +52,7 @@ def _load(file: Path, text: str) -> tuple[Any, bool, yaml.Node | None]:
     if data is None:
         raise WrongSpec(f"{file}: is empty; write services: with at least one service")
     if not isinstance(data, dict):
-        raise WrongSpec(f"{file}: holds a {type(data).__name__}, no mapping; write services: with at least one service")
+        raise WrongSpec(f"{file}: holds no keys; write services: with at least one service")
     if "rig" not in data:
         return data, True, root
     if others := [str(key) for key in data if key != "rig"]:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from rigwright.errors import WrongSpec
+from rigwright.plan.reasons import Reason
 from rigwright.spec.rig import RigSpec
 
 
@@ -21,6 +22,15 @@ def keys_of(rig: str, spec: RigSpec) -> dict[str, str]:
         for index, wish in enumerate(spec.services)
         if wish.api_key_file
     }
+
+
+def key_notes(spec: RigSpec) -> tuple[Reason, ...]:
+    """What a deploy from this machine would refuse of the files of keys; the plan itself needs none of them."""
+    try:
+        keys_of("", spec)
+    except WrongSpec as error:
+        return (Reason(choice="a deploy refuses", because=error.message.removeprefix(": rig.")),)
+    return ()
 
 
 def read_keys(where: str, path: Path) -> str:

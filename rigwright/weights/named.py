@@ -113,7 +113,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         raise UnreadableModel(f"{path}: is no JSON; write one mapping with layers, hidden, heads …") from None
     if not isinstance(data, Mapping):
-        raise UnreadableModel(f"{path}: holds a {type(data).__name__}, no mapping; write layers, hidden, heads …")
+        raise UnreadableModel(f"{path}: holds no keys; write layers, hidden, heads …")
     return data
 
 

@@ -318,6 +318,12 @@ def test_hint_for_a_longer_context_is_one_that_works(rig: Rig, hybrid: Model) ->
     assert (result.context_tokens, flag(result, "--rope-scale")) == (102_400, "4")
 
 
+def test_nobody_is_sent_far_beyond_what_a_model_holds(rig: Rig, hybrid: Model) -> None:
+    """A hundred times the trained context is no matter of flags."""
+    with pytest.raises(WrongSpec, match=r"context 3276800 is more than the 32768 tokens .*; lower context$"):
+        plans(rig(), request(wish(context=3_276_800), hybrid))
+
+
 def test_api_key_is_a_file(rig: Rig, hybrid: Model) -> None:
     """Keys reach llama-server as a file, never as an argument."""
     (result,) = plans(rig(), request(wish(host="0.0.0.0", api_key_file="keys"), hybrid, "/etc/k"))

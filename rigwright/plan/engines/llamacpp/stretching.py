@@ -15,6 +15,9 @@ from rigwright.models.values import Model
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import whole_number
 
+# The model cards of Qwen name factors up to this; who goes beyond knows what to write.
+_MOST_USUAL = 4
+
 
 def context_error(wish: ServiceWish, model: Model, context: int, *, can_stretch: bool) -> str | None:
     """Why a slot cannot have that many tokens, and the flags with which it could; None where it can.
@@ -30,7 +33,8 @@ def context_error(wish: ServiceWish, model: Model, context: int, *, can_stretch:
         limit = f"{longest} tokens to which the flags stretch {model.name}"
     factor = math.ceil(context / model.context_train)
     flags = f"{{'--rope-scaling': 'yarn', '--rope-scale': {factor}}}"
-    way = f", or stretch it with flags: {flags}, which short prompts pay for in quality" if can_stretch else ""
+    is_usual = can_stretch and factor <= _MOST_USUAL
+    way = f", or stretch it with flags: {flags}, which short prompts pay for in quality" if is_usual else ""
     return f"context {context} is more than the {limit}; lower context{way}"
 
 
