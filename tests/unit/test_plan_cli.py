@@ -75,7 +75,7 @@ def test_what_cannot_be_meant_is_refused(run, words, says):
         (None, "bad.yml: cannot be read: No such file or directory"),
         ("", "bad.yml: is empty"),
         ("# nothing\n", "bad.yml: is empty"),
-        ("- a\n", "bad.yml: holds a list"),
+        ("- a\n", "bad.yml: holds no keys"),
         ("services: [\n", "bad.yml:2: "),
         ("a: 1\n\tb: 2\n", "bad.yml:2: "),
         (
