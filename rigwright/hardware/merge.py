@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rigwright.hardware.reading import Pair, Reading, is_empty
+from rigwright.hardware.software import joined
 from rigwright.hardware.sources.lscpu import cpu_list
 from rigwright.hardware.statements import Record, Source, first
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, Problem, Vendor
@@ -54,6 +55,7 @@ def merge(sources: Sequence[Source]) -> Hardware:
         chip=first(source.reading.chip for source in ranked),
         chip_gpu_cores=first(source.reading.chip_gpu_cores for source in ranked),
         sources=tuple(sorted({source.name for source in sources if not is_empty(source.reading)})),
+        software=joined(tuple(source.reading.software for source in ranked)),
         problems=(*(said for source in ranked for said in source.reading.problems), *merger.disagreements),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from rigwright.hardware.software import NOBODY_ASKED, Software, known_answers
 from rigwright.hardware.values import Cpu, Gpu, Nic, NumaNode, Problem, Vendor
 
 Pair = tuple[int, int]
@@ -25,6 +26,7 @@ class Reading:
     is_quiet: the source was understood and has nothing to tell: a kernel log without an event of a GPU.
     unread: the parts that were seen and not understood: `network adapters`.
     attached: how many GPUs the driver says it has, where it lists fewer.
+    software: packages, repositories, modules and what else stands around the driver.
     """
 
     gpus: tuple[Gpu, ...] = ()
@@ -50,6 +52,7 @@ class Reading:
     unread: tuple[str, ...] = ()
     attached: int | None = None
     problems: tuple[Problem, ...] = ()
+    software: Software = NOBODY_ASKED
 
 
 def is_empty(reading: Reading) -> bool:
@@ -63,7 +66,13 @@ def known_values(reading: Reading) -> int:
     nics = sum(3 + len(nic.kinds) for nic in reading.nics)
     links = 3 * len(reading.kinds) + len(reading.p2p) + len(reading.weights) + len(reading.nvlinks)
     rest = (reading.cpu, reading.ram_bytes, reading.driver_version, reading.kernel_module_version, reading.chip)
-    others = len(reading.numa) + len(reading.os) + len(reading.problems) + sum(value is not None for value in rest)
+    others = (
+        len(reading.numa)
+        + len(reading.os)
+        + len(reading.problems)
+        + known_answers(reading.software)
+        + sum(value is not None for value in rest)
+    )
     whole = 10 if reading.is_driver_list and reading.is_whole and reading.gpus else 0
     return gpus + nics + links + others + whole + reading.is_bus + reading.is_quiet - 2 * len(reading.unread)
 

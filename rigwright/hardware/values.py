@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rigwright.hardware.software import NOBODY_ASKED, Software
+
 Vendor = Literal["NVIDIA", "AMD", "Apple", "Intel"]
 GpuState = Literal["ok", "lost", "error"]
 
@@ -152,7 +154,8 @@ class Hardware:
 
     `gpu_count` is None where the driver was asked and gave no whole list: then `gpus` holds what is known all the same.
     `nvlink_gbytes_per_second` is the speed of each active NVLink of a GPU, one direction, by index.
-    `sources` names what was read, `not_read` what was not understood: files, and parts of files.
+    `sources` names what was read, `not_read` what was not understood: files, and parts of files. `software` is what
+    stands around the driver.
     """
 
     os_id: str = "unknown"
@@ -176,6 +179,7 @@ class Hardware:
     sources: tuple[str, ...] = ()
     not_read: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    software: Software = NOBODY_ASKED
 
     @property
     def usable_gpus(self) -> tuple[Gpu, ...]:
