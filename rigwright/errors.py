@@ -24,7 +24,11 @@ class Refused(RigwrightError):
 
 
 class DoesNotFit(Refused):
-    """The memory of the rig does not hold what is wished."""
+    """The memory of the rig does not hold what is wished; `offer` says what there is, `short_bytes` what is missing."""
+
+    def __init__(self, message: str, *, offer: str = "", short_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.offer, self.short_bytes = offer, short_bytes
 
 
 class UnreadableModel(RigwrightError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def recommend(
     answers: dict[str, Ranked] = {}
     errors = {name: f"not read: {why}" for name, why in found.missing.items()}
     is_single = place.is_single
+    asked = {"--gpu": cards, "--capture": capture, "--ram": ram, "--gpu-model": gpu, "--with-gpu": more}
+    words = _machine_words(inventory, asked) if is_single else ()
     screen = None if as_json else console()
     hardware: dict[str, Hardware] = {}
     assumed: dict[str, tuple[Reason, ...]] = {}
@@ -102,16 +105,29 @@ def recommend(
             name = "" if others is None else rig
             show(screen, name, hardware[rig], answers[rig], purpose=purpose, notes=assumed[rig], top=top, others=others)
             if others is not None and answers[rig].fitting:
-                _close(screen, service_of(answers[rig].fitting[0], users=users, context=context), hardware[rig])
+                _close(screen, service_of(answers[rig].fitting[0], users=users, context=context), hardware[rig], words)
 
         for names in groups(answers, page) if screen else ():
             page(screen or console(), names[0], others=names[1:])
         if as_json and (answers or not is_single):
             objects = {name: recommend_answer(name, purpose, ranked).plain() for name, ranked in answers.items()}
             click.echo(json.dumps(next(iter(objects.values())) if is_single else objects, indent=1))
-    errors |= {name: "no model of the catalogue fits" for name, ranked in answers.items() if not ranked.fitting}
+    for name, ranked in answers.items():
+        if not ranked.fitting:
+            errors[name] = _nothing(hardware[name], users=users, context=context)
     tell_errors(errors)
     sys.exit(1 if errors else 0)
+
+
+def _nothing(hardware: Hardware, *, users: int, context: int | None) -> str:
+    """Why there is no row, and the longest context that there could be one with."""
+    said = "no model of the catalogue fits"
+    found = ranked_for(hardware, "long-context", users=users).fitting if context else ()
+    if not found:
+        return f"{said}; use a rig with more memory"
+    best = max(found, key=lambda one: (one.plan.context_tokens, one.score))
+    tokens = best.plan.context_tokens
+    return f"{said}; the longest context here is {tokens:,} tokens, with {best.model}: --context {tokens}"
 
 
 def _like(hardware: Hardware) -> Hardware:
@@ -120,11 +136,19 @@ def _like(hardware: Hardware) -> Hardware:
     return replace(hardware, gpus=gpus, disks=(), os_version="", kernel="")
 
 
-def _close(screen: Console, service: dict[str, object], hardware: Hardware) -> None:
-    """The line that an inventory needs for the first, held against what a plan makes of it."""
+def _machine_words(inventory: str | None, asked: Mapping[str, object]) -> tuple[str, ...]:
+    """The words of a command line that name the same machine again."""
+    given = [(name, one) for name, some in asked.items() for one in (some if isinstance(some, tuple) else (some,))]
+    return (*filter(None, (inventory,)), *(word for name, one in given if one for word in (name, str(one))))
+
+
+def _close(screen: Console, service: dict[str, object], hardware: Hardware, machine: Sequence[str]) -> None:
+    """The line that an inventory needs for the first, held against what a plan makes of it; `machine` names it."""
     try:
         plan = resolve(parse_spec("inventory", {"services": [service]}), hardware, is_preview=True).plan
     except RigwrightError as error:
         show_closing(screen, service, error.message)
         return
-    show_closing(screen, service, plan.services[0])
+    wishes = [word for key in ("users", "context") if key in service for word in (f"--{key}", str(service[key]))]
+    command = shlex.join(("rigwright", "plan", *machine, str(service["model"]), *wishes)) if machine else ""
+    show_closing(screen, service, plan.services[0], command=command)

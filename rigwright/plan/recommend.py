@@ -88,6 +88,8 @@ class NotRecommended(Strict):
     model: str = Field(description="its name")
     key: str = Field(description="its key in the catalogue")
     why: str = Field(description="what it lacks, and by how much")
+    reason: str = Field("", description="the same without what is its own: models with one reason stand together")
+    short_bytes: int | None = Field(None, description="how much memory is missing; null where that is not the reason")
 
 
 class Ranked(NamedTuple):
@@ -117,7 +119,7 @@ def recommend(
         try:
             rig = plan_rig(hardware, asked, is_preview=is_preview, alternatives_count=0, part=part, engines=engines)
         except (Refused, WrongSpec) as error:
-            others.append(NotRecommended(model=known.name, key=known.key, why=_plain(error)))
+            others.append(_not_recommended(known, error, wish))
             continue
         fitting.append(_recommendation(known, rig, wish, purpose))
     ranked = sorted(fitting, key=lambda one: (-one.score, one.key))
@@ -185,6 +187,16 @@ def _pointed(ranked: Sequence[Recommendation], purpose: Purpose) -> Iterator[Rec
 def _plain(error: RigwrightError) -> str:
     """The message without the name of the wish."""
     return error.message.removeprefix("services.model: ")
+
+
+def _not_recommended(known: KnownModel, error: RigwrightError, wish: ServiceWish) -> NotRecommended:
+    why, short_bytes = _plain(error), None
+    reason = why.replace(known.name, "it")
+    if isinstance(error, DoesNotFit) and error.offer:
+        reason, short_bytes = f"too large: {error.offer}", error.short_bytes
+    elif (wish.context or 0) > known.native_context_tokens:
+        reason = f"trained for {known.native_context_tokens:,} tokens; {why.partition('; ')[2]}"
+    return NotRecommended(model=known.name, key=known.key, why=why, reason=reason, short_bytes=short_bytes)
 
 
 def _files(known: KnownModel, wish: ServiceWish | None) -> tuple[Variant, ...]:

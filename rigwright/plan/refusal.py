@@ -37,9 +37,11 @@ def does_not_fit(
     context = wish.context or miss.load.context_tokens
     name = f"{miss.variant.known.name} {miss.variant.quant}" if miss.variant.known else miss.variant.name
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
+    each, offer, short = _offer(miss, space)
     mine = [one for one in files if not wish.quants or one.quant in wish.quants]
     remedies = " or ".join(_remedies(wish, mine, space, miss, engines))
-    return DoesNotFit(f"{where}: {needs}{_offer(miss, space)}; {remedies}{also}")
+    message = f"{where}: {needs}{each}, {offer}, {short}; {remedies}{also}"
+    return DoesNotFit(message, offer=offer, short_bytes=_short_bytes(miss, space))
 
 
 def no_room_beside(
@@ -85,20 +87,19 @@ def _short_bytes(miss: Miss, space: SearchSpace) -> int:
     return spilled if spilled > 0 else miss.total_short_bytes
 
 
-def _offer(miss: Miss, space: SearchSpace) -> str:
-    """What there is, and by how much it is too little."""
+def _offer(miss: Miss, space: SearchSpace) -> tuple[str, str, str]:
+    """Of each of which GPUs it is said, what there is, and by how much it is too little."""
     devices = miss.assignment.devices
     if not devices:
-        return f", this rig offers {format_bytes(space.ram_bytes)} of RAM, {miss.short}"
+        return "", f"this rig offers {format_bytes(space.ram_bytes)} of RAM", miss.short
     count = len(devices)
     label = devices[0].label if count == 1 else f"{count} GPUs"
     if miss.is_each and count > 1:
-        return f" on each of {label}, each offers {format_bytes(miss.offers_bytes)}, {miss.short}"
-    offers_ = f", {label} offer{'s' if count == 1 else ''} {format_bytes(miss.offers_bytes)}"
+        return f" on each of {label}", f"each offers {format_bytes(miss.offers_bytes)}", miss.short
+    offers = f"{label} offer{'s' if count == 1 else ''} {format_bytes(miss.offers_bytes)}"
     if not _can_spill(miss) or miss.is_each:
-        return f"{offers_}, {miss.short}"
-    ram = f" and RAM {format_bytes(space.ram_bytes)}"
-    return f"{offers_}{ram}, {format_bytes(_short_bytes(miss, space))} short"
+        return "", offers, miss.short
+    return "", f"{offers} and RAM {format_bytes(space.ram_bytes)}", f"{format_bytes(_short_bytes(miss, space))} short"
 
 
 def _remedies(

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from rigwright.hardware.values import Hardware
@@ -15,6 +14,7 @@ from rigwright.models.standing import NAMES
 from rigwright.plan.reasons import Reason
 from rigwright.plan.recommend import NotRecommended, Ranked, Recommendation
 from rigwright.plan.service import ServicePlan
+from rigwright.units import format_bytes
 from rigwright.view.answers.recommend import spec_of
 from rigwright.view.hardware_table import head
 from rigwright.view.hardware_words import clean
@@ -53,7 +53,7 @@ def show(
     if ranked.others:
         console.print()
         console.print(Text("what does not fit", "bold"))
-        console.print(Padding(_others(ranked.others), (0, 0, 0, 2)))
+        console.print(Padding(Group(*_others(ranked.others)), (0, 0, 0, 2)))
 
 
 def service_of(first: Recommendation, *, users: int = 1, context: int | None = None) -> dict[str, object]:
@@ -62,21 +62,23 @@ def service_of(first: Recommendation, *, users: int = 1, context: int | None = N
     return {"name": "chat", "model": spec_of(first), **asked}
 
 
-def show_closing(console: Console, service: Mapping[str, object], planned: ServicePlan | str) -> None:
-    """Print the line for an inventory, and what a plan makes of it: a plan, or why there is none."""
+def show_closing(
+    console: Console, service: Mapping[str, object], planned: ServicePlan | str, *, command: str = ""
+) -> None:
+    """Print the line for an inventory, what a plan makes of it, why there is none, and the `command` for it."""
     console.print()
     console.print(Text.assemble(("to have the first", "bold"), ", write into the inventory"), highlight=False)
     # JSON of words and numbers is Python and YAML too. It may be cut by nothing.
     console.print(Text(f'  "services": [{json.dumps(service)}]'), highlight=False, soft_wrap=True)
     if isinstance(planned, str):
-        console.print(Text(f"  which this rig refuses: {planned}", "red"), highlight=False)
+        console.print(Padding(Text(f"which this rig refuses: {planned}", "red"), (0, 0, 0, 2)))
     else:
         rate = f", {short(planned.speed.expected)} tokens/s" if planned.speed else ""
-        said = (
-            f"  planned: {served(planned)} on {on(planned)}, {tokens(planned.context_tokens)} tokens of context{rate}"
-        )
+        said = f"planned: {served(planned)} on {on(planned)}, {tokens(planned.context_tokens)} tokens of context{rate}"
         undeployed = (f"; not deployed yet: {planned.not_deployed}", "red") if planned.not_deployed else ""
-        console.print(Text.assemble((said, "dim"), undeployed), highlight=False)
+        console.print(Padding(Text.assemble((said, "dim"), undeployed), (0, 0, 0, 2)))
+        if command:
+            console.print(Text(f"or look at its plan: {command}"), highlight=False, soft_wrap=True)
     console.print()
 
 
@@ -137,10 +139,16 @@ def _how(one: Recommendation) -> str:
     return f"{engine_name(plan.engine)}, {where}" + (f", {plan.in_ram} in RAM" if plan.in_ram else "")
 
 
-def _others(others: Sequence[NotRecommended]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(style="dim")
+def _others(others: Sequence[NotRecommended]) -> Iterator[RenderableType]:
+    """The models under the reason that they share, those first that lack least."""
+    groups: dict[str, list[NotRecommended]] = {}
     for one in others:
-        table.add_row(Text(one.model), Text(clean(one.why).removeprefix(f"{one.model} ")))
-    return table
+        groups.setdefault(clean(one.reason), []).append(one)
+    for reason, models in sorted(groups.items(), key=lambda group: -len(group[1])):
+        yield Text(reason + ("; short by" if models[0].short_bytes else ""))
+        names = [f"{clean(one.model)}{_short(one)}" for one in sorted(models, key=lambda one: one.short_bytes or 0)]
+        yield Padding(Text(", ".join(names), "dim"), (0, 0, 0, 2))
+
+
+def _short(one: NotRecommended) -> str:
+    return f" {format_bytes(one.short_bytes)}" if one.short_bytes else ""

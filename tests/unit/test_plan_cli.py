@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.hardware.capture import folder_files, read_folder
 from rigwright.inventory.live import Collected
 from rigwright.inventory.what_if import gpu_model, what_if
-from rigwright.models.variants import find_model
+from rigwright.models.variants import find_model, known_models
 from rigwright.plan.wish import ModelSource
 from rigwright.spec.file import read_spec
 from rigwright.units import GIB
@@ -303,8 +305,49 @@ def test_ranking_is_shown_with_its_spec_line(run, few_models):
     """A person reads the first rows, and the line that asks for the best."""
     page = run("recommend", "--capture", PAIR, "--top", "1", "--ram", "16G").stdout
     assert "the best first" in page and "and 1 more: --top 2" in page
-    assert "what does not fit" in page and "Qwen3-235B-A22B" in page and "GiB short" in page
+    assert "what does not fit" in page and "Qwen3-235B-A22B" in page and "short by" in page
     assert '"services": [{"name": "chat", "model": "qwen3' in page
+
+
+def test_models_that_lack_the_same_stand_together(run):
+    """One line for each reason, and the longest context that there could be; it was the same 29 times."""
+    result = run("recommend", "--gpu", "4x3090", "--ram", "128G", "--context", "1M")
+    lacking = result.stdout.partition("what does not fit")[2]
+    assert result.exit_code == 1 and len(lacking.splitlines()) < 20
+    natives = sorted({known.native_context_tokens for known in known_models()}, reverse=True)
+    assert [f"trained for {tokens:,} tokens" in lacking for tokens in natives] == [True] * len(natives)
+    assert lacking.count("lower context") == len(natives)
+    assert all(known.name in " ".join(lacking.split()) for known in known_models())
+    assert "the longest context here is 262,144 tokens, with Qwen" in result.stderr
+
+
+@pytest.mark.parametrize(("cards", "ram"), [("3060", "16G"), ("none", "8G")])
+def test_longest_context_that_is_named_can_be_had(run, cards, ram):
+    """What the error says to write gets an answer."""
+    refused = run("recommend", "--gpu", cards, "--ram", ram, "--context", "1M")
+    named = re.search(r"with (.+): --context (\d+)$", refused.stderr.strip())
+    assert named, refused.stderr
+    answer = run("recommend", "--gpu", cards, "--ram", ram, "--context", named[2], "--json")
+    assert named[1] in [one["model"] for one in json.loads(answer.stdout)["recommendations"]]
+
+
+def test_models_that_are_too_large_stand_together_the_nearest_first(run, few_models):
+    """What the rig offers is said once, beside each model what it lacks."""
+    lacking = run("recommend", "--gpu", "none", "--ram", "4G").stdout.partition("what does not fit")[2]
+    words = " ".join(lacking.split())
+    assert words.startswith(
+        "too large: this rig offers 3.0 GiB of RAM; short by Qwen3-8B 2.2 GiB, Qwen3.5-35B-A3B 7.3 GiB"
+    )
+    assert lacking.count("offers") == 1
+
+
+def test_ranking_ends_with_a_command_that_plans_the_first(run, few_models):
+    """Whoever has no inventory yet can look at it all the same."""
+    asked = ("--gpu", "2x3090:nvlink", "--ram", "64G", "--context", "32768")
+    page = run("recommend", *asked, "--top", "1").stdout
+    command = shlex.split(page.strip().splitlines()[-1].partition(": ")[2])
+    assert command[:2] == ["rigwright", "plan"] and set(asked) <= set(command)
+    assert f"── {page.split('planned: ')[1].partition(' on ')[0]} ──" in run(*command[1:]).stdout
 
 
 def test_recommendations_are_ranked_and_keep_the_contract(run, few_models):
