@@ -1,4 +1,4 @@
-"""Values of an inventory as people give them: `64k`, `Q8_0`, one word for a list, and what YAML makes of `no`."""
+"""Values as people give them: `64k`, `Q8_0`, one word for a list, what YAML makes of `no`, and words out of a page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,81 @@ from rigwright.units import parse_bytes
 
 Item = TypeVar("Item")
 _NUMBER = re.compile(r"(\d{1,3}(?:[_, ']\d{3})+|\d+)(?:\.0+)?")
+# Of tokens nobody has a fraction: `32.768` is how half of Europe writes 32,768.
+_TOKENS = re.compile(r"(\d{1,3}(?:[_, '.]\d{3})+|\d+)(?:\.0+)?")
+_SHORT_TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM])(?:i?[bB]?)")
+# Modules of memory, and words of their kind behind them, which say nothing of how much it is: no other size.
+_MODULES = re.compile(
+    r"(?:(?P<count>\d{1,2})\s*[x×*]\s*)?(?P<size>\d+(?:[.,]\d{1,2})?)\s*(?P<unit>[KMGT]?)"
+    r"(?:i?B|igs?|igabytes?|erabytes?|o)?(?:\s*[x×*]\s*(?P<after>\d{1,2}))?"
+    r"(?:[\s,/@-]+(?!\d+(?:[.,]\d+)?\s*[GT]i?B?\b)[\w.]+)*",
+    re.IGNORECASE,
+)
+# What stands around a word on a page: quotes, emphasis, `<…>`; pairs, so that the star of a pattern is left.
+_PAIRS = ("**", "__", "`", '"', "'", "“”", "‘’", "„“", "«»", "<>")
+_BULLET = re.compile(r"(?:[-*+•·–—]|\d{1,2}[.)])\s+")
+# Blanks that do not break a line or have no width, and line ends of Windows.
+_BLANKS = str.maketrans(
+    {
+        **dict.fromkeys("\u00a0\u2007\u202f\u2009\u3000\t\r", " "),
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
+    }
+)
+
+
+def undressed(text: str) -> str:
+    """A text without what pages, chats and editors put around it: `qwen3.5-9b` of `- **“qwen3.5-9b”**,`."""
+    text = text.translate(_BLANKS).strip()
+    while (bare := _less(text)) != text:
+        text = bare
+    return text
+
+
+def _less(text: str) -> str:
+    """It without one piece of its dressing."""
+    text = text.rstrip(",;").strip()
+    if bullet := _BULLET.match(text):
+        return text[bullet.end() :]
+    for pair in _PAIRS:
+        first, last = (pair[0], pair[1]) if len(set(pair)) == 2 else (pair, pair)
+        if len(text) > len(first) + len(last) and text.startswith(first) and text.endswith(last):
+            return text[len(first) : -len(last)].strip()
+        # Half of a pair, which somebody's mouse took along.
+        if text.startswith(first) and last not in text[len(first) :]:
+            return text[len(first) :]
+        if text.endswith(last) and first not in text[: -len(last)]:
+            return text[: -len(last)]
+    return text
+
+
+def tokens(text: str) -> int:
+    """`65536` of `64k`, `65,536`, `64K tokens`; K is 1024, as the names of models and flags have it.
+
+    Raises:
+        ValueError: the text is no number of tokens.
+    """
+    plain = re.sub(r"\s*(?:tokens?|toks?|ctx|context)$", "", undressed(text), flags=re.IGNORECASE)
+    if found := _SHORT_TOKENS.fullmatch(plain):
+        return int(float(found[1]) * (1 << 10 if found[2] in "kK" else 1 << 20))
+    if found := _TOKENS.fullmatch(plain):
+        return int(re.sub(r"\D", "", found[1]))
+    raise ValueError(f"{text!r} is no number of tokens; write for example 65536 or 64K")
+
+
+def memory(text: str) -> int:
+    """The bytes of RAM as shops and owners write it: `128G`, `4x32GB DDR4-3200`, `64 gigs`, `1,5T`, `2x32G + 2x16G`.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    parts = [_MODULES.fullmatch(part) for part in re.split(r"\s*\+\s*", re.sub(r"\s*\([^()]*\)", "", undressed(text)))]
+    if any(part is None for part in parts):
+        raise ValueError(f"{text!r} is no size; write for example 20G or 512M")
+    return sum(
+        int(part["count"] or part["after"] or 1) * parse_bytes(part["size"].replace(",", ".") + part["unit"][:1])
+        for part in parts
+        if part
+    )
 
 
 def _no_boolean(value: Any) -> Any:
@@ -35,15 +110,9 @@ def _count(value: Any) -> Any:
 
 
 def _tokens(value: Any) -> Any:
-    """`65536` of `64k` too; K is 1024, as the names of models and flags have it."""
+    """`65536` of `64k` too."""
     value = _no_boolean(value)
-    if not isinstance(value, str):
-        return value
-    if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM])(?:i?[bB]|\s*tokens)?", value.strip()):
-        return int(float(found[1]) * (1 << 10 if found[2] in "kK" else 1 << 20))
-    if found := _NUMBER.fullmatch(re.sub(r"\s*tokens?$", "", value.strip())):
-        return int(re.sub(r"\D", "", found[1]))
-    raise ValueError(f"{value!r} is no number of tokens; write for example 65536 or 64K")
+    return tokens(value) if isinstance(value, str) else value
 
 
 def _size(value: Any) -> Any:

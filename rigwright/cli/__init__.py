@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -16,12 +20,6 @@ _COMMANDS = {
     "size": ("rigwright.cli.size", "size", "What a model takes in memory, and how fast it would be."),
     "tiny-model": ("rigwright.cli.tiny_model", "tiny_model", "Write a tiny real GGUF model with random weights."),
     "verify": ("rigwright.cli.verify", "verify", "Is every rig serving as planned? (pytest + testinfra)"),
-}
-
-
-_DEPLOYS = {
-    **dict.fromkeys(("deploy", "apply", "up", "install", "run", "serve", "provision", "converge"), "deploy.py"),
-    **dict.fromkeys(("remove", "uninstall", "destroy", "down", "delete"), "remove.py"),
 }
 
 
@@ -46,19 +44,42 @@ class LazyGroup(click.Group):
         """The command that is meant, or why there is none of that name."""
         name = args[0] if args else ""
         if args and name not in _COMMANDS and not name.startswith("-"):
-            if name == "help":
-                raise click.UsageError("help is an option: rigwright --help, rigwright plan --help", context)
-            if name in _DEPLOYS:
-                raise click.UsageError(f"{name}: deploys are pyinfra's: pyinfra INVENTORY {_DEPLOYS[name]}", context)
+            from rigwright.cli.habits import other_command
+
+            if other := other_command(name):
+                raise click.UsageError(f"{name}: {other}", context)
             near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.5)
             advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(_COMMANDS))}"
             raise click.UsageError(f"no such command: {name}; {advice}", context)
         return super().resolve_command(context, args)
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """The options of `rigwright` itself; what is unknown is told with the right word."""
+        with _told(args):
+            return super().parse_args(context, args)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Call the command that is meant. A word with blanks that begins with a dash was pasted, and is no option."""
+        context.args = [f" {word}" if re.match(r"-\S*\s", word) else word for word in context.args]
+        with _told(context.args):
+            return super().invoke(context)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands in --help."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(context)])
+
+
+@contextmanager
+def _told(words: list[str]) -> Iterator[None]:
+    """Options that are unknown, as an error that names the right one."""
+    words = [*words]
+    try:
+        yield
+    except click.NoSuchOption as error:
+        from rigwright.cli.habits import told
+
+        raise told(error, words) from None
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

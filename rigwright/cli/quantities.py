@@ -33,10 +33,15 @@ def number(text: str | int) -> int:
     """
     if isinstance(text, int):
         return text
+    from rigwright.given import tokens as tokens_of  # which takes a while to import
+
     try:
-        found = parse_bytes(text.upper().replace("IB", "iB"))
+        found = tokens_of(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no number; write for example 262144, 256K or 21G") from None
+        try:
+            found = parse_bytes(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no number; write for example 262144, 256K or 21G") from None
     if not 0 < found < 2**63:
         raise click.BadParameter(f"{text!r} is out of range; write for example 262144, 256K or 21G")
     return found
@@ -74,12 +79,16 @@ def size(text: str | None, option: str) -> int | None:
     """
     if text is None:
         return None
+    from rigwright.given import memory
+
     try:
-        found = parse_bytes(text)
+        found = memory(text)
     except ValueError as error:
         raise click.UsageError(f"{option}: {error}") from None
     if not found:
         raise click.UsageError(f"{option}: {text} is nothing; write for example 64G")
-    if text.strip().isdecimal() and found < 1 << 20:
-        raise click.UsageError(f"{option}: {text} has no unit, and would be bytes; write for example {text.strip()}G")
+    if found < 1 << 20 and not re.search(r"\d\s*[KkMm]", text):
+        number = re.match(r"\W*([\d.]+)", text)
+        example = f"{number[1] if number else 64}G"
+        raise click.UsageError(f"{option}: {text} has no unit, and would be bytes; write for example {example}")
     return found

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rigwright.errors import WrongSpec
 from rigwright.hardware.models import GpuModel
 from rigwright.hardware.values import Gpu, Hardware, Link, PcieLink
+from rigwright.inventory.card_words import cards_in
 from rigwright.inventory.what_if import gpu_model
 from rigwright.plan.devices import with_gpu
 from rigwright.plan.reasons import Reason
@@ -18,7 +19,13 @@ from rigwright.plan.speed.names import apple_chip, known_models
 from rigwright.units import GIB, format_bytes
 
 _COUNTED = re.compile(
-    r"(?:(?P<before>\d{1,3})\s*[x×*]\s*)?(?P<name>.+?)(?:\s*[x×*]\s*(?P<after>\d{1,3}))?", re.IGNORECASE
+    # The x of `RX 580` counts nothing: before a count stands a blank or a number.
+    r"(?:(?P<before>\d{1,3})\s*[x×*]\s*)?(?P<name>.+?)(?:(?:(?<=\d)|(?<=[\d\s)][a-z])|(?<=ti)|\s)\s*[x×*]\s*(?P<after>\d{1,3}))?",
+    re.IGNORECASE,
+)
+# The product that a chip of Apple is in says nothing of it.
+_MAC = re.compile(
+    r"\b(?:mac ?book(?: pro| air)?|mac ?(?:studio|mini|pro)|i?mac)\b[\s,]*(?:\d\d(?:[-\s]?inch|[\"”]))?", re.IGNORECASE
 )
 _PAIR = re.compile(r"(\d{1,2})-(\d{1,2})")
 _MOST_GPUS = 64
@@ -52,12 +59,12 @@ def described(texts: Sequence[str], *, ram_bytes: int | None = None) -> Describe
     Raises:
         WrongSpec: a name is none, or says what cannot be.
     """
-    words = [word.strip() for text in texts for word in _apart(text)]
-    if [word.lower() for word in words] in (["none"], ["cpu"]):
+    words = [word.strip() for text in texts for word in cards_in(text)]
+    if [word.lower() for word in words] in (["none"], ["cpu"], ["no"], ["0"], ["cpu only"], ["no gpu"]):
         return Described(Hardware(gpu_count=0, ram_bytes=ram_bytes or 0), _assumed(0, ram_bytes, 0))
-    chips = [apple_chip(word) for word in words if not known_models(word)]
-    if len(words) == 1 and chips and chips[0]:
-        return _mac(chips[0]["name"], chips[0]["memory_gb"] * GIB, ram_bytes)
+    chip = apple_chip(_MAC.sub("", words[0])) if len(words) == 1 and not known_models(words[0]) else None
+    if chip:
+        return _mac(chip["name"], chip["memory_gb"] * GIB, ram_bytes or _memory_in(words[0]))
     groups = [_cards(word) for word in words]
     if sum(group.count for group in groups) > _MOST_GPUS:
         raise WrongSpec(f"--gpu: more than {_MOST_GPUS} GPUs are no machine; say fewer")
@@ -70,6 +77,8 @@ def described(texts: Sequence[str], *, ram_bytes: int | None = None) -> Describe
         links += _links(group, first)
     vram = sum(gpu.vram_bytes or 0 for gpu in hardware.gpus)
     shared = next((group.model for group in groups if group.model.ram_share), None)
+    if shared and len(words) == 1:
+        ram_bytes = ram_bytes or _memory_in(words[0])
     if shared and not ram_bytes:
         raise WrongSpec(f"--gpu: {shared.name} works in the memory of the machine; say how much that is: --ram 128G")
     speeds = {
@@ -89,9 +98,10 @@ def described(texts: Sequence[str], *, ram_bytes: int | None = None) -> Describe
     )
 
 
-def _apart(text: str) -> list[str]:
-    """`2x4090`, `3060` of `2x4090 + 3060`; commas part cards only where none says how they are joined."""
-    return re.split(r"\s*[+,]\s*" if ":" not in text else r"\s*\+\s*", text.strip())
+def _memory_in(word: str) -> int | None:
+    """The memory that the name of a whole machine says, `Mac Studio M3 Ultra 96GB`."""
+    found = re.search(r"(?<!\d)(\d{1,3}) ?G(?:i?B)?\b", word, re.IGNORECASE)
+    return int(found[1]) * GIB if found else None
 
 
 def _cards(word: str) -> _Cards:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,12 @@ def problem_of(path: Path) -> str | None:
     except UnicodeDecodeError:
         return ": is no text; name an inventory"
     if path.suffix.lower() in (".yml", ".yaml", ".ini", ".json", ".toml"):
-        return f": is no Python; {_WAY}"
+        return _foreign(path, text)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
         if path.suffix != ".py":
-            return f": is no Python; {_WAY}"
+            return _foreign(path, text)
         return f":{error.lineno or 1}: {error.msg}; correct the Python"
     except (ValueError, RecursionError, MemoryError):
         return ": is no Python that can be read; correct it"
@@ -74,6 +75,16 @@ def problem_of(path: Path) -> str | None:
         return names
     groups = [node for node in tree.body if isinstance(node, ast.Assign)]
     return _deploy(tree, groups) or next(filter(None, map(_letters, groups)), None)
+
+
+def _foreign(path: Path, text: str) -> str:
+    """What a file is that is no Python."""
+    kind = kind_of(text)
+    if kind and kind != "an inventory of Ansible":
+        return f": is {kind}, and no inventory; {_WAY}"
+    if re.search(r"^(?:rig|services)\s*:|^\s*\{\s*\"services\"", text, re.MULTILINE):
+        return f": holds wishes, and names no rig; it goes behind --spec: rigwright plan --gpu 4x3090 --spec {path}"
+    return f": is no Python; {_WAY}"
 
 
 def _unknown(tree: ast.Module) -> Iterator[ast.Name]:

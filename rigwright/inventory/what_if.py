@@ -16,10 +16,11 @@ from rigwright.hardware.models import GpuModel
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import named, with_gpu
 from rigwright.plan.reasons import Reason
-from rigwright.plan.speed.names import apple_chip, gpu_names, known_models, models_of_words
+from rigwright.plan.speed.names import apple_chip, gpu_names, known_models, models_of_words, models_within
 from rigwright.units import GIB, format_bytes
 
 _BRANDS = re.compile(r"\b(?:nvidia|amd|apple|geforce|quadro|tesla|radeon|instinct) ")
+_NO_CARD = "write it as nvidia-smi does: NVIDIA GeForce RTX 3090, or plan where the card is: @local, --capture DIR"
 _SIZE = re.compile(r"(?P<name>.+?)[\s:,]+(?P<size>\d{1,3}) ?G(?:i?B)?", re.IGNORECASE)
 
 
@@ -34,6 +35,7 @@ def gpu_model(name: str) -> GpuModel:
         rows = known_models(match["name"])
         sized = [models.find(row.name, None, int(match["size"]) * GIB) for row in rows]
         found = _with_memory([row for row in sized if row and row.vram_bytes == int(match["size"]) * GIB])
+    found = found or _within(name)
     if len(found) == 1:
         return found[0]
     if found:
@@ -44,8 +46,18 @@ def gpu_model(name: str) -> GpuModel:
         own = f"--gpu '{chip['name'].removeprefix('Apple ')}' --ram 64G"
         raise WrongSpec(f"GPU {name[:60]!r}: {chip['name']} is a machine of its own; plan for it with {own}")
     near = _near_names(name)
-    advice = f"did you mean {' or '.join(near)}?" if near else "write it as nvidia-smi does: NVIDIA GeForce RTX 3090"
+    advice = f"did you mean {' or '.join(near)}?" if near else _NO_CARD
     raise WrongSpec(f"GPU {name[:60]!r}: is not in the catalogue; {advice}")
+
+
+def _within(name: str) -> list[GpuModel]:
+    """The cards whose names a longer one holds; where it says a size, those that are sold or soldered so."""
+    rows, said = models_within(name), re.search(r"(?<!\d)(\d{1,3}) ?G(?:i?B|D\w*)?\b", name[:120], re.IGNORECASE)
+    size = int(said[1]) * GIB if said else None
+    sized = [
+        models.find(row.name, None, size) if size and row.vram_bytes and not row.ram_share else row for row in rows
+    ]
+    return _with_memory([row for row in sized if row])
 
 
 def _likely(name: str) -> tuple[GpuModel, ...]:
@@ -64,15 +76,17 @@ def _near_names(name: str) -> list[str]:
     plain = _BRANDS.sub("", name.lower()[:60].strip())
     number = re.search(r"\d{3,4}", plain)
     alike = [one for one in names if number and _is_near(number[0], one)]
-    order = [*difflib.get_close_matches(plain, alike, n=3, cutoff=0.3), *difflib.get_close_matches(plain, names, n=3)]
+    # Where a number is said, a card without it is no misspelling of the name.
+    others = [one for one in names if not number or number[0] in one]
+    order = [*difflib.get_close_matches(plain, alike, n=3, cutoff=0.3), *difflib.get_close_matches(plain, others, n=3)]
     return [names[one] for one in dict.fromkeys(order)][:3]
 
 
 def _is_near(number: str, name: str) -> bool:
-    """Whether a name has this number with one digit wrong, or two of them swapped."""
+    """Whether a name has this number, with one digit of four wrong, or two of them swapped."""
     for other in re.findall(r"\d{3,4}", name):
         wrong = sum(one != two for one, two in zip(number, other, strict=False))
-        if len(number) == len(other) and (wrong <= 1 or (wrong == 2 and sorted(number) == sorted(other))):
+        if len(number) == len(other) and (wrong <= len(number) - 3 or (wrong == 2 and sorted(number) == sorted(other))):
             return True
     return False
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.header import Header
+from rigwright.models.names import split_quant
 from rigwright.models.parts import part_names
 from rigwright.models.reading import header_from_stream, model_of
 from rigwright.models.values import Model
@@ -32,11 +33,11 @@ def read_model(path: Path) -> Model:
 def _header(path: Path) -> Header:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
+        known, quant = split_quant(path.name)
+        other = f", or name the catalogue's: {known.key}{f':{quant}' if quant else ''}" if known else ""
         # Whose folder is not here either may be that of a file which the rig has already.
-        is_elsewhere = path.is_absolute() and not path.parent.exists()
-        raise UnreadableModel(
-            f"{path}: {what} on this machine; check the path of the model"
-            + (", or name its repository and set weights.directory where the rig has it" if is_elsewhere else "")
-        )
+        if path.is_absolute() and not path.parent.exists():
+            other += ", or name its repository and set weights.directory where the rig has it"
+        raise UnreadableModel(f"{path}: {what} on this machine; check the path of the model{other}")
     with path.open("rb") as file:
         return header_from_stream(file.read, where=str(path), size_bytes=path.stat().st_size)

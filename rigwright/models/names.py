@@ -19,11 +19,29 @@ _LONGEST = 300
 _TAIL = re.compile(r"(?:[-.:_/ ]+(?:gguf|latest))+$")
 # What others call a quant that has its own name here. Source: the tags of Ollama's library.
 _OTHER_QUANTS = {"fp16": "F16", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
+# Bits, as people and papers count them: `4bit`, `4-bit`, `int4`, `w4a16`, `fp4`.
+_BITS = re.compile(r"(?:(?P<bits>[2-8])bits?|int(?P<int>[2-8])|w(?P<weights>[2-8])a\d+|fp(?P<float>[468]))")
+_FOREIGN_QUANTS = {
+    r"exl[23]?.*|\d(?:\.\d+)?bpw": "that is a format of ExLlama, which is not planned",
+    r"mlx.*|dwq|oq\d.*": "that is a format of MLX, which is not planned",
+    r"(?:bnb|bitsandbytes|nf4).*": "bitsandbytes quantises while it loads, which is not planned",
+    r"hqq.*|aqlm.*|quip.*|ggml|ggmlv3": "that is a format which no engine here reads",
+}
 
 
 def find_model(text: str) -> KnownModel | None:
     """The model of a key, name, alias or repository: `qwen3.5-35b-a3b`, `Qwen/Qwen3.5-35B-A3B`, `qwen3.5:35b-a3b`."""
     return _index().get(_squeezed(text))
+
+
+def of_maker(text: str) -> KnownModel | None:
+    """The model whose maker's own repository a text names, today's or an older name of it: `google/Gemma-3-27B`."""
+    maker, slash, name = text.strip().lower().partition("/")
+    known = _index().get(_squeezed(name)) if slash and "gguf" not in name else None
+    if known is None or not any(one.lower().startswith(f"{maker}/") for one in known.aliases):
+        return None
+    own = [known.key, known.name, *(one.rpartition("/")[2] for one in known.aliases)]
+    return known if _squeezed(name) in map(_squeezed, own) else None
 
 
 def split_quant(text: str) -> tuple[KnownModel | None, str | None]:
@@ -48,12 +66,16 @@ def model_of(text: str, *, where: str) -> KnownModel:
     if known := split_quant(text)[0]:
         return known
     near = near_names(text)
-    advice = (
-        f"did you mean {either(near)}?"
-        if near
-        else "name one of docs/models.md, a GGUF file on this machine, or one of a hub as hf:org/repo:QUANT"
-    )
+    advice = "name one of docs/models.md, a GGUF file on this machine, or one of a hub as hf:org/repo:QUANT"
+    if near:
+        other = "" if _has_numbers(near[0], text) else " A model that docs/models.md does not list is hf:org/repo:QUANT"
+        advice = f"did you mean {either(near)}?{other}"
     raise WrongSpec(f"{where}: no model is called {text}; {advice}")
+
+
+def _has_numbers(name: str, text: str) -> bool:
+    """Whether a name has each number of a text: where it has not, the text is no misspelling of it."""
+    return set(re.findall(r"\d+(?:\.\d+)?", text.replace("-", " "))) <= set(re.findall(r"\d+(?:\.\d+)?", name))
 
 
 def near_names(text: str) -> tuple[str, ...]:
@@ -66,18 +88,36 @@ def near_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_index()[name].key for name in near))[:3]
 
 
+def known_upload(repo: str) -> KnownModel | None:
+    """The model of the catalogue that somebody's repository holds by its name: `bartowski/Qwen_Qwen3.5-9B-GGUF`."""
+    name = re.sub(r"(?:[-.]i1)?[-.]gguf$", "", repo.rpartition("/")[2], flags=re.IGNORECASE)
+    return find_model(name) or find_model(name.partition("_")[2])
+
+
 def near_quants(text: str, names: Iterable[str]) -> tuple[str, ...]:
     """Of these quants those that a text may mean, the likeliest first: `Q4_K_M` and more for `Q4`, `UD-IQ4_XS` for
     `IQ4_XS`."""
     wanted = _plain(text)
     given = {_plain(name): name for name in names}
+    if bits := _BITS.fullmatch(wanted):
+        return tuple(name for plain, name in given.items() if _has_bits(plain, next(filter(None, bits.groups()))))
     parts = [name for plain, name in given.items() if wanted and wanted in plain]
     return tuple(parts) or tuple(given[one] for one in difflib.get_close_matches(wanted, given, n=3, cutoff=0.6))
 
 
+def _has_bits(quant: str, bits: str) -> bool:
+    return bool(re.search(rf"(?:q|int|fp|w){bits}", quant)) or (bits == "4" and quant == "awq")
+
+
 def quant_called(text: str) -> str:
     """The quant that a text is the name of, in its own spelling; the text itself where none is called so."""
-    return next((name for ending, name in _endings() if ending == _plain(text)), text.strip())
+    plain = _plain(text.strip().lower().removesuffix(".gguf"))
+    return next((name for ending, name in _endings() if ending == plain), text.strip())
+
+
+def foreign_quant(text: str) -> str | None:
+    """Why a quant of another program is none here; None where it is not known for one."""
+    return next((why for form, why in _FOREIGN_QUANTS.items() if re.fullmatch(form, _plain(text))), None)
 
 
 def quant_in(stem: str) -> str | None:

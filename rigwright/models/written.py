@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
-from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rigwright.models.names import find_model, quant_called, split_quant
+from rigwright.given import undressed
+from rigwright.models.command_line import Commanded, commanded
+from rigwright.models.names import either, find_model, near_names, of_maker, quant_called, split_quant
+from rigwright.models.quants import quants
 
 _HUBS = ("huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com")
+_OLLAMA = ("ollama.com", "www.ollama.com", "registry.ollama.ai")
+# What Ollama and Docker put before the name of a model of theirs.
+_OF_OLLAMA = re.compile(r"^(?:library|ai)/(?=[a-z0-9.-]+(?::\S+)?$)")
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?"
 _IN_REPOSITORY = re.compile(rf"(?P<repo>{_REPOSITORY})(?:@(?P<revision>[\w./-]+?))?(?:[:/](?P<rest>\S+))?")
 _OWN = re.compile(r"(?:hf|huggingface):(?://)?", re.IGNORECASE)
@@ -18,13 +22,16 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+ -]*(?:[:@][\w. -]+)?")
 # What a path or a signed address may have; patterns would be at more for long.
 _LONGEST = 4096
 _WILD = re.compile(r"[*?\[]")
-# What stands before a model on a command line; options that name it, and options that choose among its files.
-_PROGRAM = re.compile(
-    r"(?:\$ |sudo )*(?:(?:\S*/)?llama-(?:server|cli)|llama serve|ollama (?:run|pull|show)|vllm serve|lms get|"
-    r"(?:huggingface-cli|hf) download)(?: |$)"
+# A line of a file of settings or of a program that says which model: `MODEL=…`, `"model": "…"`, `from_pretrained("…")`.
+_SETTING = re.compile(
+    r"""["']?(?:export |ENV |-e )?["']?(?:[\w.-]*model(?:[_-]?(?:id|name|path|repo))?|repo(?:_id)?)["']?"""
+    r"""(?::\s+|\s*=\s*)""",
+    re.IGNORECASE,
 )
-_OPTION = re.compile(r"(?:-hf|-hfr|--hf-repo|-m|--model)[ =]")
-_FROM_HUB, _NAMING, _CHOOSING = ("-hf", "-hfr", "--hf-repo"), ("-m", "--model"), ("--include", "-hff", "--hf-file")
+_CALL = re.compile(r"""(?:pretrained\w*\(|(?:model|repo|path)\w*\s*=|LLM\(|load\()\s*["']([^"']{1,200})["']""")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(<?([^()\s>]+)>?(?:\s[^()]*)?\)")
+_IN_BRACKETS = re.compile(r"([^()\[\]]+?)\s*[(\[]([^()\[\]]+)[)\]]")
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 
 def is_pattern(file: str) -> bool:
@@ -38,27 +45,68 @@ def read_source(text: str) -> dict[str, str]:
     Raises:
         ValueError: nothing that could be a model, with what to write instead.
     """
-    text = text.strip().strip("`'\"").strip()
     if len(text) > _LONGEST:
         raise ValueError(f"{text[:80]!r} and {len(text) - 80} letters more name no model; write its name alone")
-    if program := _PROGRAM.match(text):
-        return _on_command_line(text[program.end() :], is_download=program[0].rstrip().endswith("download"))
-    if _OPTION.match(text):
-        return _on_command_line(text)
+    bare = _alone(text)
+    if bare != text.strip() and _is_here(text):
+        return {"path": text}
+    text = bare
+    if command := commanded(text):
+        return _of_command(command)
     if automatic := re.fullmatch(r"auto(?::(\S+))?", text, re.IGNORECASE):
         return {"name": "auto"} | ({"quant": quant_called(automatic[1])} if automatic[1] else {})
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme and scheme[1].lower() not in ("hf", "huggingface"):
         return _at_address(text, scheme[1].lower())
-    if host := next((one for one in (*_HUBS, "ollama.com") if text.lower().startswith(f"{one}/")), None):
-        return _on_page(host, text[len(host) + 1 :]) or {"url": f"https://{text}"}
+    if text.lower().startswith(tuple(f"{host}/" for host in (*_HUBS, *_OLLAMA))):
+        return read_source(f"https://{text}")
     if _OWN.match(text):
         return _in_repository(_OWN.sub("", text, count=1), text)
-    return _plain(text)
+    return _plain(_OF_OLLAMA.sub("", text))
+
+
+def _alone(text: str) -> str:
+    """What names the model, of a text with its quotes, its link, its place in a file of settings."""
+    text = undressed(text)
+    if (link := _LINK.fullmatch(text)) or (link := _LINK.search(text) if text.startswith("[") else None):
+        text = link[2] if _is_of_hub(link[2]) else link[1]
+    elif call := _CALL.search(text):
+        text = call[1]
+    elif setting := _SETTING.match(text):
+        text = text[setting.end() :]
+    text = undressed(text)
+    if text.startswith(("/", "./", "../", "~")) or "://" in text:
+        return text
+    if not re.search(r"\s-{1,2}\w|\s[–—]\w", text):
+        text = text.translate(_DASHES)
+    if text.endswith((")", "]")) and (said := _IN_BRACKETS.fullmatch(text)) and split_quant(said[1])[0]:
+        return f"{said[1]}:{said[2].strip()}" if quant_called(said[2]) in quants() else said[1]
+    return text
+
+
+def _is_of_hub(address: str) -> bool:
+    """Whether an address says more than the words that link to it."""
+    return (urlsplit(address).hostname or "") in (*_HUBS, *_OLLAMA) or urlsplit(address).path.endswith(".gguf")
+
+
+def _of_command(command: Commanded) -> dict[str, str]:
+    is_place = "://" in command.model or command.model.startswith(("/", "./", "../", "~"))
+    if command.is_of_hub and not is_place:
+        found = _in_repository(_OWN.sub("", command.model), command.model)
+    else:
+        found = read_source(command.model)
+    if command.quant and "name" in found and "quant" not in found and quant_called(command.quant) in quants():
+        found |= {"quant": quant_called(command.quant)}
+    if "repo" not in found:
+        return found
+    chosen = {"file": command.file, "revision": command.revision}
+    return found | {key: value for key, value in chosen.items() if value}
 
 
 def _plain(text: str) -> dict[str, str]:
     """A path, a repository without `hf:`, or a name."""
+    if ":" in text and "/" not in text and _names_model(text.removesuffix(".gguf")):
+        return _named(text.removesuffix(".gguf"))
     is_gguf = text.lower().endswith(".gguf")
     if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or "\\" in text:
         return {"path": text}
@@ -84,11 +132,11 @@ def _is_here(path: str) -> bool:
 
 
 def _names_model(text: str) -> bool:
-    """Whether the catalogue knows it as a name; a repository of files is one only where it stands for the model."""
+    """Whether the catalogue knows it as a name; a repository is one only where it is the maker's own."""
     if "/" not in text:
         return split_quant(text)[0] is not None
-    known = find_model(text)
-    return known is not None and text.strip().lower() in (alias.lower() for alias in known.aliases)
+    name, _, quant = text.replace("@", ":").partition(":")
+    return of_maker(name) is not None and (not quant or quant_called(quant) in quants())
 
 
 def _named(text: str) -> dict[str, str]:
@@ -96,9 +144,9 @@ def _named(text: str) -> dict[str, str]:
     known, quant = split_quant(text)
     if known:
         return {"name": known.key} | ({"quant": quant} if quant else {})
-    before, found, after = re.sub(r"@", ":", text).partition(":")
-    if found and (known := find_model(before)):
-        return {"name": known.key, "quant": quant_called(after)}
+    before, _, after = text.replace("@", ":").partition(":")
+    if known := find_model(before) or of_maker(before):
+        return {"name": known.key} | ({"quant": quant_called(after)} if after else {})
     return {"name": text}
 
 
@@ -122,54 +170,60 @@ def _in_repository(text: str, whole: str) -> dict[str, str]:
 
 
 def _at_address(text: str, scheme: str) -> dict[str, str]:
+    """The file at an address, or what its page is about.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if scheme == "lmstudio" and (found := re.search(r"[?&]model=([^&]+)", text)):
+        return read_source(unquote(found[1]))
+    if scheme in ("ollama", "docker"):
+        return _named(_OF_OLLAMA.sub("", text.partition("://")[2]))
     if scheme not in ("http", "https"):
         raise ValueError(f"{text.partition('?')[0]!r} is no http(s) address; download the file, and name its path")
     try:
         parts, host = urlsplit(text), (urlsplit(text).hostname or "").lower()
     except ValueError:
         return {"url": text}
-    if host in (*_HUBS, "ollama.com") and "@" not in parts.netloc:
+    path = unquote(parts.path).lstrip("/")
+    if host in (*_HUBS, *_OLLAMA) and "@" not in parts.netloc:
         text = text.removesuffix("?download=true")
-        return _on_page(host, unquote(parts.path).lstrip("/"), parts.query) or {"url": text}
-    return {"url": text}
+        if subject := _on_page(host, path, parts.query):
+            return subject
+    if _is_file(path):
+        return {"url": text}
+    if host not in _HUBS and (known := next(filter(_names_model, reversed(path.split("/"))), None)):
+        return _named(known)
+    near = near_names(path.rstrip("/").rpartition("/")[2])
+    advice = (
+        f"did you mean {either(near)}?" if near else "write the model's name, hf:org/repo:QUANT, or a file's address"
+    )
+    raise ValueError(f"{text.partition('?')[0]!r} is a page, and no file; {advice}")
+
+
+def _is_file(path: str) -> bool:
+    """Whether a file lies there, and nothing for people to read."""
+    return path.lower().endswith(".gguf") or bool(re.search(r"(?:^|/)(?:resolve|raw|download|blobs|files|dl)/", path))
 
 
 def _on_page(host: str, path: str, query: str = "") -> dict[str, str] | None:
     """What a page of a hub is about; None where it is none of a model."""
-    if host == "ollama.com":
-        return _named(re.sub(r"^library/", "", path.strip("/")))
     words = path.strip("/").split("/")
-    if len(words) < 2 or words[0] in ("datasets", "spaces", "docs", "api", "models", "collections"):
+    if host in _OLLAMA:
+        return _named("/".join(words[1:2] if words[0] == "library" else words[:2])) if words[0] else None
+    if len(words) < 2 or words[0] in ("datasets", "spaces", "docs", "api", "models", "collections", "papers", "blog"):
         return None
-    repo = f"{words[0]}/{words[1]}"
     if len(words) > 3 and words[2] == "resolve":
         return None  # the address of a file as it is
-    found = _in_repository(repo, path)
+    repo = words[1].partition("?")[0]
+    found = _in_repository(f"{words[0]}/{repo}", path)
     if len(words) > 4 and words[2] in ("blob", "raw"):
         return found | {"revision": words[3], "file": "/".join(words[4:])}
-    if len(words) > 3 and words[2] == "tree":
+    if len(words) > 4 and words[2] == "tree":
+        return found | {"revision": words[3], "file": f"{'/'.join(words[4:])}/*"}
+    if len(words) > 3 and words[2] == "tree" and not (words[3] == "main" and _names_model(found.get("repo", ""))):
         return found | {"revision": words[3]}
     shown = re.search(r"(?:^|&)show_file_info=([^&]+)", query)
-    return found | ({"file": unquote(shown[1])} if shown else {})
-
-
-def _on_command_line(text: str, *, is_download: bool = False) -> dict[str, str]:
-    """The model among the words behind a program."""
-    try:
-        words = shlex.split(text.replace("\\\n", " "))
-    except ValueError:
-        words = text.split()
-    words = [part for word in words for part in (word.split("=", 1) if re.match(r"--?[\w-]+=", word) else [word])]
-    values = dict(pairwise(words))
-    given = next((values[name] for name in (*_FROM_HUB, *_NAMING) if name in values), None)
-    # A word behind an option belongs to that, else it stands for itself.
-    free = [word for before, word in zip(["", *words], words, strict=False) if word[:1] != "-" and before[:1] != "-"]
-    model = given or (free[0] if free else None)
-    if model is None:
-        raise ValueError(f"{text[:80]!r} names no model; write its name alone")
-    is_file_of_hub = is_download or any(name in values for name in _FROM_HUB)
-    found = _in_repository(_OWN.sub("", model), model) if is_file_of_hub and "://" not in model else read_source(model)
-    chosen = next((values[name] for name in _CHOOSING if name in values), None)
-    if is_download and not chosen and len(free) > 1:
-        chosen = free[1]
-    return found | {"file": chosen} if chosen and "repo" in found else found
+    if shown:
+        return found | {"file": unquote(shown[1])}
+    return _named(found["repo"]) if set(found) == {"repo"} and _names_model(found["repo"]) else found

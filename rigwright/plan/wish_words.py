@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from rigwright.catalogue.engines import engine_names
 from rigwright.given import word
-from rigwright.models.names import either, near_quants, quant_called
+from rigwright.models.names import either, foreign_quant, near_quants, quant_called
 from rigwright.models.quants import quants
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
@@ -97,8 +97,13 @@ def known_quant(text: str) -> str:
     quant = quant_called(text)
     if quant in quants():
         return quant
-    near = near_quants(quant, quants())[:4]
-    raise ValueError(f"{quant!r} is no quant; " + (f"did you mean {either(near)}?" if near else "write it like Q4_K_M"))
+    names = [name for name in quants() if "-UD-" not in f"-{name}" or "ud" in quant.lower()]
+    near = near_quants(quant, [name for name in names if not name.startswith("QAT-")])[:8]
+    foreign = foreign_quant(quant)
+    raise ValueError(
+        f"{quant!r} is no quant{f': {foreign}' if foreign else ''}; "
+        + (f"did you mean {either(near)}?" if near else "write it like Q4_K_M")
+    )
 
 
 SERVICE_NAME, ENGINE, GPUS = BeforeValidator(service_name), BeforeValidator(engine), BeforeValidator(gpus)

@@ -17,6 +17,7 @@ from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
+from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
 from rigwright.spec.weights import WeightsSettings
 from rigwright.strict import Strict
@@ -124,8 +125,15 @@ def _explain(details: Any) -> str:
         return f"{where}: {message}"
     message = _FORMS.get(kind, message)
     given = redacted(given) if isinstance(given, str) else given
-    shown = repr(given) if len(repr(given)) < 80 else f"a {type(given).__name__}"
+    shown = repr(given) if len(repr(given)) < 80 else _kind(given)
     return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"
+
+
+def _kind(given: object) -> str:
+    """What a long value is, in words of the file."""
+    if isinstance(given, dict):
+        return "a value of keys"
+    return "a list" if isinstance(given, list | tuple) else f"{str(given)[:60]!r}…"
 
 
 # What pydantic calls by names of Python.
@@ -139,38 +147,13 @@ _FORMS = {
     "bool_parsing": "it wants true or false",
     "bool_type": "it wants true or false",
 }
-# What the same is called elsewhere: by Ollama, llama.cpp, vLLM, Ansible.
-_ELSEWHERE = {
-    **dict.fromkeys(
-        ("thinking", "enablethinking", "reasoning", "think", "nothink"), "mode: instruct, which switches thinking off"
-    ),
-    **dict.fromkeys(
-        ("ctx", "ctxsize", "numctx", "nctx", "maxmodellen", "contextlength", "contextsize", "maxcontext"), "context"
-    ),
-    **dict.fromkeys(("parallel", "np", "numparallel", "maxnumseqs", "concurrency"), "slots"),
-    **dict.fromkeys(("gpus", "device", "devices", "cudavisibledevices", "ngl", "ngpulayers", "numgpu"), "gpu"),
-    **dict.fromkeys(
-        ("tensorparallelsize", "tp", "pp", "pipelineparallelsize"),
-        "gpu: [0, 1]; the plan finds the layout",
-    ),
-    **dict.fromkeys(("quant", "quantization"), "quants, or model: NAME:QUANT"),
-    **dict.fromkeys(("cachetypek", "cachetypev", "kvcachetype", "kvcachedtype", "kvcache"), "cache_type"),
-    **dict.fromkeys(("apikey", "apikeys", "key", "token"), "api_key_file"),
-    **dict.fromkeys(
-        ("temperature", "temp", "topp", "topk", "args", "extraargs", "options", "parameters"), "flags: {'--temp': 0.6}"
-    ),
-    **dict.fromkeys(("listen", "address", "bind"), "host"),
-    **dict.fromkeys(("copies", "instances", "count"), "replicas"),
-    **dict.fromkeys(("backend", "runtime"), "engine"),
-    **dict.fromkeys(("mmproj", "multimodal"), "vision: true"),
-    **dict.fromkeys(("speculative", "mtp", "nextn", "draftmodel"), "draft"),
-    **dict.fromkeys(("firewall", "allow", "allowedips"), "allow_from"),
-}
 
 
 def _suggest(loc: tuple[str | int, ...]) -> str:
     known = list(_model_at(loc[:-1]).model_fields)
-    other = _ELSEWHERE.get(re.sub(r"[\W_]+", "", str(loc[-1]).lower()), "")
+    other = told_elsewhere(str(loc[-1]))
+    if is_left_out(other) and "model" in known:
+        return other
     if re.split(r"\W", other)[0] in known:
         return f"write {other}" if ":" in other else f"did you mean {other}?"
     near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)

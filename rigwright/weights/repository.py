@@ -11,14 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from rigwright.errors import UnreadableModel, WrongSpec
-from rigwright.models.names import either, near_quants, quant_called, quant_in
+from rigwright.models.names import either, foreign_quant, known_upload, near_quants, quant_called, quant_in
 from rigwright.models.variants import Variant, find_model, variants
 from rigwright.plan.wish import ModelSource
 from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.gguf import gguf_offer, stem_of
 from rigwright.weights.hub import hub_facts
 
-_ELSEWHERE = "try again with a connection, or name a model of the catalogue where the hub wants a token"
 # The largest repositories have some hundreds; each name costs a millisecond.
 _MOST_FILES = 2000
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -32,6 +31,7 @@ def of_quant(found: Sequence[Variant], wanted: str | None, *, what: str) -> tupl
         return chosen
     names = tuple(dict.fromkeys(variant.quant for variant in found))
     near = near_quants(wanted or "", names)
+    what = ": ".join(filter(None, (what, foreign_quant(wanted or ""))))
     raise WrongSpec(f"{what}; " + (f"did you mean {either(near)}?" if near else f"it has {either(names) or 'none'}"))
 
 
@@ -78,8 +78,10 @@ def _file_at(source: ModelSource, names: Sequence[str] | None, hub: str) -> Vari
         WrongSpec: none is, or several are.
     """
     if names is None:
+        other = known_upload(source.repo or "")
+        advice = f", or the catalogue's {other.key}" if other else ""
         raise UnreadableModel(
-            f"{source}: which files it has cannot be asked from here; name one: hf:{source.repo}:FILE.gguf"
+            f"{source}: which files it has cannot be asked from here; name one: hf:{source.repo}:FILE.gguf{advice}"
         )
     quant = quant_called(source.quant or "").lower()
     quants = {name: quant_in(stem_of(name)) or "" for name in names}
@@ -130,7 +132,7 @@ def _whole(source: ModelSource, hub: str) -> Variant:
     if config is None:
         if listed:
             return replace(listed, notes="config.json could not be read from here: its dimensions are the catalogue's")
-        raise UnreadableModel(f"{source}: config.json cannot be read from here; {_ELSEWHERE}")
+        raise UnreadableModel(f"{source}: config.json cannot be read from here; {_elsewhere(source)}")
     from rigwright.models.config import model_from_config  # a file of one kind needs no reader of the other
     from rigwright.models.config_parameters import text_part
 
@@ -148,6 +150,13 @@ def _whole(source: ModelSource, hub: str) -> Variant:
         revision=source.revision,
         header=model,
     )
+
+
+def _elsewhere(source: ModelSource) -> str:
+    """What to do where the hub does not answer."""
+    known = known_upload(source.repo or "")
+    other = f"the catalogue's {known.key}" if known else "a model of the catalogue where the hub wants a token"
+    return f"try again with a connection, or name {other}"
 
 
 def _weights_bytes(source: ModelSource, hub: str) -> int | None:

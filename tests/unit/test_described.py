@@ -36,6 +36,48 @@ def names(*texts: str, ram_bytes: int | None = None) -> list[str | None]:
         ("8x H100 SXM", ["NVIDIA H100 80GB HBM3"] * 8),
         ("none", []),
         ("CPU", []),
+        ("no gpu", []),
+        ("0", []),
+        # In words.
+        ("dual 3090", [R3090] * 2),
+        ("a pair of RTX 3090s", [R3090] * 2),
+        ("4 3090s", [R3090] * 4),
+        ("quad P40", ["Tesla P40"] * 4),
+        ("3090 and 3060 12GB", [R3090, R3060]),
+        ("two 3090s plus one 4090", [R3090, R3090, R4090]),
+        ("3090 & 3060; 4090", [R3090, R3060, R4090]),
+        ("3090, 24GB", [R3090]),
+        ("2x RTX 3090 24GB, 4090", [R3090, R3090, R4090]),
+        ("RTX3090x4", [R3090] * 4),
+        ("“RTX 3090”,", [R3090]),
+        ("4x A100s 80GB SXM4", ["NVIDIA A100-SXM4-80GB"] * 4),
+        ("2x L40S", ["NVIDIA L40S"] * 2),
+        # Of shops.
+        ("MSI GeForce RTX 3090 SUPRIM X 24G", [R3090]),
+        ("2x ASUS TUF Gaming GeForce RTX 5070 Ti 16GB GDDR7 OC", ["NVIDIA GeForce RTX 5070 Ti"] * 2),
+        ("ROG-STRIX-RTX3090-O24G-GAMING", [R3090]),
+        ("EVGA RTX 3090 FTW3 Ultra", [R3090]),
+        ("SAPPHIRE NITRO+ AMD Radeon RX 9070 XT 16GB", ["AMD Radeon RX 9070 XT"]),
+        ("XFX Speedster MERC 310 RX 7900 XTX Black", ["AMD Radeon RX 7900 XTX"]),
+        ("MSI RTX 4060 Ti Ventus 2X 16G", ["NVIDIA GeForce RTX 4060 Ti 16GB"]),
+        ("gtx 3090", [R3090]),
+        # Of programs.
+        (
+            "GPU 0: NVIDIA GeForce RTX 3090 (UUID: GPU-5d5b)\nGPU 1: NVIDIA GeForce RTX 4090 (UUID: GPU-6d)",
+            [R3090, R4090],
+        ),
+        ("name, memory.total [MiB]\nNVIDIA GeForce RTX 3090, 24576 MiB\n", [R3090]),
+        ("0, NVIDIA GeForce RTX 3090, 24576 MiB, 570.86", [R3090]),
+        ("|   0  NVIDIA GeForce RTX 3090        Off |   00000000:01:00.0 Off |   N/A |", [R3090]),
+        ("01:00.0 VGA compatible controller: NVIDIA Corporation GA102 [GeForce RTX 3090] (rev a1)", [R3090]),
+        (
+            "c1:00.0 3D controller [0302]: NVIDIA Corporation GA100 [A100 PCIe 80GB] [10de:20b5] (rev a1)\n"
+            "c1:00.1 Audio device [0403]: NVIDIA Corporation Device [10de:1aef]",
+            ["NVIDIA A100 80GB PCIe"],
+        ),
+        ("ggml_cuda_init: found 1 CUDA devices:\n  Device 0: NVIDIA GeForce RTX 3090, compute capability 8.6", [R3090]),
+        ("CUDA0: NVIDIA GeForce RTX 3090 (24124 MiB, 23800 MiB free)", [R3090]),
+        ("GPU 1: RTX 3090", [R3090]),
     ],
 )
 def test_cards_are_counted_and_named(text: str, cards: list[str]) -> None:
@@ -62,6 +104,8 @@ def pairs(hardware: Hardware) -> list[tuple[int, int]]:
         ("3x3090:NVLINK=1-2", [(1, 2)]),
         ("4090+2x3090:nvlink", [(1, 2)]),
         ("2xH100 SXM", [(0, 1)]),
+        ("RTX3090x4 (NVLink)", [(0, 1), (2, 3)]),
+        ("2x 3090 with NVLink", [(0, 1)]),
     ],
 )
 def test_bridges_and_switches_join_cards(text: str, joined: list[tuple[int, int]]) -> None:
@@ -96,8 +140,40 @@ def test_mac_and_spark_are_machines() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "gib"),
+    [
+        ("Mac Studio M3 Ultra 96GB", "Apple M3 Ultra", 96),
+        ('MacBook Pro 16" M4 Max (64GB)', "Apple M4 Max", 64),
+        ("Ryzen AI Max+ 395 128GB", "AMD Radeon 8060S", 128),
+        ("DGX Spark 128GB", "NVIDIA GB10", 128),
+        ("Jetson AGX Orin 64GB", "NVIDIA Orin", 64),
+    ],
+)
+def test_memory_in_the_name_of_a_machine_is_its_own(text: str, name: str, gib: int) -> None:
+    """What a Mac is sold with at most is not what this one has; --ram goes before both."""
+    found = described([text]).hardware
+    assert (found.gpus[0].name, found.ram_bytes) == (name, gib * GIB)
+    assert described([text], ram_bytes=32 * GIB).hardware.ram_bytes == 32 * GIB
+
+
+@pytest.mark.parametrize(
+    ("text", "gib"), [("2080 Ti 22GB", 22), ("MSI RTX 3080 Gaming 20G", 20), ("4090 48GB", 48), ("2080 Ti", 11)]
+)
+def test_memory_behind_a_card_is_its_own(text: str, gib: int) -> None:
+    """Cards to which more was soldered."""
+    assert gpu_model(text).vram_bytes == gib * GIB
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("RX 580", "GPU 'RX 580': is not in the catalogue"),
+        ("CMP 170HX", "write it as nvidia-smi does: NVIDIA GeForce RTX 3090, or plan where the card is: @local"),
+        ("RTX 3090 Laptop", "is not in the catalogue"),
+        ("NVIDIA GeForce RTX 2080 with Max-Q Design", "is not in the catalogue"),
+        ("RTX A4000 Ada", "is not in the catalogue; did you mean NVIDIA RTX A4000"),
+        ("MSI RTX 3090 12G", "is not in the catalogue"),
+        ("3090 3060", "may be NVIDIA GeForce RTX 30"),
         ("", "names no GPU; write it like 4x3090"),
         ("0x3090", "are no GPUs; say none"),
         ("100x3090", "more than 64 GPUs are no machine"),

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from rigwright.cli import main
 from rigwright.errors import WrongSpec
+from rigwright.given import memory, undressed
 from rigwright.spec.file import read_spec
 from rigwright.spec.rig import parse_spec
 
@@ -22,6 +23,10 @@ TAKEN = [
     ("context", "'65,536'", 65536),
     ("context", "65536.0", 65536),
     ("context", "1M", 1 << 20),
+    ("context", "256Ki", 262144),
+    ("context", "64 000", 64000),
+    ("context", "'32.768'", 32768),
+    ("context", "128K Tokens", 131072),
     ("min_context", "32 K", 32768),
     ("min_context", "131072 tokens", 131072),
     ("port", "'8080'", 8080),
@@ -97,12 +102,26 @@ REFUSED = [
     ("cache_type: q9_0", "did you mean q8_0"),
     ("quants: [Q4_K_XXL]", "'Q4_K_XXL' is no quant; did you mean"),
     ("quants: [banana]", "'banana' is no quant; write it like Q4_K_M"),
+    ("quants: 4-bit", "'4-bit' is no quant; did you mean IQ4_XS, Q4_0, Q4_K_S, IQ4_NL, MXFP4, Q4_K_M"),
+    ("quants: exl3", "'exl3' is no quant: that is a format of ExLlama, which is not planned; write it like Q4_K_M"),
+    ("restart: unless-stopped", "restart: unknown key; leave it out: systemd starts the unit, also after a failure"),
+    ("image: vllm/vllm-openai", "leave it out: no container runs; the role builds the engine and writes its unit"),
+    (
+        "environment: {A: b}",
+        "environment: unknown key; leave it out: gpu names the GPUs, and flags are the engine's own",
+    ),
+    ("num_threads: 8", "num_threads: unknown key; write flags: {'--threads': 8}"),
+    ("threads: 8", "threads: unknown key; write flags: {'--threads': 8}"),
+    ("model_path: /m.gguf", "model_path: unknown key; did you mean model?"),
+    ("gpu_ids: [0]", "did you mean gpu?"),
+    ("max_users: 4", "did you mean users?"),
+    ("system_prompt: hi", "leave it out: clients send their prompts with each request"),
     ("thinking: false", "thinking: unknown key; write mode: instruct, which switches thinking off"),
     ("enable_thinking: false", "mode: instruct, which switches thinking off"),
     ("num_ctx: 4096", "num_ctx: unknown key; did you mean context?"),
     ("max_model_len: 4096", "did you mean context?"),
     ("parallel: 4", "did you mean slots?"),
-    ("ngl: 99", "did you mean gpu?"),
+    ("ngl: 99", "ngl: unknown key; leave it out: the plan puts on the GPUs what fits"),
     ("api_key: secret", "did you mean api_key_file?"),
     ("temperature: 0.6", "write flags: {'--temp': 0.6}"),
     ("flags: --temp 0.6", "it wants keys with values"),
@@ -175,6 +194,40 @@ def run(*words: str) -> Result:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ["list"],
+            "list: rigwright recommend --gpu 4x3090 says which models suit a machine, docs/models.md lists them",
+        ),
+        (["status"], "status: rigwright verify INVENTORY asks each service whether it serves as planned"),
+        (["logs"], "logs: logs are on the rig: journalctl -u rigwright-NAME"),
+        (["restart"], "systemctl restart rigwright-NAME"),
+        (["gpus"], "rigwright hardware INVENTORY reads each rig, or @local, this machine"),
+        (["estimate"], "rigwright size MODEL says what a model takes in memory"),
+        (["diff"], "rigwright plan INVENTORY shows what a deploy would change, and changes nothing"),
+        (["init"], "write an inventory, rig.py: rigwright plan --gpu 4x3090 MODEL prints one"),
+        (["version"], "the version is an option: rigwright --version"),
+        (["-v"], "-v: the version is an option: rigwright --version"),
+        (["-V"], "rigwright --version"),
+        (["plan", "--ctx-size", "4096"], "Error: --ctx-size: write --context 64K"),
+        (["plan", "--max-model-len=4096"], "Error: --max-model-len: write --context 64K"),
+        (["plan", "-c", "4096"], "Error: -c: write --context 64K"),
+        (["plan", "-ngl", "99"], "Error: -ngl is the engine's, and the plan chooses it; your own stand under flags"),
+        (["plan", "--tensor-split", "1,1"], "--tensor-split is the engine's, and the plan chooses it"),
+        (["plan", "--gpus", "4x3090"], "--gpus: write --gpu 4x3090, count and name of the cards"),
+        (["plan", "-hf", "org/repo"], "-hf: the model stands by itself, without an option: rigwright plan"),
+        (["plan", "--model", "qwen3.5-9b"], "--model: the model stands by itself"),
+        (["plan", "--quant", "Q8_0"], "--quant: write the quant behind the model: NAME:Q4_K_M"),
+        (["plan", "--parallel", "4"], "--parallel: write --users 4"),
+        (["recommend", "--dry-run"], "--dry-run: plan changes nothing"),
+        (["verify", "-i", "rig.py"], "-i: the inventory stands by itself: rigwright verify rig.py"),
+        (["verify", "--ctx-size", "1"], "No such option '--ctx-size'"),
+        (["plan", "--xyzzy"], "No such option '--xyzzy'"),
+        (["plan", "--gpu", "3090", "--ram", "lots"], "--ram: 'lots' is no size; write for example 20G or 512M"),
+        (
+            ["plan", "--gpu", "3090", "--ram", "128 000"],
+            "--ram: 128 000 has no unit, and would be bytes; write for example",
+        ),
+        (["plan", "--gpu", "3090", "--context", "many"], "'many' is no number; write for example 262144, 256K or 21G"),
         (["deploy", "rig.py"], "deploys are pyinfra's: pyinfra INVENTORY deploy.py"),
         (["uninstall"], "deploys are pyinfra's: pyinfra INVENTORY remove.py"),
         (["pln"], "no such command: pln; did you mean plan?"),
@@ -199,6 +252,7 @@ def test_word_on_the_command_line_is_refused_with_the_right_one(words: list[str]
         ["size", "qwen3.5-9b", "--engine", "llama.cpp", "--context", "64k"],
         ["size", "qwen3.5-9b", "--engine", "vLLM"],
         ["size", "qwen3.5-9b", "--engine", "ollama"],
+        ["plan", "--gpu", "3090", "--ram", "4x32GB DDR5", "-hf unsloth/Qwen3.5-9B-GGUF:Q8_0", "--context", "32,768"],
         ["plan", "--gpu", "3090", "--ram", "128 gb", "qwen3.5-9b", "--engine", "llama.cpp", "--context", "32k"],
     ],
 )
@@ -206,6 +260,80 @@ def test_word_on_the_command_line_is_taken_as_meant(words: list[str]) -> None:
     """In any case, and by the names of the engines' own pages."""
     result = run(*words)
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "gib"),
+    [
+        ("128G", 128),
+        ("128 GiB", 128),
+        ("4x32G", 128),
+        ("32GB x 4", 128),
+        ("2x32GB + 2*16GB", 96),
+        ("64 gigs", 64),
+        ("1,5T", 1536),
+        ("128gb ddr4", 128),
+        ("64 Go", 64),
+        ("256GB (8x32GB) DDR4-2666 ECC", 256),
+        ("64GB DDR5 @ 6000 MHz,", 64),
+        ("131072M", 128),
+    ],
+)
+def test_memory_is_read_as_shops_write_it(text: str, gib: int) -> None:
+    """Modules, kinds and clocks aside."""
+    assert memory(text) == gib << 30
+
+
+@pytest.mark.parametrize(
+    "text", ["", "G", "lots", "-5G", "1.5.5G", "64GB 24GB", "64G/128G", "64GB" + "-a" * 2000 + "!"]
+)
+def test_memory_that_is_none_is_refused(text: str) -> None:
+    """Two sizes too: nobody knows which is meant."""
+    with pytest.raises(ValueError, match="is no size; write for example 20G or 512M"):
+        memory(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("- **“qwen3.5-9b”**,", "qwen3.5-9b"),
+        ("1. `a/b`;", "a/b"),
+        ("\ufeffa\u00a0b\r\n", "a b"),
+        ("hf:org/repo:*Q4_K_M*", "hf:org/repo:*Q4_K_M*"),
+        ('hf download a --include "*Q4*"', 'hf download a --include "*Q4*"'),
+        ('"a', "a"),
+        ("it's", "it's"),
+        ("**", ""),
+    ],
+)
+def test_dressing_of_pages_is_left_out(text: str, bare: str) -> None:
+    """Pairs, and what the mouse took along; nothing that means something."""
+    assert undressed(text) == bare
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "version: '3'\nservices:\n  a:\n    image: b\n",
+            "is a file of Docker Compose; write services: with a list, like -",
+        ),
+        ("- hosts: all\n  become: yes\n", "is a playbook of Ansible; write services:"),
+        ("all:\n  children:\n    rigs:\n      hosts: {rig1: }\n", "is an inventory of Ansible; write services:"),
+        ("apiVersion: v1\nkind: Pod\n", "is a manifest of Kubernetes; write"),
+        ("FROM qwen3.5:9b\nPARAMETER num_ctx 8192\n", "is a Modelfile, or a Dockerfile; write"),
+        ('{"architectures": ["Qwen3ForCausalLM"]}', "is the config.json of a model; write"),
+        ("model: qwen3.5-9b\ncontext: 64k\n", "model: a service stands in a list; write services:"),
+        ("- {name: chat, model: qwen3.5-9b}\n", "is a list; write services:"),
+        ("qwen3.5-9b\n", "holds no keys; write services:"),
+    ],
+)
+def test_file_of_another_tool_is_named(tmp_path: Path, text: str, said: str) -> None:
+    """And what to write instead of it, in one line without words of Python."""
+    with pytest.raises(WrongSpec) as refusal:
+        written(tmp_path, text)
+    assert said in refusal.value.message
+    assert "\n" not in refusal.value.message and not re.search(r"\b(?:dict|str|tuple)\b", refusal.value.message)
 
 
 @pytest.mark.parametrize(

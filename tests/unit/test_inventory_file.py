@@ -22,6 +22,21 @@ WAY = ": is no Python; pyinfra's inventories are Python: rigs = ("
         ("inv.yml", "all:\n  hosts:\n    rig1:\n      ansible_host: 10.0.0.1\n", WAY),
         ("inv.ini", "[rigs]\nrig1 ansible_host=10.0.0.1\n", WAY),
         ("hosts", "[rigs]\nrig1 ansible_host=10.0.0.1\n", WAY),
+        (
+            "site.yml",
+            "- hosts: all\n  become: yes\n",
+            ": is a playbook of Ansible, and no inventory; pyinfra's inventories are",
+        ),
+        ("x.yml", "services:\n  a:\n    image: b\n", ": is a file of Docker Compose, and no inventory; pyinfra's"),
+        (
+            "wishes.yml",
+            "services:\n- {name: a, model: auto}\n",
+            ": holds wishes, and names no rig; it goes behind --spec",
+        ),
+        ("Modelfile", "FROM qwen3.5:9b\n", ": is a Modelfile, or a Dockerfile, and no inventory"),
+        ("config.json", '{"architectures": ["Q"]}', ": is the config.json of a model, and no inventory"),
+        ("main.tf", 'resource "a" "b" {}\n', ": is a file of Terraform, and no inventory"),
+        ("bad.yml", "a: [\n", WAY),
         ("rig.py", 'rigs = ([("rig1", {}\n', ":1: '(' was never closed; correct the Python"),
         (
             "rig.py",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from rigwright.errors import WrongSpec
+from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.models.names import near_names, near_quants, split_quant
 from rigwright.models.variants import find_model, variants
 from rigwright.models.written import read_source
@@ -70,6 +71,65 @@ MEANT = {
     "models/x.gguf": {"path": "models/x.gguf"},
     "~/models/qwen3.5-35b-a3b": {"path": "~/models/qwen3.5-35b-a3b"},
     "https://host/model.gguf?token=1": {"url": "https://host/model.gguf?token=1"},
+    "org/repo:free": {"repo": "org/repo", "quant": "free"},
+    # Out of pages, chats, editors.
+    '"qwen3.5-35b-a3b",': NAME,
+    "- **Qwen3.5-35B-A3B**": NAME,
+    "“Qwen3.5–35B–A3B”": NAME,
+    "Qwen3.5\u00a035B\u202fA3B\u200b": NAME,
+    "2. `qwen3.5:35b`;": NAME,
+    "Qwen3.5-35B-A3B (UD-Q4_K_XL)": NAME | QUANT,
+    "Qwen3.5-35B-A3B (MoE)": NAME,
+    f"[the GGUF]({HUB}/{GGUF})": {"repo": GGUF},
+    "[Qwen3.5-35B-A3B](https://example.org/post)": NAME,
+    f"<{HUB}/{GGUF}>": {"repo": GGUF},
+    "MODEL=Qwen/Qwen3.5-35B-A3B": NAME,
+    '"model": "qwen3.5:35b",': NAME,
+    "model_id: Qwen/Qwen3.5-35B-A3B": NAME,
+    'llm = LLM(model="Qwen/Qwen3.5-35B-A3B", tensor_parallel_size=2)': NAME,
+    'AutoModel.from_pretrained("Qwen/Qwen3.5-35B-A3B")': NAME,
+    "qwen3.5-35b-a3b:UD-Q4_K_XL.gguf": NAME | QUANT,
+    # The maker's repository under an older name, and with what is behind it elsewhere.
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": {"name": "llama-3.1-8b"},
+    "qwen/qwen3.5-35b-a3b@ud-q4_k_xl": NAME | QUANT,
+    "Qwen/Qwen3.5-35B-A3B-GGUF": {"repo": "Qwen/Qwen3.5-35B-A3B-GGUF"},
+    # Other catalogues than these.
+    "library/qwen3.5:35b": NAME,
+    "registry.ollama.ai/library/qwen3.5:35b-a3b-q4_K_M": NAME | {"quant": "Q4_K_M"},
+    "https://ollama.com/library/qwen3.5:35b/blobs/abc": NAME,
+    "ai/qwen3:8B-Q4_K_M": {"name": "qwen3-8b", "quant": "Q4_K_M"},
+    "https://lmstudio.ai/models/qwen/qwen3.5-35b-a3b": NAME,
+    "https://modelscope.cn/models/Qwen/Qwen3.5-35B-A3B/files": NAME,
+    f"lmstudio://open_from_hf?model={GGUF}&file=x": {"repo": GGUF},
+    f"{HUB}/Qwen/Qwen3.5-35B-A3B#quickstart": NAME,
+    f"{HUB}/Qwen/Qwen3.5-35B-A3B/tree/main": NAME,
+    f"{HUB}/{GGUF}/tree/main/BF16": {"repo": GGUF, "revision": "main", "file": "BF16/*"},
+    f"{HUB}/{GGUF}/discussions/3": {"repo": GGUF},
+    # Commands with what stands around them.
+    f"--hf-repo {GGUF} --hf-file {FILE}": {"repo": GGUF, "file": FILE},
+    f"CUDA_VISIBLE_DEVICES=0,1 ./llama-server -hf {GGUF}": {"repo": GGUF},
+    f"user@box:~$ llama-server –hf {GGUF} —ctx-size 4096": {"repo": GGUF},
+    f"llama-server \\\n  --jinja \\\n  -hf {GGUF}:UD-Q4_K_XL": {"repo": GGUF} | QUANT,
+    f"pip install -U hf && hf download {GGUF} --revision abc {FILE}": {"repo": GGUF, "revision": "abc", "file": FILE},
+    f"hf download {GGUF} --include 'mmproj*' --include '*UD-Q4_K_XL*'": {"repo": GGUF, "file": "*UD-Q4_K_XL*"},
+    "docker run --gpus all -v ~/.cache:/root -p 8000:8000 --ipc=host vllm/vllm-openai:latest "
+    "--model Qwen/Qwen3.5-35B-A3B": NAME,
+    "docker run --gpus all vllm/vllm-openai Qwen/Qwen3.5-35B-A3B": NAME,
+    f"docker run -it ghcr.io/ggml-org/llama.cpp:server-cuda -hf {GGUF}": {"repo": GGUF},
+    "docker exec -it ollama ollama run qwen3.5:35b": NAME,
+    "docker model run ai/qwen3:8b": {"name": "qwen3-8b"},
+    "ollama run qwen3.5:35b --verbose 'why is the sky blue?'": NAME,
+    "ollama run --verbose qwen3.5:35b": NAME,
+    "python3 -m vllm.entrypoints.openai.api_server --model=Qwen/Qwen3.5-35B-A3B": NAME,
+    "python -m sglang.launch_server --tp 2 --model-path Qwen/Qwen3.5-35B-A3B": NAME,
+    "uv run vllm serve Qwen/Qwen3.6-27B --quantization fp8": {"name": "qwen3.6-27b", "quant": "FP8"},
+    "lms load qwen/qwen3.5-35b-a3b --context-length 65536": NAME,
+    f"curl -L -O {HUB}/{GGUF}/resolve/main/{FILE}": {"url": f"{HUB}/{GGUF}/resolve/main/{FILE}"},
+    f"wget -c {HUB}/{GGUF}/blob/main/{FILE}": {"repo": GGUF, "revision": "main", "file": FILE},
+    f"git clone {HUB}/Qwen/Qwen3.5-35B-A3B": NAME,
+    f"FROM hf.co/{GGUF}:UD-Q4_K_XL\nPARAMETER num_ctx 8192": {"repo": GGUF} | QUANT,
+    "FROM ./x.gguf": {"path": "./x.gguf"},
+    "Llama 3.3 70B": {"name": "llama-3.3-70b"},
     # What is not there is said by whoever looks for it.
     "kimi-k2": {"name": "kimi-k2"},
     "deepseek-r1:70b": {"name": "deepseek-r1:70b"},
@@ -91,12 +151,51 @@ def test_text_is_taken_as_meant(text: str, keys: dict[str, str]) -> None:
         ("llama-server --ctx-size 4096", "names no model; write its name alone"),
         ("mmproj-F16.gguf", "is a projector; name the file of the model, and set vision: true"),
         (f"hf:{GGUF}:mmproj-F16.gguf", "is a projector"),
+        (f"{HUB}/models?search=qwen", "is a page, and no file; write the model's name, hf:org/repo:QUANT"),
+        (f"{HUB}/collections/unsloth/x", "is a page, and no file"),
+        ("https://github.com/QwenLM/Qwen3.5", "is a page, and no file; did you mean qwen3.5-0.8b"),
+        ("https://unsloth.ai/docs/models/kimi?secret=1", "/docs/models/kimi' is a page, and no file; write"),
+        ("docker run --gpus all --rm ollama/ollama", "names no model; write its name alone"),
     ],
 )
 def test_what_names_no_model_is_refused(text: str, said: str) -> None:
     """With what to write instead."""
     with pytest.raises(ValidationError, match=re.escape(said)):
         ModelSource.model_validate(text)
+
+
+def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files may be called as pages write."""
+    monkeypatch.chdir(tmp_path)
+    assert read_source("“a” (Q4_K_M).gguf") == {"path": "“a” (Q4_K_M).gguf"}
+    (tmp_path / "qwen3.5-9b (Q4_K_M)").touch()
+    assert read_source("qwen3.5-9b (Q4_K_M)") == {"path": "qwen3.5-9b (Q4_K_M)"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "qwen3.5-27b:4-bit",
+            "has no such quant of qwen3.5-27b; did you mean IQ4_XS, Q4_K_S, Q4_K_M, UD-Q4_K_XL or GPTQ",
+        ),
+        ("qwen3.5-27b:w8a8", "did you mean Q8_0, UD-Q8_K_XL or FP8?"),
+        ("qwen3.5-27b:exl3", "that is a format of ExLlama, which is not planned; it has"),
+        ("qwen3.5-27b:6.0bpw", "that is a format of ExLlama"),
+        ("qwen3.5-27b:mlx-4bit", "that is a format of MLX"),
+        ("qwen3.5-27b:bnb-4bit", "bitsandbytes quantises while it loads"),
+        ("glm-4.7-flash", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
+        ("qwen3.5-35b-ab3", "did you mean qwen3.5-35b-a3b, qwen3.6-35b-a3b or qwen3-235b-a22b?"),
+        ("Qwen3.5-35B-A3B-Q4_K_M.gguf", "check the path of the model, or name the catalogue's: qwen3.5-35b-a3b:Q4_K_M"),
+        ("bartowski/Qwen_Qwen3.5-9B-GGUF:Q4_K_M", "GGUF:FILE.gguf, or the catalogue's qwen3.5-9b"),
+        ("lmstudio-community/Qwen3.5-9B-GGUF", "try again with a connection, or name the catalogue's qwen3.5-9b"),
+    ],
+)
+def test_model_that_is_not_there_is_refused_with_what_is(text: str, said: str) -> None:
+    """In one line."""
+    with pytest.raises(RigwrightError, match=re.escape(said)) as refusal:
+        offers_for(ModelSource.model_validate(text), hub="http://127.0.0.1:9")
+    assert "\n" not in str(refusal.value)
 
 
 def test_every_name_of_the_catalogue_is_taken() -> None:
@@ -120,6 +219,13 @@ def test_every_name_of_the_catalogue_is_taken() -> None:
         f"org/{'m' * 300}",
         "ollama run " + "-" * 20_000,
         "sudo " * 9999,
+        '"' * 4000,
+        "- " * 2000,
+        "a=" * 2000,
+        "[" * 4000,
+        " (" * 2000,
+        "x " * 2000 + ")",
+        "hf download " + "-a " * 1300,
     ],
     ids=lambda text: text[:9],
 )

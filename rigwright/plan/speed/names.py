@@ -17,6 +17,32 @@ from rigwright.plan.speed.kinds import Throughput, settings
 _APPLE_GBYTES_PER_SECOND = 68.0
 # Words that make another card of the same number.
 _MEANINGFUL = frozenset(("ti", "super", "pro", "max", "ultra", "ada", "sff", "laptop", "q", "xt", "xtx", "gre"))
+# Words that no board maker puts behind a card's name: they name another card.
+_OTHER_CARD = frozenset(
+    (
+        "ti",
+        "super",
+        "laptop",
+        "mobile",
+        "maxq",
+        "q",
+        "d",
+        "m",
+        "xt",
+        "xtx",
+        "gre",
+        "ada",
+        "sff",
+        "pro",
+        "blackwell",
+        "nvl",
+        "server",
+    )
+)
+# What people leave out before a number, and how they write a size: `24G`, `24GD6X`.
+_NUMBERED = re.compile(r"^(?:NVIDIA GeForce|AMD Radeon) [RG]T?X ")
+_SIZED = re.compile(r"\bo?(\d{1,3}) ?g(?:i?b|d\w*)?\b")
+_MAKERS = frozenset(("nvidia", "amd", "intel", "geforce", "radeon", "tesla", "instinct", "generation", "edition"))
 _SERIES = re.compile(r"\b(rtx|gtx|gt|rx|arc)(?=[a-z]?\d)")
 _JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super)\b")
 
@@ -68,6 +94,36 @@ def models_of_words(name: str) -> tuple[models.GpuModel, ...]:
     wanted = _words(name)
     like = [row for row in _named() if wanted and wanted <= _words(row)]
     return tuple(model for model in map(models.find, like) if model)
+
+
+def models_within(name: str) -> tuple[models.GpuModel, ...]:
+    """The models that a shop's or a board maker's name holds: `MSI GeForce RTX 3090 SUPRIM X 24G`, `4 x 3090s`.
+
+    Those with most words; none where a word is left over that makes another card of it, `laptop` or another number.
+    """
+    said = _words(_SIZED.sub(r" \1gb ", re.sub(r"(?<=\d|i)['’]?s\b", "", name[:120].lower())))
+    held = [(words, row) for row, words in _short_names() if words <= said]
+    longest = [(words, row) for words, row in held if not any(words < other for other, _ in held)]
+    rows = tuple(dict.fromkeys(row for _, row in longest))
+    left = said.difference(*(words for words, _ in longest))
+    if any(word in _OTHER_CARD or re.fullmatch(r"[a-z]{0,2}\d{4}[a-z]{0,2}", word) for word in left):
+        return ()
+    return tuple(model for model in map(models.find, rows) if model)
+
+
+@cache
+def _short_names() -> tuple[tuple[str, frozenset[str]], ...]:
+    """Every name with its words, makers and series aside."""
+    named = [
+        (part["name"], name)
+        for row in load("gpus")["gpus"]
+        for part in ({**row, **one} for one in row.get("variants", [{}]))
+        for name in (part["name"], *part.get("aliases", []), _NUMBERED.sub("", part["name"]))
+    ]
+    short = ((row, frozenset(_words(name) - _MAKERS)) for row, name in named)
+    return tuple(
+        (row, words) for row, words in short if any(re.search(r"\d|halo|titan|orin|thor|spark", word) for word in words)
+    )
 
 
 def apple_chip(name: str) -> Mapping[str, Any] | None:

@@ -1,0 +1,96 @@
+"""The cards of a machine in what people write and paste: lists, shops' names, lines of nvidia-smi, lspci and logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rigwright.given import undressed
+
+_COUNTS = {
+    **dict.fromkeys(("a single", "single", "one", "a"), 1),
+    **dict.fromkeys(("a pair of", "pair of", "dual", "double", "twin", "two", "a couple of"), 2),
+    **dict.fromkeys(("triple", "three"), 3),
+    **dict.fromkeys(("quad", "quadruple", "four"), 4),
+    **{word: count for count, word in enumerate(("five", "six", "seven", "eight"), 5)},
+    "octa": 8,
+}
+_COUNTED = re.compile(
+    rf"(?:(?P<word>{'|'.join(sorted(_COUNTS, key=len, reverse=True))})[\s-]+|(?P<number>\d{{1,2}})\s+(?=\D*\d))"
+    r"(?:x\s+)?(?P<rest>.+)",
+    re.IGNORECASE,
+)
+# What joins two cards; the plus of `Max+ 395` and `Nitro+` joins none, `with Max-Q` is a card's name.
+_JOINT = re.compile(
+    r"\s*(?:[;&]|(?:\s|(?<=[\d)])|(?<=ti)|(?<=super)|(?<=xtx))\+|\b(?:and|plus|und|et|with(?! (?:max|nv-?link)))\b)\s*",
+    re.IGNORECASE,
+)
+_PROGRAMS = (
+    # nvidia-smi -L, and its table with a row for each GPU.
+    re.compile(r"GPU \d+:\s*(?P<name>.+?)\s*\(UUID.*"),
+    re.compile(r"\|\s*\d+\s+(?P<name>[A-Z].+?)\s{2,}.*\|"),
+    # --query-gpu=name,memory.total, with an index or without.
+    re.compile(r"(?:\d{1,2}, )?(?P<name>[^,:(]+), (?P<mib>\d+) MiB.*"),
+    # llama.cpp's log, and its --list-devices.
+    re.compile(r"(?:ggml_\w+:\s*)?Device \d+:\s*(?P<name>[^,]+),.*"),
+    re.compile(r"(?:CUDA|ROCm|HIP|Vulkan|SYCL|Metal)\d+\s*:\s*(?P<name>[^(]+?)\s*(?:\(.*)?"),
+)
+_LSPCI = re.compile(
+    r"(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]\s+(?P<kind>[^:]+):\s*(?P<text>.+)", re.IGNORECASE
+)
+_LABEL = re.compile(
+    r"(?:gpu|graphics|card|vga|video|device|model|name)s?(?:\s*#?\d+)?\s*[:=]\s+|#?\d{1,2}[:)]\s+", re.IGNORECASE
+)
+_HEADER = re.compile(
+    r"(?:index|name|gpu_name)\b.*(?:\[MiB\]|memory|uuid).*|.*found \d+ .*devices.*|available devices:|[|+=\s-]*|MIG .*",
+    re.IGNORECASE,
+)
+_NVLINK = re.compile(r"[\s,(]+(?:with |w/ ?|over |via )?nv-?link(?:ed)?(?: bridged?)?[\s)]*$", re.IGNORECASE)
+_ONLY_SIZE = re.compile(r"\d{1,3}\s*G(?:i?B)?(?:\s+v?ram)?", re.IGNORECASE)
+
+
+def cards_in(text: str) -> Iterator[str]:
+    """`2x4090`, `3060` of `dual 4090 and a 3060`: each card with its count, its name, and what stands behind colons."""
+    said = [line for line in undressed(text).splitlines() if not _HEADER.fullmatch(line.strip())] or [""]
+    is_list = len(said) > 1
+    for line in said:
+        line = undressed(line)
+        if found := next(filter(None, (form.fullmatch(line) for form in _PROGRAMS)), None):
+            size = f" {round(int(found['mib']) / 1024)}GB" if "mib" in found.re.groupindex else ""
+            yield f"{found['name']}{size}"
+        elif found := _LSPCI.fullmatch(line):
+            if not re.search(r"VGA|3D|Display", found["kind"]) and is_list:
+                continue
+            yield _of_lspci(found["text"])
+        else:
+            yield from _listed(_LABEL.sub("", line, count=1))
+
+
+def _of_lspci(text: str) -> str:
+    """`GeForce RTX 3090` of `NVIDIA Corporation GA102 [GeForce RTX 3090] [10de:2204] (rev a1)`."""
+    names = [name for name in re.findall(r"\[([^\[\]]+)\]", text) if not re.fullmatch(r"AMD/ATI|[0-9a-f:]+", name)]
+    return names[-1] if names else text
+
+
+def _listed(line: str) -> Iterator[str]:
+    parts = re.split(_JOINT, line) if ":" not in line else re.split(r"\s*\+\s*", line)
+    # Commas part cards only where none says how they are joined.
+    parts = [one for part in parts for one in (re.split(r"\s*,\s*", part) if ":" not in part else [part])]
+    cards: list[str] = []
+    for part in parts:
+        if cards and _ONLY_SIZE.fullmatch(part):
+            cards[-1] += f" {part}"
+        elif part or not cards:
+            cards.append(part)
+    yield from map(_counted, cards)
+
+
+def _counted(card: str) -> str:
+    """`2x3090` of `dual 3090`, `4x3090:nvlink` of `4 3090s (NVLink)`."""
+    if ":" not in card:
+        card = _NVLINK.sub(":nvlink", card)
+    found = _COUNTED.fullmatch(card)
+    if not found:
+        return card
+    count = _COUNTS[found["word"].lower()] if found["word"] else int(found["number"])
+    return f"{count}x{found['rest']}"
