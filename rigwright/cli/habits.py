@@ -63,7 +63,7 @@ _OPTIONS = _by_word({
     ),
     "write the quant behind the model: NAME:Q4_K_M": "hffile quant quantization q dtype",
     "write --gpu 4x3090, count and name of the cards": (
-        "gpus gpucount numgpus device devices card cards g cudavisibledevices"
+        "gpus gpucount numgpu numgpus ngpu ngpus device devices card cards g cudavisibledevices"
     ),
     "the name of a GPU says its memory: --gpu 3090, or --gpu '2080 Ti 22GB'": "vram gpumemory gpuram vramgb",
     "write --ram 64G": "memory mem systemram hostmemory cpuram",

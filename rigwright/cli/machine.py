@@ -106,6 +106,8 @@ def place_of(
         raise click.UsageError(
             f"{inventory} is a model; for which machine? --gpu 4x3090 --ram 128G, or @local before it"
         )
+    if inventory and _is_cards(inventory):
+        raise click.UsageError(f"{inventory} names GPUs, and no inventory; write --gpu '{inventory}'")
     if limit and place.is_single:
         raise click.UsageError("--limit chooses rigs of an inventory; this is one machine")
     return place
@@ -121,6 +123,22 @@ def _is_model(text: str) -> bool:
     from rigwright.models.names import split_quant
 
     return split_quant(text)[0] is not None
+
+
+def _is_cards(text: str) -> bool:
+    """Whether a word stands for GPUs: one with a count or a number of four digits, as hosts are hardly called."""
+    if (
+        _is_inventory(text)
+        or not re.search(r"(?<![\w.])\d{1,2}\s*[x×*]|(?<!\d)\d{4}(?!\d)", text)
+        or Path(text).exists()
+    ):
+        return False
+    from rigwright.inventory.described import described
+
+    try:
+        return bool(described([text]).hardware.gpus)
+    except WrongSpec:
+        return False
 
 
 def service_of(model: str, **wishes: object) -> dict[str, object]:

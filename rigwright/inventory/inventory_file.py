@@ -79,6 +79,8 @@ def problem_of(path: Path) -> str | None:
 
 def _foreign(path: Path, text: str) -> str:
     """What a file is that is no Python."""
+    from rigwright.spec.other_tools import kind_of  # which reads YAML; what starts pyinfra is light
+
     kind = kind_of(text)
     if kind and kind != "an inventory of Ansible":
         return f": is {kind}, and no inventory; {_WAY}"

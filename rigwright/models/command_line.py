@@ -16,7 +16,7 @@ _PROGRAMS = frozenset((
 ))  # fmt: skip
 _VERBS = frozenset((
     "run", "pull", "show", "serve", "get", "load", "download", "clone", "model", "chat", "launch", "api_server",
-    "server", "bench", "cp", "create", "generate",
+    "server", "bench", "cp", "create", "generate", "import",
 ))  # fmt: skip
 _LAUNCHERS = frozenset(("sudo", "env", "time", "nohup", "exec", "export", "uvx", "uv", "pipx", "doas"))
 # Options that name the model, those of a hub first; that choose among its files; that say how it is quantised.

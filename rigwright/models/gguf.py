@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rigwright.errors import UnreadableModel
@@ -33,7 +34,7 @@ def read_model(path: Path) -> Model:
 def _header(path: Path) -> Header:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
-        known, quant = split_quant(path.name)
+        known, quant = split_quant(re.split(r"[/\\]", path.name)[-1])
         other = f", or name the catalogue's: {known.key}{f':{quant}' if quant else ''}" if known else ""
         # Whose folder is not here either may be that of a file which the rig has already.
         if path.is_absolute() and not path.parent.exists():

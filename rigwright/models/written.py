@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from rigwright.given import undressed
 from rigwright.models.command_line import Commanded, commanded
-from rigwright.models.names import either, find_model, near_names, of_maker, quant_called, split_quant
+from rigwright.models.names import either, find_model, known_upload, near_names, of_maker, quant_called, split_quant
 from rigwright.models.quants import quants
 
 _HUBS = ("huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com")
@@ -28,6 +28,16 @@ _SETTING = re.compile(
     r"""(?::\s+|\s*=\s*)""",
     re.IGNORECASE,
 )
+_QUANT_LIKE = re.compile(
+    r"[\s:@_-]+((?:ud[\s_-]?)?(?:i?q\d|\d-?bit|fp\d|bf16|f16|int\d|w\da\d|awq|gptq|qat|exl\d|mlx|mxfp|nvfp|tq\d)[\w\s.-]*)$",
+    re.IGNORECASE,
+)
+# What other programs put before a name, to say where it is served.
+_PROVIDER = re.compile(
+    r"(?:ollama(?:_chat)?|lm_?studio|hosted_vllm|vllm|openrouter|litellm|openai(?=/\w+/))[/:](?=\w)", re.IGNORECASE
+)
+_PARTS = re.compile(r"[^\s,;|<>(){}\[\]\"'`=*]+")
+_CHOSEN = re.compile(r"""(?:allow_patterns|filename|gguf_file)\s*=\s*\[?\s*["']([^"']+)["']""")
 _CALL = re.compile(r"""(?:pretrained\w*\(|(?:model|repo|path)\w*\s*=|LLM\(|load\()\s*["']([^"']{1,200})["']""")
 _LINK = re.compile(r"\[([^\[\]]*)\]\(<?([^()\s>]+)>?(?:\s[^()]*)?\)")
 _IN_BRACKETS = re.compile(r"([^()\[\]]+?)\s*[(\[]([^()\[\]]+)[)\]]")
@@ -71,7 +81,8 @@ def _alone(text: str) -> str:
     if (link := _LINK.fullmatch(text)) or (link := _LINK.search(text) if text.startswith("[") else None):
         text = link[2] if _is_of_hub(link[2]) else link[1]
     elif call := _CALL.search(text):
-        text = call[1]
+        chosen = _CHOSEN.search(text)
+        text = f"hf:{call[1]}:{chosen[1]}" if chosen and "/" in call[1] else call[1]
     elif setting := _SETTING.match(text):
         text = text[setting.end() :]
     text = undressed(text)
@@ -112,15 +123,38 @@ def _plain(text: str) -> dict[str, str]:
         return {"path": text}
     if not is_gguf and _names_model(text):
         return _named(text)
+    if (bare := _PROVIDER.sub("", text)) != text and _names_model(bare):
+        return _named(bare)
     if "/" in text:
         found = _IN_REPOSITORY.fullmatch(text)
         # Three words that end in a file may be folders of this machine; those of a hub are called so.
-        if not found or (is_gguf and not re.search(r"gguf[@:/]", text[:-5], re.IGNORECASE)) or _is_here(text):
+        if (is_gguf and not (found and re.search(r"gguf[@:/]", text[:-5], re.IGNORECASE))) or _is_here(text):
             return {"path": text}
-        return _in_repository(text, text)
-    if is_gguf or not _NAME.fullmatch(text):
+        return _in_repository(text, text) if found else _among(text)
+    if is_gguf or _is_here(text):
         return {"path": text}
-    return _named(text)
+    return _named(text) if _NAME.fullmatch(text) else _among(text)
+
+
+def _among(text: str) -> dict[str, str]:
+    """The one model that a line names among other words; a path where nothing speaks for a name.
+
+    Raises:
+        ValueError: it names several.
+    """
+    words = [word.strip(".:") for word in _PARTS.findall(text)]
+    words = [_PROVIDER.sub("", word) for word in words]
+    known = [
+        word for word in words if _names_model(word) or (word.count("/") == 1 and known_upload(word.partition(":")[0]))
+    ]
+    names = dict.fromkeys(word.partition(":")[0].lower() for word in known)
+    if len(names) > 1:
+        raise ValueError(f"{text[:80]!r} names several models; write one of {either(names)}")
+    if not known:
+        return {"path": text} if re.match(r"[\w. -]*/", text) and not re.search(r"\s", text) else {"name": text}
+    found = _named(known[0]) if _names_model(known[0]) else _in_repository(known[0], known[0])
+    quant = next((quant_called(word) for word in words if quant_called(word) in quants()), None)
+    return found | ({"quant": quant} if quant and "quant" not in found and "file" not in found else {})
 
 
 def _is_here(path: str) -> bool:
@@ -147,6 +181,9 @@ def _named(text: str) -> dict[str, str]:
     before, _, after = text.replace("@", ":").partition(":")
     if known := find_model(before) or of_maker(before):
         return {"name": known.key} | ({"quant": quant_called(after)} if after else {})
+    # A quant that is none here is told with those that are.
+    if (tail := _QUANT_LIKE.search(text)) and (known := find_model(text[: tail.start()])):
+        return {"name": known.key, "quant": quant_called(tail[1])}
     return {"name": text}
 
 
@@ -161,11 +198,12 @@ def _in_repository(text: str, whole: str) -> dict[str, str]:
     rest = found["rest"]
     if not rest:
         return keys
-    is_file = (
-        is_pattern(rest) or "/" in rest or re.search(r"\.[A-Za-z]\w*$", rest) or text[found.start("rest") - 1] == "/"
-    )
-    if is_file:
+    if is_pattern(rest) or re.search(r"\.[A-Za-z]\w*$", rest):
         return keys | {"file": rest}
+    if "/" in rest or text[found.start("rest") - 1] == "/":
+        if _names_model(f"{keys['repo'].partition('/')[2]}/{rest}"):  # behind the name of who serves it
+            return _named(f"{keys['repo'].partition('/')[2]}/{rest}")
+        raise ValueError(f"{whole!r} names no file of {keys['repo']}; write hf:{keys['repo']}:FILE.gguf, or :QUANT")
     return keys | ({"quant": quant_called(rest)} if rest.lower() != "latest" else {})
 
 
@@ -177,6 +215,8 @@ def _at_address(text: str, scheme: str) -> dict[str, str]:
     """
     if scheme == "lmstudio" and (found := re.search(r"[?&]model=([^&]+)", text)):
         return read_source(unquote(found[1]))
+    if scheme == "file":
+        return {"path": unquote(urlsplit(text).path)}
     if scheme in ("ollama", "docker"):
         return _named(_OF_OLLAMA.sub("", text.partition("://")[2]))
     if scheme not in ("http", "https"):

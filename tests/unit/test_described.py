@@ -241,6 +241,8 @@ def test_first_command_needs_nothing(tmp_path, monkeypatch) -> None:
     [
         (["qwen3.5-35b-a3b"], "is a model; for which machine? --gpu 4x3090 --ram 128G, or @local before it"),
         ([], "for which machine? Name an inventory, @local, --capture DIR, or cards"),
+        (["4x3090", "qwen3.5-9b"], "4x3090 names GPUs, and no inventory; write --gpu '4x3090'"),
+        (["RTX 3090"], "RTX 3090 names GPUs, and no inventory; write --gpu 'RTX 3090'"),
         (["--gpu", "3090", "@local", "qwen3.5-9b"], "both name a machine; leave one of them out"),
         (["--gpu", "3090", "nonsense-7b"], "Error: no model is called nonsense-7b"),
         (["--gpu", "3090", "qwen3.5-9b:Q9"], "the catalogue has no such quant of qwen3.5-9b"),

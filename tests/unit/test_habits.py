@@ -324,7 +324,7 @@ def test_dressing_of_pages_is_left_out(text: str, bare: str) -> None:
         ("FROM qwen3.5:9b\nPARAMETER num_ctx 8192\n", "is a Modelfile, or a Dockerfile; write"),
         ('{"architectures": ["Qwen3ForCausalLM"]}', "is the config.json of a model; write"),
         ("model: qwen3.5-9b\ncontext: 64k\n", "model: a service stands in a list; write services:"),
-        ("- {name: chat, model: qwen3.5-9b}\n", "is a list; write services:"),
+        ("- {name: chat, model: qwen3.5-9b}\n", "holds a list alone; write services:"),
         ("qwen3.5-9b\n", "holds no keys; write services:"),
     ],
 )

@@ -130,7 +130,25 @@ MEANT = {
     f"FROM hf.co/{GGUF}:UD-Q4_K_XL\nPARAMETER num_ctx 8192": {"repo": GGUF} | QUANT,
     "FROM ./x.gguf": {"path": "./x.gguf"},
     "Llama 3.3 70B": {"name": "llama-3.3-70b"},
+    # The one model among other words.
+    "Qwen/Qwen3.5-35B-A3B · Hugging Face": NAME,
+    f"{GGUF} like 412": {"repo": GGUF},
+    'command: ["--model", "Qwen/Qwen3.6-27B-FP8"]': {"repo": "Qwen/Qwen3.6-27B-FP8"},
+    "Model: Qwen3.5-35B-A3B (MoE), Quant: UD-Q4_K_XL": NAME | QUANT,
+    f"LLAMA_ARG_HF_REPO={GGUF}:UD-Q4_K_XL": {"repo": GGUF} | QUANT,
+    "trtllm-serve Qwen/Qwen3.5-35B-A3B": NAME,
+    f'snapshot_download(repo_id="{GGUF}", allow_patterns=["*UD-Q4_K_XL*"])': {"repo": GGUF, "file": "*UD-Q4_K_XL*"},
+    # Behind the name of who serves it.
+    "ollama/qwen3.5:35b": NAME,
+    "ollama_chat/qwen3.5:35b": NAME,
+    "openai/Qwen/Qwen3.5-35B-A3B": NAME,
+    "openai/gpt-oss-20b": {"name": "gpt-oss-20b"},
+    # A quant that is none is told beside those that are.
+    "gemma 3 27b qat": {"name": "gemma-3-27b", "quant": "qat"},
+    "Qwen3.5 35B A3B Q6_K_L": NAME | {"quant": "Q6_K_L"},
+    "file:///models/a%20b.gguf": {"path": "/models/a b.gguf"},
     # What is not there is said by whoever looks for it.
+    "the new qwen!": {"name": "the new qwen!"},
     "kimi-k2": {"name": "kimi-k2"},
     "deepseek-r1:70b": {"name": "deepseek-r1:70b"},
 }
@@ -155,6 +173,8 @@ def test_text_is_taken_as_meant(text: str, keys: dict[str, str]) -> None:
         (f"{HUB}/collections/unsloth/x", "is a page, and no file"),
         ("https://github.com/QwenLM/Qwen3.5", "is a page, and no file; did you mean qwen3.5-0.8b"),
         ("https://unsloth.ai/docs/models/kimi?secret=1", "/docs/models/kimi' is a page, and no file; write"),
+        ("qwen3.5-9b vs qwen3.5-27b, which?", "names several models; write one of qwen3.5-9b or qwen3.5-27b"),
+        ("org/repo/Q4_K_M", "names no file of org/repo; write hf:org/repo:FILE.gguf, or :QUANT"),
         ("docker run --gpus all --rm ollama/ollama", "names no model; write its name alone"),
     ],
 )
@@ -187,6 +207,7 @@ def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypat
         ("glm-4.7-flash", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
         ("qwen3.5-35b-ab3", "did you mean qwen3.5-35b-a3b, qwen3.6-35b-a3b or qwen3-235b-a22b?"),
         ("Qwen3.5-35B-A3B-Q4_K_M.gguf", "check the path of the model, or name the catalogue's: qwen3.5-35b-a3b:Q4_K_M"),
+        ("C:\\models\\Qwen3.5-9B-Q4_K_M.gguf", "or name the catalogue's: qwen3.5-9b:Q4_K_M"),
         ("bartowski/Qwen_Qwen3.5-9B-GGUF:Q4_K_M", "GGUF:FILE.gguf, or the catalogue's qwen3.5-9b"),
         ("lmstudio-community/Qwen3.5-9B-GGUF", "try again with a connection, or name the catalogue's qwen3.5-9b"),
     ],
