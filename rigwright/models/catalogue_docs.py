@@ -25,11 +25,14 @@ Beside these names a service, `rigwright plan` and `rigwright size` take what pe
 | `hf:org/repo@revision:file.gguf`, `org/repo-GGUF/file.gguf` | this file |
 | `hf:Qwen/Qwen3.6-27B-FP8` | a whole repository of safetensors, for vLLM |
 | the address of a page of huggingface.co or ollama.com | what the page is about |
-| `-hf org/repo:QUANT`, `ollama run qwen3.5:35b`, `vllm serve …`, `hf download …` | the model of that command |
+| `-hf org/repo:QUANT`, `ollama run qwen3.5:35b`, `hf download …`, `docker run … --model …` | the model of that command |
+| `MODEL=Qwen/Qwen3-8B`, `"model": "…"`, `from_pretrained("…")`, a line with one model among other words | that model |
 | `./model.gguf`, `~/models/model.gguf`, `https://host/model.gguf` | a file of this machine; an address |
 
-A repository that the catalogue does not list is asked for its files. Where several could be meant none is chosen: the
-choices are named. A quant that is not there is refused with those that resemble it.
+Quotes, bullets, links and dashes of a page are left out. A page of LM Studio, ModelScope or OpenRouter stands for the
+model in its address, any other page is refused. A repository that the catalogue does not list is asked for its files.
+Where several could be meant none is chosen: the choices are named. A quant that is not there is refused with those
+that resemble it.
 
 This page is written by `rigwright/models/catalogue_docs.py` from `rigwright/catalogue/models.yml`, where each number
 has its source. Change the row, not this page.

@@ -150,7 +150,7 @@ def test_model_that_cannot_answer_is_one_line(tmp_path, gguf_header: Encode, mon
         read_model(path)
     wish = tmp_path / "rig.yml"
     wish.write_text(f"services: [{{name: chat, model: {path}}}]\n")
-    what_if = ["1x RTX 3090", "--spec", str(wish)]
+    what_if = ["--gpu", "1x RTX 3090", "--spec", str(wish)]
     for command, arguments in ((size, [str(path), "--speed", "--gpu", "RTX 3090"]), (plan, what_if)):
         done = CliRunner().invoke(command, arguments)
         assert done.exit_code == 1, (done.output, done.exception)
