@@ -25,7 +25,7 @@ Beside these names a service, `rigwright plan` and `rigwright size` take what pe
 | `hf:org/repo@revision:file.gguf`, `org/repo-GGUF/file.gguf` | this file |
 | `hf:Qwen/Qwen3.6-27B-FP8` | a whole repository of safetensors, for vLLM |
 | the address of a page of huggingface.co or ollama.com | what the page is about |
-| `-hf org/repo:QUANT`, `ollama run qwen3.5:35b`, `hf download …`, `docker run … --model …` | the model of that command |
+| `-hf org/repo:QUANT`, `hf download …`, `docker run … --model …` | the model of that command |
 | `MODEL=Qwen/Qwen3-8B`, `"model": "…"`, `from_pretrained("…")`, a line with one model among other words | that model |
 | `./model.gguf`, `~/models/model.gguf`, `https://host/model.gguf` | a file of this machine; an address |
 
