@@ -100,7 +100,9 @@ def near_quants(text: str, names: Iterable[str]) -> tuple[str, ...]:
     wanted = _plain(text)
     given = {_plain(name): name for name in names}
     if bits := _BITS.fullmatch(wanted):
-        return tuple(name for plain, name in given.items() if _has_bits(plain, next(filter(None, bits.groups()))))
+        count = next(filter(None, bits.groups()))
+        fitting = [name for plain, name in given.items() if _has_bits(plain, count)]
+        return tuple(sorted(fitting, key=lambda name: name.startswith("UD-")))
     parts = [name for plain, name in given.items() if wanted and wanted in plain]
     return tuple(parts) or tuple(given[one] for one in difflib.get_close_matches(wanted, given, n=3, cutoff=0.6))
 

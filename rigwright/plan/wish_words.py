@@ -97,8 +97,7 @@ def known_quant(text: str) -> str:
     quant = quant_called(text)
     if quant in quants():
         return quant
-    names = [name for name in quants() if "-UD-" not in f"-{name}" or "ud" in quant.lower()]
-    near = near_quants(quant, [name for name in names if not name.startswith("QAT-")])[:8]
+    near = near_quants(quant, [name for name in quants() if not name.startswith("QAT-")])[:8]
     foreign = foreign_quant(quant)
     raise ValueError(
         f"{quant!r} is no quant{f': {foreign}' if foreign else ''}; "

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from rigwright.errors import WrongSpec
-from rigwright.spec.other_tools import kind_of
+from rigwright.spec.other_tools import kind_of, kind_of_data
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.spec.text import load_yaml
 from rigwright.units import whole_number
 
-_WAY = "write services: with a list, like - {name: chat, model: qwen3.5-9b}"
+_WAY = "write services: with at least one service, like - {name: chat, model: qwen3.5-9b}"
 _PATH = re.compile(r"rig(?:\.[^:\s]+)?")
 
 
@@ -53,7 +53,7 @@ def _load(file: Path, text: str) -> tuple[Any, bool, yaml.Node | None]:
         raise WrongSpec(f"{file}: is no YAML: {str(error).splitlines()[0]}; correct it") from None
     if data is None:
         raise WrongSpec(f"{file}: is empty; write services: with at least one service")
-    if kind := kind_of(text):
+    if kind := kind_of_data(data) or (isinstance(data, str) and kind_of(text)):
         raise WrongSpec(f"{file}: is {kind}; {_WAY}")
     if not isinstance(data, dict):
         raise WrongSpec(f"{file}: holds no keys; {_WAY}")

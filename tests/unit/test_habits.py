@@ -316,7 +316,7 @@ def test_dressing_of_pages_is_left_out(text: str, bare: str) -> None:
     [
         (
             "version: '3'\nservices:\n  a:\n    image: b\n",
-            "is a file of Docker Compose; write services: with a list, like -",
+            "is a file of Docker Compose; write services: with at least one service, like -",
         ),
         ("- hosts: all\n  become: yes\n", "is a playbook of Ansible; write services:"),
         ("all:\n  children:\n    rigs:\n      hosts: {rig1: }\n", "is an inventory of Ansible; write services:"),
@@ -324,7 +324,7 @@ def test_dressing_of_pages_is_left_out(text: str, bare: str) -> None:
         ("FROM qwen3.5:9b\nPARAMETER num_ctx 8192\n", "is a Modelfile, or a Dockerfile; write"),
         ('{"architectures": ["Qwen3ForCausalLM"]}', "is the config.json of a model; write"),
         ("model: qwen3.5-9b\ncontext: 64k\n", "model: a service stands in a list; write services:"),
-        ("- {name: chat, model: qwen3.5-9b}\n", "holds a list alone; write services:"),
+        ("- {name: chat, model: qwen3.5-9b}\n", "holds no keys; write services:"),
         ("qwen3.5-9b\n", "holds no keys; write services:"),
     ],
 )

@@ -197,9 +197,9 @@ def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypat
     [
         (
             "qwen3.5-27b:4-bit",
-            "has no such quant of qwen3.5-27b; did you mean IQ4_XS, Q4_K_S, Q4_K_M, UD-Q4_K_XL or GPTQ",
+            "has no such quant of qwen3.5-27b; did you mean IQ4_XS, Q4_K_S, Q4_K_M, GPTQ-Int4 or UD-Q4_K_XL",
         ),
-        ("qwen3.5-27b:w8a8", "did you mean Q8_0, UD-Q8_K_XL or FP8?"),
+        ("qwen3.5-27b:w8a8", "did you mean Q8_0, FP8 or UD-Q8_K_XL?"),
         ("qwen3.5-27b:exl3", "that is a format of ExLlama, which is not planned; it has"),
         ("qwen3.5-27b:6.0bpw", "that is a format of ExLlama"),
         ("qwen3.5-27b:mlx-4bit", "that is a format of MLX"),
