@@ -9,6 +9,8 @@ from rigwright.hardware.sources import cells
 
 _KEYS = frozenset({"ID", "VERSION_ID", "VERSION_CODENAME", "KERNEL", "ARCHITECTURE", "VIRTUALIZATION"})
 _ASSIGNMENT = re.compile(r"\s*([A-Z_]{2,30})=(.{0,200})")
+# Slurm prints `ID=7696487 File=/dev/nvidia0 …`: what os-release says is one word.
+_WORD = re.compile(r"[A-Za-z0-9][\w.+~-]*")
 _MEMORY = re.compile(r"\s*MemTotal:\s*([0-9]{1,15})\s*kB\s*")
 _MACOS = re.compile(r"\s*ProductVersion:\s*([0-9][0-9.]{0,20})\s*")
 _KIB = 1024
@@ -23,7 +25,7 @@ def read(text: str) -> Reading:
     ram_bytes = None
     for line in cells.lines(text):
         assignment, memory, macos = _ASSIGNMENT.fullmatch(line), _MEMORY.fullmatch(line), _MACOS.fullmatch(line)
-        if assignment and assignment[1] in _KEYS and _plain(assignment[2]):
+        if assignment and assignment[1] in _KEYS and _WORD.fullmatch(_plain(assignment[2])):
             os.setdefault(assignment[1], _plain(assignment[2]))
         elif memory:
             ram_bytes = ram_bytes or int(memory[1]) * _KIB

@@ -1,0 +1,6 @@
+"""NVIDIA's driver and CUDA: which a rig needs, what has to be done for them, or why they cannot be. Pure."""
+
+from rigwright.plan.driver.solve import plan_driver
+from rigwright.plan.driver.values import Cuda, Driver, DriverPlan, DriverWish, Need, Step
+
+__all__ = ["Cuda", "Driver", "DriverPlan", "DriverWish", "Need", "Step", "plan_driver"]

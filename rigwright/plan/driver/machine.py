@@ -1,0 +1,226 @@
+"""A machine as a driver sees it: its GPUs with their limits, its release and kernel, and what is installed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from rigwright.hardware import models
+from rigwright.hardware.software import Flavour, Package, Software
+from rigwright.hardware.values import Gpu, Hardware
+from rigwright.plan.driver.tables import (
+    Limits,
+    System,
+    architecture_of_name,
+    branch_of,
+    limits,
+    old_architecture,
+    system_of,
+    version_of,
+)
+from rigwright.plan.driver.values import Source
+
+_CONTAINERS = ("lxc", "lxc-libvirt", "docker", "podman", "systemd-nspawn", "openvz", "rkt", "container-other")
+# A GPU of which a hypervisor gives a guest a part: `GRID A100-4C`, `NVIDIA L40S-12Q`.
+_VGPU = re.compile(r"\bGRID\b|-\d{1,3}[ABCQ]\b")
+# Packages whose version is that of the driver's libraries.
+_USERLAND = re.compile(
+    r"^(?:libcuda1|libnvidia-compute(?:-\d+(?:-server)?)?|nvidia-driver-(?:cuda|libs|cuda-libs)|libnvidia-ml1?"
+    r"|nvidia-utils-\d+(?:-server)?|nvidia-smi)$"
+)
+_MODULES = re.compile(r"^(?:nvidia-(?:open-)?kernel(?:-open)?-dkms|nvidia-dkms(?:-\d+)?(?:-server)?(?:-open)?"
+                      r"|kmod-nvidia.*|linux-modules-nvidia-.*|nvidia-kernel-(?:open-)?dkms)$")  # fmt: skip
+_FACTORY = re.compile(r"-(?:tegra|nvidia(?:-64k)?)$")
+
+
+@dataclass(frozen=True)
+class DrivenGpu:
+    """A GPU of NVIDIA and the drivers that can drive it; no limits where its chip is not known."""
+
+    gpu: Gpu
+    architecture: str | None
+    capability: str | None
+    limits: Limits | None
+
+    @property
+    def label(self) -> str:
+        """How a message names it."""
+        name = self.gpu.name or self.gpu.pci_id or "a GPU"
+        return f"{name} ({self.architecture})" if self.architecture else name
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is asked of a machine again and again."""
+
+    hardware: Hardware
+
+    @property
+    def software(self) -> Software:
+        """What stands around the driver."""
+        return self.hardware.software
+
+    @cached_property
+    def gpus(self) -> tuple[DrivenGpu, ...]:
+        """NVIDIA's."""
+        return tuple(_driven(gpu) for gpu in self.hardware.gpus if gpu.vendor == "NVIDIA")
+
+    @cached_property
+    def system(self) -> System | None:
+        """Its release."""
+        return system_of(self.hardware)
+
+    @property
+    def kernel(self) -> str:
+        """The release of the running kernel; '' where nobody asked."""
+        return self.hardware.kernel
+
+    @property
+    def is_container(self) -> bool:
+        """Whether its kernel is that of a host, which loads the modules."""
+        return self.software.virtualization in _CONTAINERS
+
+    @property
+    def is_wsl(self) -> bool:
+        """Whether the driver is that of Windows."""
+        return self.software.virtualization == "wsl" or "microsoft" in self.kernel.lower()
+
+    @property
+    def vgpu(self) -> Gpu | None:
+        """The first GPU that is a part of one, which wants the hypervisor's own driver."""
+        return next((one.gpu for one in self.gpus if _VGPU.search(one.gpu.name or "")), None)
+
+    @property
+    def factory(self) -> str | None:
+        """A machine whose driver its maker keeps: DGX Spark, Jetson."""
+        names = " ".join(one.gpu.name or "" for one in self.gpus)
+        if any(one.capability == "12.1" for one in self.gpus) or "GB10" in names:
+            return "DGX Spark"
+        if self.kernel.endswith("-tegra") or re.search(r"\b(?:Orin|Thor|Xavier|Tegra)\b", names):
+            return "Jetson"
+        return None
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """Those that are there, be it half."""
+        return tuple(one for one in self.software.packages if one.state != "removed")
+
+    @cached_property
+    def module_packages(self) -> tuple[Package, ...]:
+        """Those that bring NVIDIA's modules."""
+        return tuple(one for one in self.packages if _MODULES.match(one.name))
+
+    @cached_property
+    def driver_packages(self) -> tuple[Package, ...]:
+        """Those of the driver: modules and libraries."""
+        return tuple(one for one in self.packages if _USERLAND.match(one.name) or _MODULES.match(one.name))
+
+    @property
+    def userland(self) -> str | None:
+        """The version of the driver's libraries on disk."""
+        if self.software.userland_version:
+            return self.software.userland_version
+        found = next((one for one in self.packages if _USERLAND.match(one.name) and one.state == "installed"), None)
+        if found:
+            return ".".join(_digits(found.version))
+        return self.hardware.driver_version if not self.software.loaded else None
+
+    @property
+    def loaded(self) -> str | None:
+        """The version of NVIDIA's module that runs; by what nvidia-smi says where nobody asked the kernel."""
+        return self.software.loaded.version if self.software.loaded else self.hardware.driver_version
+
+    @property
+    def flavour(self) -> Flavour | None:
+        """That of the module that runs, or is on disk, or whose packages are there; None where nobody says."""
+        mine = (one for one in self.software.on_disk if one.kernel in ("", self.kernel))
+        known = [one.flavour for one in (self.software.loaded, *mine) if one and one.flavour]
+        if known:
+            return known[0]
+        names = [one.name for one in self.module_packages if one.state == "installed"]
+        if not names:
+            return None
+        return "open" if any("open" in name for name in names) else "proprietary"
+
+    @property
+    def installed_branch(self) -> int | None:
+        """Of the driver that is there, be it not loaded."""
+        return branch_of(self.userland) or branch_of(self.loaded)
+
+    @property
+    def installed_source(self) -> Source:
+        """Where the driver that is there came from."""
+        for one in self.driver_packages:
+            if one.origin:
+                return "nvidia" if is_nvidias(one.origin) else "distro"
+        if self.software.runfile:
+            return "none"
+        names = [one.name for one in self.driver_packages]
+        if any(re.match(r"nvidia-driver-cuda|nvidia-driver-libs|kmod-nvidia", name) for name in names):
+            return "nvidia"
+        return "distro" if names else "none"
+
+    @property
+    def has_nouveau(self) -> bool | None:
+        """Whether nouveau holds the GPUs; None where nobody asked."""
+        if self.software.loaded or self.hardware.driver_version:
+            return False
+        return "nouveau" in self.software.loaded_modules if self.software.knows("loaded_modules") else None
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether a driver answers for at least one GPU."""
+        return bool(self.loaded) and any(one.gpu.state == "ok" for one in self.gpus)
+
+    def offered_branches(self, source: Literal["nvidia", "distro"], names: re.Pattern[str]) -> dict[int, str] | None:
+        """What the repositories of this machine have of some packages today: the newest version of each branch.
+
+        None where nobody asked, or no repository of that source is set up.
+        """
+        mine = [one for one in self.software.offers if is_nvidias(one.origin) == (source == "nvidia")]
+        if not mine and not (source == "distro" and "offers" in self.software.answered):
+            return None
+        found: dict[int, str] = {}
+        for one in mine:
+            branch, version = branch_of(one.version), ".".join(_digits(one.version))
+            if branch and names.match(one.name) and version_of(version) > version_of(found.get(branch, "")):
+                found[branch] = version
+        return found
+
+
+def is_nvidias(origin: str) -> bool:
+    """Whether packages come from NVIDIA's own repository."""
+    return "developer.download.nvidia" in origin or origin.lower() in ("nvidia", "nvidia cuda", "cuda")
+
+
+def is_factory_kernel(kernel: str) -> bool:
+    """Whether the kernel is one that NVIDIA builds for its machines."""
+    return bool(_FACTORY.search(kernel))
+
+
+def _digits(version: str) -> list[str]:
+    return [str(number) if place < 2 else f"{number:02}" for place, number in enumerate(version_of(version))]
+
+
+def _driven(gpu: Gpu) -> DrivenGpu:
+    model = models.find(gpu.name, gpu.pci_id)
+    by_id, capability = models.architecture(gpu.pci_id)
+    architecture = by_id or gpu.architecture or (model.architecture if model else None) or old_architecture(gpu.pci_id)
+    capability = gpu.compute_capability or (model.compute_capability if model else None) or capability
+    architecture = architecture or _by_capability(capability) or architecture_of_name(gpu.name or "")
+    if architecture is None and gpu.pci_id and gpu.pci_id.lower() > "10de:3340":
+        # Ids grow with time: what is newer than the table wants what the newest in it wants.
+        architecture = "Blackwell"
+    return DrivenGpu(gpu, architecture, capability, limits(architecture, capability) if architecture else None)
+
+
+def _by_capability(capability: str | None) -> str | None:
+    number = version_of(capability or "")
+    names = {3: "Kepler", 5: "Maxwell", 6: "Pascal", 9: "Hopper", 10: "Blackwell", 11: "Blackwell", 12: "Blackwell"}
+    if number[:1] == (7,):
+        return "Turing" if number[1:2] == (5,) else "Volta"
+    if number[:1] == (8,):
+        return "Ada Lovelace" if number[1:2] == (9,) else "Ampere"
+    return names.get(number[0]) if number else None

@@ -1,0 +1,119 @@
+"""Names of packages: of which source, branch and flavour a driver and a toolkit are made.
+
+Source: packages.ubuntu.com, the gpu-driver-container of NVIDIA, its installation guide; Debian's were installed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from rigwright.hardware.software import Flavour
+from rigwright.plan.driver.machine import Machine
+from rigwright.plan.driver.tables import System, version_of
+from rigwright.plan.driver.values import Source
+
+# Kernels for which Canonical compiles and signs modules, by the end of their release.
+_PREBUILT_FLAVOURS = re.compile(
+    r"-(generic(?:-64k)?|lowlatency(?:-64k)?|aws|azure|gcp|gke|oracle|kvm|ibm|nvidia|nvidia-lowlatency|oem)$"
+)
+# The kernel that a release came with: a newer one is of its hardware enablement stack.
+_FIRST_KERNELS = {"22.04": (5, 15), "24.04": (6, 8), "26.04": (7, 0)}
+# The packages by whose versions the branches of a repository are told.
+OFFERED = {
+    "nvidia": re.compile(r"^(?:nvidia-driver-cuda|nvidia-(?:open|headless-no-dkms-open|driver)|libnvidia-compute-\d+"
+                         r"|nvidia-dkms-\d+.*|nvidia-kernel-(?:open-)?dkms|kmod-nvidia.*|cuda-drivers.*"
+                         r"|nvidia-driver-pinning-\d+|nvidia-utils-\d+)$"),
+    "distro": re.compile(r"^(?:nvidia-headless-no-dkms-\d+.*|nvidia-utils-\d+.*|nvidia-kernel-dkms|libcuda1"
+                         r"|nvidia-dkms-\d+.*|kmod-nvidia.*|nvidia-driver.*|nvidia-smi)$"),
+}  # fmt: skip
+
+
+class Bill(NamedTuple):
+    """Packages by what they are for."""
+
+    pin: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    driver: tuple[str, ...] = ()
+    is_built: bool = False
+    has_prebuilt: bool = False
+
+
+def kernel_flavour(machine: Machine, system: System) -> str | None:
+    """`generic`, `generic-hwe-24.04`, `aws`: for which meta package the running kernel's modules are compiled."""
+    found = _PREBUILT_FLAVOURS.search(machine.kernel)
+    if not found:
+        return None if machine.kernel else "generic"
+    flavour = found[1]
+    names = {one.name for one in machine.packages}
+    hwe = f"{flavour}-hwe-{system.version}"
+    first = _FIRST_KERNELS.get(system.version)
+    is_newer = bool(first) and version_of(machine.kernel)[:2] > (first or ())
+    return hwe if f"linux-image-{hwe}" in names or (flavour == "generic" and is_newer) else flavour
+
+
+def bill(machine: Machine, system: System, source: Source, branch: int, modules: Flavour) -> Bill:
+    """What has to be installed for a driver of this branch and flavour from that source."""
+    headers = _headers(machine, system)
+    is_open = modules == "open"
+    if system.family == "ubuntu" and source == "distro":
+        server = f"{branch}-server{'-open' if is_open else ''}"
+        rest = (f"nvidia-utils-{branch}-server", f"nvidia-compute-utils-{branch}-server")
+        if flavour := kernel_flavour(machine, system):
+            names: tuple[str, ...] = (
+                f"linux-modules-nvidia-{server}-{flavour}",
+                f"nvidia-headless-no-dkms-{server}",
+                *rest,
+            )
+            return Bill(driver=names, has_prebuilt=True)
+        names = (f"nvidia-dkms-{server}", f"nvidia-headless-no-dkms-{server}", *rest)
+        return Bill(headers=headers, driver=names, is_built=True)
+    if system.family == "ubuntu":
+        if branch >= 590:
+            names = (f"nvidia-headless-no-dkms{'-open' if is_open else ''}", f"nvidia-dkms{'-open' if is_open else ''}")
+        else:
+            dkms = f"nvidia-dkms-{branch}{'-open' if is_open else ''}"
+            names = (f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}", dkms)
+        return Bill((f"nvidia-driver-pinning-{branch}",), headers, names, is_built=True)
+    if system.family == "debian" and source == "distro":
+        dkms = "nvidia-open-kernel-dkms" if is_open else "nvidia-kernel-dkms"
+        names = (dkms, "nvidia-smi", "libcuda1", "nvidia-persistenced", "libnvidia-ptxjitcompiler1")
+        return Bill(headers=headers, driver=names, is_built=True)
+    if system.family == "debian":
+        dkms = "nvidia-kernel-open-dkms" if is_open else "nvidia-kernel-dkms"
+        pin = (f"nvidia-driver-pinning-{branch}",)
+        return Bill(pin, headers, ("nvidia-driver-cuda", dkms, "nvidia-persistenced"), is_built=True)
+    if source == "redhat":
+        return Bill(driver=("kmod-nvidia", "nvidia-driver-cuda"), has_prebuilt=True)
+    dkms = "kmod-nvidia-open-dkms" if is_open else "kmod-nvidia-latest-dkms"
+    names = ("nvidia-driver-cuda", dkms, "nvidia-persistenced")
+    if system.row.get("has_streams"):
+        return Bill((f"nvidia-driver:{branch}-{'open' if is_open else 'dkms'}",), headers, names, is_built=True)
+    return Bill(("python3-dnf-plugin-versionlock",), headers, names, is_built=True)
+
+
+def fabric_packages(system: System, source: Source, branch: int, version: str | None, *, is_nvlink5: bool) -> list[str]:
+    """Fabric Manager of the same version, and what NVLink 5 wants beside it."""
+    is_suffixed = system.family == "ubuntu" and branch < 580
+    name = f"nvidia-fabricmanager{f'-{branch}' if is_suffixed else ''}"
+    exact = f"{name}={version}*" if version else name
+    return [exact, *(("nvlsm", "infiniband-diags") if is_nvlink5 else ())]
+
+
+def toolkit_packages(source: str, version: str) -> tuple[str, ...]:
+    """A toolkit without a driver: never `cuda`, which brings one."""
+    if source == "pypi":
+        parts = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
+        return tuple(f"{part}~={version}" for part in (*parts, "nvidia-cublas")) if version else parts
+    if source == "distro":
+        return ("nvidia-cuda-toolkit", "g++")
+    return (f"cuda-toolkit-{version.replace('.', '-')}",)
+
+
+def _headers(machine: Machine, system: System) -> tuple[str, ...]:
+    kernel = machine.kernel
+    if system.family in ("el", "fedora"):
+        return (f"kernel-devel-{kernel}" if kernel else "kernel-devel", "kernel-headers", "gcc", "make", "dkms")
+    meta = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.hardware.architecture, "amd64")
+    own = (f"linux-headers-{kernel}",) if kernel else ()
+    return (*own, *((f"linux-headers-{meta}",) if system.family == "debian" else ()), "gcc", "libc6-dev", "dkms")

@@ -1,0 +1,365 @@
+"""plan_driver: from a machine and the wishes to what has to be done, or to why it cannot be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rigwright.hardware.values import Hardware, Problem
+from rigwright.plan.driver.choice import Choice, Chosen, choose
+from rigwright.plan.driver.limits import Allowed, allowed
+from rigwright.plan.driver.machine import Machine, is_factory_kernel
+from rigwright.plan.driver.packages import fabric_packages
+from rigwright.plan.driver.state import Defect, defects
+from rigwright.plan.driver.tables import branch_of, default_flavour, size, system_titles, version_of
+from rigwright.plan.driver.toolkit import plan_toolkit
+from rigwright.plan.driver.values import ANYTHING, Cuda, Driver, DriverPlan, DriverWish, Step, Verdict
+
+# The driver that is there stays.
+KEPT = Choice(None, (), ())
+_ROOM_BYTES, _BOOT_BYTES = 1 << 30, 200 << 20
+
+
+def plan_driver(hardware: Hardware, wish: DriverWish = ANYTHING) -> DriverPlan:
+    """The driver and the toolkit of a machine, solved for all its GPUs together, and the way there.
+
+    What nobody asked the machine is assumed, and named in `assumed`: a list of its PCI devices and its os-release are
+    enough for branch, modules and source.
+    """
+    machine = Machine(hardware)
+    if plan := _not_ours(machine):
+        return plan
+    within, problems = allowed(machine.gpus, wish)
+    if problems:
+        return _refused(problems)
+    system = machine.system
+    found = defects(machine, system, wish)
+    if machine.is_container:
+        return _in_container(machine, wish, found)
+    if _keeps(machine, within, wish):
+        return _Plan(machine, wish, within, tuple(found), KEPT).plan()
+    if system is None:
+        stops = [one.problem for one in found if one.effect == "refuse"]
+        return _refused(stops or [_unknown_system(hardware)])
+    return _Plan(machine, wish, within, tuple(found), choose(machine, system, within, wish)).plan()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    machine: Machine
+    wish: DriverWish
+    within: Allowed
+    defects: tuple[Defect, ...]
+    choice: Choice
+
+    def plan(self) -> DriverPlan:
+        """The whole."""
+        chosen = self.choice.chosen
+        driver = self._driver()
+        cuda, of_cuda = plan_toolkit(self.machine, self.wish, driver.branch)
+        stops = [one.problem for one in self.defects if one.effect == "refuse"]
+        stops += [one for one in self.choice.problems if not chosen and driver.packages == () and not self._is_kept]
+        stops += [one for one in of_cuda if one.code == "no_toolkit_fits"]
+        stops += self._full(driver, cuda)
+        notes = [one.problem for one in self.defects if one.effect != "refuse"]
+        notes += [one for one in (*self.choice.problems, *of_cuda) if one not in stops]
+        steps = self._steps(driver, cuda)
+        because = self._reboot()
+        return DriverPlan(
+            verdict=self._verdict(bool(stops), driver, cuda, because),
+            driver=driver,
+            cuda=cuda,
+            reboot=bool(because) and not stops,
+            reboot_because=because if not stops else "",
+            steps=() if stops else steps,
+            problems=(*stops, *notes),
+            refused=tuple(dict.fromkeys(one.code for one in stops)),
+            held=() if stops or not self.wish.has_hold else self._held(driver),
+            download_bytes=self._bytes(driver, cuda, "download"),
+            disk_bytes=self._bytes(driver, cuda, "disk"),
+            reasons=self._reasons(driver, cuda),
+            assumed=(*self.choice.assumed, *self._assumed(driver)),
+        )
+
+    @property
+    def _is_kept(self) -> bool:
+        return self.choice is KEPT
+
+    def _driver(self) -> Driver:
+        machine, chosen = self.machine, self.choice.chosen
+        if self._is_kept:
+            kept = machine.installed_branch or branch_of(machine.loaded)
+            only = next(iter(self.within.flavours)) if len(self.within.flavours) == 1 else None
+            flavour = machine.flavour or only or default_flavour(kept or 0)
+            return Driver(kept, flavour, machine.installed_source, machine.userland or machine.loaded)
+        if chosen is None:
+            return Driver()
+        names = (*chosen.bill.pin, *self._absent(chosen.bill.headers), *chosen.bill.driver)
+        version = chosen.version if chosen.is_asked else None
+        return Driver(chosen.branch, chosen.modules, chosen.source, version, names, chosen.bill.is_built)
+
+    def _absent(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if not self.machine.software.installed(name))
+
+    def _steps(self, driver: Driver, cuda: Cuda) -> tuple[Step, ...]:
+        mended = [step for one in self.defects for step in one.steps]
+        repairs = [
+            step for step in mended if step.kind in ("uninstall runfile", "repair packages", "compiler", "headers")
+        ]
+        later = [
+            step for step in mended if step not in repairs and (self._is_kept or step.kind not in ("reload", "dkms"))
+        ]
+        found = [*repairs, *self._installation()]
+        if cuda.packages:
+            found.append(Step("toolkit", f"CUDA {cuda.version} from {_FROM[cuda.source]}", cuda.packages))
+        found += later
+        if self._reboot() and not any(step.kind == "reboot" for step in found):
+            found.append(Step("reboot", f"reboot: {self._reboot()}"))
+        if found:
+            found.append(Step("verify", "cuInit counts as many GPUs as the PCI bus has"))
+        return tuple(dict.fromkeys(found))
+
+    def _installation(self) -> list[Step]:
+        """From repository to device nodes, in the order in which nothing is touched before it can be undone."""
+        chosen, system = self.choice.chosen, self.machine.system
+        if chosen is None or system is None:
+            return []
+        steps: list[Step] = []
+        bill = chosen.bill
+        if chosen.source == "nvidia":
+            steps.append(Step("repository", f"NVIDIA's repository {system.repository}, by its key's fingerprint"))
+        elif system.family == "debian":
+            steps.append(
+                Step("repository", "contrib, non-free, non-free-firmware of Debian, in -updates and -security too")
+            )
+        if bill.pin:
+            steps.append(Step("pin", f"keep to branch {chosen.branch} before anything is installed", bill.pin))
+        if other := self._replaced(chosen):
+            steps.append(Step("remove", f"what is in the way of branch {chosen.branch}", other))
+        if headers := self._absent(bill.headers):
+            steps.append(Step("headers", "what modules are compiled with, before dkms wants it", headers))
+        steps.append(Step("install", f"driver {chosen.branch}, {chosen.modules} modules", bill.driver))
+        if bill.is_built:
+            steps.append(Step("dkms", "`dkms status` says installed for the kernel that will boot"))
+        if self.machine.has_nouveau is not False:
+            steps.append(Step("nouveau", "keep nouveau from loading, and make the initramfs anew"))
+        if self.wish.has_hold:
+            steps.append(Step("hold", "hold these packages, and keep them from unattended upgrades"))
+        steps.append(Step("persistence", "nvidia-persistenced, and /dev/nvidia* at boot before any engine"))
+        if self.machine.software.has_nvswitch:
+            is_new = any(one.architecture == "Blackwell" for one in self.machine.gpus)
+            names = fabric_packages(
+                system,
+                chosen.source,
+                chosen.branch,
+                chosen.version if chosen.is_asked else None,
+                is_nvlink5=is_new,
+            )
+            steps.append(
+                Step("fabric", "Fabric Manager of the driver's version; wait for Fabric: Completed", tuple(names))
+            )
+        return steps
+
+    def _replaced(self, chosen: Chosen) -> tuple[str, ...]:
+        """Module packages of another branch or flavour, which one kernel cannot have beside ours."""
+        return tuple(
+            one.name
+            for one in self.machine.module_packages
+            if one.name not in chosen.bill.driver and one.state == "installed"
+        )
+
+    def _reboot(self) -> str:
+        """Why a reboot is needed at the end; '' where none is."""
+        machine = self.machine
+        waiting = next((one.problem.what for one in self.defects if one.effect == "reboot"), "")
+        if not self.choice.chosen:
+            return waiting if self._is_kept else ""
+        if machine.loaded:
+            return f"driver {machine.loaded} is loaded"
+        if machine.has_nouveau:
+            return "nouveau holds the GPUs"
+        return "nobody asked whether nouveau holds the GPUs" if machine.has_nouveau is None else waiting
+
+    def _verdict(self, is_stopped: bool, driver: Driver, cuda: Cuda, because: str) -> Verdict:
+        effects = {one.effect for one in self.defects}
+        if is_stopped:
+            return "refuse"
+        if "repair" in effects and (self._is_kept or any(one.problem.code in _BROKEN for one in self.defects)):
+            return "repair"
+        if driver.packages or cuda.packages:
+            return "install"
+        return "reboot" if because else "ok"
+
+    def _held(self, driver: Driver) -> tuple[str, ...]:
+        if self.choice.chosen:
+            return self.choice.chosen.bill.driver
+        return tuple(one.name for one in self.machine.driver_packages if one.name in self.machine.software.holds)
+
+    def _bytes(self, driver: Driver, cuda: Cuda, key: str) -> int:
+        total = size("driver", key) if self.choice.chosen else 0
+        total += size("headers", key) if self.choice.chosen and self._absent(self.choice.chosen.bill.headers) else 0
+        return total + (size(f"toolkit_{cuda.source}", key) if cuda.packages else 0)
+
+    def _full(self, driver: Driver, cuda: Cuda) -> list[Problem]:
+        """Too little room, found before apt fills the disk."""
+        needed, software = self._bytes(driver, cuda, "disk"), self.machine.software
+        found = []
+        if needed and software.root_free_bytes is not None and software.root_free_bytes < needed + _ROOM_BYTES:
+            what = f"{software.root_free_bytes / 1e9:.1f} GB are free, {(needed + _ROOM_BYTES) / 1e9:.1f} GB are needed"
+            found.append(Problem("disk_full", "/", what, "make room, then deploy again"))
+        is_boot_full = software.boot_free_bytes is not None and software.boot_free_bytes < _BOOT_BYTES
+        if self.choice.chosen and is_boot_full and software.boot_free_bytes != software.root_free_bytes:
+            what = f"{(software.boot_free_bytes or 0) / 1e6:.0f} MB are free, an initramfs with firmware takes 120 MB"
+            found.append(Problem("disk_full", "/boot", what, "remove old kernels (apt autoremove), then deploy again"))
+        return found
+
+    def _reasons(self, driver: Driver, cuda: Cuda) -> tuple[str, ...]:
+        found = []
+        names = ", ".join(dict.fromkeys(one.label for one in self.machine.gpus))
+        if self._is_kept and driver.branch:
+            found.append(f"driver {driver.version or driver.branch} is there and drives {names}")
+        elif driver.branch:
+            until = f" to {self.within.last}" if self.within.last else " and newer"
+            flavours = " or ".join(sorted(self.within.flavours))
+            found.append(f"{names}: branches {self.within.first}{until}, {flavours} modules")
+        if cuda.version:
+            found.append(f"a toolkit as an engine is built here, for {', '.join(f'sm_{one}' for one in cuda.targets)}")
+        elif driver.branch:
+            found.append("no toolkit: nothing is built here, and releases bring their CUDA libraries")
+        return tuple(found)
+
+    def _assumed(self, driver: Driver) -> list[str]:
+        """What would have been asked and was not."""
+        software, found = self.machine.software, []
+        if self._is_kept:
+            asked = self.machine.flavour or len(self.within.flavours) == 1
+            return (
+                [] if asked else ["which modules are loaded was not asked: the default of the branch is assumed"]
+            )
+        if not self.machine.kernel:
+            found.append("the kernel is not known: that of the release is assumed")
+        if driver.is_built and software.secure_boot is None:
+            found.append("whether Secure Boot is on was not asked: off is assumed")
+        if not software.knows("packages"):
+            found.append("what is installed was not asked: nothing is assumed")
+        if not software.knows("loaded_modules") and not self.machine.loaded:
+            found.append("whether nouveau is loaded was not asked: a reboot is assumed")
+        return found
+
+
+_BROKEN = frozenset(
+    ("half_configured", "dkms_build_failed", "dpkg_interrupted", "filtered_by_module", "runfile_installed")
+)
+_FROM = {
+    "nvidia": "NVIDIA's repository",
+    "distro": "the distribution",
+    "pypi": "wheels of PyPI, in a folder of the build",
+    "none": "nowhere",
+}
+
+
+def _keeps(machine: Machine, within: Allowed, wish: DriverWish) -> bool:
+    """Whether the driver that is there stays: it drives every GPU, and the inventory asks for no other."""
+    branch, flavour = machine.installed_branch, machine.flavour
+    if machine.software.runfile:
+        return False
+    if branch is None:
+        # A driver answered, and nobody recorded which.
+        return wish.branch is None and all(one.gpu.state == "ok" for one in machine.gpus)
+    is_whole = machine.loaded or any(one.state == "installed" for one in machine.module_packages)
+    flavours = (flavour,) if flavour else tuple(within.flavours)
+    fits = any(within.takes(branch, one) for one in flavours)
+    wanted = wish.source in (None, machine.installed_source) or machine.installed_source == "none"
+    return bool(is_whole) and fits and wanted
+
+
+def _not_ours(machine: Machine) -> DriverPlan | None:
+    """Machines that rigwright installs no driver on: no GPU of NVIDIA's, Windows', a maker's, a hypervisor's."""
+    hardware = machine.hardware
+    if not machine.gpus:
+        if hardware.gpu_count is None and not hardware.gpus:
+            return _without_list(machine)
+        others = ", ".join(dict.fromkeys(gpu.vendor for gpu in hardware.gpus if gpu.vendor)) or "no GPU"
+        return DriverPlan("ok", reasons=(f"{others}: nothing for NVIDIA's driver to drive",))
+    if machine.is_wsl:
+        reason = "WSL: the driver is that of Windows, and one that is installed here would hide it"
+        version = machine.userland or machine.loaded
+        return DriverPlan("ok", Driver(branch_of(version), "none", "host", version), reasons=(reason,))
+    if gpu := machine.vgpu:
+        what = f"{gpu.name} is a part of a GPU that a hypervisor gives, and wants the GRID driver of the host's release"
+        do = "install the guest driver that the provider of the hypervisor names"
+        return _refused([Problem("vgpu_guest", gpu.label, what, do)])
+    if factory := machine.factory or ("its maker" if is_factory_kernel(machine.kernel) and machine.loaded else None):
+        return _factory(machine, factory)
+    return None
+
+
+def _without_list(machine: Machine) -> DriverPlan:
+    """What can be said where nobody listed the GPUs: what the driver itself complains of."""
+    found = defects(machine, machine.system, ANYTHING)
+    if found and found[0].effect in ("repair", "reboot"):
+        driver = Driver(branch_of(machine.userland), machine.flavour or "none", version=machine.userland)
+        because = next((one.problem.what for one in found if one.effect == "reboot"), "")
+        steps = tuple(dict.fromkeys(step for one in found for step in one.steps))
+        problems = tuple(one.problem for one in found)
+        verdict: Verdict = "repair" if found[0].effect == "repair" else "reboot"
+        return DriverPlan(verdict, driver, Cuda(), bool(because), because, steps, problems)
+    do = "record lspci -nn, or let `rigwright hardware --record` ask the machine"
+    listed = Problem("gpus_unknown", "PCI bus", "nobody listed the GPUs of this machine", do)
+    return _refused([*(one.problem for one in found if one.effect == "refuse"), listed])
+
+
+def _factory(machine: Machine, maker: str) -> DriverPlan:
+    """DGX Spark and Jetson: kernel, driver and CUDA are one; ours would break the next update."""
+    version = machine.loaded or machine.userland
+    driver = Driver(branch_of(version), machine.flavour or "open", "factory", version)
+    reason = f"{maker}: kernel, driver and CUDA come from the factory together, and are left alone"
+    is_closed = machine.flavour == "proprietary" and machine.factory == "DGX Spark"
+    found = [one.problem for one in defects(machine, None, ANYTHING) if one.effect != "note"]
+    if is_closed:
+        what = "proprietary modules are installed, and its Blackwell is driven by open ones alone"
+        do = "install the open modules of the same branch from the maker's own repository (nvidia-driver-580-open)"
+        found.insert(0, Problem("modules_of_wrong_flavour", maker, what, do))
+    if not version:
+        do = "restore the maker's system image; rigwright installs no driver here"
+        found.append(Problem("factory_driver_missing", maker, "no driver answers on a machine that came with one", do))
+    if found:
+        return replace(_refused(found), driver=replace(driver, modules="open"), reasons=(reason,))
+    return DriverPlan("ok", driver, reasons=(reason,))
+
+
+def _in_container(machine: Machine, wish: DriverWish, found: Sequence[Defect]) -> DriverPlan:
+    """User space of the host's version; its modules are the host's business."""
+    host = machine.software.loaded.version if machine.software.loaded else machine.hardware.driver_version
+    skipped = "modules, nouveau, initramfs and reboot are skipped: the kernel is that of the host"
+    if not host:
+        do = "install the driver on the host, and pass /dev/nvidia* in"
+        what = f"this is a container ({machine.software.virtualization}), and its host runs no driver that shows here"
+        return replace(_refused([Problem("host_has_no_driver", "host", what, do)]), reasons=(skipped,))
+    branch = branch_of(host)
+    cuda, of_cuda = plan_toolkit(machine, wish, branch)
+    stops = [*(one.problem for one in found if one.effect == "refuse"), *of_cuda]
+    is_same = machine.userland and version_of(machine.userland) == version_of(host)
+    names = () if is_same else (f"libnvidia-compute-{branch}={host}*",)
+    driver = Driver(branch, "none", "host", host, names)
+    steps = [Step("install", f"the driver's libraries of {host}, without modules", names)] if names else []
+    steps += [Step("toolkit", f"CUDA {cuda.version} from {_FROM[cuda.source]}", cuda.packages)] if cuda.packages else []
+    verdict: Verdict = "refuse" if stops else "install" if names or cuda.packages else "ok"
+    notes = tuple(one.problem for one in found if one.effect != "refuse")
+    codes = tuple(dict.fromkeys(one.code for one in stops))
+    return DriverPlan(
+        verdict, driver, cuda, steps=() if stops else tuple(steps), problems=(*stops, *notes), refused=codes,
+        reasons=(skipped,),
+    )  # fmt: skip
+
+
+def _unknown_system(hardware: Hardware) -> Problem:
+    name = f"{hardware.os_id} {hardware.os_version}".strip()
+    what = f"drivers for {name} are not known" if hardware.os_id != "unknown" else "nobody recorded the system"
+    do = f"take one of {', '.join(system_titles())}; or install a driver yourself: rigwright uses one that works"
+    return Problem("system_unknown", name, what, do)
+
+
+def _refused(problems: Sequence[Problem]) -> DriverPlan:
+    codes = tuple(dict.fromkeys(one.code for one in problems))
+    return DriverPlan("refuse", problems=tuple(problems), refused=codes)

@@ -1,0 +1,287 @@
+"""What is wrong with a driver as it stands, each with what puts it right: found before anything is touched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rigwright.hardware.values import Problem
+from rigwright.plan.driver.machine import Machine, is_nvidias
+from rigwright.plan.driver.tables import Effect, System, branch_of, failure_row, version_of
+from rigwright.plan.driver.values import DriverWish, Step
+
+
+class Defect(NamedTuple):
+    """One, what it makes of the plan, and the step that mends it."""
+
+    problem: Problem
+    effect: Effect
+    steps: tuple[Step, ...] = ()
+
+
+_HARDWARE = frozenset((
+    "gpu_lost", "gpu_error", "one_gpu_lost", "xid_48", "xid_64", "xid_74", "xid_79", "xid_95", "xid_140", "xid_143",
+))  # fmt: skip
+_REBUILD = Step("dkms", "compile the modules for the kernel that will boot, and see `dkms status` say installed")
+
+
+def defects(machine: Machine, system: System | None, wish: DriverWish) -> list[Defect]:
+    """All, those that stop everything first."""
+    found = [
+        *_runfile(machine, wish),
+        *_foreign_repositories(machine, system),
+        *_origins(machine),
+        *_failures(machine, system),
+        *_half_configured(machine),
+        *_hardware(machine),
+        *_compiler(machine),
+        *_versions(machine),
+        *_not_built(machine),
+        *_initramfs(machine),
+        *_fabric(machine, system),
+        *_units(machine),
+        *_cuda(machine),
+        *_cdi(machine),
+    ]
+    order: tuple[Effect, ...] = ("refuse", "repair", "reboot", "note")
+    unique = {(one.problem.code, one.problem.where): one for one in reversed(found)}
+    return sorted(reversed(list(unique.values())), key=lambda one: order.index(one.effect))
+
+
+def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
+    if not machine.software.runfile:
+        return
+    what = (
+        f"NVIDIA's own installer put a driver here ({', '.join(machine.software.runfile[:3])}), which no package owns"
+    )
+    do = "nvidia-uninstall --silent, then deploy again; or write nvidia: {replaces_runfile: true}"
+    problem = Problem("runfile_installed", machine.software.runfile[0], what, do)
+    if wish.replaces_runfile:
+        yield Defect(problem, "repair", (Step("uninstall runfile", "nvidia-uninstall --silent, and see it gone"),))
+    else:
+        yield Defect(problem, "refuse")
+
+
+def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[Defect]:
+    """NVIDIA's repository of another release, as an application's installer leaves it; or one beside RPM Fusion."""
+    mine = [one for one in machine.software.repositories if one.is_enabled and is_nvidias(one.url)]
+    for one in mine:
+        found = re.search(r"/repos/([a-z]+\d+)/", f"{one.url}/")
+        if found and system and found[1] != system.repository:
+            what = f"{one.file or one.name or one.url} is NVIDIA's repository for {found[1]}, this is {system.title}"
+            do = f"take it out and use {system.repository}; rigwright removes no repository that it did not add"
+            yield Defect(Problem("repository_of_other_release", one.file or one.url, what, do), "refuse")
+    fusion = next((one for one in machine.software.repositories if "rpmfusion" in (one.url + one.name).lower()), None)
+    if fusion and mine and machine.driver_packages:
+        what = "RPM Fusion and NVIDIA's repository both have a driver, and each upgrade makes them conflict"
+        do = "keep one of them: dnf config-manager disable the other, then dnf distro-sync"
+        yield Defect(Problem("two_driver_repositories", fusion.file or "rpmfusion", what, do), "refuse")
+
+
+def _origins(machine: Machine) -> Iterator[Defect]:
+    """Driver packages of two sources, which depend on each other's versions."""
+    by_origin: dict[bool, list[str]] = {}
+    for one in machine.driver_packages:
+        if one.origin:
+            by_origin.setdefault(is_nvidias(one.origin), []).append(one.name)
+    if len(by_origin) > 1:
+        nvidia, distro = by_origin[True], by_origin[False]
+        what = f"{nvidia[0]} is from NVIDIA's repository, {distro[0]} from the distribution"
+        do = f"remove one side, for example: apt-get purge {' '.join(sorted(distro)[:4])}; then deploy again"
+        yield Defect(Problem("origins_mixed", "packages", what, do), "refuse")
+    found = {branch_of(one.version): one.name for one in machine.driver_packages if one.state == "installed"}
+    numbers = {branch: name for branch, name in found.items() if branch}
+    if len(numbers) > 1 and len(by_origin) < 2:
+        what = " and ".join(f"{name} of branch {branch}" for branch, name in sorted(numbers.items()))
+        step = Step("install", "bring all packages of the driver to one branch")
+        yield Defect(Problem("branches_mixed", "packages", what, "bring them to one branch"), "repair", (step,))
+
+
+def _failures(machine: Machine, system: System | None) -> Iterator[Defect]:
+    for failure in machine.software.failures:
+        where = ", ".join(failure.names[:3]) or "packages"
+        if failure.code in ("dkms_build_failed", "half_configured"):
+            continue  # said with the packages
+        if row := failure_row(failure.code):
+            yield Defect(Problem(failure.code, where, failure.said, row.do), row.effect, row.steps)
+        elif failure.code == "needs_open_modules":
+            yield Defect(Problem("modules_of_wrong_flavour", where, failure.said, "install the open modules"), "note")
+
+
+def _half_configured(machine: Machine) -> Iterator[Defect]:
+    """dpkg was cut, or a module did not compile: until this is mended apt does nothing else."""
+    half = [one for one in machine.packages if one.state == "half"]
+    said = [one for one in machine.software.failures if one.code in ("dkms_build_failed", "half_configured")]
+    names = list(dict.fromkeys([*(one.name for one in half), *(name for one in said for name in one.names)]))
+    if not half and not said:
+        return
+    culprits = [name for name in names if "dkms" in name or re.match(r"nvidia-.*kernel", name)]
+    because = next((f": {one.said}" for one in said if one.code == "dkms_build_failed"), "")
+    what = f"{', '.join(names[:5]) or 'packages'} {'are' if len(names) > 1 else 'is'} half configured{because}"
+    if culprits:
+        purge = f"dpkg --purge --force-depends {' '.join(culprits)}"
+        do = f"{purge}, dpkg --configure -a, apt-get -f install; then the modules that do compile"
+        steps = (Step("repair packages", do),)
+    else:
+        do, steps = "dpkg --configure -a, then apt-get -f install", (Step("repair packages", "dpkg --configure -a"),)
+    code = "dkms_build_failed" if because else "half_configured"
+    yield Defect(Problem(code, names[0] if names else "packages", what, do), "repair", steps)
+
+
+def _hardware(machine: Machine) -> Iterator[Defect]:
+    """What no driver mends, and what a reboot does."""
+    for problem in machine.hardware.problems:
+        if problem.code == "xid_154":
+            yield Defect(problem, "reboot")
+        elif problem.code in _HARDWARE:
+            yield Defect(problem, "refuse")
+        elif problem.code == "gsp_firmware_missing":
+            row = failure_row("firmware_missing")
+            yield Defect(problem, "repair", row.steps if row else ())
+        elif problem.code in ("gpu_missing_from_driver", "driver_too_new_for_gpu", "driver_does_not_support_gpu"):
+            yield Defect(problem, "note")
+
+
+def _compiler(machine: Machine) -> Iterator[Defect]:
+    """Modules want the compiler of the kernel, whose options an older one does not know."""
+    kernel, own = _gcc(machine.software.kernel_compiler), _gcc(machine.software.compiler)
+    builds = any(one.name.endswith("dkms") or "dkms" in one.name for one in machine.module_packages)
+    if kernel and own and own < kernel and builds:
+        what = f"the kernel was built by gcc {kernel}, cc is gcc {own}: modules do not compile"
+        step = Step("compiler", f"install gcc-{kernel}, and compile the modules with it", (f"gcc-{kernel}",))
+        do = f"install gcc-{kernel} and compile with CC=gcc-{kernel}, or take modules that are compiled already"
+        yield Defect(Problem("compiler_differs", machine.kernel or "kernel", what, do), "repair", (step,))
+
+
+def _gcc(text: str | None) -> int | None:
+    found = re.search(r"(\d+)(?:\.\d+)*$", (text or "").strip())
+    return int(found[1]) if found else None
+
+
+def _versions(machine: Machine) -> Iterator[Defect]:
+    """The libraries of one version, the module of another: after an upgrade nobody rebooted for."""
+    loaded, userland = machine.software.loaded, machine.userland
+    said = [one for one in machine.hardware.problems if one.code == "driver_library_mismatch"]
+    is_other = loaded and userland and version_of(loaded.version) != version_of(userland)
+    if machine.is_container and is_other and loaded:
+        what = f"the host runs driver {loaded.version}, the libraries here are {userland}"
+        do = f"install the libraries of {loaded.version} in the container"
+        yield Defect(Problem("driver_library_mismatch", "driver", what, do), "repair", (Step("install", do),))
+    elif is_other and loaded:
+        what = f"the loaded module is {loaded.version}, the libraries on disk are {userland}"
+        busy = f" ({', '.join(machine.software.users[:3])} use the GPUs)" if machine.software.users else ""
+        yield Defect(Problem("driver_library_mismatch", "driver", what, f"{_RELOAD}{busy}"), "reboot", (_RELOADING,))
+    elif said:
+        yield Defect(Problem("driver_library_mismatch", "driver", said[0].what, _RELOAD), "reboot", (_RELOADING,))
+
+
+_RELOAD = "unload and load the modules while nothing uses a GPU, else reboot"
+_RELOADING = Step("reload", "unload and load NVIDIA's modules where nothing uses a GPU; reboot where that fails")
+
+
+def _not_built(machine: Machine) -> Iterator[Defect]:
+    """dkms has the source and no module for the kernel that runs, or for the one that boots next."""
+    mine = [one for one in machine.software.dkms if one.name.startswith("nvidia")]
+    kernels = dict.fromkeys(filter(None, (machine.kernel, *machine.software.kernels)))
+    if machine.is_container or not mine:
+        return
+    for kernel in kernels:
+        if any(one.kernel == kernel and one.state == "installed" for one in mine):
+            continue
+        if any(one.kernel in ("", kernel) for one in machine.software.on_disk):
+            continue
+        which = "the running kernel" if kernel == machine.kernel else "a kernel that may boot next"
+        state = next((one.state for one in mine if one.kernel in ("", kernel)), "added")
+        what = f"dkms has nvidia {mine[0].version} as {state} and no module for {kernel}, {which}"
+        headers = (
+            f"linux-headers-{kernel}" if machine.hardware.os_id in ("debian", "ubuntu") else f"kernel-devel-{kernel}"
+        )
+        do = f"install {headers} and the kernel's compiler, then dkms autoinstall -k {kernel}"
+        step = Step("headers", f"install {headers}", (headers,))
+        yield Defect(Problem("dkms_not_built", kernel, what, do), "repair", (step, _REBUILD))
+
+
+def _initramfs(machine: Machine) -> Iterator[Defect]:
+    """An older module in the initramfs is loaded before the one on disk is seen."""
+    disk = {one.kernel: one.version for one in machine.software.on_disk}
+    for one in machine.software.in_initramfs:
+        current = disk.get(one.kernel) or machine.userland
+        if current and version_of(current) != version_of(one.version):
+            of = f" of {one.kernel}" if one.kernel else ""
+            what = f"the initramfs{of} holds module {one.version}, on disk is {current}"
+            step = Step("initramfs", "make the initramfs anew for every kernel")
+            do = "update-initramfs -u -k all (dracut -f on RHEL), then reboot"
+            yield Defect(Problem("initramfs_is_old", one.kernel or "initramfs", what, do), "repair", (step,))
+
+
+def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
+    """GPUs on NVSwitches wait for Fabric Manager, of the very version of the driver; CUDA says 802 until then."""
+    software, version = machine.software, machine.loaded or machine.userland
+    waits = [one for one in machine.hardware.problems if one.code == "fabric_not_ready"]
+    has_switch = software.has_nvswitch or bool(waits) or software.cuda_error == 802
+    managers = [one for one in machine.packages if re.match(r"nvidia-fabric-?manager", one.name)]
+    if not has_switch:
+        return
+    is_nvlink5 = any(one.architecture == "Blackwell" for one in machine.gpus)
+    if is_nvlink5 and software.has_umad is False:
+        what = "NVLink 5 is managed over InfiniBand, and /dev/infiniband/umad* is not there"
+        do = "install linux-modules-extra and nvlsm, modprobe ib_umad, then restart nvidia-fabricmanager"
+        step = Step("fabric", "load ib_umad now and at boot, install nvlsm, restart Fabric Manager", ("nvlsm",))
+        yield Defect(Problem("fabric_needs_umad", "NVSwitch", what, do), "repair", (step,))
+        return
+    start = Step("fabric", "start Fabric Manager of the driver's version, and wait for Fabric: Completed")
+    exact = f"nvidia-fabricmanager={version}" if version else "nvidia-fabricmanager"
+    if managers and version and version_of(managers[0].version) != version_of(version):
+        what = f"Fabric Manager is {'.'.join(map(str, version_of(managers[0].version)))}, the driver {version}"
+        do = f"install {exact}, and hold it with the driver"
+        yield Defect(Problem("fabric_manager_differs", "nvidia-fabricmanager", what, do), "repair", (start,))
+    elif not managers and software.knows("packages"):
+        what = "GPUs on NVSwitches compute nothing before Fabric Manager has set them up, and it is not installed"
+        yield Defect(Problem("fabric_manager_missing", "NVSwitch", what, f"install {exact}"), "repair", (start,))
+    elif waits or software.cuda_error == 802:
+        what = waits[0].what if waits else "CUDA says 802: system not yet initialized"
+        do = "restart nvidia-fabricmanager, and read journalctl -u nvidia-fabricmanager; wait for Fabric: Completed"
+        yield Defect(Problem("fabric_not_ready", waits[0].where if waits else "NVSwitch", what, do), "repair", (start,))
+
+
+def _units(machine: Machine) -> Iterator[Defect]:
+    if machine.software.unit("nvidia-persistenced") == "failed" and not machine.is_container and machine.loaded:
+        what = "its package starts it before its library is found, and nothing starts it again"
+        step = Step("persistence", "systemctl reset-failed nvidia-persistenced, and restart it")
+        problem = Problem("persistenced_failed", "nvidia-persistenced", what, step.what)
+        yield Defect(problem, "repair", (step,))
+
+
+def _cuda(machine: Machine) -> Iterator[Defect]:
+    """What CUDA itself says, which a healthy nvidia-smi does not tell."""
+    error, kernel = machine.software.cuda_error, machine.kernel
+    if error in (None, 0, 802):
+        return
+    if error == 803:
+        is_same = machine.loaded and machine.userland and version_of(machine.loaded) == version_of(machine.userland)
+        if is_same:
+            what = "CUDA says 803 though module and libraries are of one version: another libcuda is found first"
+            do = "cuda-compat stands before the driver's: set LD_LIBRARY_PATH=/usr/local/nvidia/lib64, or take it out"
+            yield Defect(Problem("cuda_compat_first", "libcuda", what, do), "refuse")
+        elif not any(one.problem.code == "driver_library_mismatch" for one in _versions(machine)):
+            what = "CUDA says 803: the loaded module and the libraries are of different versions"
+            yield Defect(Problem("driver_library_mismatch", "driver", what, _RELOAD), "reboot", (_RELOADING,))
+    elif re.search(r"\.el9", kernel) and error in (1, 3, 100, 101, 304, 999):
+        what = f"nvidia-smi is well and cuInit says {error}: memory management of nvidia_uvm fails on kernels of EL 9"
+        do = "write options nvidia_uvm uvm_disable_hmm=1 into /etc/modprobe.d, and load nvidia_uvm again"
+        step = Step("module options", "set uvm_disable_hmm=1 for nvidia_uvm, and load it again")
+        yield Defect(Problem("uvm_hmm", "nvidia_uvm", what, do), "repair", (step,))
+    elif not any(one.problem.code == "cdi_is_stale" for one in _cdi(machine)):
+        what = f"cuInit says {error} though nvidia-smi answers"
+        do = "see that /dev/nvidia-uvm is there (nvidia-modprobe -c 0 -u), and in a container that it was passed in"
+        step = Step("device nodes", "make /dev/nvidia-uvm: nvidia-modprobe -c 0 -u")
+        yield Defect(Problem("cuda_does_not_start", "libcuda", what, do), "repair", (step,))
+
+
+def _cdi(machine: Machine) -> Iterator[Defect]:
+    own, cdi = machine.software.uvm_major, machine.software.cdi_uvm_major
+    if own and cdi and own != cdi:
+        what = f"the CDI specification gives containers nvidia-uvm as {cdi}, the kernel has {own}: CUDA says 999 there"
+        step = Step("cdi", "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, and restart containers")
+        yield Defect(Problem("cdi_is_stale", "/etc/cdi/nvidia.yaml", what, step.what), "repair", (step,))

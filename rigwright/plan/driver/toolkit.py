@@ -1,0 +1,129 @@
+"""The CUDA toolkit that builds on a rig want: a version for all its GPUs, its C library and its driver; where from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rigwright.hardware.values import Problem
+from rigwright.plan.driver.machine import DrivenGpu, Machine
+from rigwright.plan.driver.packages import toolkit_packages
+from rigwright.plan.driver.tables import (
+    System,
+    Toolkit,
+    least_cuda_for_glibc,
+    preferred_cuda,
+    toolkits,
+    version_of,
+)
+from rigwright.plan.driver.values import Cuda, CudaSource, DriverWish
+
+
+def plan_toolkit(machine: Machine, wish: DriverWish, branch: int | None) -> tuple[Cuda, tuple[Problem, ...]]:
+    """The toolkit, none where nothing is built here; and why there is none where one is wanted."""
+    is_wanted = wish.cuda_version or wish.cuda_source not in (None, "none") or any(n.is_built for n in wish.needs)
+    if not is_wanted or wish.cuda_source == "none" or not machine.gpus:
+        return Cuda(), ()
+    numbers = sorted({_number(one) for one in machine.gpus} - {0})
+    targets = tuple(str(number) for number in numbers)
+    fitting, reasons = _fitting(machine, wish, branch, numbers)
+    for path, version in _there(machine, fitting):
+        return Cuda(version, _source_of(path), (), targets, path), tuple(_others(machine, numbers, path))
+    for version in _ordered(fitting, wish, branch):
+        for source in _sources(machine.system, version, wish):
+            notes = tuple(_others(machine, numbers, None))
+            return Cuda(version, source, toolkit_packages(source, version), targets), notes
+    return Cuda(targets=targets), (_none(machine, wish, branch, reasons),)
+
+
+def _number(one: DrivenGpu) -> int:
+    """`86` of `8.6`."""
+    digits = version_of(one.capability or "")
+    return digits[0] * 10 + digits[1] if len(digits) > 1 else 0
+
+
+def _fitting(
+    machine: Machine, wish: DriverWish, branch: int | None, numbers: Sequence[int]
+) -> tuple[list[Toolkit], list[str]]:
+    """Toolkits that make code for all GPUs, go with the C library and run on the driver; what speaks against others."""
+    system = machine.system
+    glibc = machine.software.glibc or (system.glibc if system else "")
+    least = least_cuda_for_glibc(glibc)
+    found, reasons = [], []
+    for one in toolkits().values():
+        lacking = [number for number in numbers if number not in one.targets]
+        # Debian mends the headers of its own.
+        is_mended = system is not None and system.family == "debian" and one.version == system.distro_cuda
+        if lacking:
+            reasons.append(f"CUDA {one.version} makes no code for sm_{lacking[0]}")
+        elif least and version_of(one.version) < version_of(least) and not is_mended:
+            reasons.append(f"CUDA {one.version} does not compile with glibc {glibc}, which wants {least} or newer")
+        elif branch and branch < one.driver:
+            reasons.append(f"CUDA {one.version} wants driver {one.driver} or newer")
+        elif any(need.cuda and version_of(one.version) < version_of(need.cuda) for need in wish.needs):
+            reasons.append(f"an engine wants CUDA newer than {one.version}")
+        elif not wish.cuda_version or version_of(wish.cuda_version)[:2] == version_of(one.version)[:2]:
+            found.append(one)
+    return found, reasons
+
+
+def _there(machine: Machine, fitting: Sequence[Toolkit]) -> Iterator[tuple[str, str]]:
+    """Toolkits that are installed and fit."""
+    versions = {version_of(one.version)[:2]: one.version for one in fitting}
+    for one in machine.software.toolkits:
+        if version := versions.get(version_of(one.version)[:2]):
+            yield one.path, version
+
+
+def _ordered(fitting: Sequence[Toolkit], wish: DriverWish, branch: int | None) -> list[str]:
+    """The best first: those that the driver knows whole, in the order of preference."""
+    order = list(preferred_cuda())
+    known = [one for one in fitting if one.version in order or wish.cuda_version]
+    return [
+        one.version
+        for one in sorted(
+            known,
+            key=lambda one: (
+                branch is not None and one.bundled > branch,
+                order.index(one.version) if one.version in order else len(order),
+            ),
+        )
+    ]
+
+
+def _sources(system: System | None, version: str, wish: DriverWish) -> list[CudaSource]:
+    """Where a version comes from, the lightest first."""
+    found: list[CudaSource] = ["pypi"] if toolkits()[version].has_wheels else []
+    if system and version == system.distro_cuda:
+        found.append("distro")
+    if system:
+        found.append("nvidia")
+    return [one for one in found if wish.cuda_source in (None, one)]
+
+
+def _source_of(path: str) -> CudaSource:
+    if path.startswith("/usr/local/"):
+        return "nvidia"
+    return "distro" if path.startswith("/usr/bin") else "pypi"
+
+
+def _others(machine: Machine, numbers: Sequence[int], chosen: str | None) -> Iterator[Problem]:
+    """An nvcc that comes first in PATH and cannot make code for these GPUs: builds name theirs, others may not."""
+    first = next(iter(machine.software.toolkits), None)
+    if not first or first.path == chosen:
+        return
+    known = next(
+        (one for one in toolkits().values() if one.version == ".".join(map(str, version_of(first.version)[:2]))), None
+    )
+    lacking = [number for number in numbers if known and number not in known.targets]
+    if known and lacking:
+        what = f"{first.path} is CUDA {first.version}, which makes no code for sm_{lacking[0]}, and comes first in PATH"
+        do = "builds of rigwright name their own nvcc; for others remove nvidia-cuda-toolkit, or put the new one first"
+        yield Problem("toolkit_lacks_targets", first.path, what, do)
+
+
+def _none(machine: Machine, wish: DriverWish, branch: int | None, reasons: Sequence[str]) -> Problem:
+    asked = f"CUDA {wish.cuda_version}" if wish.cuda_version else "a toolkit"
+    names = ", ".join(dict.fromkeys(one.label for one in machine.gpus))
+    why = "; ".join(dict.fromkeys(reasons)) or f"{wish.cuda_source} has none"
+    do = "write cuda: {source: none} and take a release that is built elsewhere, or other GPUs, or another system"
+    return Problem("no_toolkit_fits", "cuda", f"{asked} for {names} cannot be had: {why}", do)
