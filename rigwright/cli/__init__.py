@@ -12,6 +12,11 @@ from typing import Any
 import click
 
 _COMMANDS = {
+    "driver": (
+        "rigwright.cli.driver",
+        "driver",
+        "Which NVIDIA driver and CUDA a rig needs, and what is wrong.",
+    ),
     "hardware": ("rigwright.cli.hardware", "hardware", "What each rig has, how its GPUs are linked, what is wrong."),
     "lab": ("rigwright.cli.lab", "lab", "Virtual rigs on this machine: rehearse, break, throw away."),
     "plan": ("rigwright.cli.plan", "plan", "What would run where, how fast, with which flags, and why."),

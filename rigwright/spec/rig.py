@@ -17,6 +17,7 @@ from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
+from rigwright.spec.driver import CudaSettings, NvidiaSettings
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
 from rigwright.spec.weights import WeightsSettings
@@ -51,6 +52,8 @@ class RigSpec(Strict):
     )
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
+    nvidia: NvidiaSettings = Field(default_factory=lambda: NvidiaSettings(), description="NVIDIA's driver.")
+    cuda: CudaSettings = Field(default_factory=lambda: CudaSettings(), description="The toolkit that builds want.")
 
     @model_validator(mode="after")
     def _no_collisions(self) -> Self:

@@ -47,9 +47,10 @@ class Chosen(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The driver to install, None where none can be; what speaks against others; what was taken for granted."""
+    """The driver to install, None where none can be; what would be the best; what speaks against; what is assumed."""
 
     chosen: Chosen | None
+    wanted: Chosen | None
     problems: tuple[Problem, ...]
     assumed: tuple[str, ...]
 
@@ -57,6 +58,7 @@ class Choice(NamedTuple):
 def choose(machine: Machine, system: System, allowed: Allowed, wish: DriverWish) -> Choice:
     """The first driver of the best source that nothing speaks against."""
     refused: list[Problem] = []
+    wanted: Chosen | None = None
     offers = [_offered(machine, system, source) for source in _sources(machine, system, wish)]
     for offered in offers:
         for branch in _branches(offered, allowed, machine):
@@ -64,13 +66,14 @@ def choose(machine: Machine, system: System, allowed: Allowed, wish: DriverWish)
                 version = offered.versions[branch] or branches()[branch].newest
                 packages = bill(machine, system, offered.source, branch, modules)
                 against = list(_against(machine, system, offered.source, version, modules, packages))
+                found = Chosen(offered.source, branch, modules, version, packages, offered.is_asked)
+                wanted = wanted or found
                 if not against:
-                    chosen = Chosen(offered.source, branch, modules, version, packages, offered.is_asked)
-                    return Choice(
-                        chosen, tuple(_unoffered(offers, offered, allowed, system, machine)), _assumed(chosen)
-                    )
+                    notes = tuple(_unoffered(offers, offered, allowed, system, machine))
+                    return Choice(found, found, notes, _assumed(found))
                 refused += against
-    return Choice(None, tuple(_first_of_each(refused)) or (_nothing_offered(offers, allowed, system),), ())
+    why = tuple(_first_of_each(refused)) or (_nothing_offered(offers, allowed, system),)
+    return Choice(None, wanted, why, ())
 
 
 def _sources(machine: Machine, system: System, wish: DriverWish) -> list[Source]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rigwright.hardware.values import Hardware, Problem
 from rigwright.plan.driver.choice import Choice, Chosen, choose
+from rigwright.plan.driver.elsewhere import in_container, not_ours, refused, unknown_system
 from rigwright.plan.driver.limits import Allowed, allowed
-from rigwright.plan.driver.machine import Machine, is_factory_kernel
+from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import fabric_packages
 from rigwright.plan.driver.state import Defect, defects
-from rigwright.plan.driver.tables import branch_of, default_flavour, size, system_titles, version_of
-from rigwright.plan.driver.toolkit import plan_toolkit
+from rigwright.plan.driver.tables import branch_of, default_flavour, size
+from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
 from rigwright.plan.driver.values import ANYTHING, Cuda, Driver, DriverPlan, DriverWish, Step, Verdict
 
 # The driver that is there stays.
-KEPT = Choice(None, (), ())
+KEPT = Choice(None, None, (), ())
 _ROOM_BYTES, _BOOT_BYTES = 1 << 30, 200 << 20
 
 
@@ -27,20 +28,20 @@ def plan_driver(hardware: Hardware, wish: DriverWish = ANYTHING) -> DriverPlan:
     enough for branch, modules and source.
     """
     machine = Machine(hardware)
-    if plan := _not_ours(machine):
+    if plan := not_ours(machine):
         return plan
     within, problems = allowed(machine.gpus, wish)
     if problems:
-        return _refused(problems)
+        return refused(problems)
     system = machine.system
     found = defects(machine, system, wish)
     if machine.is_container:
-        return _in_container(machine, wish, found)
+        return in_container(machine, wish, found)
     if _keeps(machine, within, wish):
         return _Plan(machine, wish, within, tuple(found), KEPT).plan()
     if system is None:
         stops = [one.problem for one in found if one.effect == "refuse"]
-        return _refused(stops or [_unknown_system(hardware)])
+        return refused(stops or [unknown_system(hardware)])
     return _Plan(machine, wish, within, tuple(found), choose(machine, system, within, wish)).plan()
 
 
@@ -93,7 +94,8 @@ class _Plan:
             flavour = machine.flavour or only or default_flavour(kept or 0)
             return Driver(kept, flavour, machine.installed_source, machine.userland or machine.loaded)
         if chosen is None:
-            return Driver()
+            wanted = self.choice.wanted
+            return Driver(wanted.branch, wanted.modules, wanted.source) if wanted else Driver()
         names = (*chosen.bill.pin, *self._absent(chosen.bill.headers), *chosen.bill.driver)
         version = chosen.version if chosen.is_asked else None
         return Driver(chosen.branch, chosen.modules, chosen.source, version, names, chosen.bill.is_built)
@@ -110,8 +112,7 @@ class _Plan:
             step for step in mended if step not in repairs and (self._is_kept or step.kind not in ("reload", "dkms"))
         ]
         found = [*repairs, *self._installation()]
-        if cuda.packages:
-            found.append(Step("toolkit", f"CUDA {cuda.version} from {_FROM[cuda.source]}", cuda.packages))
+        found += toolkit_steps(cuda)
         found += later
         if self._reboot() and not any(step.kind == "reboot" for step in found):
             found.append(Step("reboot", f"reboot: {self._reboot()}"))
@@ -233,9 +234,7 @@ class _Plan:
         software, found = self.machine.software, []
         if self._is_kept:
             asked = self.machine.flavour or len(self.within.flavours) == 1
-            return (
-                [] if asked else ["which modules are loaded was not asked: the default of the branch is assumed"]
-            )
+            return [] if asked else ["which modules are loaded was not asked: the default of the branch is assumed"]
         if not self.machine.kernel:
             found.append("the kernel is not known: that of the release is assumed")
         if driver.is_built and software.secure_boot is None:
@@ -250,12 +249,6 @@ class _Plan:
 _BROKEN = frozenset(
     ("half_configured", "dkms_build_failed", "dpkg_interrupted", "filtered_by_module", "runfile_installed")
 )
-_FROM = {
-    "nvidia": "NVIDIA's repository",
-    "distro": "the distribution",
-    "pypi": "wheels of PyPI, in a folder of the build",
-    "none": "nowhere",
-}
 
 
 def _keeps(machine: Machine, within: Allowed, wish: DriverWish) -> bool:
@@ -271,95 +264,3 @@ def _keeps(machine: Machine, within: Allowed, wish: DriverWish) -> bool:
     fits = any(within.takes(branch, one) for one in flavours)
     wanted = wish.source in (None, machine.installed_source) or machine.installed_source == "none"
     return bool(is_whole) and fits and wanted
-
-
-def _not_ours(machine: Machine) -> DriverPlan | None:
-    """Machines that rigwright installs no driver on: no GPU of NVIDIA's, Windows', a maker's, a hypervisor's."""
-    hardware = machine.hardware
-    if not machine.gpus:
-        if hardware.gpu_count is None and not hardware.gpus:
-            return _without_list(machine)
-        others = ", ".join(dict.fromkeys(gpu.vendor for gpu in hardware.gpus if gpu.vendor)) or "no GPU"
-        return DriverPlan("ok", reasons=(f"{others}: nothing for NVIDIA's driver to drive",))
-    if machine.is_wsl:
-        reason = "WSL: the driver is that of Windows, and one that is installed here would hide it"
-        version = machine.userland or machine.loaded
-        return DriverPlan("ok", Driver(branch_of(version), "none", "host", version), reasons=(reason,))
-    if gpu := machine.vgpu:
-        what = f"{gpu.name} is a part of a GPU that a hypervisor gives, and wants the GRID driver of the host's release"
-        do = "install the guest driver that the provider of the hypervisor names"
-        return _refused([Problem("vgpu_guest", gpu.label, what, do)])
-    if factory := machine.factory or ("its maker" if is_factory_kernel(machine.kernel) and machine.loaded else None):
-        return _factory(machine, factory)
-    return None
-
-
-def _without_list(machine: Machine) -> DriverPlan:
-    """What can be said where nobody listed the GPUs: what the driver itself complains of."""
-    found = defects(machine, machine.system, ANYTHING)
-    if found and found[0].effect in ("repair", "reboot"):
-        driver = Driver(branch_of(machine.userland), machine.flavour or "none", version=machine.userland)
-        because = next((one.problem.what for one in found if one.effect == "reboot"), "")
-        steps = tuple(dict.fromkeys(step for one in found for step in one.steps))
-        problems = tuple(one.problem for one in found)
-        verdict: Verdict = "repair" if found[0].effect == "repair" else "reboot"
-        return DriverPlan(verdict, driver, Cuda(), bool(because), because, steps, problems)
-    do = "record lspci -nn, or let `rigwright hardware --record` ask the machine"
-    listed = Problem("gpus_unknown", "PCI bus", "nobody listed the GPUs of this machine", do)
-    return _refused([*(one.problem for one in found if one.effect == "refuse"), listed])
-
-
-def _factory(machine: Machine, maker: str) -> DriverPlan:
-    """DGX Spark and Jetson: kernel, driver and CUDA are one; ours would break the next update."""
-    version = machine.loaded or machine.userland
-    driver = Driver(branch_of(version), machine.flavour or "open", "factory", version)
-    reason = f"{maker}: kernel, driver and CUDA come from the factory together, and are left alone"
-    is_closed = machine.flavour == "proprietary" and machine.factory == "DGX Spark"
-    found = [one.problem for one in defects(machine, None, ANYTHING) if one.effect != "note"]
-    if is_closed:
-        what = "proprietary modules are installed, and its Blackwell is driven by open ones alone"
-        do = "install the open modules of the same branch from the maker's own repository (nvidia-driver-580-open)"
-        found.insert(0, Problem("modules_of_wrong_flavour", maker, what, do))
-    if not version:
-        do = "restore the maker's system image; rigwright installs no driver here"
-        found.append(Problem("factory_driver_missing", maker, "no driver answers on a machine that came with one", do))
-    if found:
-        return replace(_refused(found), driver=replace(driver, modules="open"), reasons=(reason,))
-    return DriverPlan("ok", driver, reasons=(reason,))
-
-
-def _in_container(machine: Machine, wish: DriverWish, found: Sequence[Defect]) -> DriverPlan:
-    """User space of the host's version; its modules are the host's business."""
-    host = machine.software.loaded.version if machine.software.loaded else machine.hardware.driver_version
-    skipped = "modules, nouveau, initramfs and reboot are skipped: the kernel is that of the host"
-    if not host:
-        do = "install the driver on the host, and pass /dev/nvidia* in"
-        what = f"this is a container ({machine.software.virtualization}), and its host runs no driver that shows here"
-        return replace(_refused([Problem("host_has_no_driver", "host", what, do)]), reasons=(skipped,))
-    branch = branch_of(host)
-    cuda, of_cuda = plan_toolkit(machine, wish, branch)
-    stops = [*(one.problem for one in found if one.effect == "refuse"), *of_cuda]
-    is_same = machine.userland and version_of(machine.userland) == version_of(host)
-    names = () if is_same else (f"libnvidia-compute-{branch}={host}*",)
-    driver = Driver(branch, "none", "host", host, names)
-    steps = [Step("install", f"the driver's libraries of {host}, without modules", names)] if names else []
-    steps += [Step("toolkit", f"CUDA {cuda.version} from {_FROM[cuda.source]}", cuda.packages)] if cuda.packages else []
-    verdict: Verdict = "refuse" if stops else "install" if names or cuda.packages else "ok"
-    notes = tuple(one.problem for one in found if one.effect != "refuse")
-    codes = tuple(dict.fromkeys(one.code for one in stops))
-    return DriverPlan(
-        verdict, driver, cuda, steps=() if stops else tuple(steps), problems=(*stops, *notes), refused=codes,
-        reasons=(skipped,),
-    )  # fmt: skip
-
-
-def _unknown_system(hardware: Hardware) -> Problem:
-    name = f"{hardware.os_id} {hardware.os_version}".strip()
-    what = f"drivers for {name} are not known" if hardware.os_id != "unknown" else "nobody recorded the system"
-    do = f"take one of {', '.join(system_titles())}; or install a driver yourself: rigwright uses one that works"
-    return Problem("system_unknown", name, what, do)
-
-
-def _refused(problems: Sequence[Problem]) -> DriverPlan:
-    codes = tuple(dict.fromkeys(one.code for one in problems))
-    return DriverPlan("refuse", problems=tuple(problems), refused=codes)

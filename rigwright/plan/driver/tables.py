@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from rigwright import catalogue
+from rigwright.catalogue import load
 from rigwright.hardware.software import Flavour
 from rigwright.hardware.values import Hardware
 from rigwright.plan.driver.values import Step
@@ -100,7 +100,7 @@ class System:
 
 
 def _data() -> dict[str, Any]:
-    return catalogue.load("drivers")
+    return load("drivers")
 
 
 def limits(architecture: str, capability: str | None) -> Limits | None:

@@ -15,7 +15,15 @@ from rigwright.plan.driver.tables import (
     toolkits,
     version_of,
 )
-from rigwright.plan.driver.values import Cuda, CudaSource, DriverWish
+from rigwright.plan.driver.values import Cuda, CudaSource, DriverWish, Step
+
+# In words.
+SOURCES = {
+    "nvidia": "NVIDIA's repository",
+    "distro": "the distribution",
+    "pypi": "wheels of PyPI, in a folder of the build",
+    "none": "nowhere",
+}
 
 
 def plan_toolkit(machine: Machine, wish: DriverWish, branch: int | None) -> tuple[Cuda, tuple[Problem, ...]]:
@@ -33,6 +41,11 @@ def plan_toolkit(machine: Machine, wish: DriverWish, branch: int | None) -> tupl
             notes = tuple(_others(machine, numbers, None))
             return Cuda(version, source, toolkit_packages(source, version), targets), notes
     return Cuda(targets=targets), (_none(machine, wish, branch, reasons),)
+
+
+def toolkit_steps(cuda: Cuda) -> list[Step]:
+    """What brings a toolkit; nothing where it is there, or none is wanted."""
+    return [Step("toolkit", f"CUDA {cuda.version} from {SOURCES[cuda.source]}", cuda.packages)] if cuda.packages else []
 
 
 def _number(one: DrivenGpu) -> int:

@@ -9,12 +9,19 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from rigwright.view.answers.answer import Answer
+from rigwright.view.answers.driver import DriverAnswer
 from rigwright.view.answers.hardware import Rig
 from rigwright.view.answers.plan import Plan
 from rigwright.view.answers.recommend import Ranking
 from rigwright.view.answers.size import Size
 
-ANSWERS: dict[str, type[Answer]] = {"hardware": Rig, "plan": Plan, "recommend": Ranking, "size": Size}
+ANSWERS: dict[str, type[Answer]] = {
+    "driver": DriverAnswer,
+    "hardware": Rig,
+    "plan": Plan,
+    "recommend": Ranking,
+    "size": Size,
+}
 
 
 def schema(answer: type[Answer]) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""From an inventory to what it asks of driver and toolkit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rigwright.plan.driver import DriverWish, Need
+from rigwright.plan.driver.tables import engine_driver
+from rigwright.spec.rig import RigSpec
+
+
+def driver_wish(spec: RigSpec) -> DriverWish:
+    """What an inventory asks of driver and toolkit, by its own words and by the engines of its services."""
+    nvidia, cuda = spec.nvidia, spec.cuda
+    return DriverWish(
+        branch=nvidia.branch if isinstance(nvidia.branch, int) else None,
+        modules=None if nvidia.modules == "auto" else nvidia.modules,
+        source=None if nvidia.source == "auto" else nvidia.source,
+        has_hold=nvidia.hold,
+        replaces_runfile=nvidia.replace_runfile,
+        cuda_source=None if cuda.source == "auto" else cuda.source,
+        cuda_version=None if cuda.version == "auto" else cuda.version,
+        needs=tuple(dict.fromkeys(_needs(spec))),
+    )
+
+
+def _needs(spec: RigSpec) -> Iterator[Need]:
+    for service in spec.services:
+        if service.gpu == "none":
+            continue
+        if service.engine in ("auto", "llamacpp") and getattr(spec.engines.get("llamacpp"), "backend", "") != "cpu":
+            yield Need("llama.cpp", is_built=True)
+        elif service.engine == "vllm":
+            yield Need("vLLM", driver=engine_driver("vllm"))

@@ -1,0 +1,42 @@
+"""The keys `rig.nvidia` and `rig.cuda`: what an inventory says of the driver and of the toolkit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from rigwright.strict import Strict
+
+
+class NvidiaSettings(Strict):
+    """The key `rig.nvidia`: by default the plan chooses, for all GPUs of the rig together (`rigwright driver`)."""
+
+    branch: Literal["auto"] | int = Field(
+        "auto", ge=300, le=999, description="The branch of the driver, like 580; `auto` is the one with long support."
+    )
+    modules: Literal["auto", "open", "proprietary"] = Field(
+        "auto", description="The kernel modules; Blackwell takes open ones alone, Pascal and Volta proprietary ones."
+    )
+    source: Literal["auto", "nvidia", "distro"] = Field(
+        "auto", description="Packages of NVIDIA's repository or of the distribution."
+    )
+    hold: bool = Field(True, description="Keep the driver's packages as they are between deploys.")
+    replace_runfile: bool = Field(
+        False, description="Take away a driver that NVIDIA's own installer put there; without it such a rig is refused."
+    )
+
+
+class CudaSettings(Strict):
+    """The key `rig.cuda`: the toolkit, which only builds want; what serves brings its libraries."""
+
+    source: Literal["auto", "nvidia", "distro", "pypi", "none"] = Field(
+        "auto", description="`pypi` is nvcc 13 from wheels, in a folder of the build; `none` installs no toolkit."
+    )
+    version: str = Field("auto", pattern=r"^(auto|\d{2}\.\d)$", description="A version like 12.8.")
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _as_text(cls, version: object) -> object:
+        """YAML reads 12.8 as a number."""
+        return str(version) if isinstance(version, float) else version
