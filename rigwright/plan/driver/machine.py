@@ -152,12 +152,13 @@ class Machine:
     @property
     def installed_source(self) -> Source:
         """Where the driver that is there came from."""
-        for one in self.driver_packages:
+        whole = [one for one in self.driver_packages if one.state == "installed"]
+        for one in whole:
             if one.origin:
                 return "nvidia" if is_nvidias(one.origin) else "distro"
         if self.software.runfile:
             return "none"
-        names = [one.name for one in self.driver_packages]
+        names = [one.name for one in whole]
         if any(re.match(r"nvidia-driver-cuda|nvidia-driver-libs|kmod-nvidia", name) for name in names):
             return "nvidia"
         return "distro" if names else "none"

@@ -162,12 +162,11 @@ class _Plan:
         return steps
 
     def _replaced(self, chosen: Chosen) -> tuple[str, ...]:
-        """Module packages of another branch or flavour, which one kernel cannot have beside ours."""
-        return tuple(
-            one.name
-            for one in self.machine.module_packages
-            if one.name not in chosen.bill.driver and one.state == "installed"
-        )
+        """What cannot stand beside it: modules of another branch or flavour, all packages of another source."""
+        is_other_source = self.machine.installed_source not in ("none", chosen.source)
+        gone = self.machine.driver_packages if is_other_source else self.machine.module_packages
+        kept = () if is_other_source else chosen.bill.driver
+        return tuple(one.name for one in gone if one.name not in kept and one.state == "installed")
 
     def _reboot(self) -> str:
         """Why a reboot is needed at the end; '' where none is."""
