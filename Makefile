@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast lab-faults check golden graph accuracy check-vllm fuzz bench-converge constraints host clean
+.PHONY: demo test test-fast lab-faults check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -45,6 +45,9 @@ accuracy: .venv/ready  ## docs/accuracy.md: estimates against published logs
 
 check-vllm: .venv/ready  ## the golden plans through vLLM's own parser: a 9 GB environment of its own in .venv-vllm
 	tests/engines/check_vllm.sh $(PYTHON)
+
+check-cuda: .venv/ready  ## what each CUDA makes code for, against the ptxas of its wheel: 200 MB, 15 seconds
+	$(BIN)/python tests/engines/check_cuda.py
 
 fuzz: .venv/ready  ## 100,000 damaged recordings of machines, 10,000 headers of models, 10,000 records: twenty minutes
 	$(BIN)/python tests/fuzz/headers.py --count 10000
