@@ -158,7 +158,7 @@ def _more(mine: float, theirs: float, more: str, times: str) -> str:
 
 
 def _lost_words(mine: float, theirs: float) -> str:
-    return f"{mine:.1f} % perplexity lost, not {theirs:.1f} %"
+    return f"{mine:.1f} against {theirs:.1f} % perplexity lost"
 
 
 def users_rule(*engines: str) -> str:

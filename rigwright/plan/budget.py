@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
-from rigwright.plan.devices import Device, idle_gpus, why_unused
+from rigwright.plan.devices import Device, gpu_labels, idle_gpus, why_unused
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuBudget, GpuRef, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -54,23 +54,23 @@ def notes(
 ) -> tuple[Reason, ...]:
     """A driver that fails, what is not deployed, GPUs that cannot serve, and what was assumed."""
     silent = () if all(wish.gpu == "none" for wish in wishes) else idle_gpus(hardware, usable)
-    foreign = [one.label for one in usable if one.gpu.vendor in ("AMD", "Apple")]
+    foreign = [one for one in usable if one.gpu.vendor in ("AMD", "Apple")]
     is_cpu_alone = all(wish.gpu == "none" for wish in wishes)
     assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
-    unsized = [one.label for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
+    unsized = [one for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
     lines = [*_driver(hardware), *silent]
     planned = {service.service: service.not_deployed for service in services if service.not_deployed}
     for why in dict.fromkeys(planned.values()):
         names = ", ".join(name for name, other in planned.items() if other == why)
         lines.append(Reason(choice=f"{NOT_DEPLOYED} yet", because=f"{names}: {why}"))
     if foreign and not planned:
-        because = f"this version deploys to NVIDIA GPUs and CPUs on Linux; what follows is for {', '.join(foreign)}"
+        because = f"this version deploys to NVIDIA GPUs and CPUs on Linux; what follows is for {gpu_labels(foreign)}"
         lines.append(Reason(choice=NOT_DEPLOYED, because=because))
     if unsized:
-        because = f"no driver has told the memory of {', '.join(unsized)}: 96 % of what their model has are assumed"
+        because = f"no driver has told the memory of {gpu_labels(unsized)}: 96 % of what their model has are assumed"
         lines.append(Reason(choice="a preview", because=because))
-    if in_ram := [one.label for one in usable if one.is_in_ram]:
-        because = f"{', '.join(in_ram)} may have what its bar offers of the machine's memory; the rest is RAM"
+    if in_ram := [one for one in usable if one.is_in_ram]:
+        because = f"{gpu_labels(in_ram)} may have what its bar offers of the machine's memory; the rest is RAM"
         lines.append(Reason(choice="one memory", because=because))
     if not hardware.ram_bytes:
         lines.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))

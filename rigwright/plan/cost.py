@@ -23,5 +23,5 @@ def cost_of(services: Sequence[ServicePlan], usable: Sequence[Device]) -> Cost:
         reboot="once, for the NVIDIA driver, which you install"
         if any(silent.intersection(service.gpus) for service in services)
         else None,
-        downtime="a service that runs already stands still while its model loads; all else happens beside it",
+        downtime="a service that runs already stands still while its model loads",
     )

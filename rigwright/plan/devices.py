@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rigwright.hardware import models
@@ -141,7 +142,7 @@ def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...
             choice="A GPU FAILS"
             if any(gpu.state in ("lost", "error") for gpu in idle if why_unused(gpu) == cause)
             else "A GPU IS NOT USED",
-            because=f"{cause} ({', '.join(gpu_label(gpu) for gpu in idle if why_unused(gpu) == cause)})",
+            because=f"{cause} ({gpu_labels(gpu for gpu in idle if why_unused(gpu) == cause)})",
         )
         for cause in causes
     )
@@ -209,8 +210,31 @@ def unsized_silent(hardware: Hardware) -> list[Gpu]:
 
 def gpu_label(gpu: Gpu, name: str = "") -> str:
     """How messages name a GPU: `GPU 0 (NVIDIA GeForce RTX 3090)`; `name` is for one that does not tell its own."""
-    index = gpu.pci_address if gpu.index is None else gpu.index
-    return f"GPU {index} ({gpu.name or name or gpu.pci_id or 'unknown'})"
+    return f"GPU {_number(gpu)} ({_name(gpu, name)})"
+
+
+def gpu_labels(gpus: Iterable[Gpu | Device]) -> str:
+    """`GPUs 0–7 (NVIDIA H100), GPU 8 (NVIDIA L4)`: those of one name together."""
+    groups: dict[str, list[str]] = {}
+    for one in gpus:
+        gpu, name = (one.gpu, one.name) if isinstance(one, Device) else (one, "")
+        groups.setdefault(_name(gpu, name), []).append(_number(gpu))
+    return ", ".join(f"GPU{'s' * (len(found) > 1)} {spans(found)} ({name})" for name, found in groups.items())
+
+
+def _number(gpu: Gpu) -> str:
+    return str(gpu.pci_address if gpu.index is None else gpu.index)
+
+
+def _name(gpu: Gpu, name: str) -> str:
+    return gpu.name or name or gpu.pci_id or "unknown"
+
+
+def spans(numbers: Sequence[str]) -> str:
+    """`0–7` of eight numbers in a row, else `0, 2, 5`."""
+    row = [int(number) for number in numbers] if all(number.isdecimal() for number in numbers) else []
+    is_span = len(row) > 2 and row == list(range(row[0], row[0] + len(row)))
+    return f"{row[0]}–{row[-1]}" if is_span else ", ".join(numbers)
 
 
 def why_unused(gpu: Gpu) -> str:

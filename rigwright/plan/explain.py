@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rigwright.catalogue.engines import engine_names
 from rigwright.plan.alternatives import difference, users_rule
 from rigwright.plan.choice import Choice
-from rigwright.plan.devices import Device
+from rigwright.plan.devices import Device, spans
 from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.reasons import Reason
@@ -142,7 +140,7 @@ def _why_not_one(choice: Choice, found: SearchResult) -> str:
     ]
     if not alone:
         return "one GPU does not hold it"
-    return f"one GPU holds it with {max(alone)} tokens of context alone"
+    return f"one GPU holds it with {max(alone):,} tokens of context alone"
 
 
 def place_label(choice: Choice) -> str:
@@ -153,13 +151,6 @@ def place_label(choice: Choice) -> str:
         return choice.devices[0].label
     groups = ["+".join(_number(device) for device in group) for group in choice.replicas]
     return f"GPUs {spans(groups) if len(choice.devices) == 1 else ' and '.join(groups)}"
-
-
-def spans(numbers: Sequence[str]) -> str:
-    """`0–7` of eight numbers in a row, else `0, 2, 5`."""
-    row = [int(number) for number in numbers] if all(number.isdecimal() for number in numbers) else []
-    is_span = len(row) > 2 and row == list(range(row[0], row[0] + len(row)))
-    return f"{row[0]}–{row[-1]}" if is_span else ", ".join(numbers)
 
 
 def _number(device: Device) -> str:

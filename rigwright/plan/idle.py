@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rigwright.plan.devices import Device
+from rigwright.plan.devices import Device, spans
 from rigwright.plan.engines import planner_of
-from rigwright.plan.explain import spans
 from rigwright.plan.occupants import Occupant
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ServicePlan

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from rigwright.plan.explain import spans
+from rigwright.plan.devices import spans
 from rigwright.plan.service import GpuBudget, RigPlan
 from rigwright.units import GIB, format_bytes
 from rigwright.view.bars import FREE, KINDS, RESERVED, Colours, Share, bar, shares
@@ -30,13 +30,14 @@ class _Row(NamedTuple):
 
 
 def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
-    """The bars, what each service takes of them, and what the shades mean."""
+    """The bars, and below each what the services take of it, each part behind its shade."""
     rows = [*_gpus(plan.gpus), *_ram(plan)]
     title_width = max(len(row.title) for row in rows)
     sums = [_sum_words(row) for row in rows]
     bar_width = max(10, min(width, 100) - title_width - max(map(len, sums)) - 4)
     details = [_details(row, colours, is_alone=len(plan.services) == 1) for row in rows]
-    legend = Text.assemble(colours.legend(_present(rows), width - 2), style="dim")
+    rest = {FREE} | ({RESERVED} if any(row.offered_bytes < row.total_bytes for row in rows) else set())
+    legend = Text.assemble(colours.legend(rest, width - 2), style="dim")
     longest = max(len(line) for line in (*legend.plain.split("\n"), *(text.plain for one in details for text in one)))
     indent = title_width + 2 if title_width + 2 + longest <= width else 2
     lines: list[RenderableType] = []
@@ -54,24 +55,21 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
     return Group(*lines, Padding(legend, (0, 0, 0, indent)), Text())
 
 
-def _present(rows: Sequence[_Row]) -> set[str]:
-    kinds = {share.kind for row in rows for share in row.shares}
-    return kinds | {FREE} | ({RESERVED} if any(row.offered_bytes < row.total_bytes for row in rows) else set())
-
-
 def _sum_words(row: _Row) -> str:
     used = sum(share.size_bytes for share in row.shares)
     return f"{used / GIB:.1f} of {format_bytes(row.total_bytes)}" if row.total_bytes else "size not known"
 
 
 def _details(row: _Row, colours: Colours, *, is_alone: bool) -> list[Text]:
-    """`chat: weights 18.9, KV cache 1.3, compute 0.6 GiB`, a line for each service."""
+    """`chat: █ weights 18.9  ▓ KV cache 1.3  ░ compute 0.6 GiB`, a line for each service."""
     lines = [Text(f"unused: {row.because}", "yellow")] if row.because else []
     for service in dict.fromkeys(share.service for share in row.shares):
         found = {share.kind: share.size_bytes for share in row.shares if share.service == service}
-        parts = ", ".join(f"{kind} {_gib(found[kind])}" for kind in KINDS if found.get(kind, 0) >= _WORTH_A_WORD)
+        told = [kind for kind in KINDS if found.get(kind, 0) >= _WORTH_A_WORD]
+        colour = colours.of(str(service))
+        parts = [Text.assemble((colours.shade(kind), colour), (f" {kind} {_gib(found[kind])}", "dim")) for kind in told]
         name = "" if is_alone else f"{service}: "
-        lines.append(Text.assemble((name, colours.of(str(service))), (f"{parts} GiB", "dim")))
+        lines.append(Text.assemble((name, colour), Text("  ").join(parts), (" GiB", "dim")))
     return lines
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 def show_next(console: Console, service: Mapping[str, object]) -> None:
     """Print an inventory that wishes `service`, in the form of pyinfra, and the command that plans it."""
-    console.print(Text("to have it", "bold"), Text("write rig.py, with your rig's address:"), highlight=False)
+    console.print(Text.assemble(("to have it", "bold"), ", write rig.py with your rig's address:"), highlight=False)
     for line in inventory_of(service):
         console.print(Text(f"  {line}"), highlight=False, soft_wrap=True)
     console.print(Text("then: rigwright plan rig.py"), highlight=False)

@@ -12,17 +12,20 @@ from rich.text import Text
 from rigwright.catalogue.engines import engine_names
 from rigwright.hardware.values import Hardware
 from rigwright.plan.budget import GRAVE
+from rigwright.plan.devices import spans
 from rigwright.plan.engines import label, planner_of
-from rigwright.plan.explain import spans
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Alternative, Cost, RigPlan, ServicePlan
+from rigwright.plan.speed import Speed
 from rigwright.shown import alike, by_name
+from rigwright.units import format_bytes
 from rigwright.view.bars import Colours
 from rigwright.view.hardware_table import head, rigs_words
 from rigwright.view.hardware_words import clean
 from rigwright.view.memory_table import memory
 from rigwright.view.words import engine_name, numbers_of, on, served, short, tokens, without_commits
 
+_CACHE_FLAGS, _USUAL_CACHE = ("--cache-type-k", "--kv-cache-dtype"), ("f16", "auto")
 _CONFIDENCE_STYLES = {"measured": "bold green", "high": "green", "medium": "yellow", "low": "red"}
 
 
@@ -122,14 +125,16 @@ def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
     yield "engine", Text.assemble(engine, ("  not deployed yet", "bold red") if service.not_deployed else "")
     yield "runs on", Text.assemble(on(service), (f", {service.in_ram} in RAM", "bold") if service.in_ram else "")
     slots = "1 slot" if service.slots == 1 else f"{service.slots} slots"
-    context = f"{tokens(service.context_tokens)} tokens × {slots}"
-    yield "context", Text(context + (" for each copy" if len(service.replicas) > 1 else ""))
+    context = f"{tokens(service.context_tokens)} tokens × {slots}{' for each copy' * (len(service.replicas) > 1)}"
+    kept = next((flag.value for flag in service.flags if flag.name in _CACHE_FLAGS), None)
+    yield "context", Text(context + (f", KV cache in {clean(kept)}" if kept and kept not in _USUAL_CACHE else ""))
     yield "expected", _speed(service)
     if service.memory is None:
         yield "memory", Text("not computed, so that nothing says it fits", "yellow")
     source = without_commits(clean(str(service.source or "")))
     if service.file_bytes:
-        yield "file", Text(_gigabytes(service.file_bytes) + (f"  {source}" if source else ""))
+        size = f"{_gigabytes(service.file_bytes)} ({format_bytes(service.file_bytes)})"
+        yield "file", Text(size + (f"  {source}" if source else ""))
 
 
 def _speed(service: ServicePlan) -> Text:
@@ -145,8 +150,8 @@ def _speed(service: ServicePlan) -> Text:
     )
     if speed.depth_tokens:
         text.append(f" at {tokens(speed.depth_tokens)} tokens of context")
-    if speed.aggregate and speed.aggregate > speed.expected * 1.05:
-        text.append(f", all users {short(speed.aggregate)}")
+    if speed.aggregate and _is_shared(speed):
+        text.append(f", all users {short(speed.aggregate)} tokens/s")
     further = []
     if speed.full_context and service.context_tokens > (speed.depth_tokens or 0):
         further.append(f"{short(speed.full_context)} tokens/s when it is full, at {tokens(service.context_tokens)}")
@@ -155,15 +160,19 @@ def _speed(service: ServicePlan) -> Text:
     return text.append("\n" + "; ".join(further)) if further else text
 
 
+def _is_shared(speed: Speed | None) -> bool:
+    """Whether all users together get more than one of them."""
+    return bool(speed and speed.aggregate and speed.aggregate > speed.expected * 1.05)
+
+
 def _cost(cost: Cost) -> Iterator[tuple[str, Text]]:
     fetched = f"{_gigabytes(cost.download_bytes)} of weights" if cost.download_bytes else "no weights"
     yield "download", Text(f"{fetched}; {_gigabytes(cost.disk_bytes)} of disk with what is built")
     if cost.builds:
         yield "build", Text(", ".join(cost.builds))
-    stops = [f"reboot: {cost.reboot}" if cost.reboot else "", f"downtime: {cost.downtime}" if cost.downtime else ""]
-    said = "; ".join(filter(None, stops))
     # That a service which runs stands still meanwhile is so with every plan: no alarm.
-    yield "interrupts", Text(said, "yellow" if cost.reboot else "") if said else Text("nothing: no reboot, no downtime")
+    reboot = Text(f"reboot: {cost.reboot}", "yellow") if cost.reboot else Text("no reboot")
+    yield "interrupts", Text.assemble(reboot, f"; {cost.downtime or 'no downtime'}")
 
 
 def _gigabytes(count: int) -> str:
@@ -192,23 +201,37 @@ def is_grave(note: Reason) -> bool:
 def _alternatives(services: Iterable[ServicePlan], width: int) -> Table:
     """What else was possible; the columns that say nothing are left out."""
     rows = [(service, other) for service in services for other in service.alternatives]
+    hows, whys = [_how(other) for _, other in rows], [clean(other.why_not) for _, other in rows]
+    if width < _NARROW:
+        hows, whys = [], [": ".join(filter(None, pair)) for pair in zip(hows, whys, strict=True)]
+    rate = "tok/s each" if any(_is_shared(service.speed) for service, _ in rows) else "tok/s"
     columns: list[tuple[str, list[str]]] = [
         ("for", [service.service for service, _ in rows]),
         ("model", [_model(service, other) for service, other in rows]),
-        ("how", [_how(other) for _, other in rows]),
+        ("how", hows),
         ("context", [tokens(other.context_tokens) if other.context_tokens else "" for _, other in rows]),
-        ("tok/s", [short(other.tokens_per_second) if other.tokens_per_second else "" for _, other in rows]),
-        ("why not", [clean(other.why_not) for _, other in rows]),
+        (rate, [short(other.tokens_per_second) if other.tokens_per_second else "" for _, other in rows]),
+        ("why not", whys),
     ]
     is_single = len({service.service for service, _ in rows}) == 1
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1 if width < 100 else 2, 0, 0))
+    gap = 1 if width < 100 else 2
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))
     shown = [(title, cells) for title, cells in columns if any(cells) and not (title == "for" and is_single)]
+    others = [max(map(len, (title, *cells))) + gap for title, cells in shown if title not in ("how", "why not")]
+    most = {"model": max(12, width * 22 // 100), "how": max(17, width - 2 - sum(others) - _WHY_NOT_WIDTH)}
     for title, _ in shown:
-        most = max(12, width * 22 // 100) if title in ("model", "how") else None
-        table.add_column(title, no_wrap=title in ("context", "tok/s"), justify=numbers_of(title), max_width=most)
+        table.add_column(
+            title, no_wrap=title in ("context", rate), justify=numbers_of(title), max_width=most.get(title)
+        )
     for cells in zip(*(cells for _, cells in shown), strict=True):
         table.add_row(*map(Text, cells))
     return table
+
+
+# What `why not` is given before the place of an alternative gets more than it must have.
+_WHY_NOT_WIDTH = 44
+# On less, two columns of words are a word on each line.
+_NARROW = 72
 
 
 def _how(other: Alternative) -> str:

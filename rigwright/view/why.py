@@ -85,15 +85,16 @@ def _is_overridden(flag: Flag) -> bool:
 
 
 def _choices(service: ServicePlan, width: int) -> Group:
-    """Two columns; a choice that is too long for the first stands above its reason. A source is named once in a row."""
+    """Two columns; a choice that is too long for the first stands above its reason. What repeats is said once."""
     left = 34 if width >= 100 else 26
     lines: list[RenderableType] = []
     for title, rows in _sections(service):
         lines += [Text(), Text(title, "bold underline")]
-        said = ""
+        said, last = "", ""
         for choice, reason, source in rows:
-            because = _because(reason, source if source != said else None)
-            said = source or said
+            is_same = bool(reason) and (reason, source) == (last, said or None)
+            because = Text("as above", "dim") if is_same else _because(reason, source if source != said else None)
+            said, last = source or said, reason
             is_long = len(choice.plain) > left
             lines += [choice] if is_long else []
             row = Table.grid(padding=(0, 2, 0, 0))

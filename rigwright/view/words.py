@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rigwright.hardware.values import Gpu
+from rigwright.plan.devices import spans
 from rigwright.plan.engines import label
-from rigwright.plan.explain import spans
 from rigwright.plan.service import GpuRef, Layout, ServicePlan
 from rigwright.view.hardware_words import short_name
 
@@ -32,7 +32,7 @@ def tokens(count: int) -> str:
 
 def numbers_of(title: str) -> Literal["left", "right"]:
     """Columns of numbers stand on their last digit."""
-    return "right" if title in ("context", "tok/s", "memory", "score") else "left"
+    return "right" if title in ("context", "tok/s", "tok/s each", "memory", "score") else "left"
 
 
 def without_commits(text: str) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from rigwright.hardware.values import Cpu, Gpu, Hardware
 from rigwright.plan.changes import Change
+from rigwright.plan.devices import gpu_labels
 from rigwright.plan.memory.values import MemoryEstimate, MemoryPart
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import (
@@ -57,6 +58,7 @@ FLAGS = (
     flag("--brand-new", None, "nobody has filed it yet"),
 )
 SPEED = Speed(low=84.2, expected=112.3, high=140.4, aggregate=190.0, confidence="medium", because="1.9 GB per token")
+OTHER = Alternative(engine="vLLM", layout="TP=2", quant="AWQ-INT4", why_not="2 GiB short", tokens_per_second=9)
 PARTS = (("weights", 0, 12.0), ("KV cache", 0, 3.0), ("compute buffers", 0, 1.0), ("weights", None, 0.5))
 
 
@@ -67,7 +69,7 @@ def service(name: str = "chat", **changes: Any) -> ServicePlan:
         "replicas": (Replica(gpus=(GPUS[0],), port=8080),), "device": "GPU 0", "context_tokens": 32768, "slots": 2,
         "flags": FLAGS, "memory": memory(*PARTS), "speed": SPEED,
         "reasons": (Reason(choice="llama.cpp", because="one user at a time"),),
-        "alternatives": (Alternative(engine="vLLM", layout="TP=2", quant="AWQ-INT4", why_not="2 GiB short"),),
+        "alternatives": (OTHER,),
     }  # fmt: skip
     return ServicePlan(**(plain | changes))
 
@@ -116,8 +118,8 @@ def test_page_answers_what_is_asked_first():
     page = text_of(rig_plan(service()))
     for said in (
         "homelab", "RTX 3090", "Qwen3.5-35B-A3B Q4_K_M", "llama.cpp b7117", "GPU 0 (RTX 3090)",
-        "32,768 tokens × 2 slots", "112 tokens/s (84–140, medium confidence)", "all users 190", "port 8080",
-        "16.0 of 24.0 GiB", "weights 12.0, KV cache 3.0, compute 1.0 GiB", "21.8 GB of weights", "reboot: once",
+        "32,768 tokens × 2 slots", "112 tokens/s (84–140, medium confidence)", "all users 190 tokens/s", "port 8080",
+        "16.0 of 24.0 GiB", "█ weights 12.0  ▓ KV cache 3.0  ░ compute 1.0 GiB", "21.8 GB of weights", "reboot: once",
         "2 GiB short",
     ):  # fmt: skip
         assert said in page, said
@@ -128,6 +130,50 @@ def test_page_keeps_to_the_width(width):
     """No line is longer than the terminal is wide, however narrow."""
     pages = text_of(rig_plan(service(), gpus=4), width=width), text_of(rig_plan(service()), width=width, why=True)
     assert max(len(line) for page in pages for line in page.splitlines()) <= width
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_shades_are_told_where_they_are_and_the_rest_in_one_line(width, encoding):
+    """No legend of eight shades that a terminal of 80 columns breaks: each part stands behind its own."""
+    lines = text_of(rig_plan(service()), width=width, encoding=encoding).splitlines()
+    free, reserved, weights = ("·", "╳", "█") if encoding == "utf-8" else (".", "x", "W")
+    assert [line.strip() for line in lines if f"{reserved} reserved" in line] == [f"{free} free  {reserved} reserved"]
+    assert any(f"{weights} weights 12.0" in line for line in lines)
+
+
+def test_size_of_the_file_is_in_the_units_of_disks_and_of_memory():
+    """22 GB on the hub are 20 GiB of the bar below."""
+    assert "21.8 GB (20.3 GiB)" in text_of(rig_plan(service()))
+
+
+def test_context_says_how_its_cache_is_kept():
+    """A quantised cache costs quality: whoever reads the context reads it too. The usual kind is not worth a word."""
+    kept = service(flags=(flag("--cache-type-k", "q8_0", "half the memory"),))
+    assert "32,768 tokens × 2 slots, KV cache in q8_0" in text_of(rig_plan(kept))
+    usual = service(flags=(flag("--kv-cache-dtype", "auto", "as the model was trained"),))
+    assert "KV cache in" not in text_of(rig_plan(usual))
+
+
+def test_first_deploy_is_no_alarm():
+    """What happens to a service that runs is told with every plan, as what it is."""
+    cost = Cost(download_bytes=10**9, disk_bytes=10**9, builds=(), downtime="a service that runs stands still")
+    assert "no reboot; a service that runs stands still" in text_of(rig_plan(service(), cost=cost))
+
+
+@pytest.mark.parametrize(("width", "titles"), [(60, "model tok/s each why not"), (80, "model how tok/s each why not")])
+def test_narrow_terminal_has_one_column_of_words(width, titles):
+    """Two would have a word on each line."""
+    head = next(line for line in text_of(rig_plan(service()), width=width).splitlines() if "why not" in line)
+    assert head.split() == titles.split()
+
+
+def test_reason_that_repeats_is_said_once():
+    """Six flags of one model card are six lines, not twelve."""
+    card = "recommended for thinking", "the model card"
+    same = tuple(flag(name, "1", *card) for name in ("--temp", "--top-p", "--top-k"))
+    page = text_of(rig_plan(service(flags=same)), why=True)
+    assert page.count(card[0]) == page.count(card[1]) == 1 and page.count("as above") == 2
 
 
 def test_bar_is_to_scale():
@@ -238,3 +284,21 @@ def test_report_gives_each_copy_its_port():
     copies = tuple(Replica(gpus=(GPUS[n],), port=8080 + n) for n in (0, 1))
     lines = plan_answer("homelab", rig_plan(service(replicas=copies))).plain()["services"][0]["replicas"]
     assert [copy["argv"][copy["argv"].index("--port") + 1] for copy in lines] == ["8080", "8081"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words"),
+    [
+        ([Gpu(index=0, name="L4")], "GPU 0 (L4)"),
+        ([Gpu(index=number, name="L4") for number in range(8)], "GPUs 0–7 (L4)"),
+        ([Gpu(index=number, name="L4") for number in (0, 2, 3)], "GPUs 0, 2, 3 (L4)"),
+        ([Gpu(index=0, name="L4"), Gpu(index=1, name="T4"), Gpu(index=2, name="L4")], "GPUs 0, 2 (L4), GPU 1 (T4)"),
+        (
+            [Gpu(pci_address="0000:01:00.0"), Gpu(pci_address="0000:02:00.0")],
+            "GPUs 0000:01:00.0, 0000:02:00.0 (unknown)",
+        ),
+    ],
+)
+def test_gpus_of_one_name_are_named_together(gpus, words):
+    """Eight names of one card were four lines of a note."""
+    assert gpu_labels(gpus) == words

@@ -135,9 +135,10 @@ def _because(work: Work, parts: Sequence[Seconds], draft_tokens: int) -> str:
     for part in parts:  # once for every candidate of a search: three sums would take as long as the speed itself
         weights, cached, fixed = weights + part.weights, cached + part.cache, fixed + part.fixed
         host += part.total if part.is_host else 0.0
-    text = f"{gigabytes:.1f} GB of weights per token take {weights * 1e3:.1f} ms, launches {fixed * 1e3:.1f} ms"
+    text = f"{gigabytes:.1f} GB of weights per token take {weights * 1e3:.1f} ms"
+    text += f", starting the kernels {fixed * 1e3:.1f} ms"
     if work.depth_tokens:
-        text += f", {work.depth_tokens} cached tokens {cached * 1e3:.1f} ms"
+        text += f", reading {work.depth_tokens:,} cached tokens {cached * 1e3:.1f} ms"
     if host:
         text += f"; {host * 1e3:.1f} ms of it by the CPU"
     return text + (f"; {draft_tokens} drafts change it by what they guess right" if draft_tokens else "")

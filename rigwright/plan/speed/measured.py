@@ -136,7 +136,7 @@ def _as_measured(speed: Speed, row: Measurement) -> Speed:
             "high": row.tokens_per_second + spread,
             "depth_tokens": row.depth_tokens,
             "confidence": "measured",
-            "because": f"measured on {row.gpu} after {row.depth_tokens} tokens",
+            "because": f"measured on {row.gpu} after {row.depth_tokens:,} tokens",
             "source": row.source,
         }
     )

@@ -58,7 +58,7 @@ def _identity(choice: Choice, target: RenderContext) -> Iterator[Flag]:
 def _context(choice: Choice) -> Iterator[Flag]:
     load = choice.load
     each = padded(load.context_tokens)
-    total = f"{each} tokens × {load.slots} = {each * load.slots}" if load.slots > 1 else f"{each} tokens"
+    total = f"{each:,} tokens × {load.slots} = {each * load.slots:,}" if load.slots > 1 else f"{each:,} tokens"
     yield _flag("--ctx-size", each * load.slots, f"{_why_context(choice)}; {total}{_cache_size(choice)}")
     if load.slots == 1:
         because = "one request at a time has the whole context; unset would mean four slots that share it"
@@ -83,7 +83,7 @@ def _why_context(choice: Choice) -> str:
     if tokens == variant.model.context_train:
         return f"what {variant.model.name} was trained for, and it fits"
     trained, name = variant.model.context_train, variant.model.name
-    return f"the most that fits well; {name} was trained for {trained}, which leaving this out would ask for"
+    return f"the most that fits well; {name} was trained for {trained:,}, which leaving this out would ask for"
 
 
 def _cache_size(choice: Choice) -> str:

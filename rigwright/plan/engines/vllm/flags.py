@@ -161,7 +161,7 @@ def _why_slots(choice: Choice) -> str:
     capacity = _capacity(choice)
     if capacity is None:
         return text
-    return f"{text}. The KV cache holds {capacity.tokens} tokens: {capacity.concurrency:.1f} requests of full length"
+    return f"{text}. The KV cache holds {capacity.tokens:,} tokens: {capacity.concurrency:.1f} requests of full length"
 
 
 def _cache_of(choice: Choice) -> CacheType:
