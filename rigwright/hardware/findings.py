@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from rigwright.hardware.links import islands, link_gbytes_per_second, nvlinks_of, outsiders
 from rigwright.hardware.models import GpuModel, find, pcie_gbytes_per_second
-from rigwright.hardware.statements import Source
+from rigwright.hardware.statements import Precedence, Source
 from rigwright.hardware.values import Gpu, Hardware, Problem
 
 # Source: recorded large copies reach 80 to 88 % of a link: 12.4 to 13.1 GB/s on gen 3 x16, 24.6 to 26.3 on gen 4.
@@ -215,6 +215,16 @@ def _unlisted(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem
             what = f"{attached} attached, {listed} listed: the other GPUs are not in it"
             do = "record all: `nvidia-smi -q -x` without -i; if it lists no more, look for Xid in `journalctl -k`"
             yield Problem("gpus_not_listed", source.name, what, do)
+        is_taken = source.precedence == Precedence.XML and source.reading.is_whole and listed > 0
+        if is_taken and attached is None and not _is_listed_elsewhere(source, sources):
+            what = f"does not say how many GPUs there are; taken for all: the {listed} in it"
+            yield Problem("gpu_count_not_said", source.name, what, "record all: `nvidia-smi -q -x`, not an excerpt")
+
+
+def _is_listed_elsewhere(source: Source, sources: Sequence[Source]) -> bool:
+    """Whether another whole list has as many GPUs."""
+    others = [other.reading for other in sources if other is not source]
+    return any(other.is_whole and len(other.gpus) == len(source.reading.gpus) for other in others)
 
 
 def _power(hardware: Hardware) -> Iterator[Problem]:

@@ -66,8 +66,22 @@ def test_versions_are_bounded():
     assert list(dressing.versions("x" * (2 << 20))) == []
 
 
-def test_rest_of_a_damaged_address_is_none():
-    """`00F:01:00.0` is what a copy left of 0000000F:01:00.0, which is not 0000:01:00.0."""
-    assert cells.pci_address("00F:01:00.0") is None
-    assert cells.pci_address("0000000F:01:00.0") == "000f:01:00.0"
-    assert cells.pci_address("PCI:01:00.0") == "0000:01:00.0"
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("00F:01:00.0", None),
+        ("F:01:00.0", None),
+        ("0000000 F:01:00.0", None),
+        ("0000000\u0663F:01:00.0", None),
+        ("0000000:01:00.0", None),
+        ("00000:01:00.0", None),
+        ("0000000F:01:00.0", "000f:01:00.0"),
+        ("000F:01:00.0", "000f:01:00.0"),
+        ("PCI:01:00.0", "0000:01:00.0"),
+        ("bus 01:00.0", "0000:01:00.0"),
+        ("PCI:0000:01:00.0", "0000:01:00.0"),
+    ],
+)
+def test_rest_of_a_damaged_address_is_none(text, address):
+    """What a copy left of 0000000F:01:00.0 is not 0000:01:00.0, which another GPU may have."""
+    assert cells.pci_address(text) == address

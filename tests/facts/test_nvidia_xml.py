@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rigwright.hardware.capture import read_files
 from rigwright.hardware.sources import nvidia_xml
 from rigwright.hardware.values import PcieLink, PowerLimit
 
@@ -81,6 +82,44 @@ def test_selected_gpu_has_no_index():
     """`-i 2` lists one GPU of three: its place in the list is not its index."""
     reading = nvidia_xml.read(several("xml-t4-aws-x8", attached=3))
     assert ([gpu.index for gpu in reading.gpus], reading.is_whole) == ([None], False)
+
+
+def without_count(text: str) -> str:
+    return re.sub("<attached_gpus>.*</attached_gpus>\n", "", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "indexes"),
+    [
+        (without_count(several("xml-t4-aws-x8")), [0]),  # its minor number is 0
+        (without_count(several("xml-t4-aws-x8")).replace("<minor_number>0", "<minor_number>2"), [None]),
+        (without_count(several("xml-t4-aws-x8")).replace("<minor_number>0</minor_number>", ""), [0]),
+        (several("xml-t4-aws-x8").replace("</attached_gpus>", "</attac"), [None]),
+        ("<attached_gpus>3</attached_gpus>\n" + without_count(several("xml-t4-aws-x8")), [None]),
+        (without_count(several("xml-t4-aws-x8")) + "<attached_gpus>3</attached_gpus>\n", [None]),
+        (without_count(several("xml-t4-aws-x8", "xml-p100-gcp")), [None, None]),  # both have the number 0
+        (
+            without_count(several("xml-t4-aws-x8", "xml-p100-gcp")).replace("<minor_number>0", "<minor_number>1", 1),
+            [0, 1],
+        ),
+    ],
+)
+def test_log_without_a_count_is_whole_where_nothing_speaks_against_it(text, indexes):
+    """A count elsewhere in the text counts, one that was cut is unknown, and minor numbers show what was left out."""
+    reading = nvidia_xml.read(text)
+    assert [gpu.index for gpu in reading.gpus] == indexes
+    assert reading.is_whole == (None not in indexes)
+
+
+def test_list_that_is_taken_for_whole_is_a_finding():
+    """Where neither a count nor another list confirms it."""
+    text = without_count(several("xml-t4-aws-x8"))
+    alone = read_files({"smi.xml": text})
+    assert [(p.code, p.where) for p in alone.problems if p.code == "gpu_count_not_said"] == [
+        ("gpu_count_not_said", "smi.xml")
+    ]
+    confirmed = read_files({"smi.xml": text, "list.txt": f"GPU 0: Tesla T4 (UUID: {alone.gpus[0].uuid})\n"})
+    assert "gpu_count_not_said" not in [p.code for p in confirmed.problems]
 
 
 def test_lost_gpu_is_told():

@@ -6,10 +6,13 @@ import re
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _NUMBER = re.compile(r"-?\d{1,18}(?:\.\d{1,9})?")
-# Not what is left of an address whose domain was damaged: `00F:01:00.0`.
+# A domain has four digits, or eight from nvidia-smi; five and more where it needs them. Another one was damaged.
 _ADDRESS = re.compile(
-    r"(?<![0-9][0-9a-fA-F]:)(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<bus>[0-9a-fA-F]{2}):(?P<device>[0-9a-fA-F]{2})\.(?P<fn>[0-7])"
+    r"(?:(?<![0-9])(?P<domain>[0-9a-fA-F]{8}|[1-9a-fA-F][0-9a-fA-F]{4,6}|[0-9a-fA-F]{4}):)?"
+    r"(?P<bus>[0-9a-fA-F]{2}):(?P<device>[0-9a-fA-F]{2})\.(?P<fn>[0-7])"
 )
+# What is left of a domain before an address that has none: `00F:01:00.0`, `0000000 F:01:00.0`.
+_LEFT_OF_DOMAIN = re.compile(r"(?:^|[^a-zA-Z])[0-9a-fA-F]{1,8}:$")
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 # Source: strings seen in place of numbers in nvidia-smi output of recorded machines, and nvidia-smi(1).
@@ -48,9 +51,9 @@ def size_bytes(text: str, *, default_unit: str = "b") -> int | None:
 
 
 def pci_address(text: str) -> str | None:
-    """`00000000:0C:00.0` or `0c:00.0` as `0000:0c:00.0`; None where the text names no device."""
+    """`00000000:0C:00.0` or `0c:00.0` as `0000:0c:00.0`; None where the text names no device, or one in part."""
     found = _ADDRESS.search(text)
-    if not found:
+    if not found or (not found["domain"] and _LEFT_OF_DOMAIN.search(text[: found.start()])):
         return None
     domain = (found["domain"] or "0000")[-4:]
     return f"{domain}:{found['bus']}:{found['device']}.{found['fn']}".lower()

@@ -43,9 +43,9 @@ _PATHS = {
 _ROOT = "<nvidia_smi_log"
 _GPU = re.compile(r"<gpu\s+id=")
 _ID = re.compile(r'<gpu\s+id="([^"<>]{1,40})">')
-_HEAD = {
-    name: re.compile(rf"<{name}>([^<]{{1,40}})</{name}>") for name in ("driver_version", "kmd_version", "attached_gpus")
-}
+_HEAD = {name: re.compile(rf"<{name}>([^<]{{1,40}})</{name}>") for name in ("driver_version", "kmd_version")}
+_COUNT = re.compile(r"attached_gpus>\s*(?:([0-9]{1,4})\s*</attached_gpus>)?")
+_MINOR = re.compile(r"<minor_number>\s*([0-9]{1,4})\s*</minor_number>")
 # What an XML parser refuses or cannot encode: control characters, halves of surrogate pairs.
 _REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _APART = ("processes", "accounted_processes", "mig_devices", "supported_clocks")
@@ -53,20 +53,18 @@ _APART = ("processes", "accounted_processes", "mig_devices", "supported_clocks")
 
 def read(text: str) -> Reading:
     """The GPUs of the first log in the text. One whose element is cut or broken is left out, and the list not whole."""
-    log = _REFUSED.sub("", "\n".join(cells.lines(text)))
-    start = log.find(_ROOT)
-    if "<!ENTITY" in log or start < 0:
-        return Reading(is_driver_list="nvidia_smi_log" in log, is_whole="nvidia_smi_log" not in log)
-    log, closed, _ = log[start:].partition("</nvidia_smi_log>")
+    whole = _REFUSED.sub("", "\n".join(cells.lines(text)))
+    start = whole.find(_ROOT)
+    if "<!ENTITY" in whole or start < 0:
+        return Reading(is_driver_list="nvidia_smi_log" in whole, is_whole="nvidia_smi_log" not in whole)
+    log, closed, _ = whole[start:].partition("</nvidia_smi_log>")
     starts = [found.start() for found in _GPU.finditer(log)]
     head = log[: starts[0]] if starts else log
     said = {name: found[1].strip() for name, pattern in _HEAD.items() if (found := pattern.search(head))}
-    if "attached_gpus" not in said and (found := _HEAD["attached_gpus"].search(log)):
-        said["attached_gpus"] = found[1].strip()  # lines out of order
-    # A closed log that names no number of GPUs lists them all, each once and to its end.
-    ids = {found[1] for found in _ID.finditer(log)}
-    is_even = bool(closed) and len(starts) == len(ids) == log.count("</gpu>")
-    is_numbered = said.get("attached_gpus", str(len(starts)) if is_even else "") == str(len(starts))
+    # Lines may be out of order: the count of the log, else the first in the text.
+    count = _COUNT.search(log) or _COUNT.search(whole)
+    attached = cells.whole(count[1] or "") if count else None
+    is_numbered = attached == len(starts) if count else bool(closed) and _is_all(log, len(starts))
     rows = []
     for index, (begin, end) in enumerate(pairwise([*starts, len(log)])):
         element = _element(log[begin:end])
@@ -79,9 +77,19 @@ def read(text: str) -> Reading:
         driver_version=nvidia_fields.version(said.get("driver_version") or said.get("kmd_version")),
         is_driver_list=True,
         is_whole=bool(closed and rows and is_numbered and len(rows) == len(starts)),
-        attached=cells.whole(said.get("attached_gpus", "")),
+        attached=attached,
         problems=(*nvidia_fields.problems(rows), *nvidia_fields.fabric(rows)),
     )
+
+
+def _is_all(log: str, count: int) -> bool:
+    """Whether a log that names no number of GPUs lists them all: each once and to its end, none left out between.
+
+    Excerpts and test files have no count. The devices of all GPUs are numbered from 0, in whatever order.
+    """
+    ids = {found[1] for found in _ID.finditer(log)}
+    minors = sorted(int(found[1]) for found in _MINOR.finditer(log))
+    return len(ids) == log.count("</gpu>") == count and minors in ([], list(range(count)))
 
 
 def _element(text: str) -> ElementTree.Element | None:
