@@ -27,7 +27,11 @@ _LOST_ESC = re.compile(
     r"\[(?:[0-9]{1,3}(?:;[0-9]{1,3}){0,4}m(?:\[K)?|m(?=\[K|\s|$))|(?<!\w)[014]m(?=GPU[0-9])|(?<=ID)0?m$", re.MULTILINE
 )
 _OVERSTRUCK = re.compile("[^\n]\x08")
-_INVISIBLE = str.maketrans("", "", "\u200b\u200c\u200d\u2060\ufeff\u00ad")
+# Blanks that a page, a word processor or a chat puts in place of the one of the keyboard.
+_BLANKS = "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_ODD = str.maketrans(dict.fromkeys(_BLANKS, " ") | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""))
+# A chat lets the text begin and end on the lines of the fence: ```GPU 0: …```
+_GLUED_FENCE = re.compile(r"^(?P<begin>```+)(?=[^\n`]*[^\w\n`+.-][^\n`]*\S)|(?<=[^\s`])(?P<end>```+)$", re.MULTILINE)
 _SHOWN = (("^I", "\t"), ("\u2409", "\t"), ("\u240a", "\n"), ("\u240d", ""))
 _SHOWN_RETURN = re.compile(r"(?:\^M|\\r|<CR>)$", re.MULTILINE)
 
@@ -49,6 +53,7 @@ _WRITTEN_MARK = re.compile(r"""\\(?:[ntr"'/\\]|u[0-9a-f]{4})""")
 _STRING_ENDS = re.compile(
     r"""["'][,\s\]})]*$|^[\s\[{(,-]*(?:["']?[\w.-]{1,40}["']?\s*[:=]>?\s*)?[ub]?["'](?=.)""", re.MULTILINE
 )
+_LITERAL = re.compile(r"""\s*(?:[\w.-]{1,40}\s*[:=]\s*)?[ub]?(?P<quote>["'])(?P<inside>[^\n]*)(?P=quote)[,;)]?\s*""")
 _MARKDOWN = re.compile(r"\\([_*\[\]])")  # mlx5\_0
 # Where logs keep the line that was printed: docker, journalctl -o json, Loki, CloudWatch, Stackdriver, GELF, zap.
 _LOG_KEYS = (
@@ -61,15 +66,17 @@ _MOST_LINES, _MOST_PREFIXES = 300, 24
 _ENDS = '$|\u2502\u2503\\"\u00b6\u21b5;,'
 _BOUNDARY = re.compile(r"[\s|:>\])}\u2502\u2503\u00bb#*\"'/+;=~%$-]")
 _LEAST_WIDTH = 40
+_FRAME = ("|", "+")
+_PANE_LINES, _MOST_COLUMNS = "\u2502\u2503", 500
 
 
 def plain(text: str) -> str:
     """The text without escape sequences, real or shown, struck-over and invisible characters."""
-    text = _VISIBLE.sub("", _MARKDOWN.sub(r"\1", text.translate(_INVISIBLE)))
+    text = _VISIBLE.sub("", _MARKDOWN.sub(r"\1", text.translate(_ODD)))
     text = _SHOWN_RETURN.sub("", _OVERSTRUCK.sub("", _LOST_ESC.sub("", text)))
     for shown, meant in _SHOWN:
         text = text.replace(shown, meant)
-    return text
+    return _GLUED_FENCE.sub(lambda found: "```\n" if found["begin"] else "\n```", text)
 
 
 def versions(text: str) -> Iterator[str]:
@@ -115,6 +122,9 @@ def _undressed(text: str) -> Iterator[str]:
             yield version
             yield from _without_prefix(version)
             yield _unbroken(version)
+            yield _unbroken("\n".join(line.rstrip() for line in version.split("\n")))  # a pane fills its lines
+            yield _unbroken_rows(version)
+            yield from _panes(version)
             yield _from_markdown_table(version)
 
 
@@ -179,18 +189,28 @@ def _from_written(text: str) -> str:
     def meant(found: re.Match[str]) -> str:
         return chr(int(found[0][2:], 16)) if found[0][1] == "u" else _WRITTEN[found[0]]
 
+    if literal := _LITERAL.fullmatch(text):  # the quotes within it are its own
+        return _WRITTEN_MARK.sub(meant, literal["inside"])
     return _STRING_ENDS.sub("", _WRITTEN_MARK.sub(meant, text))
+
+
+def _from_quoted_lines(text: str) -> str:
+    """The strings of a list in YAML or JSON, of which each has a line."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    found = [match[1] for line in lines if (match := re.fullmatch(r"\s*(?:- )?(\".*\")\s*,?\s*", line))]
+    values = [value for line in found if isinstance(value := _decoded(line, 0), str)]
+    return "\n".join(values) if len(values) > 1 and len(values) * 2 > len(lines) else ""
 
 
 def _from_mail(text: str) -> str:
     """Quoted-printable, as mails are stored."""
-    if not re.search(r"=09|=20$|=3D|=$", text, re.MULTILINE):
+    if not re.search(r"=09|=20(?:=20|$)|=3D|=$", text, re.MULTILINE):
         return ""
     return quopri.decodestring(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 _DECODERS: tuple[Callable[[str], str], ...] = (
-    _from_json_lines, _from_json, _from_page, _from_written, _from_mail,
+    _from_json_lines, _from_json, _from_quoted_lines, _from_page, _from_written, _from_mail,
 )  # fmt: skip
 
 
@@ -231,7 +251,7 @@ def _shared(one: str, other: str) -> str:
 
 def _shape(line: str) -> str:
     """A line with each number as 0 and each run of blanks as one: alike for lines that a log began alike."""
-    return re.sub("[0-9]+", "0", re.sub(r"[ \t]+", " ", line[:400].rstrip()))
+    return re.sub("[0-9]+", "0", re.sub(r"[ \t]+", " ", f"{line[:400].rstrip()} "))
 
 
 def _stripped(lines: Iterable[str], shape: str) -> list[str]:
@@ -259,6 +279,36 @@ def _unbroken(text: str) -> str:
         else:
             joined.append(line)
     return "\n".join(joined)
+
+
+def _unbroken_rows(text: str) -> str:
+    """The rows of a framed table joined that a terminal broke, though the blanks at its edge were stripped or filled.
+
+    The rules of the table show how wide the terminal is; a row that its frame does not end goes on in the next line.
+    """
+    lines = [line.rstrip() for line in text.split("\n")]
+    width = max(map(len, lines))
+    if width < _LEAST_WIDTH or sum(len(line) == width for line in lines) < 2:
+        return text
+    frame = next((line for line in lines if len(line) == width and line.lstrip()[:1] in _FRAME), "")
+    starts = tuple(frame[: len(frame) - len(frame.lstrip())] + mark for mark in _FRAME)
+    joined = [lines[0]]
+    for before, line in pairwise(lines):
+        if before.startswith(starts) and not line.startswith(starts) and line.endswith(_FRAME):
+            joined[-1] = joined[-1].ljust(width) + line
+        else:
+            joined.append(line)
+    return "\n".join(joined)
+
+
+def _panes(text: str) -> Iterator[str]:
+    """What stands left and right of a line that a terminal drew between two panes."""
+    lines = text.split("\n")
+    columns = Counter(place for line in lines for place, mark in enumerate(line[:_MOST_COLUMNS]) if mark in _PANE_LINES)
+    column, count = columns.most_common(1)[0] if columns else (0, 0)
+    if column and count > 1 and count * 3 >= 2 * sum(bool(line.strip()) for line in lines):
+        yield "\n".join(line[:column].rstrip() for line in lines)
+        yield "\n".join(line[column + 1 :] for line in lines)
 
 
 def _from_markdown_table(text: str) -> str:

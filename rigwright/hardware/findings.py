@@ -6,14 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 
-from rigwright.hardware.links import islands, link_gbytes_per_second, nvlinks_of, outsiders
+from rigwright.hardware.links import SWITCHED_LINKS, islands, link_gbytes_per_second, nvlinks_of, outsiders
 from rigwright.hardware.models import GpuModel, find, pcie_gbytes_per_second
 from rigwright.hardware.statements import Precedence, Source
 from rigwright.hardware.values import Gpu, Hardware, Problem
 
 # Source: recorded large copies reach 80 to 88 % of a link: 12.4 to 13.1 GB/s on gen 3 x16, 24.6 to 26.3 on gen 4.
 SLOW_COPY = 0.6
+# In a laptop the GPU is soldered, and x8 is what its maker wired.
+_LAPTOP = re.compile(r"\b(?:Laptop GPU|Mobile|with Max-Q(?: Design)?)\b")
 _ON_BOARD = re.compile(r"\b(?:GB10|GH200|GB[23]00|Thor|Orin|Xavier|Tegra)\b")
 
 
@@ -77,6 +80,8 @@ def _of_gpu(gpu: Gpu, sources: Sequence[Source]) -> Iterator[Problem]:
 
 def _lanes(gpu: Gpu) -> Iterator[Problem]:
     now, possible = gpu.pcie.width_current, possible_lanes(gpu)
+    if _LAPTOP.search(gpu.name or ""):
+        return
     model = find(gpu.name, gpu.pci_id, gpu.vram_bytes)
     if now and possible and now < possible:
         what = f"the PCIe link runs x{now}, slot and card can do x{possible}{_rates(gpu, possible)}"
@@ -183,11 +188,16 @@ def _bridges(hardware: Hardware) -> Iterator[Problem]:
 
 
 def _fabric(hardware: Hardware) -> Iterator[Problem]:
-    """A GPU on NVSwitches has all its links to every other one: fewer, where another pair has all, are down."""
+    """A GPU on NVSwitches has all its links to every other one: fewer, where another pair has all, are down.
+
+    Without the model all are as many as the best pair has, where each has more than a bridge could.
+    """
     by_pair = {(link.first, link.second): nvlinks_of(link.kind) for link in hardware.links}
     for island in islands(hardware):
         model = _model(next((gpu for gpu in hardware.gpus if gpu.index == island[0]), None))
-        whole = model.nvlink_links if model and not model.nvlink_is_bridge else 0
+        counts = [by_pair.get(pair, 0) for pair in combinations(island, 2)]
+        seen = max(counts) if min(counts) >= SWITCHED_LINKS else 0
+        whole = seen if not model else model.nvlink_links if not model.nvlink_is_bridge else 0
         if len(island) < 3 or not whole or whole not in by_pair.values():
             continue
         for index in island:

@@ -40,12 +40,19 @@ FORMATS: tuple[Format, ...] = (
     _format("nvidia_xml", Precedence.XML, r"<nvidia_smi_log|<gpu id=", r"smi.*\.xml$"),
     _format("nvidia_query", Precedence.LONG_TEXT, r"=+NVSMI LOG=+|Attached GPUs\s+:", r"smi-q.*\.txt$"),
     _format("transfer", Precedence.MACHINE, r"index, host_to_device_gbytes_per_second", r"transfer.*\.csv$"),
-    _format("nvidia_csv", Precedence.CSV, rf"(?:.*, ?)?{_FIELD}(?: \[[^\]]*\])?(?:,|$)", r"query.*\.csv$|values"),
+    _format(
+        "nvidia_csv",
+        Precedence.CSV,
+        rf"(?:.*, ?)?{_FIELD}(?: \[[^\]]*\])?(?:,|$)"
+        r"|[0-9]{1,2}, ?(?:NVIDIA|Tesla|Quadro|GeForce|GRID|TITAN) [^,]{1,60},"
+        r"(?:[^,]{1,60},)*? ?(?:[0-9A-F]{8}:[0-9A-F]{2}:[0-9A-F]{2}\.[0-7]|GPU-[0-9a-f]{8}-)",
+        r"query.*\.csv$|values",
+    ),
     _format("nvidia_p2p", Precedence.MATRIX, r"GPU[0-9]+\s.*\b(?:OK|CNS|GNS|TNS|NS|DR)\b", r"p2p"),
     _format(
         "rocm_text",
         Precedence.NVLINK,
-        r"=+ ROCm System Management Interface|GPU\[[0-9]+\]\s*:|GPU ?[0-9]+\s*: \(Topology\)",
+        r"=+ ?ROCm System Management Interface|GPU\[[0-9]+\]\s*:|GPU ?[0-9]+\s*: \(Topology\)",
         r"rocm.*\.txt$",
     ),
     _format(
@@ -58,6 +65,17 @@ FORMATS: tuple[Format, ...] = (
         "amd_smi_topology", Precedence.NVLINK, r"(?:ACCESS|WEIGHT|HOPS|LINK TYPE|NUMA BW) TABLE:", r"amd-?smi.*topo"
     ),
     _format("amd_smi_table", Precedence.MATRIX, r"\|\s*AMD-SMI [0-9]|\|\s*BDF\s+GPU-Name", r"amd-?smi"),
+    _format("rocm_csv", Precedence.MATRIX, r"device,[A-Z].*\(|device,(?:.*,)?Card [Ss]eries\b", r"rocm.*\.csv$"),
+    _format(
+        "xpu_smi", Precedence.LIST, r"\|?\s*[0-9]{1,2}\s*\|?\s+Device (?:Name: Intel|Type: Discrete GPU)", r"xpu-?smi"
+    ),
+    _format(
+        "programs",
+        Precedence.LIST,
+        r".*msg=\"inference compute\"|.*ggml_vulkan: [0-9]{1,2} = |.*_Cuda(?:Device)?Properties\(name='"
+        r"|GPU models and configuration:\s*(?:AMD|Radeon|Instinct)",
+        r"ollama",
+    ),
     _format("rocm_json", Precedence.MATRIX, r'(?:\{\s*)?"card[0-9]+"\s*:', r"rocm.*\.json$"),
     _format(
         "nvidia_topo", Precedence.MATRIX, r".{0,80}?\bGPU[0-9]+\s.*\bX\b|GPU0.*(?:GPU1|CPU ?Affinity|NIC0)", r"topo"
@@ -100,6 +118,13 @@ FORMATS: tuple[Format, ...] = (
         Precedence.LSPCI,
         r"(?:.*\s)?(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7](?:\s|$)|LnkCap:",
         r"lspci",
+    ),
+    _format(
+        "bus_lists",
+        Precedence.LSPCI,
+        r"\*-display|.*\bDevice-[0-9]{1,2}: (?:NVIDIA|AMD|Intel)\b"
+        r"|[-+|\\ ]{1,200}.*\[[0-9a-f]{2}(?:-[0-9a-f]{2})?\]-.*[0-9a-f]{2}\.[0-7]  \S",
+        r"lshw|inxi",
     ),
     _format(
         "apple",

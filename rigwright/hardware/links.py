@@ -38,7 +38,7 @@ def islands(hardware: Hardware) -> tuple[Group, ...]:
 
 
 # Fewer bonded links than this join GPUs board to board, without switches.
-_SWITCHED_LINKS = 12
+SWITCHED_LINKS = 12
 
 
 def outsiders(hardware: Hardware) -> dict[int, int]:
@@ -54,7 +54,7 @@ def outsiders(hardware: Hardware) -> dict[int, int]:
         models = {gpu.index: find(gpu.name, gpu.pci_id, gpu.vram_bytes) for gpu in hardware.gpus}
         model = next((models[index] for index in island if models.get(index)), None)
         is_even = len(island) > 2 and len(counts) == 1 and min(counts) > 0
-        is_switched = is_even and min(counts) >= _SWITCHED_LINKS
+        is_switched = is_even and min(counts) >= SWITCHED_LINKS
         is_board = is_even and model is not None and model.nvlink_links > 0 and not model.nvlink_is_bridge
         for gpu in hardware.gpus:
             if gpu.index is None or gpu.index in island or gpu.mig or gpu.state in ("lost", "error"):

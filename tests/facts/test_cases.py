@@ -46,6 +46,7 @@ def groups_of(answer: dict[str, Any]) -> list[list[int]]:
 CHECKS: dict[str, Callable[[dict[str, Any], Any], bool]] = {
     "numa_node": lambda answer, wanted: of_gpus("numa_node")(answer) == wanted,
     "names": lambda answer, wanted: of_gpus("name")(answer) == wanted,
+    "pci_address": lambda answer, wanted: of_gpus("pci_address")(answer) == wanted,
     "names_contain": lambda answer, wanted: all(wanted in name for name in of_gpus("name")(answer)),
     "vram_bytes": lambda answer, wanted: set(of_gpus("vram_bytes")(answer)) == {wanted},
     "nics": lambda answer, wanted: sorted(answer["nics"]) == sorted(wanted),

@@ -212,3 +212,33 @@ def test_rows_without_header_that_were_printed_twice_are_one_gpu():
     row = "0, NVIDIA GeForce RTX 5060 Ti, 595.91.07"
     other = row.replace("0", "1", 1)
     assert [gpu.index for gpu in nvidia_csv.read(f"{row}\n{other}\n{other}\n").gpus] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A program's text in which both lines are one, behind a log's number.
+        "60, 'index, name, pci.bus_id, memory.total [MiB]\\n0, NVIDIA GB10, 0000000F:01:00.0, 1, 1'",
+        # The end of a JSON list of lines.
+        '3, 3, 8, 8", "\\r1, NVIDIA GeForce RTX 5060 Ti, 3, 3, 8, 16", "\\r"]}',
+        # A log's number and the index: which is which only a header tells.
+        "3, 0, NVIDIA GeForce RTX 5060 Ti, 00000000:01:00.0\n4, 1, NVIDIA GeForce RTX 5060 Ti, 00000000:02:00.0\n",
+        # The command was cut within a field: its columns are not those of the rows.
+        "7, $ nvidia-smi --query-gpu=index,pcie.link.gen\ufffd.current --format=csv\n9, 0, 1, 4\n11, \n",
+    ],
+)
+def test_number_that_a_log_put_before_a_row_is_no_index(text):
+    """What no header explains counts only where the row shows itself what it is."""
+    assert nvidia_csv.read(text).gpus == ()
+
+
+def test_row_of_an_index_alone_is_no_gpu():
+    """A GPU has a value; one that is lost has a sentinel. No machine has a thousand."""
+    assert [gpu.index for gpu in nvidia_csv.read("index, name\n0, Tesla T4\n1, \n511, Tesla T4\n").gpus] == [0]
+
+
+def test_rows_among_other_lines_name_themselves():
+    """A probe prints a row under its heading: number, name and address are told, a size alone could be of anything."""
+    text = "== GPUs ==\n0, NVIDIA GB10, 0000000F:01:00.0, 580.142\n1, NVIDIA GB10, 0000001F:01:00.0, 580.142\n\ndone\n"
+    reading = nvidia_csv.read(text)
+    assert [(gpu.index, gpu.pci_address) for gpu in reading.gpus] == [(0, "000f:01:00.0"), (1, "001f:01:00.0")]

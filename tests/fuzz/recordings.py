@@ -183,6 +183,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 UNTELLABLE = {
     "1x5060ti-csv-idle-vs-load": doubled_lines,  # rows that name no GPU are those of a second one when there twice
     "xml-fewer-shown-than-attached": lost_lines,  # two lines say that seven GPUs are missing; without both it is whole
+    "spark-table-and-lspci": beheaded,  # lspci without the domain of its first line is that of another machine
 }
 
 

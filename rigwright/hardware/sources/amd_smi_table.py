@@ -17,6 +17,7 @@ _BODY = re.compile(r"\s*\|\s*([0-9]{1,3})\s+([0-9]{1,3}|N/A)\s+(\S+)\s+(\S+)\s*\
 _POWER = re.compile(r"[0-9]{1,5}/([0-9]{1,5})\s*W")
 _MEMORY = re.compile(r"[0-9]{1,9}/([0-9]{1,9})\s*(MB|MiB|GB|GiB)")
 _BORDER = re.compile(r"\s*[|+]-[-+]{20,}[|+]\s*")
+_DEVICE_ID = re.compile(r"0x[0-9a-fA-F]{4}")
 _VERSION = re.compile(r"amdgpu version: ([0-9][0-9.]{2,20}[0-9])")
 _PROCESSES = re.compile(r"\s*\|\s*Processes:")
 _MIB = 1024**2
@@ -57,6 +58,8 @@ def _gpu(head: re.Match[str], body: re.Match[str]) -> Gpu:
         index=int(body[1]),
         hip_index=int(body[2]) if body[2].isdecimal() else None,
         pci_address=cells.pci_address(head[1]),
+        # Without a name the table prints the device id: `0x1586`.
+        pci_id=f"1002:{name[2:].lower()}" if _DEVICE_ID.fullmatch(name) else None,
         vendor="AMD",
         name=name if re.search("[A-Za-z]{2}", name) else None,
         is_name_cut=name != head[2] and find(name) is None,

@@ -31,10 +31,10 @@ _VENDORS: tuple[tuple[str, Vendor], ...] = (
     (r"(?:advanced micro devices(?:, inc\.?)?|amd|ati technologies(?: inc\.?)?)(?: ?\[amd(?:/ati)?\])?", "AMD"),
     (r"intel(?: corporation)?", "Intel"),
 )
-_PLACE = r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
-_ADDRESS = rf"(?P<address>{_PLACE})"
+PLACE = r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
+_ADDRESS = rf"(?P<address>{PLACE})"
 _HEADER = re.compile(rf"(?:[\w .#-]{{0,30}}[:>|] +|[ *>|-]{{0,8}}){_ADDRESS}\s+(?P<kind>[^:]{{2,60}}):\s*(?P<rest>.*)")
-_BARE = re.compile(rf"\s*{_ADDRESS}\s*:?\s*|.{{0,80}}\blspci .{{0,20}}-s ?(?P<asked>{_PLACE})\b.*")
+_BARE = re.compile(rf"\s*{_ADDRESS}\s*:?\s*|.{{0,80}}\blspci .{{0,20}}-s ?(?P<asked>{PLACE})\b.*")
 # `lspci -mm`: 01:00.0 "VGA compatible controller" "NVIDIA Corporation" "GA102 [GeForce RTX 3090]" -ra1 "…" "…"
 _QUOTED = re.compile(
     rf'\s*{_ADDRESS} "(?P<kind>[^"]{{2,60}})" "(?P<vendor>[^"]{{2,80}})" "(?P<rest>(?:[^"\\]|\\.){{1,160}})"'
@@ -44,6 +44,7 @@ _MACHINE_ID = re.compile(r" \[([0-9a-fA-F]{4})\]$")
 _NODE = re.compile(r"\bnuma node ([0-9]{1,4})\b", re.IGNORECASE)  # of `lspci -v`, in the line of flags
 _CODE = re.compile(r"\[?([0-9a-fA-F]{4})\]?$")
 _ID = re.compile(r"\[?([0-9a-fA-F]{4}:[0-9a-fA-F]{4})\]?")
+_UNNAMED = re.compile(r"Device ([0-9a-fA-F]{4})\b")
 _DRESSING = re.compile(r"\((?:rev|prog-if)\b[^)]{0,60}\)|\[[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\]")
 _SPEED = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,2})?)\s*GT/s", re.IGNORECASE)
 _WIDTH = re.compile(r"\bx([0-9]{1,2})\b", re.IGNORECASE)
@@ -189,7 +190,7 @@ def _gpu(block: _Block) -> Gpu | None:
     vendor, device = _vendor(block.header)
     if not is_gpu(block.class_code, vendor):
         return None
-    ids = _ID.findall(block.header)
+    ids = _ID.findall(block.header) or _unnamed(device, vendor)
     subsystem = _ID.findall(block.facts.get("subsystem", ""))
     return replace(
         _bare_gpu(block),
@@ -199,6 +200,12 @@ def _gpu(block: _Block) -> Gpu | None:
         name=_name(device, vendor),
         state="lost" if _is_gone(block) else None,
     )
+
+
+def _unnamed(device: str, vendor: Vendor | None) -> list[str]:
+    """The id of a device that the list of names does not know: `Device 2330 (rev a1)`."""
+    found = _UNNAMED.match(device)
+    return [f"{code}:{found[1]}" for code, one in VENDOR_IDS.items() if found and one == vendor]
 
 
 def _bare_gpu(block: _Block) -> Gpu:

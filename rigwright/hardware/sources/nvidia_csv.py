@@ -55,7 +55,7 @@ _FAMILIES = re.compile(
 )
 _NAME = re.compile(r"(?P<name>[a-z][A-Za-z0-9_.]{1,80})(?: ?\[[A-Za-z%]{1,4}\])?")
 _ALONE = frozenset(_FIELDS) | {"driver_version"}  # what may be a header by itself: `index` and `count` are words
-_ASKED = re.compile(r"nvidia-smi.{0,200} --query-gpu[= ][\"']?([A-Za-z0-9_.,]{4,4000})")
+_ASKED = re.compile(r"nvidia-smi.{0,200} --query-gpu[= ][\"']?([A-Za-z0-9_.,]{4,4000})(?![^\s\"'`\\|)])")
 _INDEX = re.compile(r"[0-9]{1,3}")
 _SECONDS = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} ([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _PROMPT = re.compile(r"^\S{0,80} ?[$#>%](?: |$)|nvidia-smi")
@@ -79,7 +79,7 @@ def read(text: str) -> Reading:
     """The GPUs of a CSV table. Without a header or the command that names its columns, what the cells show."""
     lines = [line.strip() for line in _with_commas(cells.lines(text))]
     if not any(_header(line) for line in lines):
-        bare = nvidia_csv_bare.read([line for line in lines if line])
+        bare = nvidia_csv_bare.read(nvidia_csv_bare.rows([line for line in lines if line]))
         return bare if bare.gpus else _only_sentinels([line for line in lines if line])
     table = _Table()
     for line in lines:
@@ -166,6 +166,8 @@ def _row(header: list[str], line: str) -> dict[str, str] | None:
     row = dict(zip(header, values, strict=False))
     if len(values) != len(header) or not _INDEX.fullmatch(row.get("index", "0")):
         return None
+    if int(row.get("index", "0")) >= _MOST_GPUS or not any(row[name] for name in header if name != "index"):
+        return None  # a log's number before an empty line
     if _is_shifted(_fields(row)):
         return None
     return row if len(header) > 1 or _is_value(header[0], values[0]) else None

@@ -20,15 +20,36 @@ _NAME = re.compile(
 _BUS = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 _MEMORY = re.compile(r"[0-9]{1,7} MiB")
 _INDEX = re.compile(r"0|[1-9][0-9]?")
+_UUID = re.compile(r"GPU-[0-9a-f]{8}-[0-9a-f-]{27}")
+# What no row has: it is a piece of a JSON value or of a program's text.
+_PIECE = re.compile(r"[\"'\\{}]")
+
+
+def rows(lines: list[str]) -> list[str]:
+    """The rows among other lines, of a report or a script that asked several things; all lines where none shows.
+
+    A row that shows itself has the number of its GPU, then the name, and an address or a UUID.
+    """
+    shown = [line for line in lines if _is_row([cell.strip() for cell in line.split(",")])]
+    return shown or lines
+
+
+def _is_row(row: list[str]) -> bool:
+    is_named = len(row) > 2 and bool(_INDEX.fullmatch(row[0]) and _NAME.fullmatch(row[1]))
+    return is_named and any(pattern.fullmatch(cell) for pattern in (_BUS, _UUID) for cell in row)
 
 
 def read(lines: list[str]) -> Reading:
     """The GPUs of a table without header: all its lines are rows of one width, each with a name of its GPU."""
+    if any(map(_PIECE.search, lines)):
+        return Reading()
     rows = [[cell.strip() for cell in line.split(",")] for line in lines]
     if rows and all(_INDEX.fullmatch(row[0]) for row in rows):
         rows = [row for place, row in enumerate(rows) if row not in rows[:place]]  # asked twice
     if not rows or len(rows) > 64 or len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
         return Reading()
+    if any(_INDEX.fullmatch(cell) for row in rows for cell in row[:2][1:] if _INDEX.fullmatch(row[0])):
+        return Reading()  # two numbers before the name: a log counted the lines
     found = [_gpu(row) for row in rows]
     gpus = [gpu for gpu in found if gpu]
     messages = [name for gpu in gpus for name in (gpu.uuid, gpu.pci_address) if name]

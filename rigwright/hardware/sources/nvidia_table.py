@@ -47,10 +47,12 @@ class Table:
 
 
 def read(text: str) -> Reading:
-    """The GPUs that have both their lines; whole where the table is and no index is missing."""
+    """The GPUs of the table; whole where it is and no index is missing."""
     lines = cells.lines(text)
     table = _table(lines)
-    read_blocks = [gpu for block in table.blocks if (gpu := _gpu(block))]
+    # A guide leaves out the second line of all GPUs, a cut that of the last.
+    is_short = table.is_closed and all(len(block) == 1 for block in table.blocks)
+    read_blocks = [gpu for block in table.blocks if (is_short or len(block) > 1) and (gpu := _gpu(block))]
     gpus = {gpu.index: gpu for gpu in reversed(read_blocks) if gpu.index is not None}
     version = next((found[1] for line in lines if (found := _VERSION.search(line))), None)
     is_whole = table.is_whole and len(read_blocks) == len(table.blocks) and not any(map(_ERROR.search, lines))
@@ -100,12 +102,10 @@ def _is_first(row: Row) -> bool:
 
 
 def _gpu(block: list[Row]) -> Gpu | None:
-    """One GPU; None where its second line is missing or cut."""
-    if len(block) < 2:
-        return None
-    (head, bus, _), (power, memory, _) = block[:2]
+    """One GPU; None where its second line is cut."""
+    (head, bus, _), (power, memory, _) = block[0], block[1] if len(block) > 1 else ("", "", "")
     capacity = _MEMORY.search(memory)
-    if not capacity and not memory.startswith(_NO_MEMORY):
+    if len(block) > 1 and not capacity and not memory.startswith(_NO_MEMORY):
         return None
     index, *words = head.split()
     name = " ".join(words[:-1]) if words and words[-1] in _MODES else ""
@@ -119,7 +119,15 @@ def _gpu(block: list[Row]) -> Gpu | None:
         pci_address=cells.pci_address(address),
         vram_bytes=cells.size_bytes(capacity[1]) if capacity else None,
         power=PowerLimit(current=cells.number(power.rpartition("/")[2])),
-        state=_state(" ".join([*block[0], *_without_fan(block[1]), *(cell for row in block[2:] for cell in row)])),
+        state=_state(
+            " ".join(
+                [
+                    *block[0],
+                    *(cell for row in block[1:2] for cell in _without_fan(row)),
+                    *(cell for row in block[2:] for cell in row),
+                ]
+            )
+        ),
         mig=_MIG.get(mode.rstrip("*")),
         has_display=_DISPLAY.get(display.strip()),
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
 
+from rigwright.hardware.models import find
 from rigwright.hardware.reading import Pair, Reading
 from rigwright.hardware.sources import cells, lspci
 from rigwright.hardware.values import Gpu, PcieLink, PowerLimit, Problem
@@ -31,6 +34,11 @@ _MARK = re.compile(r"\s*GPU\[([0-9]{1,3})\]\s*:\s*\S.*")
 _COLUMN = re.compile(r"GPU([0-9]{1,3})")
 _CELL = re.compile(r"[0-9]{1,6}|XGMI|PCIE|N/A|UNKNOWN|True|False")
 _TABLE = re.compile(r"\s*(?:GPU\s+Temp|Device\s+Node|Device\s+\[Model|GPU\s+.{0,40}AvgPwr)")
+# `rocm-smi` of ROCm 6.0 has the name below each row, cut to twenty characters.
+_NAME_BELOW = re.compile(r"\s{4,}(?=[^%\n]*[A-Za-z]{2})([A-Z][^%:=|]{2,20})")
+_NAME_WIDTH = 20
+# `rocm-smi --showhw`: the device id stands in its own column, whose place the words before it tell.
+_HARDWARE = re.compile(r"\s*(GPU\s+(?:NODE\s+)?)DID\s.*\bBUS\b")
 _ROW = re.compile(r"\s{0,4}([0-9]{1,3})\s+(?=\S)(.*)")
 _IDS = re.compile(r"[0-9]{1,4}\s+0x([0-9a-fA-F]{4})\s*,")
 _WATTS = re.compile(r"\b([0-9]{1,4}(?:\.[0-9]{1,3})?)W\b")
@@ -79,7 +87,8 @@ def read(text: str) -> Reading:
         elif mark:
             facts.setdefault(int(mark[1]), {})
     columns, rows = _matrices(lines)
-    table = _table(lines)
+    hardware = _hardware(lines)
+    table = {index: _filled(gpu, hardware.get(index)) for index, gpu in (hardware | _table(lines)).items()}
     present = set(columns) & set(rows) if rows else _consistent(facts) | set(table)
     gpus = [_merged(index, facts.get(index, {}), table.get(index)) for index in sorted(present)]
     is_square = bool(rows) and set(columns) == set(rows)
@@ -114,6 +123,11 @@ def _merged(index: int, facts: Mapping[str, str], row: Gpu | None) -> Gpu:
         return known
     values = {**vars(row), **{key: value for key, value in vars(known).items() if value not in (None, PowerLimit())}}
     return Gpu(**values)
+
+
+def _filled(gpu: Gpu, other: Gpu | None) -> Gpu:
+    """A row with what another table says of its GPU."""
+    return replace(gpu, pci_address=other.pci_address, pci_id=gpu.pci_id or other.pci_id) if other else gpu
 
 
 def _name(text: str) -> str | None:
@@ -178,13 +192,34 @@ def _weights(rows: Mapping[int, list[list[str]]], columns: list[int]) -> dict[Pa
     return found
 
 
+def _hardware(lines: list[str]) -> dict[int, Gpu]:
+    """The rows of `--showhw`: device id and place on the bus."""
+    gpus: dict[int, Gpu] = {}
+    place = 0
+    for line in lines:
+        head = _HARDWARE.match(line)
+        place = len(head[1].split()) if head else place if "===" not in line else 0
+        words = line.split()
+        if not head and place and len(words) > place + 1 and words[0].isdecimal():
+            address = next((found for word in words[place + 1 :] if (found := cells.pci_address(word))), None)
+            pci_id = _pci_id(words[place] if words[place].startswith("0x") else f"0x{words[place]}")
+            if address and pci_id and len(words[0]) < 4:
+                gpus[int(words[0])] = Gpu(
+                    index=int(words[0]), pci_address=address, pci_id=pci_id, vendor="AMD", state="ok"
+                )
+    return gpus
+
+
 def _table(lines: list[str]) -> dict[int, Gpu]:
     """The rows of the plain table, below its heading; of the watts in a row the last are the cap."""
     gpus: dict[int, Gpu] = {}
     is_table = False
-    for line in lines:
+    for above, line in pairwise(["", *lines]):
         is_table = (is_table and "End of ROCm" not in line) or bool(_TABLE.match(line))
         row = _ROW.fullmatch(line) if is_table else None
+        if is_table and gpus and (below := _NAME_BELOW.fullmatch(line.rstrip())) and _ROW.fullmatch(above):
+            name, last = below[1].strip(), max(gpus)
+            gpus[last] = replace(gpus[last], name=name, is_name_cut=len(name) == _NAME_WIDTH and find(name) is None)
         if not row or "%" not in row[2] or (gpus and int(row[1]) != max(gpus) + 1):
             continue
         ids, watts = _IDS.match(row[2]), _WATTS.findall(row[2])
