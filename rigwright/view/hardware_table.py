@@ -31,7 +31,6 @@ from rigwright.view.hardware_words import (
     visible_devices,
 )
 
-_MOST_NICS = 12
 _CLASS_STYLES = {"PIX": "cyan", "PXB": "cyan", "PHB": "blue", "NODE": "yellow", "SYS": "red", "SOC": "red", "X": "dim"}
 _STATE_STYLES = {"ok": "green", "lost": "bold red", "error": "bold red"}
 _CONFIDENCE_STYLES = {"high": "green", "medium": "yellow", "low": "red"}
@@ -126,15 +125,18 @@ def _links(hardware: Hardware, width: int) -> Iterator[Text]:
     """The matrix of classes, in blocks of columns where the terminal is narrow."""
     indexes = [gpu.index for gpu in hardware.gpus if gpu.index is not None]
     kinds = {(link.first, link.second): link.kind or "?" for link in hardware.links}
+    direct = p2p_words(hardware.links)
     if not any(link.kind for link in hardware.links) and not hardware.nics:
         if len(indexes) > 1:
             yield Text("links between the GPUs: not recorded", "dim")
+        yield from [Text(f"direct access: {direct}")] if direct else []
         return
     gpu, nic_title = (
         ("GPU", "NIC") if 5 * (len(indexes) + len(hardware.nics)) + 7 <= width and len(indexes) < 10 else ("", "N")
     )
     columns = [(f"{gpu}{index}", [_kind(kinds, row, index) for row in indexes]) for index in indexes]
-    is_crowded = len(hardware.nics) > _MOST_NICS  # virtual functions: most columns say NODE or SYS
+    # Where they do not fit beside the GPUs, most of their columns would say NODE or SYS.
+    is_crowded = bool(hardware.nics) and 5 * (len(indexes) + len(hardware.nics)) + 7 > width
     columns += [
         (f"{nic_title}{place}", [nic.kinds.get(row, "?") for row in indexes])
         for place, nic in enumerate(() if is_crowded else hardware.nics)
@@ -158,7 +160,7 @@ def _links(hardware: Hardware, width: int) -> Iterator[Text]:
     ]
     if named:
         yield Text(", ".join(named), "dim")
-    if direct := p2p_words(hardware.links):
+    if direct:
         yield Text(f"direct access: {direct}")
 
 

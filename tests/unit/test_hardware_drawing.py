@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import random
 import re
+from dataclasses import replace
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,10 +17,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from rigwright.hardware.capture import read_folder
+from rigwright.hardware.findings import findings
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Link, Nic, Problem
 from rigwright.view.drawing import draw
-from rigwright.view.drawing.canvas import text_width
+from rigwright.view.drawing.adapters import names
+from rigwright.view.drawing.canvas import NIC_EDGE, NIC_FILL, text_width
 from rigwright.view.drawing.layout import lay_out
 from rigwright.view.drawing.tree import pcie_tree
 from rigwright.view.hardware_table import show, summary
@@ -230,3 +234,155 @@ def test_table_of_intel_gpus_has_no_words_of_cuda():
     hardware = Hardware(vendor="Intel", gpu_count=2, gpus=gpus)
     assert "CUDA" not in printed(hardware) + "".join(texts(draw("rig", hardware, group(hardware))))
     assert "not served yet" in printed(hardware)
+
+
+def eight(nics: tuple[Nic, ...], kind: str = "NV18") -> Hardware:
+    """Eight GPUs on two sockets that NVSwitches join."""
+    gpus = tuple(Gpu(index=i, uuid=f"GPU-{i}", name="RTX", state="ok", numa_node=i // 4) for i in range(8))
+    links = tuple(Link(a, b, kind) for a, b in combinations(range(8), 2))
+    return Hardware(gpu_count=8, gpus=gpus, links=links, nics=nics)
+
+
+def adapter(name: str, near: dict[int, str]) -> Nic:
+    node = min(near) // 4
+    return Nic(name, {index: near.get(index, "NODE" if index // 4 == node else "SYS") for index in range(8)})
+
+
+def wires(svg: str) -> list[list[tuple[float, float]]]:
+    """The corners of the wires of adapters; a wire begins in the middle of its adapter."""
+    paths = [node.attrib for node in ElementTree.fromstring(svg).iter(f"{SVG}path")]
+    found = [re.findall(r"[-0-9.]+", path["d"]) for path in paths if path.get("stroke") == NIC_EDGE]
+    return [list(zip(map(float, found[::2]), map(float, found[1::2]), strict=True)) for found in found]
+
+
+def boxes(svg: str) -> dict[str, tuple[float, float, float, float]]:
+    """The edges of each adapter, by the text in it."""
+    root = ElementTree.fromstring(svg)
+    shown = [(float(node.attrib["x"]), float(node.attrib["y"]), node.text or "") for node in root.iter(f"{SVG}text")]
+    found = {}
+    for node in root.iter(f"{SVG}rect"):
+        if node.attrib.get("fill") == NIC_FILL and float(node.attrib["width"]) > 50:
+            x, y, width, height = (float(node.attrib[side]) for side in ("x", "y", "width", "height"))
+            text = " ".join(text for at, down, text in shown if x < at < x + width and y < down < y + height)
+            found[text] = (x, y, x + width, y + height)
+    return found
+
+
+def centres(svg: str) -> dict[int, float]:
+    """The middle of each GPU's card, by its index."""
+    found = {}
+    for node in ElementTree.fromstring(svg).iter(f"{SVG}rect"):
+        hint = node.find(f"{SVG}title")
+        if hint is not None and (match := re.match(r"GPU ([0-9]+),", hint.text or "")):
+            found[int(match[1])] = float(node.attrib["x"]) + float(node.attrib["width"]) / 2
+    return found
+
+
+def is_through(wire: list[tuple[float, float]], box: tuple[float, float, float, float]) -> bool:
+    left, top, right, bottom = box
+    return any(
+        max(a[0], b[0]) > left + 1 and min(a[0], b[0]) < right - 1 and max(a[1], b[1]) > top + 1
+        and min(a[1], b[1]) < bottom - 1
+        for a, b in pairwise(wire)
+    )  # fmt: skip
+
+
+def some_adapters(seed: int) -> tuple[Nic, ...]:
+    rng = random.Random(seed)
+    found = []
+    for place in range(rng.randrange(1, 15)):
+        first = rng.randrange(8)
+        count = rng.choice([1, 1, 1, 2, 4])
+        near = [index for index in range(first, first + count) if index // 4 == first // 4]
+        kind = rng.choice(["PIX", "PXB", "PHB", "NODE"])
+        found.append(adapter(f"mlx5_{place}", dict.fromkeys(near, kind)))
+    return tuple(found)
+
+
+@pytest.mark.parametrize("kind", ["NV18", "PIX", "PHB", "NODE"])
+@pytest.mark.parametrize("seed", range(25))
+def test_no_wire_of_an_adapter_runs_through_another(seed, kind):
+    """Whatever stands where: what seems to hang behind another adapter is read as if it did."""
+    hardware = eight(some_adapters(seed), kind)
+    svg = draw("rig", hardware, group(hardware))
+    found = boxes(svg)
+    assert found
+    for wire in wires(svg):
+        others = [box for box in found.values() if not (box[0] < wire[0][0] < box[2] and box[1] < wire[0][1] < box[3])]
+        assert len(others) == len(found) - 1
+        assert not any(is_through(wire, box) for box in others)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_adapter_of_one_gpu_hangs_on_its_line(seed):
+    """`PIX to GPU 5` ends at the line of GPU 5, also where the places beside it are taken."""
+    hardware = eight(some_adapters(seed))
+    svg = draw("rig", hardware, group(hardware))
+    middle = centres(svg)
+    for text, box in boxes(svg).items():
+        owner = re.search(r"P(?:IX|XB|HB) to GPU ([0-9])$", text)
+        mine = [wire for wire in wires(svg) if box[0] < wire[0][0] < box[2] and box[1] < wire[0][1] < box[3]]
+        assert mine, text
+        if owner:
+            assert [wire[-1][0] for wire in mine] == [middle[int(owner[1])]], text
+
+
+def test_adapters_that_are_alike_are_one_box():
+    """Eighteen virtual functions are no tower; what is close to a GPU stays beside it."""
+    nics = tuple(adapter(f"NIC{place}", {0: "NODE"}) for place in range(18))
+    hardware = eight((*nics, adapter("NIC18", {1: "PIX"})))
+    svg = draw("rig", hardware, group(hardware))
+    assert set(boxes(svg)) == {"NIC0-17 18 · NODE", "NIC18 PIX to GPU 1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["mlx5_0"], "mlx5_0"),
+        (["mlx5_0", "mlx5_1", "mlx5_2", "mlx5_6"], "mlx5_0-2,6"),
+        (["eth0", "ib0", "ib1"], "eth0 … ib1"),
+        (["a", "b"], "a … b"),
+        (["mlx5_1", "mlx5_01"], "mlx5_1 … mlx5_01"),
+    ],
+)
+def test_names_of_adapters_in_one_box(given, shown):
+    """Numbers as the kernel lists CPUs; other names from the first to the last."""
+    assert names(given) == shown
+
+
+def test_drawing_marks_the_gpu_outside_its_island():
+    """The one without a wire says why, and has the sign of a fault."""
+    kinds = {(a, b): "SYS" if 2 in (a, b) else "NV18" for a, b in combinations(range(8), 2)}
+    whole = eight(())
+    whole = replace(whole, gpus=tuple(replace(gpu, name="NVIDIA B200") for gpu in whole.gpus))
+    broken = replace(whole, links=tuple(Link(a, b, kind) for (a, b), kind in kinds.items()))
+    shown = texts(draw("rig", findings(broken, []), group(broken)))
+    assert shown.count("NVLinks down") == 1
+    assert "a fault, told above" in shown
+    assert "NVLinks down" not in texts(draw("rig", findings(whole, []), group(whole)))
+
+
+def test_drawing_marks_the_gpus_of_a_finding():
+    """A slow slot is a card's: the card has a sign, the legend its meaning."""
+    problem = Problem("link_width_reduced", "GPU 1", "the PCIe link runs x4", "reseat it")
+    svg = draw("rig", replace(rig(2, "PHB"), problems=(problem,)), Grouping())
+    assert texts(svg).count("!") == 2  # on the card, in the legend
+    assert "a finding, told above" in texts(svg)
+
+
+def test_table_tells_direct_access_without_a_matrix():
+    """`topo -p2p r` alone: whether GPUs may reach each other is known, how is not."""
+    links = tuple(Link(a, b, None, "OK" if (a, b) == (0, 1) else "CNS") for a, b in combinations(range(3), 2))
+    text = printed(Hardware(gpu_count=3, gpus=tuple(Gpu(index=i) for i in range(3)), links=links))
+    assert "direct access: OK 0-1, CNS elsewhere" in text
+
+
+def test_table_tells_the_nearest_adapters_where_their_columns_do_not_fit():
+    """Nine adapters beside eight GPUs on 80 columns: a line for each GPU in place of blocks of SYS; on 120 all."""
+    nics = tuple(adapter(f"mlx5_{index}", {index: "PXB"}) for index in range(8))
+    hardware = eight((*nics, adapter("mlx5_8", {7: "NODE"})))
+    narrow, wide = printed(hardware), printed(hardware, width=120)
+    assert narrow.count("GPU0 ") == 1
+    assert "nearest adapters of GPU 5: PXB mlx5_5" in narrow
+    assert "nearest" not in wide
+    assert "NIC8" in wide

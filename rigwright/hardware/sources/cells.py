@@ -12,7 +12,7 @@ _ADDRESS = re.compile(
     r"(?P<bus>[0-9a-fA-F]{2}):(?P<device>[0-9a-fA-F]{2})\.(?P<fn>[0-7])"
 )
 # What is left of a domain before an address that has none: `00F:01:00.0`, `0000000 F:01:00.0`.
-_LEFT_OF_DOMAIN = re.compile(r"(?:^|[^a-zA-Z])[0-9a-fA-F]{1,8}:[^\x20-\x7e\t]*$")
+_LEFT_OF_DOMAIN = re.compile(r"(?:(?:^|[^a-zA-Z])[0-9a-fA-F]{1,8}|[^\x00-\x7f]):[^\x20-\x7e\t]*$")
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 # Source: strings seen in place of numbers in nvidia-smi output of recorded machines, and nvidia-smi(1).

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
 from rigwright.hardware.values import Hardware, Link
 from rigwright.units import format_bytes
+from rigwright.view.drawing import adapters
 from rigwright.view.drawing import canvas as ink
+from rigwright.view.drawing.adapters import LEVELS
 from rigwright.view.drawing.canvas import Canvas, fit, text_width
 from rigwright.view.drawing.parts import (
     BAR_HEIGHT,
-    NIC_HEIGHT,
-    NIC_WIDTH,
-    Adapter,
     Band,
     Bar,
     Card,
@@ -27,7 +26,6 @@ from rigwright.view.hardware_words import clean, cpu_list
 
 CLASS_COLOURS = {"PIX": "#2f4a6b", "PXB": "#47678f", "PHB": "#6b7f98", "NODE": "#8494a8", "PCIE": "#8494a8"}
 FAR_COLOUR = "#a2642c"
-_LEVELS = ("PIX", "PXB", "PHB", "NODE", "NODE")
 _MEANINGS = ("one PCIe switch", "several PCIe switches", "one host bridge", "one NUMA node", "")
 
 
@@ -58,10 +56,7 @@ def draw_host(picture: Canvas, layout: Layout, hardware: Hardware, lanes: Sequen
             for bar in row.bars:
                 _bar(picture, band, bar, link)
             _stubs(picture, band, row)
-            for adapter in row.adapters:
-                _attach(picture, band, row, adapter)
-            for adapter in row.adapters:
-                _adapter(picture, band, adapter)
+            adapters.draw(picture, band, row)
     _rails(picture, layout)
 
 
@@ -112,9 +107,9 @@ def _access(branch: Branch, link: FindLink) -> str:
 
 def _bar(picture: Canvas, band: Band, bar: Bar, link: FindLink) -> None:
     y, level = band.at(band.bar_at(bar.depth)), min(bar.branch.level, 4)
-    name = "/".join(bar.branch.kinds) or _LEVELS[level]
+    name = "/".join(bar.branch.kinds) or LEVELS[level]
     picture.rect(
-        bar.left, y - BAR_HEIGHT / 2, bar.right - bar.left, BAR_HEIGHT, radius=5, fill=class_colour(_LEVELS[level])
+        bar.left, y - BAR_HEIGHT / 2, bar.right - bar.left, BAR_HEIGHT, radius=5, fill=class_colour(LEVELS[level])
     )
     room = bar.right - bar.left - 12
     meaning = f"{name}: {_MEANINGS[level]}" if len(bar.branch.kinds) < 2 else name
@@ -147,51 +142,6 @@ def _stubs(picture: Canvas, band: Band, row: Row) -> None:
 def _stub(picture: Canvas, x: float, start: float, end: float) -> None:
     picture.line([(x, start), (x, end)], stroke="#7f8ea3", stroke_width=2, stroke_linecap="butt")
     picture.dot(x, end, "#7f8ea3")
-
-
-def _attach(picture: Canvas, band: Band, row: Row, adapter: Adapter) -> None:
-    """To the card or switch that an adapter shares a path with, else to the CPU box."""
-    y = band.at(_adapter_at(band, adapter))
-    style: dict[str, Any] = {"stroke": ink.NIC_EDGE, "stroke_width": 1.6}
-    cards = [card for card in row.cards if card.gpu.index in adapter.closest]
-    members = {card.place for card in cards}
-    for bar in row.bars:
-        is_same = _LEVELS[min(bar.branch.level, 4)] == adapter.kind and members <= set(bar.branch.members)
-        if is_same and bar.left < adapter.x < bar.right:
-            end = band.at(band.bar_at(bar.depth) - BAR_HEIGHT / 2)
-            picture.line([(adapter.x, y), (adapter.x, end)], **style)
-            picture.dot(adapter.x, end, ink.NIC_EDGE)
-            return
-    if adapter.kind in ("PIX", "PXB", "PHB") and all(_is_beside(card, adapter) for card in cards):
-        for card in cards:
-            picture.line([(adapter.x, y), (card.centre, y)], **style)
-            picture.dot(card.centre, y, ink.NIC_EDGE)
-        return
-    end = band.at(12 + band.box)
-    picture.line([(adapter.x, y), (adapter.x, end)], **style)
-    picture.dot(adapter.x, end, ink.NIC_EDGE)
-
-
-def _is_beside(card: Card, adapter: Adapter) -> bool:
-    return abs(card.centre - adapter.x) < card.width
-
-
-def _adapter_at(band: Band, adapter: Adapter) -> float:
-    return 12 + band.box + 12 + adapter.level * (NIC_HEIGHT + 6) + NIC_HEIGHT / 2
-
-
-def _adapter(picture: Canvas, band: Band, adapter: Adapter) -> None:
-    y = band.at(_adapter_at(band, adapter))
-    x = adapter.x - NIC_WIDTH / 2
-    picture.rect(x, y - NIC_HEIGHT / 2, NIC_WIDTH, NIC_HEIGHT, radius=6, fill=ink.NIC_FILL, stroke=ink.NIC_EDGE)
-    near = adapter.kind if adapter.kind in ("NODE", "PCIE") else f"{adapter.kind} to {_numbers(adapter.closest)}"
-    for shift, text, is_bold in ((-7, adapter.name, True), (7, near, False)):
-        words = fit(text, 9, NIC_WIDTH - 10, is_bold=is_bold)
-        picture.text(adapter.x, y + shift, words, size=9, is_bold=is_bold, text_anchor="middle")
-
-
-def _numbers(indexes: Iterable[int]) -> str:
-    return f"GPU {cpu_list(indexes)}"
 
 
 def _rails(picture: Canvas, layout: Layout) -> None:

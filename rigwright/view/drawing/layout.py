@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from rigwright.hardware.topology import Grouping
-from rigwright.hardware.values import Hardware, Nic
-from rigwright.view.drawing.parts import MARGIN, NIC_WIDTH, PAD, Adapter, Band, Bar, Card, Layout, Row, Tier
+from rigwright.hardware.values import Hardware
+from rigwright.view.drawing.adapters import assign, stack
+from rigwright.view.drawing.parts import MARGIN, NIC_WIDTH, PAD, Band, Bar, Card, Layout, Row, Tier
 from rigwright.view.drawing.tree import Branch, Kind, pcie_tree
 from rigwright.view.hardware_words import pcie_words
-
-_NEAR = ("PIX", "PXB", "PHB", "PCIE", "NODE")
 
 
 def lay_out(hardware: Hardware, grouping: Grouping, kind: Kind) -> Layout:
@@ -30,7 +29,7 @@ def lay_out(hardware: Hardware, grouping: Grouping, kind: Kind) -> Layout:
     for tier in tiers:
         if tier.lower:
             _face(tier.upper, tier.lower, kind)
-    elsewhere = _assign_adapters(hardware, bands)
+    elsewhere = assign(hardware, bands)
     left = MARGIN + (
         26.0 if sum(1 for band in bands for row in band.rows if row.is_first) > 1 and len(bands) > 1 else 0
     )
@@ -161,7 +160,7 @@ def _place(row: Row, x: float, width: float, gap: float) -> None:
         end = slots[-1] + NIC_WIDTH / 2
     row.width = max(end + PAD - x, 200.0)
     row.bars = _bars(row)
-    _stack(row, slots)
+    stack(row, slots)
 
 
 def _bars(row: Row) -> list[Bar]:
@@ -180,34 +179,3 @@ def _bars(row: Row) -> list[Bar]:
 
     visit(row.tree)
     return bars
-
-
-def _assign_adapters(hardware: Hardware, bands: Iterable[Band]) -> list[Nic]:
-    """Each adapter goes to the row of its closest GPU; those across the interconnect of the sockets are handed back."""
-    home = {card.gpu.index: row for band in bands for row in band.rows for card in row.cards}
-    elsewhere = []
-    for nic in hardware.nics:
-        kinds = {index: kind for index, kind in nic.kinds.items() if kind in _NEAR and index in home}
-        best = min(kinds.values(), key=_NEAR.index, default=None)
-        if best is None:
-            elsewhere.append(nic)
-            continue
-        closest = tuple(sorted(index for index, kind in kinds.items() if kind == best))
-        home[closest[0]].adapters.append(Adapter(nic.name, best, closest))
-    return elsewhere
-
-
-def _stack(row: Row, slots: Sequence[float]) -> None:
-    """Adapters that are equally close share a slot between two cards, the one that is nearest to those GPUs."""
-    centre = {card.gpu.index: card.centre for card in row.cards}
-    used: dict[float, int] = {}
-    groups: dict[tuple[int, ...], list[Adapter]] = {}
-    for adapter in row.adapters:
-        groups.setdefault(adapter.closest, []).append(adapter)
-    for closest, adapters in groups.items():
-        here = [centre[index] for index in closest if index in centre]
-        middle = sum(here) / len(here)
-        slot = min(slots, key=lambda x: (used.get(x, 0), abs(x - middle), x))
-        for adapter in adapters:
-            adapter.x, adapter.level = slot, used.get(slot, 0)
-            used[slot] = adapter.level + 1

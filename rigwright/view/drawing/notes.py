@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rigwright.hardware.failures import is_grave
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping
-from rigwright.hardware.values import Hardware
+from rigwright.hardware.values import Hardware, Problem
 from rigwright.view.drawing import canvas as ink
 from rigwright.view.drawing.canvas import Canvas, fit, text_width, wrap
 from rigwright.view.drawing.host import class_colour
@@ -39,6 +41,28 @@ def write_empty(picture: Canvas, hardware: Hardware, width: float, y: float) -> 
     about = "this rig has none that its driver or its PCI bus names" if has_none else "no driver gave a list of them"
     picture.text(width / 2, y + 62, about, fill=ink.FAINT, text_anchor="middle")
     return y + 120
+
+
+def finding_marks(hardware: Hardware) -> dict[int, str]:
+    """The colours of the marks of the GPUs that a finding is about, by their places; a fault's is red."""
+    marks: dict[int, str] = {}
+    for problem in hardware.problems:
+        about = set(re.split(r", | and ", problem.where))
+        for place, gpu in enumerate(hardware.gpus):
+            if {gpu.label, gpu.pci_address} & about:
+                marks[place] = ink.RED if marks.get(place) == ink.RED else _colour(problem)
+    return marks
+
+
+def _colour(problem: Problem) -> str:
+    is_bad = is_grave(problem) or problem.code.endswith(("lost", "error", "missing", "_down"))
+    return ink.RED if is_bad else ink.AMBER
+
+
+def draw_mark(picture: Canvas, x: float, y: float, colour: str) -> None:
+    """The sign of a finding around a point."""
+    picture.rect(x - 8, y - 8, 16, 16, radius=8, fill=colour)
+    picture.text(x, y, "!", size=11, is_bold=True, text_anchor="middle", fill=ink.SURFACE)
 
 
 def draw_notes(picture: Canvas, layout: Layout, hardware: Hardware, grouping: Grouping, y: float) -> float:
@@ -89,8 +113,7 @@ def _remarks(layout: Layout, hardware: Hardware, grouping: Grouping) -> Iterator
 
 def _findings(picture: Canvas, hardware: Hardware, room: float, y: float) -> float:
     for problem in hardware.problems[:_MOST_FINDINGS]:
-        is_bad = problem.code.endswith(("lost", "error", "missing"))
-        picture.dot(MARGIN + 4, y, ink.RED if is_bad else ink.AMBER)
+        picture.dot(MARGIN + 4, y, _colour(problem))
         text = f"{problem.where}: {problem.what}; {problem.do}"
         for row in wrap(text, 11, room - 18):
             picture.text(MARGIN + 16, y, row)
@@ -138,6 +161,9 @@ def _entries(layout: Layout, hardware: Hardware, grouping: Grouping) -> Iterator
         yield _frame(ink.NIC_FILL, ink.NIC_EDGE), "network adapter, its closest GPUs"
     if any(gpu.state in ("lost", "error") for gpu in hardware.gpus):
         yield _frame("#fdecec", ink.RED), "GPU that does not work"
+    for colour, text in ((ink.RED, "a fault, told above"), (ink.AMBER, "a finding, told above")):
+        if colour in finding_marks(hardware).values():
+            yield _mark(colour), text
     if any(gpu.mig for gpu in hardware.gpus):
         yield _frame("url(#hatch)", "#8fa0b5"), "cut into MIG devices"
 
@@ -153,6 +179,10 @@ def _dashes(picture: Canvas, x: float, y: float) -> None:
 
 def _block(colour: str) -> Sample:
     return lambda picture, x, y: picture.rect(x, y - 5, 26, 10, radius=4, fill=colour)
+
+
+def _mark(colour: str) -> Sample:
+    return lambda picture, x, y: draw_mark(picture, x + 13, y, colour)
 
 
 def _frame(fill: str, edge: str) -> Sample:

@@ -38,9 +38,9 @@ class Card:
 
 @dataclass
 class Adapter:
-    """A network adapter beside the GPUs that are closest to it; `kind` is the class of their link."""
+    """A network adapter beside the GPUs that are closest to it, or several alike; `kind` is the class of their link."""
 
-    name: str
+    names: tuple[str, ...]
     kind: str
     closest: tuple[int, ...]
     x: float = 0.0

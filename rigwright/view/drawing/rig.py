@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from rigwright.hardware.links import nvlinks_of
+from rigwright.hardware.links import nvlinks_of, outsiders
 from rigwright.hardware.topology import Grouping, link_gbytes_per_second
 from rigwright.hardware.values import Gpu, Hardware, Link
 from rigwright.units import format_bytes
@@ -15,12 +15,12 @@ from rigwright.view.drawing import canvas as ink
 from rigwright.view.drawing.canvas import Canvas, fit, text_width
 from rigwright.view.drawing.host import draw_host, draw_interconnect
 from rigwright.view.drawing.layout import lay_out
-from rigwright.view.drawing.notes import draw_notes, write_empty
+from rigwright.view.drawing.notes import draw_mark, draw_notes, finding_marks, write_empty
 from rigwright.view.drawing.parts import MARGIN, Band, Card, Layout
 from rigwright.view.drawing.wires import Edge, Lane, lanes, route, wire_width
 from rigwright.view.hardware_words import clean, count_words, pcie_words, rig_words, short_name, speed_words
 
-_LANE_GAP = 30.0
+_LANE_GAP, _LOW = 30.0, 60.0
 
 
 def draw(name: str, hardware: Hardware, grouping: Grouping) -> str:
@@ -45,6 +45,7 @@ def draw(name: str, hardware: Hardware, grouping: Grouping) -> str:
         speed = link_gbytes_per_second(hardware, found) if found else None
         return f"{edge[2]} {speed_words(speed)}".strip()
 
+    outside = outsiders(hardware)
     layout = lay_out(hardware, grouping, kind)
     edges = [
         (a, b, one.kind) for (a, b), one in links.items() if one.kind and (nvlinks_of(one.kind) or one.kind == "XGMI")
@@ -57,8 +58,16 @@ def draw(name: str, hardware: Hardware, grouping: Grouping) -> str:
     for lane in found:
         _draw_lane(picture, lane)
     _draw_trunk(picture, layout, found)
+    marks = finding_marks(hardware)
     for card in layout.cards.values():
-        _draw_card(picture, card, grouping)
+        is_low = card.height < _LOW  # without room below its name
+        _draw_card(picture, card, grouping, name_room=card.width - (20.0 if card.place in marks and is_low else 0))
+        if card.place in marks:
+            y_of_mark = card.y + 16 if is_low else card.y + card.height - 16
+            draw_mark(picture, card.x + card.width - 16, y_of_mark, marks[card.place])
+        if card.gpu.index in outside:
+            y_of_wire = card.inner + (14 if card.is_up else -14)
+            picture.pill(card.centre, y_of_wire, "NVLinks down", ink.RED, size=9)
     draw_interconnect(picture, layout, kind)
     if not hardware.gpus:
         y = write_empty(picture, hardware, layout.width, y)
@@ -174,7 +183,7 @@ def _draw_trunk(picture: Canvas, layout: Layout, found: Sequence[Lane]) -> None:
             picture.line(points, stroke=_colour(bus.kind), stroke_width=6)
 
 
-def _draw_card(picture: Canvas, card: Card, grouping: Grouping) -> None:
+def _draw_card(picture: Canvas, card: Card, grouping: Grouping, *, name_room: float) -> None:
     gpu, x, y = card.gpu, card.x, card.y
     is_bad, is_out = gpu.state in ("lost", "error"), bool(grouping.order) and gpu.index not in grouping.order
     edge = ink.RED if is_bad else "#8fa0b5"
@@ -197,7 +206,7 @@ def _draw_card(picture: Canvas, card: Card, grouping: Grouping) -> None:
     badge = max(24.0, text_width(number, 14, is_bold=True) + 10)
     picture.rect(x + 8, y + 8, badge, 24, radius=6, fill=ink.RED if is_bad else ink.INK)
     picture.text(x + 8 + badge / 2, y + 20, number, size=14, is_bold=True, fill=ink.SURFACE, text_anchor="middle")
-    rows = _name_rows(gpu, card.width - badge - 22, card.width - 20)
+    rows = _name_rows(gpu, name_room - badge - 22, card.width - 20)
     picture.text(x + badge + 15, y + 20, rows[0], is_bold=True)
     if rows[1]:
         picture.text(x + 10, y + 42, rows[1], is_bold=True)
