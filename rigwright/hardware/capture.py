@@ -63,7 +63,8 @@ def _best(name: str, text: str) -> list[Source]:
     best = list(_sources(name, text))
     if _is_clear(best) and not dressing.is_dressed(text):
         return best
-    most = _said(best)
+    # What stands in another pane reads as part of the last cell of each line.
+    most = _said(best) if not any(dressing.panes(text)) else 0
     for version in dressing.versions(text):
         # An error is told whatever stands around it, and a name alone makes no dressing right.
         found = list(_sources(name, version)) if has_format(version) else []

@@ -7,14 +7,12 @@ broken at the width of a terminal. Which of them is right only a reader can tell
 
 from __future__ import annotations
 
-import html
-import json
-import quopri
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise, takewhile
-from typing import Any
+
+from rigwright.hardware.encodings import DECODERS, TAG
 
 # How ESC looks where it is shown: cat -v, less, bash, C, JSON, Rust, PowerShell, Unicode's picture, code page 437, what
 # a decoder puts in place of it, editors, HTML, quoted-printable, URLs.
@@ -35,38 +33,15 @@ _GLUED_FENCE = re.compile(r"^(?P<begin>```+)(?=[^\n`]*[^\w\n`+.-][^\n`]*\S)|(?<=
 _SHOWN = (("^I", "\t"), ("\u2409", "\t"), ("\u240a", "\n"), ("\u240d", ""))
 _SHOWN_RETURN = re.compile(r"(?:\^M|\\r|<CR>)$", re.MULTILINE)
 
-_TAGS = (
-    "html|head|body|title|meta|link|main|article|section|div|span|pre|code|samp|tt|font|p|a|b|i|u|em|strong|ul|ol|li"
-    "|table|thead|tbody|tr|td|th|br|hr|h[1-6]|blockquote|details|summary"
-)
-_TAG = re.compile(rf"</?(?:{_TAGS})\b[^<>]{{0,400}}>", re.IGNORECASE)
-_NEW_LINE = re.compile(
-    r"<br\b[^<>]{0,40}>\n?|</?(?:p|div|li|tr|h[1-6]|pre|table|ul|ol|body|head|title|section|article|blockquote|details"
-    r"|summary)\b[^<>]{0,400}>",
-    re.IGNORECASE,
-)
-_NEW_CELL = re.compile(r"</t[dh]>\s*(?=<t[dh])", re.IGNORECASE)
-_HIDDEN = re.compile(r"<(script|style)\b.*?</\1>", re.IGNORECASE | re.DOTALL)
-_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#[0-9]{1,6}|#x[0-9a-f]{1,5});", re.IGNORECASE)
-_WRITTEN = {r"\n": "\n", r"\t": "\t", r"\r": "", r"\"": '"', r"\'": "'", "\\\\": "\\", r"\/": "/"}
-_WRITTEN_MARK = re.compile(r"""\\(?:[ntr"'/\\]|u[0-9a-f]{4})""")
-_STRING_ENDS = re.compile(
-    r"""["'][,\s\]})]*$|^[\s\[{(,-]*(?:["']?[\w.-]{1,40}["']?\s*[:=]>?\s*)?[ub]?["'](?=.)""", re.MULTILINE
-)
-_LITERAL = re.compile(r"""\s*(?:[\w.-]{1,40}\s*[:=]\s*)?[ub]?(?P<quote>["'])(?P<inside>[^\n]*)(?P=quote)[,;)]?\s*""")
 _MARKDOWN = re.compile(r"\\([_*\[\]])")  # mlx5\_0
-# Where logs keep the line that was printed: docker, journalctl -o json, Loki, CloudWatch, Stackdriver, GELF, zap.
-_LOG_KEYS = (
-    "log", "stdout", "output", "MESSAGE", "message", "msg", "line", "text", "content", "body", "textPayload",
-    "@message", "short_message",
-)  # fmt: skip
-_MOST_CHARACTERS, _MOST_DEPTH = 1 << 20, 64
+_MOST_CHARACTERS = 1 << 20
 _LOOKED_AT = 20_000
 _MOST_LINES, _MOST_PREFIXES = 300, 24
 _ENDS = '$|\u2502\u2503\\"\u00b6\u21b5;,'
 _BOUNDARY = re.compile(r"[\s|:>\])}\u2502\u2503\u00bb#*\"'/+;=~%$-]")
 _LEAST_WIDTH = 40
 _FRAME = ("|", "+")
+_QUOTES = (">", "#", "\u2502")
 _PANE_LINES, _MOST_COLUMNS = "\u2502\u2503", 500
 
 
@@ -87,7 +62,7 @@ def versions(text: str) -> Iterator[str]:
     bases = [text]
     for depth in range(2):  # a JSON string on a page
         for base in bases[depth > 0 :] or bases[:1]:
-            for undo in _DECODERS:
+            for undo in DECODERS:
                 found = undo(base)
                 if found and (found := plain(found)) not in seen:
                     seen.add(found)
@@ -108,15 +83,19 @@ def is_dressed(text: str) -> bool:
     shapes = [_shape(line) for line in filled]
     shared = _shared(min(shapes), max(shapes)) if len(shapes) > 1 else ""
     has_ends = len({line[-1] for line in filled} & set(_ENDS)) == 1 and len({line[-1] for line in filled}) < 3
+    is_quoted = sum(line.lstrip().startswith(_QUOTES) for line in filled) * 2 > len(filled)
     return bool(
         _BOUNDARY.search(shared.lstrip())
+        or is_quoted
+        or any(panes(text))
         or has_ends
-        or _TAG.search(text)
+        or TAG.search(text)
         or len(re.findall(r"\\[nt]|=20|=09|=3D", text)) > 1
     )
 
 
 def _undressed(text: str) -> Iterator[str]:
+    yield from panes(text)
     for version in (text, _without_ends(text)):
         if version:
             yield version
@@ -124,94 +103,7 @@ def _undressed(text: str) -> Iterator[str]:
             yield _unbroken(version)
             yield _unbroken("\n".join(line.rstrip() for line in version.split("\n")))  # a pane fills its lines
             yield _unbroken_rows(version)
-            yield from _panes(version)
             yield _from_markdown_table(version)
-
-
-def _from_page(text: str) -> str:
-    """What a browser shows of a page, nothing where it is none: `<nvidia_smi_log>` and `<inactive>` are no page's."""
-    if not _TAG.search(text) and not _ENTITY.search(text):
-        return ""
-    text = _NEW_CELL.sub("\t", _HIDDEN.sub("", text))
-    return html.unescape(_TAG.sub("", _NEW_LINE.sub("\n", text))).replace("\xa0", " ")
-
-
-def _from_json(text: str) -> str:
-    """The outputs that a JSON value keeps as strings, or as lists of lines: Ansible, kubectl, a notebook."""
-    for found in list(re.finditer(r"(?:^|=>|:)\s*([\[{\"])", text))[:20]:
-        value = _decoded(text, found.start(1))
-        if value is not None:
-            return "\n".join(dict.fromkeys(_outputs(value)))
-    return ""
-
-
-def _outputs(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
-    if isinstance(value, str):
-        if "\n" in value.strip() or key in _LOG_KEYS or not depth:
-            yield value.strip("\n")
-    elif isinstance(value, list) and len(value) > 1 and all(isinstance(item, str) for item in value):
-        yield "\n".join(item.rstrip("\n") for item in value)
-    elif isinstance(value, dict | list) and depth < _MOST_DEPTH:
-        for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
-            yield from _outputs(item, name, depth + 1)
-
-
-def _from_json_lines(text: str) -> str:
-    """A log with a JSON object for each line."""
-    lines = [line for line in text.split("\n") if line.strip()]
-    found: list[str] = []
-    for line in lines[:10_000]:
-        start = line.find("{")
-        value = _decoded(line, start) if start >= 0 else None
-        said = [value[key] for key in _LOG_KEYS if isinstance(value.get(key), str)] if isinstance(value, dict) else []
-        found += [said[0].rstrip("\r\n")] if said else []
-    return "\n".join(found) if len(found) > 1 and len(found) * 2 > len(lines) else ""
-
-
-def _decoded(text: str, start: int) -> Any:
-    """The JSON value that begins there, None where none does, or one too deep for the decoder, which recurses."""
-    depth = 0
-    for mark in re.findall(r"[\[\]{}]", text[start:]):
-        depth = depth + 1 if mark in "[{" else depth - 1
-        if depth > _MOST_DEPTH:
-            return None
-    try:
-        return json.JSONDecoder(strict=False, parse_int=str).raw_decode(text, start)[0]
-    except (json.JSONDecodeError, RecursionError):
-        return None
-
-
-def _from_written(text: str) -> str:
-    r"""A text in which line breaks and tabs are written as `\n` and `\t`: a string copied out of a program."""
-    if len(re.findall(r"\\[nt]", text)) < 2:
-        return ""
-
-    def meant(found: re.Match[str]) -> str:
-        return chr(int(found[0][2:], 16)) if found[0][1] == "u" else _WRITTEN[found[0]]
-
-    if literal := _LITERAL.fullmatch(text):  # the quotes within it are its own
-        return _WRITTEN_MARK.sub(meant, literal["inside"])
-    return _STRING_ENDS.sub("", _WRITTEN_MARK.sub(meant, text))
-
-
-def _from_quoted_lines(text: str) -> str:
-    """The strings of a list in YAML or JSON, of which each has a line."""
-    lines = [line for line in text.split("\n") if line.strip()]
-    found = [match[1] for line in lines if (match := re.fullmatch(r"\s*(?:- )?(\".*\")\s*,?\s*", line))]
-    values = [value for line in found if isinstance(value := _decoded(line, 0), str)]
-    return "\n".join(values) if len(values) > 1 and len(values) * 2 > len(lines) else ""
-
-
-def _from_mail(text: str) -> str:
-    """Quoted-printable, as mails are stored."""
-    if not re.search(r"=09|=20(?:=20|$)|=3D|=$", text, re.MULTILINE):
-        return ""
-    return quopri.decodestring(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-
-
-_DECODERS: tuple[Callable[[str], str], ...] = (
-    _from_json_lines, _from_json, _from_quoted_lines, _from_page, _from_written, _from_mail,
-)  # fmt: skip
 
 
 def _without_ends(text: str) -> str:
@@ -301,7 +193,7 @@ def _unbroken_rows(text: str) -> str:
     return "\n".join(joined)
 
 
-def _panes(text: str) -> Iterator[str]:
+def panes(text: str) -> Iterator[str]:
     """What stands left and right of a line that a terminal drew between two panes."""
     lines = text.split("\n")
     columns = Counter(place for line in lines for place, mark in enumerate(line[:_MOST_COLUMNS]) if mark in _PANE_LINES)

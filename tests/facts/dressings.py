@@ -94,6 +94,23 @@ OTHERS: dict[str, Dressing] = {
     "quoted-printable": lambda text: quopri.encodestring(text.encode(), quotetabs=True).decode(),
     "cat -A": lambda text: "".join(f"{line}$\n".replace("\t", "^I") for line in _lines(text)),
     "pane": lambda text: "\n".join(f"\u2502{line.expandtabs():<130}\u2502" for line in _lines(text)),
+    "pane beside another": lambda text: "\n".join(
+        f"{line.expandtabs():<200}\u2502{'~' if at % 3 else 'top - 10:00:00 up'}"
+        for at, line in enumerate(_lines(text))
+    ),
+    "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
+    "chat": lambda text: f"```{text.rstrip()}```",
+    "reply": lambda text: (
+        "On Wed, Apr 1, 2026 at 8:15 AM Jane Doe wrote:\n>\n"
+        + "\n".join(f"> {line}" for line in _lines(text))
+        + "\n\nOK\n"
+    ),
+    "script": lambda text: (
+        'Script started on 2026-04-01 08:15:30+00:00 [TERM="xterm" COLUMNS="200"]\r\n\x1b[?2004h\x1b]0;user@rig1: ~\x07'
+        "\x1b[01;32muser@rig1\x1b[00m:~$ cat x\r\n\x1b[?2004l\r"
+        + text.replace("\n", "\r\n")
+        + "\x1b[?2004huser@rig1:~$ "
+    ),
     "crlf": lambda text: text.replace("\n", "\r\n"),
     "crlf shown": lambda text: text.replace("\n", "^M\n"),
     "zero width": lambda text: "\u200b" + text.replace("GPU", "GPU\u200b"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from rigwright.hardware.reading import Reading
 from rigwright.hardware.sources import cells, nvidia_csv_bare, nvidia_fields
@@ -59,6 +60,7 @@ _ASKED = re.compile(r"nvidia-smi.{0,200} --query-gpu[= ][\"']?([A-Za-z0-9_.,]{4,
 _INDEX = re.compile(r"[0-9]{1,3}")
 _SECONDS = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2} ([0-9]{2}):([0-9]{2}):([0-9]{2})")
 _PROMPT = re.compile(r"^\S{0,80} ?[$#>%](?: |$)|nvidia-smi")
+_WORDS = re.compile(r"[A-Z][a-z]*[^,\[]*$")
 _FENCE = ("```", "~~~")  # of Markdown: a table ends there
 # No board has more; a list of more rows is a log of samples.
 _MOST_GPUS = 64
@@ -82,7 +84,10 @@ def read(text: str) -> Reading:
         bare = nvidia_csv_bare.read(nvidia_csv_bare.rows([line for line in lines if line]))
         return bare if bare.gpus else _only_sentinels([line for line in lines if line])
     table = _Table()
-    for line in lines:
+    for before, line in pairwise(["", *lines]):
+        if not before and _WORDS.match(line) and not _header(line):
+            _number(table)  # what someone wrote below it
+            table.header = None
         _take(table, line)
     _number(table)
     indexes = sorted(table.rows)
