@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator
 
+from rigwright.errors import WrongSpec
 from rigwright.units import parse_bytes
 
 Item = TypeVar("Item")
@@ -45,7 +47,7 @@ def undressed(text: str) -> str:
 
 def _less(text: str) -> str:
     """It without one piece of its dressing."""
-    text = text.rstrip(",;").strip()
+    text = text.removesuffix("\\n").rstrip(",;").strip()
     if bullet := _BULLET.match(text):
         return text[bullet.end() :]
     for pair in _PAIRS:
@@ -58,6 +60,18 @@ def _less(text: str) -> str:
         if text.endswith(last) and first not in text[: -len(last)]:
             return text[: -len(last)]
     return text
+
+
+def at_home(text: str) -> Path:
+    """The path with the home of `~` or `~name` in its place.
+
+    Raises:
+        WrongSpec: there is no such account here.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise WrongSpec(f"{text}: there is no account {text.split('/')[0]} here; write the path in full") from None
 
 
 def tokens(text: str) -> int:

@@ -81,7 +81,7 @@ def _told(words: list[str]) -> Iterator[None]:
     words = [*words]
     try:
         yield
-    except click.NoSuchOption as error:
+    except click.UsageError as error:
         from rigwright.cli.habits import told
 
         raise told(error, words) from None

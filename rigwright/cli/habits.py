@@ -125,11 +125,29 @@ def _holds(word: str, unknown: str) -> bool:
     return word.partition("=")[0] == unknown or (word[:2] != "--" and len(unknown) == 2 and unknown[1] in word)
 
 
-def told(error: click.NoSuchOption, words: Sequence[str]) -> click.UsageError:
+def told(error: click.UsageError, words: Sequence[str]) -> click.UsageError:
     """The error with the right word, where one is known."""
     command = error.ctx.command if error.ctx else None
+    is_unknown = isinstance(error, click.NoSuchOption)
+    if (is_unknown or "unexpected extra argument" in error.message) and (pasted := _pasted(words)):
+        return click.UsageError(f"a command goes between quotes, as one word: '{pasted}'", error.ctx)
+    if "unexpected extra argument" in error.message:
+        advice = error.message.removeprefix("Got ") + "; put a name with blanks between quotes"
+        return click.UsageError(advice, error.ctx)
+    if not isinstance(error, click.NoSuchOption):
+        return error
     own = [name for param in (command.params if command else ()) for name in (*param.opts, *param.secondary_opts)]
     if error.option_name in ("-v", "-V") and "--version" in own:
         return click.UsageError(f"{error.option_name}: the version is an option: rigwright --version", error.ctx)
-    advice = other_option(words, error.option_name, command=(command.name if command else None) or "", own=own)
+    advice = other_option(words, error.option_name, command=(command.name if command else None) or "", own=own) or ""
     return click.UsageError(advice, error.ctx) if advice else error
+
+
+def _pasted(words: Sequence[str]) -> str | None:
+    """The command of another program that stands among the words of ours: `ollama run qwen3.5:9b`."""
+    from rigwright.models.command_line import is_program
+
+    for place, word in enumerate(words[1:-1], 1):
+        if is_program(word, words[place + 1]) and not words[place - 1].startswith("-"):
+            return " ".join(words[place:])
+    return None

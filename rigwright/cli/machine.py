@@ -94,6 +94,10 @@ def place_of(
     """
     if (capture is not None or cards) and inventory is not None and model is None and not _is_inventory(inventory):
         inventory, model = None, inventory
+    if inventory and model and (capture is not None or cards) and _is_model(inventory):
+        raise click.UsageError(
+            f"{inventory} and {model} are two models; name one, or several in a file of wishes: --spec"
+        )
     given = [name for name, one in (("--gpu", cards), ("--capture", capture), (inventory, inventory)) if one]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(map(str, given))} both name a machine; leave one of them out")
@@ -114,7 +118,8 @@ def place_of(
 
 
 def _is_inventory(text: str) -> bool:
-    return text.startswith("@") or text.lower().endswith((".py", ".yml", ".yaml", ".ini"))
+    is_command = re.search(r"\s-{1,2}\w", text)
+    return text.startswith("@") or (not is_command and text.lower().endswith((".py", ".yml", ".yaml", ".ini")))
 
 
 def _is_model(text: str) -> bool:

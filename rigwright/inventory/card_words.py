@@ -75,7 +75,7 @@ def _of_lspci(text: str) -> str:
 def _listed(line: str) -> Iterator[str]:
     parts = re.split(_JOINT, line) if ":" not in line else re.split(r"\s*\+\s*", line)
     # Commas part cards only where none says how they are joined.
-    parts = [one for part in parts for one in (re.split(r"\s*,\s*", part) if ":" not in part else [part])]
+    parts = [one for part in parts for one in (re.split(r"\s*,\s*(?![^()]*\))", part) if ":" not in part else [part])]
     cards: list[str] = []
     for part in parts:
         if cards and _ONLY_SIZE.fullmatch(part):

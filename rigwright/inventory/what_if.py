@@ -20,6 +20,9 @@ from rigwright.plan.speed.names import apple_chip, gpu_names, known_models, mode
 from rigwright.units import GIB, format_bytes
 
 _BRANDS = re.compile(r"\b(?:nvidia|amd|apple|geforce|quadro|tesla|radeon|instinct) ")
+_PROCESSOR = re.compile(
+    r"\b(?:ryzen|epyc|threadripper|xeon|celeron|pentium|core (?:i[3579]|ultra)|i[3579]-\d)", re.IGNORECASE
+)
 _NO_CARD = "write it as nvidia-smi does: NVIDIA GeForce RTX 3090, or plan where the card is: @local, --capture DIR"
 _SIZE = re.compile(r"(?P<name>.+?)[\s:,]+(?P<size>\d{1,3}) ?G(?:i?B)?", re.IGNORECASE)
 
@@ -45,6 +48,8 @@ def gpu_model(name: str) -> GpuModel:
     if chip := apple_chip(name):
         own = f"--gpu '{chip['name'].removeprefix('Apple ')}' --ram 64G"
         raise WrongSpec(f"GPU {name[:60]!r}: {chip['name']} is a machine of its own; plan for it with {own}")
+    if _PROCESSOR.search(name[:120]):
+        raise WrongSpec(f"GPU {name[:60]!r}: is a processor; say none for a machine without GPU")
     near = _near_names(name)
     advice = f"did you mean {' or '.join(near)}?" if near else _NO_CARD
     raise WrongSpec(f"GPU {name[:60]!r}: is not in the catalogue; {advice}")

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.given import at_home
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.values import LockedRig, digest
@@ -60,7 +61,7 @@ def lock_file(rig: str, named: object, inventory: str | Path | None) -> Path | N
         WrongSpec: the file that is named is not there.
     """
     if named is not None:
-        path = Path(str(named)).expanduser()
+        path = at_home(str(named))
         if not path.is_file():
             raise WrongSpec(f"{rig}: rig_lock: {path} does not exist; write it with `rigwright plan --write`")
         return path

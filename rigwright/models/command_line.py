@@ -34,6 +34,7 @@ _SWITCH = re.compile(
 )
 _PROMPT = re.compile(r"(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+:\S*\s?)?(?:[$#%>❯!]|PS [^>]*>)\s*")
 _ASSIGNED = re.compile(r"(?:export |set )?[A-Za-z_]\w*=\S*\s+(?=\S)")
+_IMAGE = re.compile(r"\w[\w.-]*(?::\d+)?(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
 _ENGINE_IMAGE = re.compile(r"vllm|llama[.-]?cpp|sglang|text-generation-inference|ollama|koboldcpp|localai|lmdeploy")
 _HOST = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com|ollama\.com)/|https?://")
 
@@ -79,16 +80,18 @@ def _words(line: str) -> list[str] | None:
     # Pages print two dashes as one long one.
     line = re.sub(r"(?<!\S)—(?=\w)", "--", re.sub(r"(?<!\S)–(?=\w)", _dashes, line))
     try:
-        words = shlex.split(line, comments=True)
+        words = shlex.split(re.sub(r"\\(?=\w)", r"\\\\", line), comments=True)  # folders of Windows
     except ValueError:
         words = [word.strip("\"'") for word in line.split()]
     first = 0
     while first < len(words) - 1 and words[first] in _LAUNCHERS:
         first += 2 if words[first] == "uv" and words[first + 1] == "run" else 1
     words = words[first:]
-    if len(words) > 1 and (words[0] in (*_OF_HUB, *_NAMING) or _is_program(words[0], words[1])):
+    if len(words) > 1 and (words[0] in (*_OF_HUB, *_NAMING) or is_program(words[0], words[1])):
         return words
-    return words if words and words[0].startswith("llama-s") else None
+    # Whatever the program is, who names a model so means one.
+    is_named = any(word.partition("=")[0] in (*_OF_HUB, *_NAMING) for word in words[1:-1])
+    return words if is_named or (words and words[0].startswith("llama-s")) else None
 
 
 def _dashes(found: re.Match[str]) -> str:
@@ -96,7 +99,8 @@ def _dashes(found: re.Match[str]) -> str:
     return "-" if re.match(r"(?:hf[rf]?|ngl|ot|fa|np|ub|ts|sm|\w)(?!\S)", rest) else "--"
 
 
-def _is_program(word: str, after: str) -> bool:
+def is_program(word: str, after: str) -> bool:
+    """Whether a word begins a command that is about a model; `llama` is the name of one too."""
     name = _program(word)
     if name == "llama":  # which is a model's name too
         return after in _VERBS or after.startswith("-")
@@ -114,7 +118,7 @@ def _of_words(words: Sequence[str]) -> Commanded | None:
         rest = _inside(rest)
     elif name.startswith("python") and rest[:1] == ["-m"]:
         rest = rest[2:]
-    inner = [place for place, word in enumerate(rest[:-1]) if _is_program(word, rest[place + 1])]
+    inner = [place for place, word in enumerate(rest[:-1]) if is_program(word, rest[place + 1])]
     if inner and name not in ("wget", "curl", "git"):
         rest = rest[inner[-1] + 1 :]
     rest = [part for word in rest for part in (word.split("=", 1) if re.match(r"--?[\w-]+=", word) else [word])]
@@ -122,18 +126,22 @@ def _of_words(words: Sequence[str]) -> Commanded | None:
 
 
 def _inside(words: list[str]) -> list[str]:
-    """What a container is told to run, the image of the engine aside."""
-    image = next(
-        (place for place, word in enumerate(words) if word[:1] != "-" and "=" not in word and _is_image(words, place)),
-        -1,
-    )
-    return words[image + 1 :]
+    """What a container is told to run: what stands behind an engine's image, or a program; `model run` has none."""
+    if words[:1] == ["model"]:
+        return words
+    image = next((place for place in range(len(words)) if _is_image(words, place)), None)
+    if image is not None:
+        return words[image + 1 :]
+    inner = [place for place, word in enumerate(words[:-1]) if is_program(word, words[place + 1])]
+    return words[inner[-1] :] if inner else []
 
 
 def _is_image(words: list[str], place: int) -> bool:
-    """Whether a word is the image of an engine: it has a slash or a tag, and no volume, port or name."""
-    word = words[place]
-    return bool(_ENGINE_IMAGE.search(word.lower())) and "/" in word and not re.match(r"[.~/$]", word)
+    """Whether a word is the image of an engine: it has a slash, and is no volume and no value of an option."""
+    word, before = words[place], words[place - 1] if place else ""
+    if before[:1] == "-" and "=" not in before and not _SWITCH.fullmatch(before):
+        return False
+    return bool(_IMAGE.fullmatch(word) and _ENGINE_IMAGE.search(word.lower()))
 
 
 def _of_options(words: Sequence[str], *, is_fetch: bool, is_download: bool) -> Commanded | None:

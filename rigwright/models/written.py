@@ -29,7 +29,7 @@ _SETTING = re.compile(
     re.IGNORECASE,
 )
 _QUANT_LIKE = re.compile(
-    r"[\s:@_-]+((?:ud[\s_-]?)?(?:i?q\d|\d-?bit|fp\d|bf16|f16|int\d|w\da\d|awq|gptq|qat|exl\d|mlx|mxfp|nvfp|tq\d)[\w\s.-]*)$",
+    r"[\s:@_-]+((?:ud[\s_-]?)?(?:i?q\d|\d-?bit|fp\d|bf16|f16|int\d|w\da\d|awq|gptq|qat|exl\d|mlx|mxfp|nvfp|tq\d)\w*(?:[\s.-][a-z]{1,3}(?!\w))*)$",
     re.IGNORECASE,
 )
 # What other programs put before a name, to say where it is served.
@@ -58,7 +58,7 @@ def read_source(text: str) -> dict[str, str]:
     if len(text) > _LONGEST:
         raise ValueError(f"{text[:80]!r} and {len(text) - 80} letters more name no model; write its name alone")
     bare = _alone(text)
-    if bare != text.strip() and _is_here(text):
+    if (bare != text.strip() or " " in bare) and _is_here(text):
         return {"path": text}
     text = bare
     if command := commanded(text):
@@ -119,7 +119,7 @@ def _plain(text: str) -> dict[str, str]:
     if ":" in text and "/" not in text and _names_model(text.removesuffix(".gguf")):
         return _named(text.removesuffix(".gguf"))
     is_gguf = text.lower().endswith(".gguf")
-    if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or "\\" in text:
+    if re.match(r"\.{0,2}/|~[\w-]*/|\.\.?$", text) or "\\" in text:
         return {"path": text}
     if not is_gguf and _names_model(text):
         return _named(text)
@@ -128,12 +128,14 @@ def _plain(text: str) -> dict[str, str]:
     if "/" in text:
         found = _IN_REPOSITORY.fullmatch(text)
         # Three words that end in a file may be folders of this machine; those of a hub are called so.
-        if (is_gguf and not (found and re.search(r"gguf[@:/]", text[:-5], re.IGNORECASE))) or _is_here(text):
+        if (
+            is_gguf and " " not in text and not (found and re.search(r"gguf[@:/]", text[:-5], re.IGNORECASE))
+        ) or _is_here(text):
             return {"path": text}
         return _in_repository(text, text) if found else _among(text)
-    if is_gguf or _is_here(text):
+    if (is_gguf and " " not in text) or _is_here(text):
         return {"path": text}
-    return _named(text) if _NAME.fullmatch(text) else _among(text)
+    return _named(text) if _NAME.fullmatch(text) and ".gguf " not in text.lower() else _among(text)
 
 
 def _among(text: str) -> dict[str, str]:
@@ -142,19 +144,30 @@ def _among(text: str) -> dict[str, str]:
     Raises:
         ValueError: it names several.
     """
-    words = [word.strip(".:") for word in _PARTS.findall(text)]
-    words = [_PROVIDER.sub("", word) for word in words]
-    known = [
-        word for word in words if _names_model(word) or (word.count("/") == 1 and known_upload(word.partition(":")[0]))
-    ]
-    names = dict.fromkeys(word.partition(":")[0].lower() for word in known)
+    words = [_PROVIDER.sub("", word.strip(".:")) for word in _PARTS.findall(text)]
+    files = [word for word in words if word.lower().endswith(".gguf") and "/" not in word]
+    known = {word: keys for word in words if (keys := _known_keys(word))}
+    repos = [keys["repo"] for keys in known.values() if "repo" in keys]
+    if repos and files:
+        return {"repo": repos[0], "file": files[0]}
+    names = dict.fromkeys(keys.get("name") or keys["repo"] for keys in known.values())
     if len(names) > 1:
         raise ValueError(f"{text[:80]!r} names several models; write one of {either(names)}")
     if not known:
-        return {"path": text} if re.match(r"[\w. -]*/", text) and not re.search(r"\s", text) else {"name": text}
-    found = _named(known[0]) if _names_model(known[0]) else _in_repository(known[0], known[0])
+        is_path = text.lower().endswith(".gguf") or (re.match(r"[\w. -]*/", text) and " " not in text)
+        return {"path": text} if is_path else {"name": text}
+    found = next(iter(known.values()))
     quant = next((quant_called(word) for word in words if quant_called(word) in quants()), None)
     return found | ({"quant": quant} if quant and "quant" not in found and "file" not in found else {})
+
+
+def _known_keys(word: str) -> dict[str, str] | None:
+    """What a word names if the catalogue has it: a model, or somebody's files of one."""
+    name = re.sub(r"\.gguf$", "", word, flags=re.IGNORECASE)
+    if _names_model(name):
+        return _named(name)
+    repo = word.partition(":")[0]
+    return _in_repository(word, word) if word.count("/") == 1 and known_upload(repo) else None
 
 
 def _is_here(path: str) -> bool:
@@ -249,6 +262,8 @@ def _is_file(path: str) -> bool:
 def _on_page(host: str, path: str, query: str = "") -> dict[str, str] | None:
     """What a page of a hub is about; None where it is none of a model."""
     words = path.strip("/").split("/")
+    if host in _OLLAMA and words[0] in ("search", "models", "blog", "download", "docs", "pricing"):
+        return None
     if host in _OLLAMA:
         return _named("/".join(words[1:2] if words[0] == "library" else words[:2])) if words[0] else None
     if len(words) < 2 or words[0] in ("datasets", "spaces", "docs", "api", "models", "collections", "papers", "blog"):

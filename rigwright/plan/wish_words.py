@@ -26,7 +26,13 @@ _OTHER_CACHE_TYPES = {
 }
 _OTHER_GOALS = {
     "speed": "latency is for one user, throughput for many",
-    "fast": "latency is for one user, throughput for many",
+    **dict.fromkeys(
+        ("fast", "fastest", "quick", "performance", "interactive", "lowlatency"),
+        "latency is for one user, throughput for many",
+    ),
+    **dict.fromkeys(("batch", "parallel", "concurrency", "users"), "throughput is for many users"),
+    **dict.fromkeys(("longcontext", "long", "maxcontext"), "context is for the longest that fits"),
+    **dict.fromkeys(("best", "accuracy", "smart"), "quality is for the best that fits"),
 }
 _THINKING_OFF = "instruct switches thinking off"
 _OTHER_MODES = dict.fromkeys(

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from rigwright.errors import WrongSpec
+from rigwright.given import at_home
 from rigwright.plan.reasons import Reason
 from rigwright.spec.rig import RigSpec
 
@@ -18,7 +19,7 @@ def keys_of(rig: str, spec: RigSpec) -> dict[str, str]:
         WrongSpec: a line for the first file that is wrong.
     """
     return {
-        wish.name: read_keys(f"{rig}: rig.services.{index}", Path(wish.api_key_file).expanduser())
+        wish.name: read_keys(f"{rig}: rig.services.{index}", at_home(wish.api_key_file))
         for index, wish in enumerate(spec.services)
         if wish.api_key_file
     }

@@ -104,6 +104,9 @@ def kind_of_data(data: Any) -> str | None:
     groups = [group for group in data.values() if isinstance(group, Mapping)]
     if any(isinstance(group.get(key), Mapping) for group in groups for key in ("hosts", "children")):
         return "an inventory of Ansible"
+    models = data.get("models")
+    if isinstance(models, Mapping) and any(isinstance(one, Mapping) and "cmd" in one for one in models.values()):
+        return "the configuration of llama-swap"
     services = data.get("services")
     if isinstance(services, Mapping) and any(
         isinstance(one, Mapping) and ({"image", "build"} & {*one}) for one in services.values()
@@ -115,7 +118,6 @@ def kind_of_data(data: Any) -> str | None:
 _KINDS = (
     (("apiVersion", "kind"), "a manifest of Kubernetes"),
     (("model_list",), "the configuration of LiteLLM"),
-    (("models", "healthCheckTimeout"), "the configuration of llama-swap"),
     (("architectures", "model_type"), "the config.json of a model"),
     (("architectures",), "the config.json of a model"),
     (("model_type", "hidden_size"), "the config.json of a model"),

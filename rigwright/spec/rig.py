@@ -127,9 +127,19 @@ def _explain(details: Any) -> str:
     if kind == "value_error":
         return f"{where}: {message}"
     message = _FORMS.get(kind, message)
+    if details["loc"] and details["loc"][0] == "services" and len(details["loc"]) < 3:
+        return f"{where}: {_service_form(given)}"
     given = redacted(given) if isinstance(given, str) else given
     shown = repr(given) if len(repr(given)) < 80 else _kind(given)
     return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"
+
+
+def _service_form(given: object) -> str:
+    """How a service is written, where something else stands for the list or for one of it."""
+    if isinstance(given, str):
+        return f"{redacted(given)[:60]!r} will not do: it wants keys with values; write {{name: chat, model: …}}"
+    name = next(iter(given), "chat") if isinstance(given, dict) and given else "chat"
+    return f"it wants a list; write - {{name: {str(name)[:40]}, model: qwen3.5-9b}} for each service"
 
 
 def _kind(given: object) -> str:

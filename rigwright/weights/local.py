@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rigwright.errors import UnreadableModel, WrongSpec
+from rigwright.given import at_home
 from rigwright.models import Model, read_model
 from rigwright.models.file_names import file_name_problem
 from rigwright.models.parts import part_names
@@ -80,7 +81,7 @@ def inspect_model(
     if source.path is None:
         model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
     else:
-        model = read_model(Path(source.path).expanduser())
+        model = read_model(at_home(source.path))
     most_bytes = model.file_bytes + _PADDING_BYTES if model else None
     parts = [replace(one, most_bytes=most_bytes) for one in others[: len(rest)]]
     others = [*parts, *others[len(rest) :]]
@@ -154,7 +155,7 @@ def _file(
     wanted = sums.get(source.file_name) or (source.sha256 if is_first else None)
     if source.path is None:
         return LocalModel(source, None, wanted, None, source_url(source, settings))
-    path = Path(source.path).expanduser()
+    path = at_home(source.path)
     if not path.is_file():
         read_model(path)  # says what is wrong with it
     digest = file_sha256(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rigwright.errors import UnreadableModel, WrongSpec
+from rigwright.given import at_home
 from rigwright.models.values import Model
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def sized_model(text: str, *, quant: str | None, file_bytes: int | None, is_vllm
     Raises:
         RigwrightError: it is not there, or cannot be understood.
     """
-    path = Path(text).expanduser()
+    path = at_home(text)
     if text.lower().endswith(".json") or (path.suffix.lower() != ".gguf" and path.is_file()):
         return _from_json(path, quant=quant, file_bytes=file_bytes)
     from pydantic import ValidationError

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from rigwright.given import at_home
 from rigwright.models import read_model
 from rigwright.models.variants import Variant, model_of, split_quant, variants
 from rigwright.plan.wish import ModelSource
@@ -26,7 +25,7 @@ def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Variant, ...]:
     if source.name:
         return _of_catalogue(source)
     if source.path:
-        path = Path(source.path).expanduser()
+        path = at_home(source.path)
         return (gguf_offer(path.name, read_model(path)),)
     if not source.names_file:
         return of_repository(source, hub)

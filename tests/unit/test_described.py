@@ -144,6 +144,7 @@ def test_mac_and_spark_are_machines() -> None:
     [
         ("Mac Studio M3 Ultra 96GB", "Apple M3 Ultra", 96),
         ('MacBook Pro 16" M4 Max (64GB)', "Apple M4 Max", 64),
+        ("Apple M2 Ultra (76-core GPU, 192GB)", "Apple M2 Ultra", 192),
         ("Ryzen AI Max+ 395 128GB", "AMD Radeon 8060S", 128),
         ("DGX Spark 128GB", "NVIDIA GB10", 128),
         ("Jetson AGX Orin 64GB", "NVIDIA Orin", 64),
@@ -169,6 +170,8 @@ def test_memory_behind_a_card_is_its_own(text: str, gib: int) -> None:
     [
         ("RX 580", "GPU 'RX 580': is not in the catalogue"),
         ("CMP 170HX", "write it as nvidia-smi does: NVIDIA GeForce RTX 3090, or plan where the card is: @local"),
+        ("Ryzen 7 8700G", "is a processor; say none for a machine without GPU"),
+        ("A40-48Q", "is not in the catalogue; did you mean NVIDIA A40?"),
         ("RTX 3090 Laptop", "is not in the catalogue"),
         ("NVIDIA GeForce RTX 2080 with Max-Q Design", "is not in the catalogue"),
         ("RTX A4000 Ada", "is not in the catalogue; did you mean NVIDIA RTX A4000"),
