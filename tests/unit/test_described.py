@@ -204,6 +204,9 @@ def test_what_cannot_be_is_one_line(text: str, said: str) -> None:
         ("3090 ti", f"{R3090} Ti"),
         ("RTX3090 24GB", R3090),
         ("gtx1080ti", "NVIDIA GeForce GTX 1080 Ti"),
+        ("4090D", "NVIDIA GeForce RTX 4090 D"),
+        ("4090", R4090),
+        ("5060 Ti 8G", "NVIDIA GeForce RTX 5060 Ti 8GB"),
         ("rx7900xtx", "AMD Radeon RX 7900 XTX"),
         ("w7900", "AMD Radeon PRO W7900"),
         ("quadro rtx 6000", "Quadro RTX 6000"),
@@ -216,7 +219,7 @@ def test_card_is_found_by_what_people_call_it(text: str, name: str) -> None:
     assert gpu_model(text).name == name
 
 
-@pytest.mark.parametrize("text", ["rtx 6000", "RTX 4000", "titan", "a100", "4060ti"])
+@pytest.mark.parametrize("text", ["rtx 6000", "RTX 4000", "titan", "a100", "4060ti", "5060 Ti", "RX 9060 XT"])
 def test_name_of_several_cards_is_refused_with_the_choices(text: str) -> None:
     """Cards of several generations, or of several sizes."""
     with pytest.raises(WrongSpec, match=r"may be .* or .*; write one of them in full$"):

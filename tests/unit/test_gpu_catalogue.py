@@ -52,7 +52,7 @@ def test_catalogue_agrees_with_its_ranges_of_ids() -> None:
         ("Tesla V100-SXM2-32GB", "Tesla V100-SXM2-32GB", None),
         ("NVIDIA L40S", "NVIDIA L40S", 46068),
         ("NVIDIA GeForce RTX 5060 Ti 16GB", "NVIDIA GeForce RTX 5060 Ti", 16311),
-        (None, "NVIDIA GeForce RTX 5060 Ti", 8151),
+        ("NVIDIA GeForce RTX 5060 Ti 8GB", "NVIDIA GeForce RTX 5060 Ti", 8151),
         (None, "NVIDIA GeForce RTX 3080", 12288),
         (None, "NVIDIA GeForce RTX 3060 Laptop GPU", 6144),
         (None, "NVIDIA GeForce RTX 30...", 24576),

@@ -16,7 +16,7 @@ from rigwright.plan.speed.kinds import Throughput, settings
 # An Apple chip that nobody has named: the slowest.
 _APPLE_GBYTES_PER_SECOND = 68.0
 # Words that make another card of the same number.
-_MEANINGFUL = frozenset(("ti", "super", "pro", "max", "ultra", "ada", "sff", "laptop", "q", "xt", "xtx", "gre"))
+_MEANINGFUL = frozenset(("ti", "super", "pro", "max", "ultra", "ada", "sff", "laptop", "q", "d", "xt", "xtx", "gre"))
 # Words that no board maker puts behind a card's name: they name another card.
 _OTHER_CARD = frozenset(
     (
@@ -44,7 +44,7 @@ _NUMBERED = re.compile(r"^(?:NVIDIA GeForce|AMD Radeon) [RG]T?X ")
 _SIZED = re.compile(r"\bo?(\d{1,3}) ?g(?:i?b|d\w*)?\b")
 _MAKERS = frozenset(("nvidia", "amd", "intel", "geforce", "radeon", "tesla", "instinct", "generation", "edition"))
 _SERIES = re.compile(r"\b(rtx|gtx|gt|rx|arc)(?=[a-z]?\d)")
-_JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super)\b")
+_JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super|d)\b")
 
 
 @cache
