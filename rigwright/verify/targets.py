@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from rigwright.errors import RigwrightError
-from rigwright.given import at_home
 from rigwright.inventory.rows import read_rows
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.spec.text import load_yaml
@@ -46,7 +45,7 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
 
 def _locked(inventory: str, rig: str, named: object) -> dict[str, Any] | None:
     """The rig's entry in the lock file that its data names, or in the one beside the inventory."""
-    path = at_home(str(named)) if named is not None else Path(inventory).with_suffix(".lock.yml")
+    path = Path(str(named)).expanduser() if named is not None else Path(inventory).with_suffix(".lock.yml")
     if not path.is_file():
         if named is not None:
             raise RigwrightError(f"{rig}: rig_lock: {path} does not exist; write it with `rigwright plan --write`")
