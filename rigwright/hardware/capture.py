@@ -14,13 +14,15 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from textwrap import dedent
 
 from rigwright.errors import UnreadableRecording
 from rigwright.hardware import dressing
 from rigwright.hardware.findings import findings
-from rigwright.hardware.formats import has_format, recognise
+from rigwright.hardware.formats import has_format, is_answer, recognise
 from rigwright.hardware.merge import merge
 from rigwright.hardware.reading import is_empty, known_values
+from rigwright.hardware.software_formats import SOFTWARE
 from rigwright.hardware.statements import Precedence, Source
 from rigwright.hardware.values import Hardware
 
@@ -38,7 +40,8 @@ _NOT_READ = re.compile(
 
 def read_files(files: Mapping[str, str]) -> Hardware:
     """The machine that gave these outputs. Never raises on their content; what is not understood is named."""
-    asked = {name: files[name] for name in sorted(files) if not _NOT_READ.search(name) and files[name].strip()}
+    read = {name: files[name] for name in sorted(files) if not _NOT_READ.search(name)}
+    asked = {name: text for name, text in read.items() if text.strip() or is_answer(name)}
     by_file = {name: _best(name, text) for name, text in asked.items()}
     sources = [source for found in by_file.values() for source in found]
     hardware = replace(merge(sources), not_read=tuple(_not_read(by_file)))
@@ -178,7 +181,8 @@ def _sources(name: str, text: str) -> Iterator[Source]:
         if said.problems or said.gpus:
             yield Source(name, said, Precedence.ERRORS)
     for form in forms:
-        reading = form.read(text)
+        # A matrix may begin at its indentation, a list of packages does not.
+        reading = form.read(dedent(text) if form in SOFTWARE else text)
         if not is_whole and form.source.startswith("nvidia_"):
             reading = replace(reading, is_whole=False)  # an error stands where a GPU should
         yield Source(name, reading, form.precedence, under_load=bool(_LOAD.search(name)))

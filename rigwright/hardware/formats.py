@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-from dataclasses import dataclass
-
-from rigwright.hardware.reading import Parser
+from rigwright.hardware.form import Format
+from rigwright.hardware.form import gpu_form as _format
+from rigwright.hardware.software_formats import SOFTWARE
 from rigwright.hardware.sources.cells import lines
 from rigwright.hardware.statements import Precedence
 
 # Where the first lines do not show what a file is, no later ones will; no line that tells is longer.
 _SNIFFED_LINES, _SNIFFED_CHARACTERS = 400, 600
-
-
-@dataclass(frozen=True)
-class Format:
-    """One kind of output: the module of `sources` that reads it, its precedence, and how it is told from the others."""
-
-    source: str
-    precedence: Precedence
-    content: re.Pattern[str]
-    name: re.Pattern[str]
-
-    @property
-    def read(self) -> Parser:
-        """The parser, imported when it is first needed: a deploy on a rig without GPUs needs few."""
-        parser: Parser = importlib.import_module(f"{__package__}.sources.{self.source}").read
-        return parser
-
-
-def _format(source: str, precedence: Precedence, content: str, name: str) -> Format:
-    return Format(source, precedence, re.compile(content), re.compile(name, re.IGNORECASE))
 
 
 _FIELD = r"(?:pcie\.link\.[a-z.]+|memory\.total|(?:pci|gpu)[._]bus_id|(?:gpu_)?uuid|compute_cap|power\.[a-z_.]*limit)"
@@ -143,16 +121,28 @@ FORMATS: tuple[Format, ...] = (
 
 def recognise(name: str, text: str) -> list[Format]:
     """The formats in a file: by its content, which may be several outputs pasted together; else the one of its name."""
-    starts = _starts(text)
-    by_content = [form for form in FORMATS if any(map(form.content.match, starts))]
-    return by_content or [form for form in FORMATS if form.name.search(name)][:1]
+    # Names of software come first: they name the command, `dkms-status.txt`.
+    return _by_content(text) or [form for form in (*SOFTWARE, *FORMATS) if form.name.search(name)][:1]
+
+
+def _by_content(text: str) -> list[Format]:
+    rows = lines(text)
+    starts = _starts(rows[:_SNIFFED_LINES])
+    # What stops an installation stands at the end of its log.
+    ends = _starts(rows[max(_SNIFFED_LINES, len(rows) - _SNIFFED_LINES) :])
+    found = [form for form in FORMATS if any(map(form.content.match, starts))]
+    return found + [form for form in SOFTWARE if any(map(form.content.match, starts + ends))]
+
+
+def is_answer(name: str) -> bool:
+    """Whether a file of this name is an answer when it holds nothing."""
+    return any(form.is_answer_empty for form in recognise(name, ""))
 
 
 def has_format(text: str) -> bool:
     """Whether the content of a text shows what it is."""
-    starts = _starts(text)
-    return any(any(map(form.content.match, starts)) for form in FORMATS)
+    return bool(_by_content(text))
 
 
-def _starts(text: str) -> list[str]:
-    return [start for line in lines(text)[:_SNIFFED_LINES] if (start := line.strip()[:_SNIFFED_CHARACTERS])]
+def _starts(rows: list[str]) -> list[str]:
+    return [start for line in rows if (start := line.strip()[:_SNIFFED_CHARACTERS])]

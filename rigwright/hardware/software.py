@@ -5,7 +5,8 @@ None, or an empty tuple beside a name that is not in `answered`, is what nobody 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Literal
 
 PackageState = Literal["installed", "half", "removed"]
@@ -28,7 +29,11 @@ class Package:
 
 @dataclass(frozen=True)
 class Offer:
-    """A version of a package that a repository of this machine has today, as `apt-cache madison` and dnf list it."""
+    """A version of a package that a repository of this machine has today, as `apt-cache madison` and dnf list it.
+
+    A package that has one has all its versions here. A stream of a module (EL 8 and 9) is `module:nvidia-driver` with
+    the stream as its version, `580-open`; one that is enabled is a package of that name.
+    """
 
     name: str
     version: str
@@ -70,10 +75,14 @@ class KernelModule:
 
 @dataclass(frozen=True)
 class Toolkit:
-    """A CUDA toolkit: its nvcc, and the version that this one tells."""
+    """A CUDA toolkit: its nvcc, the version that this one tells (`12.4.131`), and the GPUs that it compiles for.
+
+    `path` is empty where only its answer is known: it is the first in PATH. `targets` are `sm_75`, `compute_120`.
+    """
 
     path: str
     version: str = ""
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Software:
     on_disk: NVIDIA's modules by kernel. in_initramfs: those that an initramfs loads before the disk is there.
     userland_version: of libnvidia-ml or libcuda on disk.
     kernels: installed kernels, by release (`6.12.117+deb13-amd64`).
-    kernel_compiler: `gcc-12` or `gcc 12.2`, which built the running kernel; compiler: what `cc` is here.
+    kernel_compiler: `gcc 12.2.0`, which built the running kernel; compiler: what `cc` is here, as `gcc 11.4.0`.
     secure_boot: whether the firmware refuses unsigned modules; mok_enrolled: whether the key of dkms is trusted.
     runfile: files of an installation by NVIDIA's own installer, which no package owns.
     toolkits: every nvcc that is found, the first in PATH first.
@@ -107,7 +116,7 @@ class Software:
     units: states of services by name, `nvidia-persistenced` `failed`.
     cuda_error: what cuInit answered: 0 is well, None is not asked.
     psu_watts: what the power supplies can give together.
-    users: processes that have a GPU open.
+    users: who has a GPU open: `nvidia_uvm 4` are four uses of that module which no other module makes.
     """
 
     answered: frozenset[str] = frozenset()
@@ -160,13 +169,24 @@ NOBODY_ASKED = Software()
 
 
 def known_answers(software: Software) -> int:
-    """How much is told: values, and entries of lists."""
+    """How much is told: values, and of lists each entry with what is known of it; less where a list is not whole."""
     values = (getattr(software, each.name) for each in fields(software) if each.name != "is_partial")
-    return sum(len(value) if isinstance(value, (tuple, frozenset)) else value is not None for value in values)
+    return sum(map(_size, values)) - len(software.is_partial)
+
+
+def _size(value: object) -> int:
+    if isinstance(value, (tuple, frozenset)):
+        return sum(map(_size, value))
+    if is_dataclass(value):
+        return sum(_size(own) for each in fields(value) if (own := getattr(value, each.name)) not in (each.default, ""))
+    return int(value is not None)
 
 
 def joined(parts: tuple[Software, ...]) -> Software:
-    """What several sources say together: lists in their order without doubles, of single values the first known."""
+    """What several sources say together: lists in their order without doubles, of single values the first known.
+
+    A list is partial where no source has it whole.
+    """
     values: dict[str, object] = {}
     for each in fields(Software):
         found = [getattr(part, each.name) for part in parts]
@@ -174,4 +194,49 @@ def joined(parts: tuple[Software, ...]) -> Software:
             values[each.name] = type(each.default)(dict.fromkeys(one for several in found for one in several))
         else:
             values[each.name] = next((one for one in found if one is not None), None)
-    return Software(**values)  # type: ignore[arg-type]
+    told: set[str] = set().union(*(part.answered - part.is_partial for part in parts))
+    whole = Software(**values)  # type: ignore[arg-type]
+    return replace(
+        whole,
+        is_partial=whole.is_partial - told,
+        packages=tuple(_packages(whole.packages)),
+        on_disk=tuple(_modules(whole.on_disk)),
+        toolkits=tuple(_toolkits(whole.toolkits)),
+    )
+
+
+def _packages(found: tuple[Package, ...]) -> Iterator[Package]:
+    """Each package once: one source knows its version, another that it is half there, a third its origin."""
+    versions: dict[str, list[Package]] = {}
+    for package in found:
+        versions.setdefault(package.name, []).append(package)
+    for several in versions.values():
+        known = list(dict.fromkeys(package.version for package in several if package.version)) or [""]
+        for version in known:
+            of_it = [package for package in several if package.version in (version, "")]
+            states = [package.state for package in of_it]
+            state = next(one for one in _STATES if one in states)
+            origin = next((package.origin for package in of_it if package.origin), "")
+            yield Package(several[0].name, version, state, origin)
+
+
+_STATES: tuple[PackageState, ...] = ("half", "removed", "installed")
+
+
+def _modules(found: tuple[KernelModule, ...]) -> Iterator[KernelModule]:
+    """Each module once: of one whose file alone was seen nothing is told where another source read it."""
+    read = {module.kernel for module in found if module.version}
+    return (module for module in found if module.version or module.kernel not in read)
+
+
+def _toolkits(found: tuple[Toolkit, ...]) -> Iterator[Toolkit]:
+    """Each toolkit once; what nvcc said without a path, the first in PATH said."""
+    paths: dict[str, Toolkit] = {}
+    for one in found:
+        known = paths.get(one.path, one)
+        paths[one.path] = Toolkit(one.path, known.version or one.version, known.targets or one.targets)
+    bare = paths.pop("", None) if len(paths) > 1 else None
+    for number, one in enumerate(paths.values()):
+        if bare and not number and one.version in ("", bare.version):
+            one = Toolkit(one.path, bare.version or one.version, one.targets or bare.targets)
+        yield one

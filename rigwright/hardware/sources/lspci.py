@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from rigwright.hardware.reading import Reading
-from rigwright.hardware.sources import cells
+from rigwright.hardware.software import NOBODY_ASKED, Software
+from rigwright.hardware.sources import cells, software_text
 from rigwright.hardware.values import Gpu, PcieLink, Problem, Vendor
 
 # Source: PCI Express base specification 6.0; sysfs prints `8.0 GT/s PCIe`, lspci `8GT/s`.
@@ -137,7 +138,31 @@ def read(text: str) -> Reading:
         is_bus=is_bus,
         is_quiet=any(block.class_code or _DEVICE.search(block.kind) for block in named),
         problems=tuple(problems.values()),
+        software=_switches(named),
     )
+
+
+def _switches(named: list[_Block]) -> Software:
+    """Whether there is an NVSwitch; that there is none only a list with bridges says, and a host bridge is on each."""
+    has = any(is_switch(block.class_code, *_switch_words(block)) for block in named)
+    is_list = any(block.class_code.startswith("06") and block.class_code != "0680" for block in named)
+    return software_text.answer("has_nvswitch", has_nvswitch=has).software if has or is_list else NOBODY_ASKED
+
+
+def _switch_words(block: _Block) -> tuple[str, str]:
+    ids = _ID.findall(block.header)
+    return (ids[-1] if ids else ""), block.header
+
+
+def is_switch(class_code: str, pci_id: str, name: str = "") -> bool:
+    """Whether a device is an NVSwitch: a bridge of NVIDIA's that is none of its old chipsets.
+
+    Source: NVSwitches of V100, A100 and H100 are 10de:1ac2, 1af1 and 22a3; nForce chipsets end before 10de:1000.
+    """
+    if class_code[:4] != "0680":
+        return False
+    vendor, _, device = pci_id.lower().partition(":")
+    return "NVSwitch" in name or (vendor == "10de" and int(device or "0", 16) >= 0x1A00)
 
 
 def _blocks(text: str) -> Iterator[_Block]:

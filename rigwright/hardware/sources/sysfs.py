@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rigwright.hardware.reading import Pair, Reading
-from rigwright.hardware.sources import cells, lspci
+from rigwright.hardware.software import NOBODY_ASKED, Software
+from rigwright.hardware.sources import cells, lspci, software_text
 from rigwright.hardware.values import Gpu, Nic, PcieLink, Problem
 
 _KEY = re.compile(r"\s(?=[a-z_]{1,40}=)")
@@ -34,7 +35,16 @@ def read(text: str) -> Reading:
         nics=tuple(_nic(block, [facts for _, facts in gpus]) for block in blocks if block.get("nic")),
         is_bus=bool(found) or any(line.startswith(_TITLE) for line in cells.lines(text)),
         problems=tuple(problem for facts in found.values() for problem in _problems(facts)),
+        software=_switches(text, found.values()),
     )
+
+
+def _switches(text: str, devices: Iterable[Mapping[str, str]]) -> Software:
+    """Whether there is an NVSwitch, where the list says that it looked for them."""
+    ids = ((_hex(facts, "class") or "", _ids(facts, "vendor", "device_id") or "") for facts in devices)
+    has = any(lspci.is_switch(code, pci_id) for code, pci_id in ids)
+    is_asked = has or any(line.startswith(_TITLE) and "NVSwitch" in line for line in cells.lines(text))
+    return software_text.answer("has_nvswitch", has_nvswitch=has).software if is_asked else NOBODY_ASKED
 
 
 def kind(path_a: str, path_b: str, numa_a: int | None, numa_b: int | None) -> str | None:

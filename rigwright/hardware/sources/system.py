@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from rigwright.hardware.reading import Reading
-from rigwright.hardware.sources import cells
+from rigwright.hardware.software import NOBODY_ASKED
+from rigwright.hardware.sources import cells, software_text
 
 _KEYS = frozenset({"ID", "VERSION_ID", "VERSION_CODENAME", "KERNEL", "ARCHITECTURE", "VIRTUALIZATION"})
 _ASSIGNMENT = re.compile(r"\s*([A-Z_]{2,30})=(.{0,200})")
@@ -32,7 +33,9 @@ def read(text: str) -> Reading:
         elif macos:
             os.setdefault("ID", "macos")
             os.setdefault("VERSION_ID", macos[1])
-    return Reading(os=os, ram_bytes=ram_bytes or None)
+    kind = os.pop("VIRTUALIZATION", "")
+    software = software_text.answer("virtualization", virtualization=kind).software if kind else NOBODY_ASKED
+    return Reading(os=os, ram_bytes=ram_bytes or None, software=software)
 
 
 def _plain(value: str) -> str:

@@ -1,0 +1,60 @@
+"""Numbers and names of devices: `/proc/devices`, a CDI specification, `/dev/infiniband`.
+
+Source: nvidia-container-toolkit 1.14 to 1.19 for the specification; proc_devices(5).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rigwright.hardware.reading import Reading
+from rigwright.hardware.sources import cells, software_text
+
+_HEADER = re.compile(r"\s*(?:Character|Block) devices:\s*")
+_MAJOR = re.compile(r"\s*(?P<major>[0-9]{1,4}) nvidia-uvm\s*")
+_NVIDIA = re.compile(r"\s*[0-9]{1,4} nvidia[\w-]*\s*")
+_CDI = re.compile(r"""^\s*(?:-\s+)?"?cdiVersion"?\s*:|^\s*"?containerEdits"?\s*:""", re.MULTILINE)
+_CDI_PATH = re.compile(r"""(?:path|hostPath)"?\s*:\s*"?/dev/nvidia-uvm"?\s*(?:[,}]|$)""", re.MULTILINE)
+_CDI_MAJOR = re.compile(r"""major"?\s*:\s*"?(?P<major>[0-9]{1,4})\b""")
+_CDI_ITEM = re.compile(r"(?:^|\s)-\s+(?=\w+:)|[{}]", re.MULTILINE)
+_UMAD = re.compile(r"(?:.*[\s/])?umad[0-9]{1,3}\b.*")
+_INFINIBAND = re.compile(r"(?:.*[\s/])?(?:uverbs[0-9]{1,3}|rdma_cm|issm[0-9]{1,3})\b.*")
+_NO_INFINIBAND = re.compile(r".*(?:/dev/infiniband\S*?)'?: No such file or directory")
+
+
+def read(text: str) -> Reading:
+    """The major number of nvidia-uvm in the kernel and in CDI, and whether the fabric can be managed (umad)."""
+    lines = cells.lines(text)
+    values: dict[str, Any] = {
+        "uvm_major": _kernels(lines),
+        "cdi_uvm_major": _cdi("\n".join(lines)),
+        "has_umad": _umad(lines, text),
+    }
+    answered = [name for name, value in values.items() if value is not None]
+    if any(_HEADER.fullmatch(line) for line in lines) or any(_NVIDIA.fullmatch(line) for line in lines):
+        answered.append("uvm_major")
+    return software_text.answer(*answered, **values) if answered else Reading()
+
+
+def _kernels(lines: list[str]) -> int | None:
+    return next((int(found["major"]) for line in lines if (found := _MAJOR.fullmatch(line))), None)
+
+
+def _cdi(text: str) -> int | None:
+    """The number in the item that names the device; whichever of its keys is first."""
+    if not _CDI.search(text) and not _CDI_PATH.search(text):
+        return None
+    for item in _CDI_ITEM.split(text):
+        if _CDI_PATH.search(item) and (found := _CDI_MAJOR.search(item)):
+            return int(found["major"])
+    return None
+
+
+def _umad(lines: list[str], text: str) -> bool | None:
+    if any(_UMAD.fullmatch(line) for line in lines):
+        return True
+    is_asked = not text.strip() or any(
+        _NO_INFINIBAND.fullmatch(line.strip()) or _INFINIBAND.fullmatch(line) for line in lines
+    )
+    return False if is_asked else None

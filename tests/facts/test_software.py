@@ -1,0 +1,123 @@
+"""What stands around a driver, from the texts that people paste: each kind of text as it is, and with one dressing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rigwright.hardware import software_formats as formats
+from rigwright.hardware.capture import read_files
+from rigwright.hardware.software import KernelModule, Package, Software, Toolkit, joined
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dressings import DRESSINGS
+
+CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "software_cases.json").read_text("utf-8"))
+
+
+def told(value: Any) -> Any:
+    """What a value says, as JSON has it: fields that say nothing are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        known = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {each.name: told(known[each.name]) for each in fields(value) if known[each.name] != each.default}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return [told(one) for one in value] if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_text_is_read_as_software(case: dict[str, Any]) -> None:
+    """Whole or filtered, each field that it answers is named, also where the answer is that there is nothing."""
+    hardware = read_files({case["id"]: case["text"]})
+    assert case["software"] == told(hardware.software)
+    assert hardware.not_read == ()
+
+
+# Where the name of the file tells what it is, and where the answer is the prompt, a dressing leaves nothing to tell it.
+_BY_NAME = ("showhold.txt", "lib-modules.txt", "dkms-status.txt", "initramfs.txt", "session")
+_TRIED = (
+    "prefix: docker compose", "prefix: rfc 3339", "prefix: mail twice", "prefix: cat -n", "prefix: indented",
+    "escape: cat -v", "docker json-file", "page", "whole page", "markdown", "markdown escaped", "crlf", "twice",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["id"] not in _BY_NAME], ids=lambda case: case["id"])
+def test_dressed_text_is_read_as_the_bare_one(case: dict[str, Any]) -> None:
+    """A log, a mail, a page around it; what a failure said may keep a bit of that, its code and names do not."""
+    number = CASES.index(case)
+    name = _TRIED[number % len(_TRIED)]
+    dressed = told(read_files({case["id"]: DRESSINGS[name](case["text"])}).software)
+    assert without_words(case["software"]) == without_words(dressed), name
+
+
+def without_words(software: dict[str, Any]) -> dict[str, Any]:
+    failures = [{**failure, "said": ""} for failure in software.get("failures", ())]
+    return software | ({"failures": failures} if failures else {})
+
+
+READERS = sorted({form.source for form in formats.SOFTWARE})
+
+
+@pytest.mark.parametrize("source", READERS)
+@given(data=st.data())
+def test_reader_never_raises(source: str, data: st.DataObject) -> None:
+    """Whatever is left of a text: lines lost, doubled, cut, mixed with those of another."""
+    lines = [line for case in CASES for line in case["text"].split("\n")]
+    few = data.draw(st.lists(st.one_of(st.sampled_from(lines), st.text(max_size=40)), max_size=12))
+    cut = [line[: data.draw(st.integers(0, 60))] if data.draw(st.booleans()) else line for line in few]
+    form = next(form for form in formats.SOFTWARE if form.source == source)
+    form.read("\n".join(cut))
+
+
+def test_what_sources_say_is_put_together() -> None:
+    """A list is partial where none has it whole; a package has its state from one source, its origin from another."""
+    listed = Software(
+        answered=frozenset({"packages"}),
+        packages=(Package("nvidia-open", "595.71.05-1"), Package("nvidia-kernel-dkms", "550.163.01-2")),
+    )
+    asked = Software(
+        answered=frozenset({"packages", "offers"}),
+        is_partial=frozenset({"packages", "offers"}),
+        packages=(
+            Package("nvidia-open", "595.71.05-1", origin="developer.download.nvidia.com/compute/cuda/repos/debian13"),
+            Package("nvidia-kernel-dkms", state="half"),
+        ),
+    )
+    together = joined((listed, asked))
+    assert frozenset({"offers"}) == together.is_partial
+    assert together.packages == (
+        Package("nvidia-open", "595.71.05-1", origin="developer.download.nvidia.com/compute/cuda/repos/debian13"),
+        Package("nvidia-kernel-dkms", "550.163.01-2", "half"),
+    )
+
+
+def test_toolkit_without_a_path_is_the_first_in_path() -> None:
+    """`nvcc --version` names no file; a module that modinfo read is not told again by its file."""
+    where = Software(toolkits=(Toolkit("/usr/bin/nvcc"), Toolkit("/usr/local/cuda/bin/nvcc")))
+    which = Software(
+        toolkits=(Toolkit("", "12.4.131"),), on_disk=(KernelModule("580.95.05", "open", "6.8.0-45-generic"),)
+    )
+    files = Software(on_disk=(KernelModule("", kernel="6.8.0-45-generic"), KernelModule("", kernel="6.8.0-31-generic")))
+    together = joined((where, which, files))
+    assert together.toolkits == (Toolkit("/usr/bin/nvcc", "12.4.131"), Toolkit("/usr/local/cuda/bin/nvcc"))
+    assert [module.kernel for module in together.on_disk] == ["6.8.0-45-generic", "6.8.0-31-generic"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("The driver 580 is needed for CUDA 13, and nvidia-smi is not found\n", id="prose"),
+        pytest.param("Name: rig1\nversion: 2\nstatus: installed\n", id="keys"),
+        pytest.param("total 12\ndrwxr-xr-x 2 root root 4096 Jan  1 00:00 bin\n", id="a folder"),
+    ],
+)
+def test_other_text_tells_nothing(text: str) -> None:
+    """What is no output of these tools is not taken for one."""
+    assert read_files({"notes.txt": text}).software == Software()
