@@ -98,7 +98,7 @@ def recommend(
             try:
                 answers[rig] = ranked_for(hardware[rig], purpose, users=users, context=context)
             except RigwrightError as error:
-                errors[rig] = error.message
+                errors[rig] = error.message.removeprefix("services.model: ")
 
         def page(screen: Console, rig: str, *, others: Sequence[str] | None = None) -> None:
             """The ranking of one rig; without `others` nothing that is its own."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
-from rigwright.plan.devices import Device, gpu_labels, idle_gpus, why_unused
+from rigwright.plan.devices import NO_GPU, Device, gpu_labels, idle_gpus, why_unused
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuBudget, GpuRef, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -14,7 +14,7 @@ from rigwright.units import format_bytes
 
 DRIVER_FAILS, NOT_DEPLOYED, OVERFLOWS = "THE DRIVER FAILS", "NOT DEPLOYED", "LIKELY TO RUN OUT OF MEMORY"
 # What an owner must not overlook, by the beginning of its note.
-GRAVE = (DRIVER_FAILS, "A GPU FAILS", NOT_DEPLOYED, OVERFLOWS)
+GRAVE = (DRIVER_FAILS, "A GPU FAILS", NO_GPU, NOT_DEPLOYED, OVERFLOWS)
 
 
 def budgets(hardware: Hardware, usable: Sequence[Device], services: Sequence[ServicePlan]) -> tuple[GpuBudget, ...]:
@@ -59,6 +59,13 @@ def notes(
     assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
     unsized = [one for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
     lines = [*_driver(hardware), *silent]
+    if hardware.gpu_count is None and not hardware.gpus and not is_cpu_alone:
+        because = (
+            "nothing that was read says which GPUs there are: this is a plan for the CPU; record the machine with "
+        )
+        lines.append(
+            Reason(choice=NO_GPU, because=because + "`rigwright hardware --record`, or name its GPUs with --gpu")
+        )
     planned = {service.service: service.not_deployed for service in services if service.not_deployed}
     for why in dict.fromkeys(planned.values()):
         names = ", ".join(name for name, other in planned.items() if other == why)

@@ -26,6 +26,8 @@ _ASSUMED_RAM_BYTES = 16 * GIB
 # GB/s of a card that no catalogue knows: that of an RTX 4060 and of an L4.
 _SLOW = 300.0
 _NO_LINK = PcieLink()
+# How a note begins that says why a machine with GPUs gets a plan for its CPU.
+NO_GPU = "NO GPU IS USED"
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,13 @@ def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...
     serving = {device.ordinal for device in used}
     idle = [gpu for ordinal, gpu in enumerate(hardware.gpus) if ordinal not in serving]
     causes = dict.fromkeys(why_unused(gpu) for gpu in idle)
-    return tuple(
-        Reason(
-            choice="A GPU FAILS"
-            if any(gpu.state in ("lost", "error") for gpu in idle if why_unused(gpu) == cause)
-            else "A GPU IS NOT USED",
-            because=f"{cause} ({gpu_labels(gpu for gpu in idle if why_unused(gpu) == cause)})",
-        )
-        for cause in causes
-    )
+    lines = []
+    for cause in causes:
+        mine = [gpu for gpu in idle if why_unused(gpu) == cause]
+        is_failing = any(gpu.state in ("lost", "error") for gpu in mine)
+        choice = "A GPU FAILS" if is_failing else "A GPU IS NOT USED" if used else NO_GPU
+        lines.append(Reason(choice=choice, because=f"{gpu_labels(mine)}: {cause}"))
+    return tuple(lines)
 
 
 def unsized(hardware: Hardware) -> tuple[str, ...]:

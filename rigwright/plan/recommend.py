@@ -111,7 +111,7 @@ def recommend(
     engines: Engines | None = None,
 ) -> Ranked:
     """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold, `part` what it may have."""
-    check_driver(hardware, [ServiceWish(name="model", model=ModelSource(name="auto"))], devices(hardware))
+    check_driver(hardware, [base or ServiceWish(name="model", model=ModelSource(name="auto"))], devices(hardware))
     fitting, others = [], []
     for known in known_models():
         wish = _wish(known, purpose, users=users, context=context, base=base)

@@ -341,6 +341,15 @@ def test_models_that_are_too_large_stand_together_the_nearest_first(run, few_mod
     assert lacking.count("offers") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "where"), [("plan", "error-no-devices: services.chat: "), ("recommend", "error-no-devices: ")]
+)
+def test_driver_that_fails_is_told_of_a_name_that_was_typed(run, command, where):
+    """No service `model` is anywhere but in the program."""
+    refused = run(command, "--capture", CAPTURES / "error-no-devices")
+    assert refused.stderr.startswith(f"{where}the driver fails")
+
+
 def test_ranking_ends_with_a_command_that_plans_the_first(run, few_models):
     """Whoever has no inventory yet can look at it all the same."""
     asked = ("--gpu", "2x3090:nvlink", "--ram", "64G", "--context", "32768")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rigwright.catalogue.engines import engine_names
 from rigwright.errors import Refused
 from rigwright.hardware import Hardware
-from rigwright.hardware.capture import read_files
+from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.failures import is_grave
 from rigwright.hardware.values import Problem
 from rigwright.plan.engines import planner_of
@@ -25,7 +26,14 @@ from rigwright.view.hardware_table import show as show_hardware
 from rigwright.view.plan_table import show
 
 Machine = Callable[..., Hardware]
+CAPTURES = sorted(path.name for path in (Path(__file__).parents[1] / "captures").iterdir() if path.is_dir())
 ROLES = Path(__file__).parents[2] / "rigwright/roles"
+
+
+@pytest.fixture(params=CAPTURES)
+def each_capture(request: pytest.FixtureRequest) -> Hardware:
+    """Each recorded machine in turn."""
+    return read_folder(Path(__file__).parents[1] / "captures" / request.param)
 
 
 def plan(hardware: Hardware, **wish: object) -> RigPlan:
@@ -167,6 +175,19 @@ def test_lost_gpu_is_red_where_the_cpu_takes_over(machine):
     hardware = machine(gpus=["RTX 3090"], lost=[0])
     text = page(hardware, plan(hardware), color=True)
     assert text.index("A GPU FAILS") < text.index("chat") and "\x1b[1;31mA GPU FAILS" in text
+
+
+def test_plan_for_the_cpu_of_a_machine_with_gpus_is_told_in_red(each_capture):
+    """Cut by MIG, of unknown size, without a driver, or not listed: what keeps the GPUs away is above it."""
+    hardware = each_capture
+    try:
+        found = plan(hardware, model="qwen3.5-0.8b", engine="llamacpp")
+    except Refused:
+        return
+    above = page(hardware, found).partition("chat ──")[0]
+    told = re.search(r"^! (NO GPU IS USED|A GPU FAILS|THE DRIVER FAILS)", above, re.MULTILINE)
+    assert told or found.services[0].gpus or hardware.gpu_count == 0
+    assert "NO GPU IS USED" not in page(hardware, plan(hardware, model="qwen3.5-0.8b", gpu="none"))
 
 
 @pytest.mark.parametrize(
