@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
 
             if other := other_command(name):
                 raise click.UsageError(f"{name}: {other}", context)
-            near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.6)
             advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(_COMMANDS))}"
             raise click.UsageError(f"no such command: {name}; {advice}", context)
         return super().resolve_command(context, args)

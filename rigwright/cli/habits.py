@@ -77,6 +77,9 @@ _OPTIONS = _by_word({
         "draftmax mmproj modeldraft md ropescaling swap maxnumbatchedtokens enableexpertparallel "
         "servedmodelname alias"
     ),
+    "it is a key of a service, in a file of --spec: docs/spec.md": (
+        "goal mode mincontext vision cachetype draft quants replicas flags sha256"
+    ),
     "host, port and api_key_file are keys of a service: docs/spec.md": "host port apikey p listen",
     "the inventory stands by itself: rigwright {} rig.py": "i inventory inventoryfile",
     "wishes are a file of --spec; an inventory stands by itself: rigwright plan rig.py": (
@@ -113,6 +116,8 @@ def other_option(words: Sequence[str], unknown: str, *, command: str, own: Seque
     typed = next((word for word in words if word[:1] == "-" and word not in own and _holds(word, unknown)), unknown)
     name = typed.partition("=")[0]
     advice = _OPTIONS.get(re.sub(r"[\W_]", "", name.lower()), "")
+    if name == "--gpu" and command in ("hardware", "verify"):
+        return f"--gpu: {command} asks real machines; plan and recommend take cards in words"
     needed = re.search(r"^write (--[a-z]+)", advice)
     if not advice or (needed and needed[1] not in own):
         return None

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rigwright.errors import WrongSpec
 from rigwright.given import undressed
 
+# Sixteen lines of lspci have half of that; patterns would be at more for long.
+_LONGEST = 4096
 _COUNTS = {
     **dict.fromkeys(("a single", "single", "one", "a"), 1),
     **dict.fromkeys(("a pair of", "pair of", "dual", "double", "twin", "two", "a couple of"), 2),
@@ -22,7 +25,10 @@ _COUNTED = re.compile(
 )
 # What joins two cards; the plus of `Max+ 395` and `Nitro+` joins none, `with Max-Q` is a card's name.
 _JOINT = re.compile(
-    r"\s*(?:[;&]|(?:\s|(?<=[\d)])|(?<=ti)|(?<=super)|(?<=xtx))\+|\b(?:and|plus|und|et|with(?! (?:max|nv-?link)))\b)\s*",
+    r"\s*(?:[;&|]|(?<=\s)/(?=\s)|(?:\s|(?<=[\d)])|(?<=ti)|(?<=super)|(?<=xtx))\+|"
+    r"\b(?:and|plus|und|et|with(?! (?:max|nv-?link)))\b|"
+    # A count with a card behind it begins another one: `3x3090 1x4090`, and not `Ventus 2X 16G`.
+    r"(?<=\w)\s+(?=\d{1,2}\s*[x×]\s*(?:[RG]TX|RX|NVIDIA|GeForce|Radeon|Tesla|[AHLPV]\d|MI\d|\d{4})))\s*",
     re.IGNORECASE,
 )
 _PROGRAMS = (
@@ -46,11 +52,17 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _NVLINK = re.compile(r"[\s,(]+(?:with |w/ ?|over |via )?nv-?link(?:ed)?(?: bridged?)?[\s)]*$", re.IGNORECASE)
+# Boards of eight.
+_BOARD = re.compile(r"(?:NVIDIA\s+)?[DH]GX[\s-]+(?P<name>A100|H[12]00|B[23]00)(?:[\s-]+8[\s-]?GPUs?)?", re.IGNORECASE)
+_SOCKETS = {"A100": " SXM4", "H100": " SXM"}
+_LIKE_CARD = re.compile(r"(?<!\d)\d{4}(?!\d)|\b[A-Z]{1,2}\d{1,3}[A-Z]?\b|titan", re.IGNORECASE)
 _ONLY_SIZE = re.compile(r"\d{1,3}\s*G(?:i?B)?(?:\s+v?ram)?", re.IGNORECASE)
 
 
 def cards_in(text: str) -> Iterator[str]:
     """`2x4090`, `3060` of `dual 4090 and a 3060`: each card with its count, its name, and what stands behind colons."""
+    if len(text) > _LONGEST:
+        raise WrongSpec(f"--gpu: {text[:60]!r} and {len(text) - 60} letters more name no cards; write them like 4x3090")
     said = [line for line in undressed(text).splitlines() if not _HEADER.fullmatch(line.strip())] or [""]
     is_list = len(said) > 1
     for line in said:
@@ -73,11 +85,16 @@ def _of_lspci(text: str) -> str:
 
 
 def _listed(line: str) -> Iterator[str]:
+    line = " ".join(line.split())
     parts = re.split(_JOINT, line) if ":" not in line else re.split(r"\s*\+\s*", line)
     # Commas part cards only where none says how they are joined.
     parts = [one for part in parts for one in (re.split(r"\s*,\s*(?![^()]*\))", part) if ":" not in part else [part])]
     cards: list[str] = []
+    # A shop's title says more of its one card, `…, 3x WINDFORCE Fans`.
+    is_title = len(parts[0].split()) > 4
     for part in parts:
+        if cards and is_title and not _LIKE_CARD.search(part):
+            continue
         if cards and _ONLY_SIZE.fullmatch(part):
             cards[-1] += f" {part}"
         elif part or not cards:
@@ -86,8 +103,11 @@ def _listed(line: str) -> Iterator[str]:
 
 
 def _counted(card: str) -> str:
-    """`2x3090` of `dual 3090`, `4x3090:nvlink` of `4 3090s (NVLink)`."""
-    if ":" not in card:
+    """`2x3090` of `dual 3090`, `4x3090:nvlink` of `4 3090s (NVLink)`, `8xH100 SXM` of `DGX H100`."""
+    if board := _BOARD.fullmatch(card):
+        name = board["name"].upper()
+        return f"8x{name}{_SOCKETS.get(name, '')}"
+    if ":" not in card and "link" in card.lower():
         card = _NVLINK.sub(":nvlink", card)
     found = _COUNTED.fullmatch(card)
     if not found:

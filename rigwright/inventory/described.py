@@ -20,7 +20,7 @@ from rigwright.units import GIB, format_bytes
 
 _COUNTED = re.compile(
     # The x of `RX 580` counts nothing: before a count stands a blank or a number.
-    r"(?:(?P<before>\d{1,3})\s*[x×*]\s*)?(?P<name>.+?)(?:(?:(?<=\d)|(?<=[\d\s)][a-z])|(?<=ti)|\s)\s*[x×*]\s*(?P<after>\d{1,3}))?",
+    r"(?:(?P<before>\d{1,3})\s*[x×*]\s*)?(?P<name>.+?)(?:(?:(?<=\d)|(?<=\d[a-z])|(?<=ti)|\s)\s*[x×*]\s*(?P<after>\d{1,3}))?",
     re.IGNORECASE,
 )
 # The product that a chip of Apple is in says nothing of it.

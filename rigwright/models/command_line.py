@@ -159,7 +159,7 @@ def _of_options(words: Sequence[str], *, is_fetch: bool, is_download: bool) -> C
     if is_fetch:
         found = next((word for word in (*free, *behind) if _HOST.match(word)), None)
         return Commanded(found) if found else None
-    while free and free[0].lower() in _VERBS:
+    while free and (free[0].lower() in _VERBS or free[0].endswith((".py", ".sh"))):
         free.pop(0)
     hub = next((values[name][0] for name in _OF_HUB if name in values), None)
     model = hub or next((values[name][0] for name in _NAMING if name in values), None)

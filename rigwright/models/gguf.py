@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.header import Header
-from rigwright.models.names import split_quant
+from rigwright.models.names import of_file
 from rigwright.models.parts import part_names
 from rigwright.models.reading import header_from_stream, model_of
 from rigwright.models.values import Model
@@ -34,7 +33,7 @@ def read_model(path: Path) -> Model:
 def _header(path: Path) -> Header:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
-        known, quant = split_quant(re.split(r"[/\\]", path.name)[-1])
+        known, quant = of_file(path.name)
         other = f", or name the catalogue's: {known.key}{f':{quant}' if quant else ''}" if known else ""
         # Whose folder is not here either may be that of a file which the rig has already.
         if path.is_absolute() and not path.parent.exists():

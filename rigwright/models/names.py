@@ -15,6 +15,7 @@ from rigwright.models.quants import quants
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 # No model is called longer; a stranger's file may say that it is, and patterns would be at it for minutes.
 _LONGEST = 300
+_MAKER = re.compile(r"\s*(?:meta|google|openai|alibaba|mistral ai|z\.ai)\s+(?=\w)", re.IGNORECASE)
 # What stands after a name and says nothing of which model it is.
 _TAIL = re.compile(r"(?:[-.:_/ ]+(?:gguf|latest))+$")
 # What others call a quant that has its own name here. Source: the tags of Ollama's library.
@@ -44,8 +45,18 @@ def of_maker(text: str) -> KnownModel | None:
     return known if _squeezed(name) in map(_squeezed, own) else None
 
 
+def of_file(name: str) -> tuple[KnownModel | None, str | None]:
+    """The model and the quant of a file as people who upload call it: `Qwen_Qwen3.5-9B-Q4_K_M`, `…-9B.i1-Q4_K_M`."""
+    name = re.sub(r"[.-]i1-", "-", re.split(r"[/\\]", name)[-1])
+    parts = [name, *(name[found.end() :] for found in re.finditer("_", name[:_LONGEST]))]
+    known, quant = next((found for part in parts[:6] if (found := split_quant(part))[0]), (None, None))
+    offered = {row["quant"] for files in rows()[known.key]["files"] for row in files["rows"]} if known else ()
+    return known, quant if quant in offered else None
+
+
 def split_quant(text: str) -> tuple[KnownModel | None, str | None]:
     """The model and the quant that a text names: no quant where it names none, neither where it is no model."""
+    text = _MAKER.sub("", text)
     squeezed = _squeezed(text)
     if squeezed in _repositories():
         return _repositories()[squeezed]

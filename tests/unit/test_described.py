@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 
 import pytest
 from click.testing import CliRunner, Result
@@ -50,11 +52,17 @@ def names(*texts: str, ram_bytes: int | None = None) -> list[str | None]:
         ("2x RTX 3090 24GB, 4090", [R3090, R3090, R4090]),
         ("RTX3090x4", [R3090] * 4),
         ("“RTX 3090”,", [R3090]),
+        ("3x3090 1x4090", [R3090] * 3 + [R4090]),
+        ("RTX 3090 / RTX 4090", [R3090, R4090]),
+        ("3090|3060", [R3090, R3060]),
+        ("DGX H100", ["NVIDIA H100 80GB HBM3"] * 8),
+        ("HGX H200 8-GPU", ["NVIDIA H200"] * 8),
         ("4x A100s 80GB SXM4", ["NVIDIA A100-SXM4-80GB"] * 4),
         ("2x L40S", ["NVIDIA L40S"] * 2),
         # Of shops.
         ("MSI GeForce RTX 3090 SUPRIM X 24G", [R3090]),
         ("2x ASUS TUF Gaming GeForce RTX 5070 Ti 16GB GDDR7 OC", ["NVIDIA GeForce RTX 5070 Ti"] * 2),
+        ("GIGABYTE GeForce RTX 3090 GAMING OC 24G Graphics Card, 3x WINDFORCE Fans, 384-bit", [R3090]),
         ("ROG-STRIX-RTX3090-O24G-GAMING", [R3090]),
         ("EVGA RTX 3090 FTW3 Ultra", [R3090]),
         ("SAPPHIRE NITRO+ AMD Radeon RX 9070 XT 16GB", ["AMD Radeon RX 9070 XT"]),
@@ -145,6 +153,7 @@ def test_mac_and_spark_are_machines() -> None:
         ("Mac Studio M3 Ultra 96GB", "Apple M3 Ultra", 96),
         ('MacBook Pro 16" M4 Max (64GB)', "Apple M4 Max", 64),
         ("Apple M2 Ultra (76-core GPU, 192GB)", "Apple M2 Ultra", 192),
+        ("ASUS Ascent GX10 128GB", "NVIDIA GB10", 128),
         ("Ryzen AI Max+ 395 128GB", "AMD Radeon 8060S", 128),
         ("DGX Spark 128GB", "NVIDIA GB10", 128),
         ("Jetson AGX Orin 64GB", "NVIDIA Orin", 64),
@@ -171,6 +180,8 @@ def test_memory_behind_a_card_is_its_own(text: str, gib: int) -> None:
         ("RX 580", "GPU 'RX 580': is not in the catalogue"),
         ("CMP 170HX", "write it as nvidia-smi does: NVIDIA GeForce RTX 3090, or plan where the card is: @local"),
         ("Ryzen 7 8700G", "is a processor; say none for a machine without GPU"),
+        ("3090, banana", "GPU 'banana': is not in the catalogue"),
+        ("3090 5x7777", "is not in the catalogue"),
         ("A40-48Q", "is not in the catalogue; did you mean NVIDIA A40?"),
         ("RTX 3090 Laptop", "is not in the catalogue"),
         ("NVIDIA GeForce RTX 2080 with Max-Q Design", "is not in the catalogue"),
@@ -224,6 +235,17 @@ def test_name_of_several_cards_is_refused_with_the_choices(text: str) -> None:
     """Cards of several generations, or of several sizes."""
     with pytest.raises(WrongSpec, match=r"may be .* or .*; write one of them in full$"):
         gpu_model(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["3090 " * 5000, "3090" + " " * 4000 + "x", "x" * 4000, "2x" * 2000, "(" * 4000, "+ " * 2000, "- " * 2000]
+)
+def test_hostile_words_cost_no_time(text: str) -> None:
+    """Each is taken or refused soon."""
+    began = time.process_time()
+    with contextlib.suppress(WrongSpec):
+        described([text])
+    assert time.process_time() - began < 1
 
 
 def run(*words: str) -> Result:

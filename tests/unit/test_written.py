@@ -130,6 +130,8 @@ MEANT = {
     f"FROM hf.co/{GGUF}:UD-Q4_K_XL\nPARAMETER num_ctx 8192": {"repo": GGUF} | QUANT,
     "FROM ./x.gguf": {"path": "./x.gguf"},
     "Llama 3.3 70B": {"name": "llama-3.3-70b"},
+    "Meta Llama 3.3 70B Instruct": {"name": "llama-3.3-70b"},
+    "python convert_hf_to_gguf.py Qwen/Qwen3.5-35B-A3B --outtype bf16": NAME,
     # The one model among other words.
     "Qwen/Qwen3.5-35B-A3B · Hugging Face": NAME,
     f"{GGUF} like 412": {"repo": GGUF},
@@ -219,6 +221,9 @@ def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypat
         ("glm-4.7-flash", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
         ("qwen3.5-35b-ab3", "did you mean qwen3.5-35b-a3b, qwen3.6-35b-a3b or qwen3-235b-a22b?"),
         ("Qwen3.5-35B-A3B-Q4_K_M.gguf", "check the path of the model, or name the catalogue's: qwen3.5-35b-a3b:Q4_K_M"),
+        ("Qwen_Qwen3.5-9B-Q4_K_M.gguf", "or name the catalogue's: qwen3.5-9b:Q4_K_M"),
+        ("unsloth_Qwen3.5-9B-GGUF_Qwen3.5-9B.i1-Q4_K_M.gguf", "or name the catalogue's: qwen3.5-9b:Q4_K_M"),
+        ("Qwen3.5-9B-Q2_K.gguf", "or name the catalogue's: qwen3.5-9b"),
         ("C:\\models\\Qwen3.5-9B-Q4_K_M.gguf", "or name the catalogue's: qwen3.5-9b:Q4_K_M"),
         ("bartowski/Qwen_Qwen3.5-9B-GGUF:Q4_K_M", "GGUF:FILE.gguf, or the catalogue's qwen3.5-9b"),
         ("lmstudio-community/Qwen3.5-9B-GGUF", "try again with a connection, or name the catalogue's qwen3.5-9b"),

@@ -106,7 +106,7 @@ def models_within(name: str) -> tuple[models.GpuModel, ...]:
     longest = [(words, row) for words, row in held if not any(words < other for other, _ in held)]
     rows = tuple(dict.fromkeys(row for _, row in longest))
     left = said.difference(*(words for words, _ in longest))
-    if any(word in _OTHER_CARD or re.fullmatch(r"[a-z]{0,2}\d{4}[a-z]{0,2}|\d{1,2}[qcab]", word) for word in left):
+    if any(word in _OTHER_CARD or re.search(r"(?<!\d)\d{4}(?!\d)|^\d{1,2}[qcab]$", word) for word in left):
         return ()
     return tuple(model for model in map(models.find, rows) if model)
 
