@@ -17,6 +17,10 @@ Item = TypeVar("Item")
 _NUMBER = re.compile(r"(\d{1,3}(?:[_, ']\d{3})+|\d+)(?:\.0+)?")
 # Of tokens nobody has a fraction: `32.768` is how half of Europe writes 32,768.
 _TOKENS = re.compile(r"(\d{1,3}(?:[_, '.]\d{3})+|\d+)(?:\.0+)?")
+# Below, thousands and 1024s are written alike: 32K is 32,768 in both.
+_LEAST_IN_THOUSANDS = 65
+# 65.536 becomes 65 or 66.
+_ROUNDED = 600
 _SHORT_TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM])(?:i?[bB]?)")
 # Modules of memory, and words of their kind behind them, which say nothing of how much it is: no other size.
 _MODULES = re.compile(
@@ -77,15 +81,27 @@ def at_home(text: str) -> Path:
 def tokens(text: str) -> int:
     """`65536` of `64k`, `65,536`, `64K tokens`; K is 1024, as the names of models and flags have it.
 
+    A number that is a power of two in thousands is that one: `262K` and `131k`, as articles write them, are 262,144 and
+    131,072 tokens.
+
     Raises:
         ValueError: the text is no number of tokens.
     """
     plain = re.sub(r"\s*(?:tokens?|toks?|ctx|context)$", "", undressed(text), flags=re.IGNORECASE)
     if found := _SHORT_TOKENS.fullmatch(plain):
-        return int(float(found[1]) * (1 << 10 if found[2] in "kK" else 1 << 20))
+        number, is_kilo = float(found[1]), found[2] in "kK"
+        return (_in_thousands(number) if is_kilo else None) or int(number * (1 << 10 if is_kilo else 1 << 20))
     if found := _TOKENS.fullmatch(plain):
         return int(re.sub(r"\D", "", found[1]))
     raise ValueError(f"{text!r} is no number of tokens; write for example 65536 or 64K")
+
+
+def _in_thousands(number: float) -> int | None:
+    """The power of two that so many thousands are meant for: 262144 of 262, and of 262.1."""
+    if number < _LEAST_IN_THOUSANDS:
+        return None
+    powers = (1 << bits for bits in range(16, 24))
+    return next((one for one in powers if abs(number * 1000 - one) < _ROUNDED and number != one / 1024), None)
 
 
 def memory(text: str) -> int:

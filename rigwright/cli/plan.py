@@ -42,6 +42,7 @@ SAME = ""
 @click.option("--users", type=click.IntRange(1, 4096), help="With MODEL: how many at the same time.")
 @click.option("--context", type=number, help="With MODEL: tokens of context for each: 64K.")
 @click.option("--engine", metavar="NAME", help="With MODEL: llamacpp, vllm or ollama.")
+@click.option("--goal", metavar="WORD", help="With MODEL: what counts most: latency, throughput, context or quality.")
 @click.option("--results", type=click.Path(path_type=Path), metavar="DIR", help="Measurements, which beat estimates.")
 @click.option(
     "--detailed-exitcode", "is_compared", is_flag=True, help="2 where a deploy would change something, 1 on an error."
@@ -63,6 +64,7 @@ def plan(
     users: int | None,
     context: int | None,
     engine: str | None,
+    goal: str | None,
     ram: str | None,
     results: Path | None,
     limit: tuple[str, ...],
@@ -80,7 +82,7 @@ def plan(
     """
     place = place_of(inventory, capture, cards, limit, model)
     inventory, is_single = place.inventory, place.is_single
-    service = _service(place, spec, users=users, context=context, engine=engine)
+    service = _service(place, spec, users=users, context=context, engine=engine, goal=goal)
     others: dict[str, object] = {
         "--gpu": cards,
         "--capture": capture,
@@ -150,7 +152,7 @@ def plan(
         from rigwright.view.terminal import answering, console
 
         with answering():
-            show_next(console(), service)
+            show_next(console(), service, next(iter(planned.resolved.values())).plan.services[0])
     tell_errors(planned.errors)
     tell_errors({name: f"not read: {why}" for name, why in found.missing.items()})
     status = 1 if planned.errors or found.missing else 0

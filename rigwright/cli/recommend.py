@@ -149,6 +149,8 @@ def _close(screen: Console, service: dict[str, object], hardware: Hardware, mach
     except RigwrightError as error:
         show_closing(screen, service, error.message)
         return
-    wishes = [word for key in ("users", "context") if key in service for word in (f"--{key}", str(service[key]))]
+    wishes = [
+        word for key in ("goal", "users", "context") if key in service for word in (f"--{key}", str(service[key]))
+    ]
     command = shlex.join(("rigwright", "plan", *machine, str(service["model"]), *wishes)) if machine else ""
     show_closing(screen, service, plan.services[0], command=command)

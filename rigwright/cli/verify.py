@@ -48,9 +48,9 @@ def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
             raise RigwrightError(f"verify: {package} is not installed; pip install 'rigwright[verify]'")
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
-        # An own rootdir and no settings of pytest's: neither the user's own nor their tests have a say here.
-        command = [sys.executable, "-m", "pytest", "--pyargs", *checks(), "-q", "--no-header", "--tb=short"]
-        command += ["-p", "no:cacheprovider", "--capture=sys", "--rootdir", scratch, "-c", "/dev/null"]
+        # An own rootdir, no settings and no conftest.py: neither the user's own nor their tests have a say here.
+        command = [sys.executable, "-m", "pytest", "--pyargs", *checks(), "-q", "--no-header", "--tb=line"]
+        command += ["-p", "no:cacheprovider", "--capture=sys", "--rootdir", scratch, "-c", "/dev/null", "--noconftest"]
         command += ["--rigs", inventory, "--rig-report", str(report), *(f"--rig-limit={one}" for one in limit)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         output = subprocess.PIPE if as_json else None

@@ -85,7 +85,10 @@ def _lanes(gpu: Gpu) -> Iterator[Problem]:
     model = find(gpu.name, gpu.pci_id, gpu.vram_bytes)
     if now and possible and now < possible:
         what = f"the PCIe link runs x{now}, slot and card can do x{possible}{_rates(gpu, possible)}"
-        do = "reseat card and riser, clean the contacts, look for bifurcation in the BIOS and an M.2 that shares lanes"
+        do = (
+            f"nothing where the slot is wired for x{now}, as second slots are; else reseat card and riser, clean the "
+            "contacts, look for bifurcation in the BIOS and an M.2 that shares lanes"
+        )
         yield Problem("link_width_reduced", gpu.label, what, do)
     elif gpu.slot.width_max and model and model.pcie_lanes and gpu.slot.width_max < model.pcie_lanes:
         what = f"the slot has x{gpu.slot.width_max}, the card x{model.pcie_lanes}"

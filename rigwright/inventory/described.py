@@ -29,6 +29,7 @@ _MAC = re.compile(
 )
 _PAIR = re.compile(r"(\d{1,2})-(\d{1,2})")
 _MOST_GPUS = 64
+_EXAMPLE_LANES = (16, 8, 8, 4)
 _FORM = "write it like 4x3090, 2x3090:nvlink or 4x3090:nvlink=0-1,2-3:x16,x8,x8,x4"
 
 
@@ -189,6 +190,21 @@ def _mac(chip: str, most_bytes: int, ram_bytes: int | None) -> Described:
     return Described(hardware, notes)
 
 
+def _worded(groups: Sequence[_Cards], *, has_pairs: bool = False) -> str:
+    """These cards as an option has them, with what was said of them and an example of what was not."""
+    words = []
+    for group in groups:
+        name = re.sub(r"^(?:NVIDIA |AMD |GeForce |Radeon )+", "", group.model.name).replace(" ", "-")
+        pairs = group.pairs
+        if has_pairs and not pairs and group.model.nvlink_is_bridge:
+            pairs = tuple((first, first + 1) for first in range(0, group.count - 1, 2))
+        joined = f":nvlink={','.join(f'{first}-{second}' for first, second in pairs)}" if pairs else ""
+        lanes = group.widths or (() if has_pairs else _EXAMPLE_LANES[: group.count])
+        slots = f":{','.join(f'x{lane}' for lane in lanes)}" if len(lanes) == group.count else ":x8" if lanes else ""
+        words.append(f"{group.count}x{name}{joined}{slots}")
+    return f"--gpu {'+'.join(words)}"
+
+
 def _assumed(
     ram: int, given: int | None, count: int, *, links: bool = False, groups: Sequence[_Cards] = ()
 ) -> tuple[Reason, ...]:
@@ -198,9 +214,9 @@ def _assumed(
         because = "nobody said how much there is; name yours with --ram 64G"
         notes.append(Reason(choice=f"{format_bytes(ram)} of RAM" if ram else "RAM", because=because))
     if any(group.model.nvlink_is_bridge and group.count > 1 and not group.pairs for group in groups):
-        because = "nobody said that bridges join cards; if they do, name the pairs: --gpu 4x3090:nvlink=0-1,2-3"
+        because = f"nobody said that bridges join cards; if they do, name the pairs: {_worded(groups, has_pairs=True)}"
         notes.append(Reason(choice="no NVLink", because=because))
     if count > 1 and not any(group.widths for group in groups):
-        because = "nobody said which slots the cards are in; name their lanes: --gpu 4x3090:x16,x8,x8,x4"
+        because = f"nobody said which slots the cards are in; name their lanes: {_worded(groups)}"
         notes.append(Reason(choice="PCIe unknown", because=because))
     return tuple(notes)

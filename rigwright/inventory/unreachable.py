@@ -10,6 +10,7 @@ _WAYS = {
         "a reinstalled rig has a new host key, and so has an impostor: look at the rig, then "
         "ssh-keygen -R with its address, and log in once with ssh"
     ),
+    r"no such file or directory.*known_hosts": "mkdir -m 700 ~/.ssh, then log in once with ssh",
     r"no host key for .* found in known_hosts": "log in once with ssh, which asks whether its host key is right",
     r"too many authentication failures": "name one key in ssh_key",
     r"authentication error|permission denied|no authentication methods|authentication failed": (

@@ -17,7 +17,7 @@ from rigwright.models.variants import KnownModel, Variant, known_models, variant
 from rigwright.plan.candidates import Engines
 from rigwright.plan.devices import devices
 from rigwright.plan.limits import check_driver
-from rigwright.plan.ranking import score_of_plan
+from rigwright.plan.ranking import goal_of, score_of_plan
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.wish import ModelSource, ServiceWish
@@ -64,13 +64,14 @@ class Recommendation(Strict):
     """One model at its best on this rig; `index` is its mean benchmark in parts of the best in the catalogue.
 
     `points`, 0 to 100, are the score for people: twenty for each class, and inside it by how far behind the best of the
-    class one is. `lacks` says what it has too little of for the purpose; such models come last. `benchmarks` are in
-    percent, as published.
+    class one is. `goal` is what a wish must name to be planned so. `lacks` says what it has too little of for the
+    purpose; such models come last. `benchmarks` are in percent, as published.
     """
 
     model: str
     key: str
     plan: ServicePlan
+    goal: Goal | None
     index: float | None
     score: float
     because: str
@@ -148,6 +149,7 @@ def _recommendation(known: KnownModel, rig: RigPlan, wish: ServiceWish, purpose:
         model=known.name,
         key=known.key,
         plan=plan,
+        goal=wish.goal if wish.goal != goal_of(wish.model_copy(update={"goal": None})) else None,
         index=index,
         score=round(worth + _CLASS_STEP * steps, 4),
         because=known.good_at,

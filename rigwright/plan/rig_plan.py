@@ -195,15 +195,14 @@ def _result(
     for engine in mine_to_serve:
         if candidate := engine.unestimated(wish, request.variants, mine):
             return SearchResult([candidate])
-    variants = [variant for variant in request.variants if not wish.quants or variant.quant in wish.quants]
-    fitting = [variant for variant in variants if not _contradiction(wish, variant, mine_to_serve)]
+    variants = [one for one in request.variants if not wish.quants or one.quant in wish.quants]
+    variants = [one for one in variants if one.format in {engine.file_format for engine in mine_to_serve}] or variants
+    fitting = [one for one in variants if not _contradiction(wish, one, mine_to_serve)]
     if variants and not fitting:
         raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, variants[0], mine_to_serve)}")
     if not fitting:
-        raise WrongSpec(
-            f"services.{wish.name}: none of the quants {', '.join(wish.quants)} is in the catalogue; "
-            f"{_quants(request.variants)}"
-        )
+        said = f"none of the quants {', '.join(wish.quants)} is in the catalogue; {_quants(request.variants)}"
+        raise WrongSpec(f"services.{wish.name}: {said}")
     return find_candidates(wish, fitting, space, engines)
 
 

@@ -186,7 +186,8 @@ class ServiceWish(Strict):
         description="Copies, each on GPUs of its own; by default as many as the plan finds worth it.",
     )
     cache_type: Annotated[Literal["auto", "f16", "bf16", "q8_0", "q4_0"], CACHE_TYPE] = Field(
-        "auto", description="The type of the KV cache; auto takes f16, and q8_0 where that buys a better quant."
+        "auto",
+        description="The type of the KV cache; auto takes f16, or q8_0 where that buys a better quant or context.",
     )
     alias: Line | None = Field(None, description="The model name in the API; by default the service's name.")
     gpu: Annotated[int | tuple[int, ...] | Literal["auto", "none"], GPUS] = Field(

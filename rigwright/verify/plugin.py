@@ -25,6 +25,8 @@ _SHELLS = pytest.StashKey[list[Any]]()
 _SOCKETS = pytest.StashKey[Any]()
 # The attribute of a report that holds its row; it travels with the report.
 _OURS = "rigwright"
+# Whose matter it is that a service is there at all.
+_FIRST = "test_unit_is_active_and_enabled"
 _OUTCOMES = ("passed", "failed", "skipped")
 
 
@@ -103,6 +105,14 @@ def _cases(rig: RigUnderTest, engine: str | None) -> list[Any]:
     nothing = pytest.mark.skip(reason="this rig has no service" + (f" on {engine}" if engine else ""))
     found = [pytest.param(one, id=f"{rig.name}-{one.name}") for one in mine]
     return found or [pytest.param(rig, id=rig.name, marks=nothing)]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Of a service that was never deployed one check says so, and the others are not asked."""
+    served = getattr(getattr(item, "callspec", None), "params", {}).get("served")
+    name = getattr(item, "originalname", "")
+    if served is not None and hasattr(served, "is_deployed") and name != _FIRST and not served.is_deployed:
+        pytest.skip(f"{served.name} is not deployed")
 
 
 def _rig_of(item: pytest.Item) -> str:

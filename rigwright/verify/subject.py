@@ -44,6 +44,7 @@ systemctl show -p Id,ActiveState,Transient 'rigwright-*.service' 2>/dev/null | a
 _PROCESS = "cd /proc/%s && for one in cmdline environ status; do base64 <$one | tr -d '\\n'; echo; done"
 _PROCESS += " && readlink exe && readlink cwd"
 _PROPERTIES = (
+    "LoadState",
     "ActiveState",
     "Result",
     "UnitFileState",
@@ -133,6 +134,11 @@ class ServiceUnderTest:
     def host(self) -> Any:
         """The testinfra host."""
         return self.rig.host
+
+    @cached_property
+    def is_deployed(self) -> bool:
+        """Whether the rig knows it: it has a record, or at least a unit."""
+        return self.name in self.rig.records or self.properties["LoadState"] != "not-found"
 
     @cached_property
     def plan(self) -> dict[str, Any]:

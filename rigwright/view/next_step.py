@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
+from rigwright.plan.service import ServicePlan
 
-def show_next(console: Console, service: Mapping[str, object]) -> None:
+# What a deploy can serve with on every machine that it goes to.
+_DEPLOYED = "llamacpp"
+
+
+def show_next(console: Console, service: Mapping[str, object], plan: ServicePlan) -> None:
     """Print an inventory that wishes `service`, in the form of pyinfra, and the command that plans it."""
+    if plan.not_deployed and "engine" not in service and plan.engine != _DEPLOYED:
+        console.print(Text(f"for one that can be deployed today, add --engine {_DEPLOYED}"), highlight=False)
     console.print(Text.assemble(("to have it", "bold"), ", write rig.py with your rig's address:"), highlight=False)
     for line in inventory_of(service):
         console.print(Text(f"  {line}"), highlight=False, soft_wrap=True)

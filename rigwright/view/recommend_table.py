@@ -58,8 +58,8 @@ def show(
 
 def service_of(first: Recommendation, *, users: int = 1, context: int | None = None) -> dict[str, object]:
     """The service that an inventory needs to have a recommendation, as plain data, with what was asked for."""
-    asked = ({"users": users} if users > 1 else {}) | ({"context": context} if context else {})
-    return {"name": "chat", "model": spec_of(first), **asked}
+    asked = {"goal": first.goal, "users": users if users > 1 else None, "context": context}
+    return {"name": "chat", "model": spec_of(first), **{key: value for key, value in asked.items() if value}}
 
 
 def show_closing(

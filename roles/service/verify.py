@@ -39,6 +39,7 @@ def test_nothing_is_orphaned(rig: RigUnderTest, record_property: Callable[[str, 
 
 def test_unit_is_active_and_enabled(served: ServiceUnderTest) -> None:
     """The service runs now and will after a reboot."""
+    assert served.is_deployed, f"{served.name} is not on {served.rig.name}; deploy it: pyinfra INVENTORY deploy.py"
     assert (served.properties["ActiveState"], served.properties["Result"]) == ("active", "success")
     assert served.properties["UnitFileState"] == "enabled"
 
@@ -48,7 +49,10 @@ def test_process_was_not_started_anew(served: ServiceUnderTest) -> None:
     uptime = float(served.host.check_output("cat /proc/uptime").split()[0])
     runs_seconds = uptime - int(served.properties["ExecMainStartTimestampMonotonic"]) / 1e6
     restarts = int(served.properties["NRestarts"])
-    assert restarts == 0 or runs_seconds > _SETTLED_SECONDS, f"started anew {restarts} times, see journalctl"
+    assert restarts == 0 or runs_seconds > _SETTLED_SECONDS, (
+        f"started anew {restarts} times, see journalctl -u {served.unit}; an hour without one clears it, "
+        f"or systemctl reset-failed {served.unit}"
+    )
 
 
 def test_unit_file_is_as_written(served: ServiceUnderTest) -> None:
@@ -104,21 +108,29 @@ def test_process_has_the_planned_flags(served: ServiceUnderTest) -> None:
 
 def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:
     """The recorded plan is one for the inventory as it is now."""
-    wish = served.wish
-    assert served.plan.get("owner") in (None, *served.rig.spec.owners)
-    assert wish.engine in ("auto", served.plan["engine"])
-    assert served.plan["replicas"][0]["port"] == wish.port
-    assert wish.replicas in (None, len(served.plan["replicas"]))
+    wish, plan = served.wish, served.plan
+    owner, replicas = plan.get("owner"), plan["replicas"]
+    assert owner in (None, *served.rig.spec.owners), f"it is of the inventory {owner}"
+    assert wish.engine in ("auto", plan["engine"]), _otherwise("engine", plan["engine"], wish.engine)
+    assert replicas[0]["port"] == wish.port, _otherwise("port", replicas[0]["port"], wish.port)
+    assert wish.replicas in (None, len(replicas)), _otherwise("replicas", len(replicas), wish.replicas)
     # A name of the catalogue leaves the file to the plan.
-    source = served.plan["source"] or {}
+    source = plan["source"] or {}
     if wish.model.names_file:
-        file = source.get("path") or source.get("url") or source.get("file") or ""
-        assert file.rpartition("/")[2].startswith(wish.model.file_name)
-    assert wish.slots is None or "--parallel" in wish.flags or served.plan["slots"] == wish.slots
+        file = (source.get("path") or source.get("url") or source.get("file") or "").rpartition("/")[2]
+        assert file.startswith(wish.model.file_name), _otherwise("model", file, wish.model.file_name)
+    slots = plan["slots"]
+    is_slots = wish.slots is None or "--parallel" in wish.flags or slots == wish.slots
+    assert is_slots, _otherwise("slots", slots, wish.slots)
     # llama.cpp rounds a context up to whole blocks of 256 tokens.
     planned_by_us = wish.context is not None and "--ctx-size" not in wish.flags
     rounded = (wish.context, -(-(wish.context or 0) // 256) * 256)
-    assert not planned_by_us or served.plan["context_tokens"] in rounded
+    is_context = not planned_by_us or plan["context_tokens"] in rounded
+    assert is_context, _otherwise("context", plan["context_tokens"], wish.context)
+
+
+def _otherwise(key: str, deployed: object, wished: object) -> str:
+    return f"{key}: {deployed} was deployed, the inventory says {wished}; deploy again to have it"
 
 
 def test_runs_what_is_locked(served: ServiceUnderTest) -> None:

@@ -48,5 +48,8 @@ def test_closing_line_plans_what_was_recommended(cards: str, users: int, context
     assert yaml.safe_load(line) == json.loads("{" + line + "}") == eval("{" + line + "}") == {"services": [service]}
     spec = parse_spec("rig1", yaml.safe_load(line))
     plan = resolve(spec, hardware, is_preview=True).plan.services[0]
-    assert (plan.model, plan.quant) == (first.model, first.plan.quant)
+    same = first.plan
+    assert (plan.model, plan.quant, plan.engine) == (first.model, same.quant, same.engine)
+    assert (plan.context_tokens, plan.slots, plan.layout) == (same.context_tokens, same.slots, same.layout)
+    assert [gpu.index for gpu in plan.gpus] == [gpu.index for gpu in same.gpus]
     assert spec.services[0].users == users and plan.context_tokens >= (context or 0)

@@ -122,6 +122,7 @@ UNREACHED = [
     ("SSH error (StrictPolicy: No host key for 10.0.0.9 found in known_hosts)", "log in once with ssh, which asks"),
     ("SSH error (Error reading SSH protocol banner)", "what answers there speaks no SSH"),
     ("kex_exchange_identification: Connection closed by remote host", "what answers there speaks no SSH"),
+    ("Could not connect ([Errno 2] No such file or directory: '/home/ada/.ssh/known_hosts')", "mkdir -m 700 ~/.ssh"),
     ("SSH error (No existing session)", "is the rig on, and reachable from here?"),
 ]
 

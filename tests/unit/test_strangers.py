@@ -26,6 +26,8 @@ SERVICES = [
     (3, "context: '65,536'", "OK 65,536 tokens"),
     (5, "context: 10000000", "is more than the 262144 tokens that Qwen3.5-9B was trained for; lower context"),
     (5, "context: 1M", "stretch it with flags: {'--rope-scaling': 'yarn', '--rope-scale': 4}"),
+    (5, "engine: llamacpp\n  context: 2M", "is more than the 262144 tokens that Qwen3.5-9B was trained for"),
+    (5, "engine: vllm\n  context: 2M", "is more than the 262144 tokens that Qwen3.5-9B was trained for"),
     (7, "gpu: '0,1'", "OK port 8080"),
     (7, "gpu: all", "write auto, none for the CPU, or indexes of nvidia-smi: [0, 1]"),
     (8, "gpu: no", "gpu: false names no GPU (YAML reads yes, no, on and off so); write auto, none for the CPU, or 0"),
