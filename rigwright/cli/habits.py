@@ -78,7 +78,7 @@ _OPTIONS = _by_word({
         "servedmodelname alias"
     ),
     "it is a key of a service, in a file of --spec: docs/spec.md": (
-        "goal mode mincontext vision cachetype draft quants replicas flags sha256"
+        "mode mincontext vision cachetype draft quants replicas flags sha256"
     ),
     "host, port and api_key_file are keys of a service: docs/spec.md": "host port apikey p listen",
     "the inventory stands by itself: rigwright {} rig.py": "i inventory inventoryfile",

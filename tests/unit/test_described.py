@@ -179,9 +179,8 @@ def test_what_was_said_stays_in_the_proposal() -> None:
     notes = {note.choice: note.because for note in described(["4x3090:nvlink=0-2,1-3"]).notes}
     proposed = notes["PCIe unknown"].rpartition("--gpu ")[2]
     assert proposed == "4xRTX-3090:nvlink=0-2,1-3:x16,x8,x8,x4" and described([proposed]).hardware.gpu_count == 4
-    pairs = {note.choice: note.because for note in described(["2x3090+3060"]).notes}["no NVLink"].rpartition("--gpu ")[
-        2
-    ]
+    notes = {note.choice: note.because for note in described(["2x3090+3060"]).notes}
+    pairs = notes["no NVLink"].rpartition("--gpu ")[2]
     assert pairs == "2xRTX-3090:nvlink=0-1+1xRTX-3060" and len(described([pairs]).hardware.links) == 1
 
 

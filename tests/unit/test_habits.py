@@ -231,7 +231,7 @@ def run(*words: str) -> Result:
         (["plan", "--gpu", "3090", "hf", "download", "x/y", "--include", "*"], "'hf download x/y --include *'"),
         (["plan", "--gpu", "3090", "llama", "3.3", "70b"], "argument (70b); put a name with blanks between quotes"),
         (["plan", "--gpu", "3090", "qwen3.5-9b", "qwen3.5-27b"], "are two models; name one, or several in a file"),
-        (["plan", "--goal", "throughput"], "--goal: it is a key of a service, in a file of --spec: docs/spec.md"),
+        (["plan", "--vision"], "--vision: it is a key of a service, in a file of --spec: docs/spec.md"),
         (["hardware", "--gpu", "3090"], "--gpu: hardware asks real machines; plan and recommend take cards in words"),
         (["compose"], "no such command: compose; there are"),
         (["verify", "--ctx-size", "1"], "No such option '--ctx-size'"),
