@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import NO_GPU, Device, gpu_labels, idle_gpus, why_unused
+from rigwright.plan.driver import plan_driver
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuBudget, GpuRef, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 DRIVER_FAILS, NOT_DEPLOYED, OVERFLOWS = "THE DRIVER FAILS", "NOT DEPLOYED", "LIKELY TO RUN OUT OF MEMORY"
+DRIVER_FIRST = "DRIVER FIRST"
 # What an owner must not overlook, by the beginning of its note.
-GRAVE = (DRIVER_FAILS, "A GPU FAILS", NO_GPU, NOT_DEPLOYED, OVERFLOWS)
+GRAVE = (DRIVER_FAILS, DRIVER_FIRST, "A GPU FAILS", NO_GPU, NOT_DEPLOYED, OVERFLOWS)
 
 
 def budgets(hardware: Hardware, usable: Sequence[Device], services: Sequence[ServicePlan]) -> tuple[GpuBudget, ...]:
@@ -58,7 +60,7 @@ def notes(
     is_cpu_alone = all(wish.gpu == "none" for wish in wishes)
     assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
     unsized = [one for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
-    lines = [*_driver(hardware), *silent]
+    lines = [*_driver(hardware), *(() if is_cpu_alone else _driver_first(hardware, usable)), *silent]
     if hardware.gpu_count is None and not hardware.gpus and not is_cpu_alone:
         because = (
             "nothing that was read says which GPUs there are: this is a plan for the CPU; record the machine with "
@@ -88,6 +90,18 @@ def _driver(hardware: Hardware) -> Iterator[Reason]:
     """What the driver says instead of a list, with its remedy."""
     if problem := driver_failure(hardware):
         yield Reason(choice=DRIVER_FAILS, because=f"{problem.what}; {problem.do}")
+
+
+def _driver_first(hardware: Hardware, usable: Sequence[Device]) -> Iterator[Reason]:
+    """That the GPUs which this plan counts on have no driver yet, and which it would be."""
+    if not any(device.is_silent and device.gpu.vendor == "NVIDIA" for device in usable):
+        return
+    plan = plan_driver(hardware)
+    if plan.verdict == "refuse":
+        because = f"{plan.problems[0].what}; {plan.problems[0].do}"
+    else:
+        because = f"{plan.driver.branch}, {plan.driver.modules} modules; `rigwright driver` says what that takes"
+    yield Reason(choice=DRIVER_FIRST, because=because)
 
 
 def overflows(gpus: Sequence[GpuBudget], services: Sequence[ServicePlan], offered_ram_bytes: int) -> tuple[Reason, ...]:

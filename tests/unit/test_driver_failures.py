@@ -1,0 +1,51 @@
+"""Installations that went wrong in the field: each is seen before anything is touched, said, and has a way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rigwright.hardware.capture import read_files
+from rigwright.plan.driver import DriverPlan, DriverWish, Need, plan_driver
+
+CASES = yaml.safe_load((Path(__file__).parent / "data/driver_failures.yml").read_text())
+BUILDS = DriverWish(needs=(Need("llama.cpp", is_built=True),))
+
+
+def planned(case: dict[str, Any]) -> DriverPlan:
+    return plan_driver(read_files(case["files"]), BUILDS if case.get("wish") else DriverWish())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_failure_is_seen_and_mended(case: dict[str, Any]) -> None:
+    """Verdict, codes, what is said and what to do, the steps in their order."""
+    plan = planned(case)
+    codes = [problem.code for problem in plan.problems]
+    assert plan.verdict == case["verdict"], (codes, plan.steps)
+    assert set(case["codes"]) <= set(codes), codes
+    ours = [problem for problem in plan.problems if problem.code in case["codes"]]
+    said, do = " ".join(problem.what for problem in ours), " ".join(problem.do for problem in ours)
+    assert all(word in said for word in case.get("what", ())), said
+    assert case.get("do", "") in do, do
+    kinds = [step.kind for step in plan.steps]
+    places = [kinds.index(kind) for kind in case.get("steps", ())]
+    assert places == sorted(places), kinds
+    assert not set(kinds) & set(case.get("not", ()))
+    if "driver" in case:
+        assert f"{plan.driver.source} {plan.driver.branch} {plan.driver.modules}" == case["driver"]
+    if "cuda" in case:
+        assert f"{plan.cuda.source} {plan.cuda.version}" == case["cuda"]
+    if plan.verdict == "refuse":
+        assert plan.refused and plan.steps == () and not plan.reboot
+    assert plan.reboot is case.get("reboot", plan.reboot)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_every_problem_is_for_people(case: dict[str, Any]) -> None:
+    """One line each: lower case, no full stop, and something to do."""
+    for problem in planned(case).problems:
+        for text in (problem.what, problem.do):
+            assert text and "\n" not in text and not text.endswith("."), problem
