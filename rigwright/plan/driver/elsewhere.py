@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from rigwright.hardware.values import Hardware, Problem
 from rigwright.plan.driver.machine import Machine, is_factory_kernel
-from rigwright.plan.driver.state import Defect, defects
+from rigwright.plan.driver.state import defects
 from rigwright.plan.driver.tables import branch_of, system_titles, version_of
 from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
-from rigwright.plan.driver.values import ANYTHING, Cuda, Driver, DriverPlan, DriverWish, Step, Verdict
+from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverPlan, DriverWish, Step, Verdict
 
 
 def not_ours(machine: Machine) -> DriverPlan | None:

@@ -17,6 +17,7 @@ from rigwright.plan.driver.tables import (
     branch_of,
     limits,
     old_architecture,
+    plain,
     system_of,
     version_of,
 )
@@ -124,7 +125,7 @@ class Machine:
             return self.software.userland_version
         found = next((one for one in self.packages if _USERLAND.match(one.name) and one.state == "installed"), None)
         if found:
-            return ".".join(_digits(found.version))
+            return plain(found.version)
         return self.hardware.driver_version if not self.software.loaded else None
 
     @property
@@ -185,7 +186,7 @@ class Machine:
             return None
         found: dict[int, str] = {}
         for one in mine:
-            branch, version = branch_of(one.version), ".".join(_digits(one.version))
+            branch, version = branch_of(one.version), plain(one.version)
             if branch and names.match(one.name) and version_of(version) > version_of(found.get(branch, "")):
                 found[branch] = version
         return found
@@ -199,10 +200,6 @@ def is_nvidias(origin: str) -> bool:
 def is_factory_kernel(kernel: str) -> bool:
     """Whether the kernel is one that NVIDIA builds for its machines."""
     return bool(_FACTORY.search(kernel))
-
-
-def _digits(version: str) -> list[str]:
-    return [str(number) if place < 2 else f"{number:02}" for place, number in enumerate(version_of(version))]
 
 
 def _driven(gpu: Gpu) -> DrivenGpu:

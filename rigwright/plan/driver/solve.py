@@ -11,10 +11,10 @@ from rigwright.plan.driver.elsewhere import in_container, not_ours, refused, unk
 from rigwright.plan.driver.limits import Allowed, allowed
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import fabric_packages
-from rigwright.plan.driver.state import Defect, defects
+from rigwright.plan.driver.state import defects
 from rigwright.plan.driver.tables import branch_of, default_flavour, size
 from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
-from rigwright.plan.driver.values import ANYTHING, Cuda, Driver, DriverPlan, DriverWish, Step, Verdict
+from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverPlan, DriverWish, Step, Verdict
 
 # The driver that is there stays.
 KEPT = Choice(None, None, (), ())
@@ -34,10 +34,11 @@ def plan_driver(hardware: Hardware, wish: DriverWish = ANYTHING) -> DriverPlan:
     if problems:
         return refused(problems)
     system = machine.system
-    found = defects(machine, system, wish)
+    keeps = _keeps(machine, within, wish)
+    found = defects(machine, system, wish, is_kept=keeps)
     if machine.is_container:
         return in_container(machine, wish, found)
-    if _keeps(machine, within, wish):
+    if keeps:
         return _Plan(machine, wish, within, tuple(found), KEPT).plan()
     if system is None:
         stops = [one.problem for one in found if one.effect == "refuse"]

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from rigwright.hardware.values import Problem
-from rigwright.plan.driver.machine import Machine, is_nvidias
-from rigwright.plan.driver.tables import Effect, System, branch_of, failure_row, version_of
-from rigwright.plan.driver.values import DriverWish, Step
+from rigwright.plan.driver.machine import Machine
+from rigwright.plan.driver.package_state import of_packages
+from rigwright.plan.driver.tables import System, failure_row, plain, version_of
+from rigwright.plan.driver.values import Defect, DriverWish, Effect, Step
 
-
-class Defect(NamedTuple):
-    """One, what it makes of the plan, and the step that mends it."""
-
-    problem: Problem
-    effect: Effect
-    steps: tuple[Step, ...] = ()
-
-
-_HARDWARE = frozenset((
-    "gpu_lost", "gpu_error", "one_gpu_lost", "xid_48", "xid_64", "xid_74", "xid_79", "xid_95", "xid_140", "xid_143",
-))  # fmt: skip
+# Findings of the hardware that no driver mends; that a reboot does; that a driver which stays has to be mended for.
+_BROKEN = frozenset(
+    ("gpu_lost", "one_gpu_lost", "fallen_off_bus", "xid_48", "xid_95", "xid_140", "xid_143", "gpu_access_blocked")
+)
+_REBOOTS = frozenset(("xid_154", "gpu_requires_reset", "gsp_timeout", "driver_hangs"))
+_UNEXPLAINED = frozenset(
+    ("driver_not_running", "no_devices", "gpu_init_failed", "nvml_failed", "driver_library_missing",
+     "device_handle_unknown_error")
+)  # fmt: skip
+_TOLD = frozenset(
+    ("gpu_missing_from_driver", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "wrong_kernel_module",
+     "nvml_unknown_error", "insufficient_permissions", "container_toolkit_missing")
+)  # fmt: skip
 _REBUILD = Step("dkms", "compile the modules for the kernel that will boot, and see `dkms status` say installed")
 
 
-def defects(machine: Machine, system: System | None, wish: DriverWish) -> list[Defect]:
-    """All, those that stop everything first."""
+def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kept: bool = True) -> list[Defect]:
+    """All, those that stop everything first; `is_kept`: the driver that is there stays."""
     found = [
-        *_runfile(machine, wish),
-        *_foreign_repositories(machine, system),
-        *_origins(machine),
-        *_failures(machine, system),
-        *_half_configured(machine),
+        *of_packages(machine, system, wish),
         *_hardware(machine),
         *_compiler(machine),
         *_versions(machine),
@@ -44,103 +41,35 @@ def defects(machine: Machine, system: System | None, wish: DriverWish) -> list[D
         *_cuda(machine),
         *_cdi(machine),
     ]
+    if is_kept and all(one.effect == "note" for one in found):
+        found += _unexplained(machine)
     order: tuple[Effect, ...] = ("refuse", "repair", "reboot", "note")
     unique = {(one.problem.code, one.problem.where): one for one in reversed(found)}
     return sorted(reversed(list(unique.values())), key=lambda one: order.index(one.effect))
 
 
-def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
-    if not machine.software.runfile:
-        return
-    what = (
-        f"NVIDIA's own installer put a driver here ({', '.join(machine.software.runfile[:3])}), which no package owns"
-    )
-    do = "nvidia-uninstall --silent, then deploy again; or write nvidia: {replaces_runfile: true}"
-    problem = Problem("runfile_installed", machine.software.runfile[0], what, do)
-    if wish.replaces_runfile:
-        yield Defect(problem, "repair", (Step("uninstall runfile", "nvidia-uninstall --silent, and see it gone"),))
-    else:
-        yield Defect(problem, "refuse")
-
-
-def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[Defect]:
-    """NVIDIA's repository of another release, as an application's installer leaves it; or one beside RPM Fusion."""
-    mine = [one for one in machine.software.repositories if one.is_enabled and is_nvidias(one.url)]
-    for one in mine:
-        found = re.search(r"/repos/([a-z]+\d+)/", f"{one.url}/")
-        if found and system and found[1] != system.repository:
-            what = f"{one.file or one.name or one.url} is NVIDIA's repository for {found[1]}, this is {system.title}"
-            do = f"take it out and use {system.repository}; rigwright removes no repository that it did not add"
-            yield Defect(Problem("repository_of_other_release", one.file or one.url, what, do), "refuse")
-    fusion = next((one for one in machine.software.repositories if "rpmfusion" in (one.url + one.name).lower()), None)
-    if fusion and mine and machine.driver_packages:
-        what = "RPM Fusion and NVIDIA's repository both have a driver, and each upgrade makes them conflict"
-        do = "keep one of them: dnf config-manager disable the other, then dnf distro-sync"
-        yield Defect(Problem("two_driver_repositories", fusion.file or "rpmfusion", what, do), "refuse")
-
-
-def _origins(machine: Machine) -> Iterator[Defect]:
-    """Driver packages of two sources, which depend on each other's versions."""
-    by_origin: dict[bool, list[str]] = {}
-    for one in machine.driver_packages:
-        if one.origin:
-            by_origin.setdefault(is_nvidias(one.origin), []).append(one.name)
-    if len(by_origin) > 1:
-        nvidia, distro = by_origin[True], by_origin[False]
-        what = f"{nvidia[0]} is from NVIDIA's repository, {distro[0]} from the distribution"
-        do = f"remove one side, for example: apt-get purge {' '.join(sorted(distro)[:4])}; then deploy again"
-        yield Defect(Problem("origins_mixed", "packages", what, do), "refuse")
-    found = {branch_of(one.version): one.name for one in machine.driver_packages if one.state == "installed"}
-    numbers = {branch: name for branch, name in found.items() if branch}
-    if len(numbers) > 1 and len(by_origin) < 2:
-        what = " and ".join(f"{name} of branch {branch}" for branch, name in sorted(numbers.items()))
-        step = Step("install", "bring all packages of the driver to one branch")
-        yield Defect(Problem("branches_mixed", "packages", what, "bring them to one branch"), "repair", (step,))
-
-
-def _failures(machine: Machine, system: System | None) -> Iterator[Defect]:
-    for failure in machine.software.failures:
-        where = ", ".join(failure.names[:3]) or "packages"
-        if failure.code in ("dkms_build_failed", "half_configured"):
-            continue  # said with the packages
-        if row := failure_row(failure.code):
-            yield Defect(Problem(failure.code, where, failure.said, row.do), row.effect, row.steps)
-        elif failure.code == "needs_open_modules":
-            yield Defect(Problem("modules_of_wrong_flavour", where, failure.said, "install the open modules"), "note")
-
-
-def _half_configured(machine: Machine) -> Iterator[Defect]:
-    """dpkg was cut, or a module did not compile: until this is mended apt does nothing else."""
-    half = [one for one in machine.packages if one.state == "half"]
-    said = [one for one in machine.software.failures if one.code in ("dkms_build_failed", "half_configured")]
-    names = list(dict.fromkeys([*(one.name for one in half), *(name for one in said for name in one.names)]))
-    if not half and not said:
-        return
-    culprits = [name for name in names if "dkms" in name or re.match(r"nvidia-.*kernel", name)]
-    because = next((f": {one.said}" for one in said if one.code == "dkms_build_failed"), "")
-    what = f"{', '.join(names[:5]) or 'packages'} {'are' if len(names) > 1 else 'is'} half configured{because}"
-    if culprits:
-        purge = f"dpkg --purge --force-depends {' '.join(culprits)}"
-        do = f"{purge}, dpkg --configure -a, apt-get -f install; then the modules that do compile"
-        steps = (Step("repair packages", do),)
-    else:
-        do, steps = "dpkg --configure -a, then apt-get -f install", (Step("repair packages", "dpkg --configure -a"),)
-    code = "dkms_build_failed" if because else "half_configured"
-    yield Defect(Problem(code, names[0] if names else "packages", what, do), "repair", steps)
-
-
 def _hardware(machine: Machine) -> Iterator[Defect]:
     """What no driver mends, and what a reboot does."""
     for problem in machine.hardware.problems:
-        if problem.code == "xid_154":
+        if problem.code in _REBOOTS:
             yield Defect(problem, "reboot")
-        elif problem.code in _HARDWARE:
+        elif problem.code in _BROKEN:
             yield Defect(problem, "refuse")
         elif problem.code == "gsp_firmware_missing":
             row = failure_row("firmware_missing")
             yield Defect(problem, "repair", row.steps if row else ())
-        elif problem.code in ("gpu_missing_from_driver", "driver_too_new_for_gpu", "driver_does_not_support_gpu"):
+        elif problem.code in _TOLD:
             yield Defect(problem, "note")
+
+
+def _unexplained(machine: Machine) -> Iterator[Defect]:
+    """A driver that is there, is the right one, and does not drive: loaded once more where it is not, else refused."""
+    for problem in machine.hardware.problems:
+        if problem.code == "driver_not_running" and not machine.software.loaded:
+            step = Step("load", "load NVIDIA's modules (modprobe nvidia), and make their device nodes")
+            yield Defect(problem, "repair", (step,))
+        elif problem.code in _UNEXPLAINED:
+            yield Defect(problem, "refuse")
 
 
 def _compiler(machine: Machine) -> Iterator[Defect]:
@@ -233,7 +162,7 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
     start = Step("fabric", "start Fabric Manager of the driver's version, and wait for Fabric: Completed")
     exact = f"nvidia-fabricmanager={version}" if version else "nvidia-fabricmanager"
     if managers and version and version_of(managers[0].version) != version_of(version):
-        what = f"Fabric Manager is {'.'.join(map(str, version_of(managers[0].version)))}, the driver {version}"
+        what = f"Fabric Manager is {plain(managers[0].version)}, the driver {version}"
         do = f"install {exact}, and hold it with the driver"
         yield Defect(Problem("fabric_manager_differs", "nvidia-fabricmanager", what, do), "repair", (start,))
     elif not managers and software.knows("packages"):

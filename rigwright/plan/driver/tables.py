@@ -11,10 +11,9 @@ from typing import Any, Literal
 from rigwright.catalogue import load
 from rigwright.hardware.software import Flavour
 from rigwright.hardware.values import Hardware
-from rigwright.plan.driver.values import Step
+from rigwright.plan.driver.values import Effect, Step
 
 Version = tuple[int, ...]
-Effect = Literal["refuse", "repair", "reboot", "note"]
 Family = Literal["ubuntu", "debian", "el", "fedora"]
 
 
@@ -22,6 +21,12 @@ def version_of(text: str) -> Version:
     """`580.126.09` as numbers, past an epoch and before a revision: (580, 126, 9)."""
     found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", text.strip())
     return tuple(int(part) for part in found[1].split(".")) if found else ()
+
+
+def plain(version: str) -> str:
+    """`580.95.05` of `3:580.95.05-0ubuntu1`, as NVIDIA writes it."""
+    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version.strip())
+    return found[1] if found else version
 
 
 def branch_of(version: str | None) -> int | None:

@@ -10,6 +10,7 @@ from rigwright.hardware.values import Problem
 
 Verdict = Literal["ok", "install", "repair", "reboot", "refuse"]
 Source = Literal["nvidia", "distro", "redhat", "factory", "host", "none"]
+Effect = Literal["refuse", "repair", "reboot", "note"]
 CudaSource = Literal["nvidia", "distro", "pypi", "none"]
 
 
@@ -53,6 +54,15 @@ class Step:
     kind: str
     what: str
     packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One, what it makes of the plan, and the step that mends it."""
+
+    problem: Problem
+    effect: Effect
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""What is wrong with the packages of a driver and the repositories that they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rigwright.hardware.values import Problem
+from rigwright.plan.driver.machine import Machine, is_nvidias
+from rigwright.plan.driver.tables import System, branch_of, failure_row
+from rigwright.plan.driver.values import Defect, DriverWish, Step
+
+
+def of_packages(machine: Machine, system: System | None, wish: DriverWish) -> Iterator[Defect]:
+    """All of them."""
+    yield from _runfile(machine, wish)
+    yield from _foreign_repositories(machine, system)
+    yield from _origins(machine)
+    yield from _failures(machine)
+    yield from _half_configured(machine)
+
+
+def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
+    if not machine.software.runfile:
+        return
+    what = (
+        f"NVIDIA's own installer put a driver here ({', '.join(machine.software.runfile[:3])}), which no package owns"
+    )
+    do = "nvidia-uninstall --silent, then deploy again; or write nvidia: {replaces_runfile: true}"
+    problem = Problem("runfile_installed", machine.software.runfile[0], what, do)
+    if wish.replaces_runfile:
+        yield Defect(problem, "repair", (Step("uninstall runfile", "nvidia-uninstall --silent, and see it gone"),))
+    else:
+        yield Defect(problem, "refuse")
+
+
+def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[Defect]:
+    """NVIDIA's repository of another release, as an application's installer leaves it; or one beside RPM Fusion."""
+    mine = [one for one in machine.software.repositories if one.is_enabled and is_nvidias(one.url)]
+    for one in mine:
+        found = re.search(r"/repos/([a-z]+\d+)/", f"{one.url}/")
+        if found and system and found[1] != system.repository:
+            what = f"{one.file or one.name or one.url} is NVIDIA's repository for {found[1]}, this is {system.title}"
+            do = f"take it out and use {system.repository}; rigwright removes no repository that it did not add"
+            yield Defect(Problem("repository_of_other_release", one.file or one.url, what, do), "refuse")
+    fusion = next((one for one in machine.software.repositories if "rpmfusion" in (one.url + one.name).lower()), None)
+    if fusion and mine and machine.driver_packages:
+        what = "RPM Fusion and NVIDIA's repository both have a driver, and each upgrade makes them conflict"
+        do = "keep one of them: dnf config-manager disable the other, then dnf distro-sync"
+        yield Defect(Problem("two_driver_repositories", fusion.file or "rpmfusion", what, do), "refuse")
+
+
+def _origins(machine: Machine) -> Iterator[Defect]:
+    """Driver packages of two sources, which depend on each other's versions."""
+    by_origin: dict[bool, list[str]] = {}
+    for one in machine.driver_packages:
+        if one.origin:
+            by_origin.setdefault(is_nvidias(one.origin), []).append(one.name)
+    if len(by_origin) > 1:
+        nvidia, distro = by_origin[True], by_origin[False]
+        what = f"{nvidia[0]} is from NVIDIA's repository, {distro[0]} from the distribution"
+        do = f"remove one side, for example: apt-get purge {' '.join(sorted(distro)[:4])}; then deploy again"
+        yield Defect(Problem("origins_mixed", "packages", what, do), "refuse")
+    found = {branch_of(one.version): one.name for one in machine.driver_packages if one.state == "installed"}
+    numbers = {branch: name for branch, name in found.items() if branch}
+    if len(numbers) > 1 and len(by_origin) < 2:
+        what = " and ".join(f"{name} of branch {branch}" for branch, name in sorted(numbers.items()))
+        step = Step("install", "bring all packages of the driver to one branch")
+        yield Defect(Problem("branches_mixed", "packages", what, "bring them to one branch"), "repair", (step,))
+
+
+def _failures(machine: Machine) -> Iterator[Defect]:
+    for failure in machine.software.failures:
+        where = ", ".join(failure.names[:3]) or "packages"
+        if failure.code in ("dkms_build_failed", "half_configured"):
+            continue  # said with the packages
+        if row := failure_row(failure.code):
+            yield Defect(Problem(failure.code, where, failure.said, row.do), row.effect, row.steps)
+        elif failure.code == "needs_open_modules":
+            yield Defect(Problem("modules_of_wrong_flavour", where, failure.said, "install the open modules"), "note")
+
+
+def _half_configured(machine: Machine) -> Iterator[Defect]:
+    """dpkg was cut, or a module did not compile: until this is mended apt does nothing else."""
+    half = [one for one in machine.packages if one.state == "half"]
+    said = [one for one in machine.software.failures if one.code in ("dkms_build_failed", "half_configured")]
+    names = list(dict.fromkeys([*(one.name for one in half), *(name for one in said for name in one.names)]))
+    if not half and not said:
+        return
+    culprits = [name for name in names if "dkms" in name or re.match(r"nvidia-.*kernel", name)]
+    because = next((f": {one.said}" for one in said if one.code == "dkms_build_failed"), "")
+    what = f"{', '.join(names[:5]) or 'packages'} {'are' if len(names) > 1 else 'is'} half configured{because}"
+    if culprits:
+        purge = f"dpkg --purge --force-depends {' '.join(culprits)}"
+        do = f"{purge}, dpkg --configure -a, apt-get -f install; then the modules that do compile"
+        steps = (Step("repair packages", do),)
+    else:
+        do, steps = "dpkg --configure -a, then apt-get -f install", (Step("repair packages", "dpkg --configure -a"),)
+    code = "dkms_build_failed" if because else "half_configured"
+    yield Defect(Problem(code, names[0] if names else "packages", what, do), "repair", steps)
