@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from rigwright.cli.completion import captures
+from rigwright.cli.unanswered import tell_missing
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL
 from rigwright.inventory.rigs import read_rigs, read_wishes
@@ -63,8 +64,7 @@ def driver(
     plans = {name: plan_driver(rig, wishes.get(name, alone)) for name, rig in found.rigs.items()}
     with answering():
         _show(found.rigs, plans, as_json=as_json, is_single=is_single)
-    for name in by_name(found.missing):
-        click.secho(f"{name}: not read: {found.missing[name]}", fg="red", err=True)
+    tell_missing(found.missing)
     sys.exit(1 if found.missing or any(plan.verdict == "refuse" for plan in plans.values()) else 0)
 
 

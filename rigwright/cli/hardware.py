@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from rigwright.cli.completion import captures
+from rigwright.cli.unanswered import tell_missing
 from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.record import redact, require_new, write
 from rigwright.hardware.topology import group
@@ -91,8 +92,7 @@ def hardware(
         _show(rigs, as_json=as_json, is_single=capture is not None or inventory == LOCAL)
     if svg is not None:
         _draw(rigs, svg, is_alone=is_alone)
-    for name in by_name(missing):
-        click.secho(f"{name}: not read: {missing[name]}", fg="red", err=True)
+    tell_missing(missing)
     sys.exit(1 if missing else 0)
 
 

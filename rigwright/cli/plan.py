@@ -14,6 +14,7 @@ from rigwright.cli.completion import models, models_or_files
 from rigwright.cli.lock_options import check_options, lock_options
 from rigwright.cli.machine import LOCAL, WORDED, Place, machine_options, place_of, service_of, spec_of, without_place
 from rigwright.cli.quantities import number, size
+from rigwright.cli.unanswered import tell_errors, tell_missing
 from rigwright.shown import by_name
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def plan(
         with answering():
             show_next(console(), service, next(iter(planned.resolved.values())).plan.services[0])
     tell_errors(planned.errors)
-    tell_errors({name: f"not read: {why}" for name, why in found.missing.items()})
+    tell_missing(found.missing)
     status = 1 if planned.errors or found.missing else 0
     if is_kept and inventory and planned.resolved:
         from rigwright.cli.keeping import keep
@@ -163,12 +164,6 @@ def plan(
     if is_compared and not status and any(changes.values()):
         status = 2
     sys.exit(status)
-
-
-def tell_errors(errors: Mapping[str, str]) -> None:
-    """A line on standard error for each rig without an answer, by name."""
-    for name in by_name(errors):
-        click.secho(f"{name}: {errors[name]}", fg="red", err=True)
 
 
 def _service(place: Place, spec: Path | None, **wishes: object) -> dict[str, object] | None:

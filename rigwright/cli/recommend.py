@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 
 from rigwright.cli.machine import WORDED, machine_options, place_of
-from rigwright.cli.plan import tell_errors
 from rigwright.cli.quantities import Words, number, size
+from rigwright.cli.unanswered import tell_errors
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.described import described

@@ -81,7 +81,7 @@ def bar(found: Sequence[Share], *, total_bytes: int, offered_bytes: int, width: 
         if share.service != last and share.service and cells:
             text.append("│", "bold")
             cells -= 1
-        last = share.service or last
+        last = share.service if share.service and cells else last
         text.append(colours.shade(share.kind) * cells, colours.of(share.service) if share.service else "dim")
     return text
 

@@ -35,7 +35,7 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
     title_width = max(len(row.title) for row in rows)
     sums = [_sum_words(row) for row in rows]
     bar_width = max(10, min(width, 100) - title_width - max(map(len, sums)) - 4)
-    details = [_details(row, colours, is_alone=len(plan.services) == 1) for row in rows]
+    details = [_details(row, colours, is_alone=len(plan.services) == 1, width=width - 2) for row in rows]
     rest = {FREE} | ({RESERVED} if any(row.offered_bytes < row.total_bytes for row in rows) else set())
     legend = Text.assemble(colours.legend(rest, width - 2), style="dim")
     longest = max(len(line) for line in (*legend.plain.split("\n"), *(text.plain for one in details for text in one)))
@@ -60,7 +60,7 @@ def _sum_words(row: _Row) -> str:
     return f"{used / GIB:.1f} of {format_bytes(row.total_bytes)}" if row.total_bytes else "size not known"
 
 
-def _details(row: _Row, colours: Colours, *, is_alone: bool) -> list[Text]:
+def _details(row: _Row, colours: Colours, *, is_alone: bool, width: int) -> list[Text]:
     """`chat: █ weights 18.9  ▓ KV cache 1.3  ░ compute 0.6 GiB`, a line for each service."""
     lines = [Text(f"unused: {row.because}", "yellow")] if row.because else []
     for service in dict.fromkeys(share.service for share in row.shares):
@@ -68,8 +68,21 @@ def _details(row: _Row, colours: Colours, *, is_alone: bool) -> list[Text]:
         told = [kind for kind in KINDS if found.get(kind, 0) >= _WORTH_A_WORD]
         colour = colours.of(str(service))
         parts = [Text.assemble((colours.shade(kind), colour), (f" {kind} {_gib(found[kind])}", "dim")) for kind in told]
-        name = "" if is_alone else f"{service}: "
-        lines.append(Text.assemble((name, colour), Text("  ").join(parts), (" GiB", "dim")))
+        if parts:
+            parts[-1].append(" GiB", "dim")
+        lines += _folded(Text("" if is_alone else f"{service}: ", colour), parts, width)
+    return lines
+
+
+def _folded(start: Text, parts: Sequence[Text], width: int) -> list[Text]:
+    """The parts in lines that break between two of them."""
+    lines = [start]
+    for part in parts:
+        gap = "  " if lines[-1] is not start and lines[-1].plain.strip() else ""
+        if len(lines[-1]) + len(gap) + len(part) > width:
+            lines.append(Text(" " * len(start)))
+            gap = ""
+        lines[-1] = lines[-1] + gap + part
     return lines
 
 

@@ -21,6 +21,8 @@ from rigwright.view.hardware_words import clean
 from rigwright.view.plan_table import notes_table
 from rigwright.view.words import engine_name, number, on, served, short, tokens
 
+# What stands below a model where the terminal has no column for it, and in which order; with the word that it needs.
+_BELOW = {"disk": "", "class": "", "score": "score "}
 _LEGEND = (
     "score: 0 to 100 in this table, twenty for each class; class: by published benchmarks; tok/s: of one user at "
     "4,096 tokens; disk: the weights"
@@ -51,7 +53,8 @@ def show(
         if len(ranked.fitting) > top:
             console.print(Text(f"  and {len(ranked.fitting) - top} more: --top {len(ranked.fitting)}", "dim"))
     if ranked.others:
-        console.print()
+        if ranked.fitting:
+            console.print()
         console.print(Text("what does not fit", "bold"))
         console.print(Padding(Group(*_others(ranked.others)), (0, 0, 0, 2)))
 
@@ -85,30 +88,34 @@ def show_closing(
 def _rows(fitting: Sequence[Recommendation], width: int) -> Iterator[RenderableType]:
     """For each model a line of figures, and below it where it would run, what it is good at, and what it lacks."""
     is_wide = width >= 100
-    columns: list[tuple[str, list[str]]] = [
-        ("", [str(place) for place in range(1, len(fitting) + 1)]),
-        ("model", [_name(one, with_quant=is_wide) for one in fitting]),
-        ("score", [f"{one.points:.0f}" for one in fitting]),
-        ("class", [one.model_class for one in fitting]),
-        ("tok/s", [short(one.plan.speed.expected) if one.plan.speed else "?" for one in fitting]),
-        ("context", [tokens(one.plan.context_tokens) for one in fitting]),
-        ("disk", [f"{(one.plan.file_bytes or 0) / 1e9:.1f} GB" for one in fitting]),
-    ]
-    sizes = [max(map(len, (title, *cells))) for title, cells in columns]
-    is_left = [title in ("model", "class") for title, _ in columns]
+    columns: dict[str, list[str]] = {
+        "": [str(place) for place in range(1, len(fitting) + 1)],
+        "model": [_name(one, with_quant=is_wide) for one in fitting],
+        "score": [f"{one.points:.0f}" for one in fitting],
+        "class": [one.model_class for one in fitting],
+        "tok/s": [short(one.plan.speed.expected) if one.plan.speed else "?" for one in fitting],
+        "context": [tokens(one.plan.context_tokens) for one in fitting],
+        "disk": [f"{(one.plan.file_bytes or 0) / 1e9:.1f} GB" for one in fitting],
+    }
+    sizes = {title: max(map(len, (title, *cells))) for title, cells in columns.items()}
+    below: dict[str, list[str]] = {}
+    for title in _BELOW:
+        if sum(size + 2 for size in sizes.values()) - 2 > width:
+            below[title] = columns.pop(title)
+            del sizes[title]
 
     def line(cells: Sequence[str]) -> str:
         padded = [
-            cell.ljust(size) if left else cell.rjust(size)
-            for cell, size, left in zip(cells, sizes, is_left, strict=True)
+            cell.ljust(size) if title in ("model", "class") else cell.rjust(size)
+            for cell, (title, size) in zip(cells, sizes.items(), strict=True)
         ]
         return "  ".join(padded).rstrip()
 
-    yield Text(line([title for title, _ in columns]), "dim")
-    indent = sizes[0] + 2
+    yield Text(line(list(columns)), "dim")
+    indent = sizes[""] + 2
     for place, one in enumerate(fitting):
-        yield Text(line([cells[place] for _, cells in columns]), "" if one.lacks else "bold")
-        why = Text(style="dim")
+        yield Text(line([cells[place] for cells in columns.values()]), "" if one.lacks else "bold")
+        why = Text("".join(f"{_BELOW[title]}{cells[place]}, " for title, cells in below.items()), "dim")
         why.append(_how(one) if is_wide else f"{clean(one.plan.quant)}, {_how(one)}")
         if one.plan.not_deployed:
             why.append(", not deployed yet", "red")

@@ -309,6 +309,18 @@ def test_ranking_is_shown_with_its_spec_line(run, few_models):
     assert '"services": [{"name": "chat", "model": "qwen3' in page
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_ranking_keeps_its_rows_whole(run, monkeypatch, few_models, width):
+    """A model is one line of figures; what the terminal has no room for is in the line below."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    page = run("recommend", "--capture", PAIR).stdout
+    rows = [line.split() for line in page.splitlines() if re.match(r" +\d+  Qwen", line)]
+    head = next(line.split() for line in page.splitlines() if line.split()[:1] == ["model"])
+    assert len(rows) == 2 and {"tok/s", "context"} <= set(head)
+    told = " ".join(page.split())
+    assert re.search(r"\d\.\d GB", told) and re.search("top|strong|good|basic", told) and "score" in told
+
+
 def test_models_that_lack_the_same_stand_together(run):
     """One line for each reason, and the longest context that there could be; it was the same 29 times."""
     result = run("recommend", "--gpu", "4x3090", "--ram", "128G", "--context", "1M")

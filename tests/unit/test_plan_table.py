@@ -194,6 +194,22 @@ def test_bar_parts_two_services():
     )
 
 
+def test_bar_parts_services_of_which_one_begins_with_too_little_to_see():
+    """The weights of a small model are no column: the bar parts where the first of its uses is one."""
+    found = [Share("chat", "weights", 400), Share("embed", "weights", 1), Share("embed", "compute", 400)]
+    colours = Colours(["chat", "embed"], is_ascii=True)
+    assert bar(found, total_bytes=801, offered_bytes=801, width=40, colours=colours).plain == "W" * 20 + "│" + "C" * 19
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_parts_of_a_bar_are_not_cut_at_the_edge(width):
+    """A line breaks between two parts, never between a part and its size or unit."""
+    many = [service(name, context_tokens=8192) for name in ("chat", "embedding-of-a-long-name")]
+    page = text_of(rig_plan(*many), width=width).partition("\nGPU")[2].partition("to get there")[0]
+    assert page.count("chat: █ weights 12.0") == 1 and "compute 1.0 GiB" in page
+    assert not re.search(r"^ *(GiB|[\d.]+( GiB)?|cache .*|weights .*)$", page, re.MULTILINE)
+
+
 def test_bar_that_overflows_has_its_width_all_the_same():
     """What is too much for a card does not break the page."""
     colours = Colours(["chat"], is_ascii=True)

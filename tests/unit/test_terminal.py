@@ -6,11 +6,13 @@ import re
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from rich.color import Color
 from rich.text import Text
 
 import rigwright.view
+from rigwright.cli.unanswered import tell_missing
 from rigwright.view.terminal import READABLE, console
 
 GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0), "dark grey": (30, 30, 30), "Solarized light": (253, 246, 227)}
@@ -72,3 +74,19 @@ def test_who_wants_no_colour_gets_none(screen):
     with plain.capture() as found:
         plain.print(Text.assemble(("grey ", "dim"), ("alarm", "bold red")))
     assert found.get() == "grey \x1b[1malarm\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "start"),
+    [({"TERM": "xterm-256color"}, "\x1b[38;5;196m"), ({"TERM": "xterm"}, "\x1b[31m"), ({"NO_COLOR": "1"}, "rig1: ")],
+)
+def test_rig_without_an_answer_is_red_as_the_terminal_can(monkeypatch, environment, start):
+    """The red of many terminals cannot be read on dark grey; NO_COLOR has none."""
+    for name in ("TERM", "COLORTERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    said = []
+    monkeypatch.setattr(click, "echo", lambda line, **_: said.append(line))
+    tell_missing({"rig1": "no answer"})
+    assert said[0].startswith(start) and "rig1: not read: no answer" in said[0]
