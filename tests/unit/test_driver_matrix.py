@@ -6,15 +6,16 @@ branches, what the archives of the releases have, and what did and did not build
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
 
-from rigwright.hardware.software import Failure, KernelModule, Package, Software
-from rigwright.hardware.values import Gpu, Hardware
-from rigwright.plan.driver import DriverPlan, DriverWish, plan_driver
+from rigwright.hardware.software import Failure, KernelModule, Offer, Package, Software
+from rigwright.hardware.values import Gpu, Hardware, Problem
+from rigwright.plan.driver import DriverPlan, DriverWish, Need, plan_driver
 
 # PCI ids of cards that people serve from.
 CARDS = {
@@ -277,6 +278,154 @@ def test_mixed_cards_get_what_all_of_them_take(name: str, card: str) -> None:
     system = SYSTEMS[name]
     plan = plan_driver(machine(system, card, "Ampere"))
     assert (plan.verdict, said(plan)) == ("install", system.old)
+
+
+ELSEWHERE = [
+    ("no GPU", lambda hardware: replace(hardware, gpus=(), gpu_count=0), "ok", "none None none", ""),
+    (
+        "a card that a virtual machine has",
+        lambda hardware: replace(hardware, problems=(Problem("gpu_passed_through", "0000:01:00.0", "vfio", "x"),)),
+        "ok", "none None none", "",
+    ),
+    ("WSL", lambda hardware: _with(hardware, virtualization="wsl"), "ok", "host None none", ""),
+    (
+        "a container of a host with a driver",
+        lambda hardware: _with(hardware, virtualization="lxc", loaded=KernelModule("580.95.05", "open")),
+        "install", "host 580 none", "",
+    ),
+    (
+        "a container of a bare host", lambda hardware: _with(hardware, virtualization="docker"), "refuse",
+        "none None none", "host_has_no_driver",
+    ),
+    (
+        "a part of a GPU",
+        lambda hardware: replace(hardware, gpus=(replace(hardware.gpus[0], name="NVIDIA A100-4C"),)),
+        "refuse", "none None none", "vgpu_guest",
+    ),
+    (
+        "a Jetson without its driver",
+        lambda hardware: replace(hardware, kernel="5.15.148-tegra", architecture="aarch64"),
+        "refuse", "factory None open", "factory_driver_missing",
+    ),
+    ("a system that nobody knows", lambda hardware: replace(hardware, os_id="nixos", os_version="26.05"), "refuse",
+     "none None none", "system_unknown"),
+    ("GPUs that nobody listed", lambda hardware: replace(hardware, gpus=(), gpu_count=None), "refuse", "none None none",
+     "gpus_unknown"),
+]  # fmt: skip
+
+
+def _with(hardware: Hardware, **software: Any) -> Hardware:
+    return replace(hardware, software=replace(hardware.software, **software))
+
+
+@pytest.mark.parametrize(("what", "change", "verdict", "driver", "code"), ELSEWHERE, ids=[row[0] for row in ELSEWHERE])
+@pytest.mark.parametrize("name", ["ubuntu-24.04", "debian-13", "rocky-9"])
+def test_machine_whose_driver_is_not_ours(
+    name: str, what: str, change: Callable[[Hardware], Hardware], verdict: str, driver: str, code: str
+) -> None:
+    """Left alone, or given the libraries alone; nothing of the kernel is touched."""
+    plan = plan_driver(change(machine(SYSTEMS[name], "Ampere")))
+    assert (plan.verdict, said(plan)) == (verdict, driver)
+    assert plan.refused == ((code,) if code else ()) and not plan.reboot
+    assert not {"nouveau", "dkms", "headers", "reboot"} & set(kinds(plan))
+
+
+OFFERED = [
+    # card, what NVIDIA's repository for Debian 13 has today, what comes
+    ("Ampere", ("590.48.01", "595.71.05"), "nvidia 595 open"),
+    ("Ampere", ("580.126.09", "590.48.01", "595.71.05"), "nvidia 580 open"),
+    ("Ampere", ("590.48.01",), "nvidia 590 open"),
+    ("Ampere", ("620.11.01",), "nvidia 620 open"),
+    ("Pascal", ("580.126.09", "595.71.05"), "nvidia 580 proprietary"),
+    ("Pascal", ("590.48.01", "595.71.05"), "distro 550 proprietary"),
+    ("Blackwell", ("575.57.08", "580.126.09"), "nvidia 580 open"),
+    # 580.95 does not compile for Debian 13's kernel, whose pci_resize_resource changed.
+    ("Ampere", ("580.95.05", "595.71.05"), "nvidia 595 open"),
+    ("Volta", ("580.95.05",), "nvidia 580 proprietary"),
+]
+
+
+@pytest.mark.parametrize(("card", "versions", "cell"), OFFERED)
+def test_plan_goes_by_what_is_offered_today(card: str, versions: tuple[str, ...], cell: str) -> None:
+    """Not by a belief: NVIDIA's repository for Debian 13 had no 580 for months."""
+    url = "https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64"
+    offers = [Offer("nvidia-driver-cuda", f"{version}-1", url) for version in versions]
+    offers.append(Offer("nvidia-kernel-dkms", "550.163.01-2", "http://archive.example/debian trixie/non-free"))
+    offers.append(Offer("linux-headers-6.12.117+deb13-amd64", "6.12.117-1", "http://archive.example/debian"))
+    hardware = machine(SYSTEMS["debian-13"], card, offers=tuple(offers))
+    hardware = _with(hardware, answered=hardware.software.answered | {"offers"})
+    plan = plan_driver(hardware)
+    assert (plan.verdict, said(plan)) == ("install", cell)
+    if cell.startswith("nvidia"):
+        assert plan.driver.version in versions and not plan.assumed
+
+
+def test_kernel_whose_headers_are_gone_stops_everything() -> None:
+    """Mirrors drop the headers of a kernel that still runs: upgraded and rebooted first."""
+    offers = (
+        Offer("linux-headers-amd64", "6.12.120-1", "http://archive.example/debian"),
+        Offer("nvidia-driver-cuda", "595.71.05-1", "https://developer.download.nvidia.com/compute/cuda/repos/debian13"),
+    )
+    hardware = machine(SYSTEMS["debian-13"], "Ampere", offers=offers)
+    plan = plan_driver(_with(hardware, answered=hardware.software.answered | {"offers"}))
+    assert plan.verdict == "refuse" and "headers_missing" in plan.refused
+    (problem,) = [problem for problem in plan.problems if problem.code == "headers_missing"]
+    assert "linux-headers-6.12.117+deb13-amd64" in problem.what and "reboot" in problem.do
+
+
+BUILDS = (Need("llama.cpp", is_built=True),)
+TOOLKITS = [
+    # system, cards, the driver's branch, what comes
+    ("ubuntu-24.04", ("Ampere",), "pypi 13.0"),
+    ("ubuntu-24.04", ("Blackwell",), "pypi 13.0"),
+    ("ubuntu-24.04", ("Pascal",), "nvidia 12.9"),
+    ("ubuntu-24.04", ("Pascal", "Ampere"), "nvidia 12.9"),
+    ("ubuntu-22.04", ("Turing",), "pypi 13.0"),
+    # The newest that driver 535 knows whole.
+    ("debian-12", ("Ampere",), "distro 11.8"),
+    ("debian-13", ("Ampere",), "pypi 13.0"),
+    # glibc 2.41 wants CUDA 13, which makes no code for Pascal; Debian's own 12.4 is mended for it.
+    ("debian-13", ("Pascal",), "distro 12.4"),
+    ("fedora-42", ("Pascal",), "none None"),
+]
+
+
+@pytest.mark.parametrize(("name", "cards", "cell"), TOOLKITS)
+def test_toolkit_goes_with_cards_driver_and_c_library(name: str, cards: tuple[str, ...], cell: str) -> None:
+    """Only where something is built; where none fits, everything stops before the driver is touched."""
+    hardware = machine(SYSTEMS[name], *cards)
+    plan = plan_driver(hardware, DriverWish(needs=BUILDS))
+    assert f"{plan.cuda.source} {plan.cuda.version}" == cell
+    assert (plan.refused == ("no_toolkit_fits",)) == cell.startswith("none")
+    assert plan_driver(hardware).cuda.version is None
+
+
+def test_engine_that_wants_a_newer_driver_than_a_card_has() -> None:
+    """vLLM's wheels want 580; a card that ends there is served, one wish more is refused."""
+    hardware = machine(SYSTEMS["ubuntu-24.04"], "Pascal")
+    assert plan_driver(hardware, DriverWish(needs=(Need("vLLM", driver=580),))).verdict == "install"
+    refused = plan_driver(hardware, DriverWish(needs=(Need("an engine", driver=590),)))
+    assert refused.refused == ("engine_needs_newer_driver",) and "none after 580" in refused.problems[0].what
+
+
+WISHES = [
+    ("Ampere", DriverWish(modules="proprietary"), "distro 580 proprietary", ""),
+    ("Ampere", DriverWish(branch=595), "distro 595 open", ""),
+    ("Ampere", DriverWish(source="nvidia"), "nvidia 580 open", ""),
+    ("Blackwell", DriverWish(modules="proprietary"), "", "modules_do_not_fit"),
+    ("Pascal", DriverWish(modules="open"), "", "modules_do_not_fit"),
+    ("Pascal", DriverWish(branch=595), "", "branch_does_not_fit"),
+    ("Blackwell", DriverWish(branch=550), "", "branch_does_not_fit"),
+    ("Ampere", DriverWish(branch=620, modules="proprietary"), "", "branch_does_not_fit"),
+]
+
+
+@pytest.mark.parametrize(("card", "wish", "cell", "code"), WISHES)
+def test_wish_is_obeyed_or_refused_with_what_goes(card: str, wish: DriverWish, cell: str, code: str) -> None:
+    """Nobody gets another driver than the one that was asked for, in silence."""
+    plan = plan_driver(machine(SYSTEMS["ubuntu-24.04"], card), wish)
+    assert (said(plan) if cell else plan.refused) == (cell or (code,))
+    assert plan.verdict == ("install" if cell else "refuse")
 
 
 def test_matrix_is_wide_enough() -> None:

@@ -61,17 +61,16 @@ def choose(machine: Machine, system: System, allowed: Allowed, wish: DriverWish)
     wanted: Chosen | None = None
     offers = [_offered(machine, system, source) for source in _sources(machine, system, wish)]
     for offered in offers:
-        for branch in _branches(offered, allowed, machine):
-            for modules in _flavours(offered.source, branch, allowed, machine):
-                version = offered.versions[branch] or branches()[branch].newest
-                packages = bill(machine, system, offered.source, branch, modules)
-                against = list(_against(machine, system, offered.source, version, modules, packages))
-                found = Chosen(offered.source, branch, modules, version, packages, offered.is_asked)
-                wanted = wanted or found
-                if not against:
-                    notes = tuple(_unoffered(offers, offered, allowed, system, machine))
-                    return Choice(found, found, notes, _assumed(found))
-                refused += against
+        for branch, modules in _drivers(offered, allowed, machine):
+            version = offered.versions[branch] or branches()[branch].newest
+            packages = bill(machine, system, offered.source, branch, modules)
+            against = list(_against(machine, system, offered.source, version, modules, packages))
+            found = Chosen(offered.source, branch, modules, version, packages, offered.is_asked)
+            wanted = wanted or found
+            if not against:
+                notes = tuple(_unoffered(offers, offered, allowed, system, machine))
+                return Choice(found, found, notes, _assumed(found))
+            refused += against
     why = tuple(_first_of_each(refused)) or (_nothing_offered(offers, allowed, system),)
     return Choice(None, wanted, why, ())
 
@@ -119,13 +118,17 @@ def _branches(offered: Offered, allowed: Allowed, machine: Machine) -> list[int]
     return sorted(fitting, key=lambda one: one != machine.installed_branch)
 
 
-def _flavours(source: Source, branch: int, allowed: Allowed, machine: Machine) -> list[Flavour]:
-    """The flavours that a branch may have, that of the installed modules first, then NVIDIA's default."""
-    found = [flavour for flavour in allowed.flavours if allowed.takes(branch, flavour)]
-    # Red Hat signs the open ones.
-    found = [flavour for flavour in found if source != "redhat" or flavour == "open"]
-    mine = machine.flavour if machine.installed_branch == branch else None
-    return sorted(found, key=lambda flavour: (flavour != mine, flavour != default_flavour(branch)))
+def _drivers(offered: Offered, allowed: Allowed, machine: Machine) -> list[tuple[int, Flavour]]:
+    """Branches with their modules: NVIDIA's default flavour of each before any other, and that of the installed one."""
+    found = [
+        (branch, modules)
+        for branch in _branches(offered, allowed, machine)
+        for modules in allowed.flavours
+        # Red Hat signs the open ones.
+        if allowed.takes(branch, modules) and (offered.source != "redhat" or modules == "open")
+    ]
+    installed = (machine.installed_branch, machine.flavour)
+    return sorted(found, key=lambda one: (one != installed, one[1] != default_flavour(one[0])))
 
 
 def _against(
@@ -209,4 +212,4 @@ def _unoffered(
 def _assumed(chosen: Chosen) -> tuple[str, ...]:
     if chosen.is_asked:
         return ()
-    return (f"what {_NAMES[chosen.source]} offers today was not asked; a deploy asks before it installs",)
+    return (f"what {_NAMES[chosen.source]} offers today was not asked: what it was seen to have is assumed",)

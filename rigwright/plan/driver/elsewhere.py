@@ -19,6 +19,10 @@ def not_ours(machine: Machine) -> DriverPlan | None:
     if not machine.gpus:
         if hardware.gpu_count is None and not hardware.gpus:
             return _without_list(machine)
+        if machine.passed_through:
+            return DriverPlan(
+                "ok", reasons=("vfio-pci keeps the GPUs for virtual machines, which have drivers of theirs",)
+            )
         others = ", ".join(dict.fromkeys(gpu.vendor for gpu in hardware.gpus if gpu.vendor)) or "no GPU"
         return DriverPlan("ok", reasons=(f"{others}: nothing for NVIDIA's driver to drive",))
     if machine.is_wsl:

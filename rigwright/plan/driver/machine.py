@@ -65,8 +65,14 @@ class Machine:
 
     @cached_property
     def gpus(self) -> tuple[DrivenGpu, ...]:
-        """NVIDIA's."""
-        return tuple(_driven(gpu) for gpu in self.hardware.gpus if gpu.vendor == "NVIDIA")
+        """NVIDIA's, without those that virtual machines have."""
+        mine = (gpu for gpu in self.hardware.gpus if gpu.vendor == "NVIDIA")
+        return tuple(_driven(gpu) for gpu in mine if gpu.pci_address not in self.passed_through)
+
+    @property
+    def passed_through(self) -> frozenset[str]:
+        """The addresses of cards that vfio-pci keeps for virtual machines."""
+        return frozenset(one.where for one in self.hardware.problems if one.code == "gpu_passed_through")
 
     @cached_property
     def system(self) -> System | None:
@@ -169,6 +175,8 @@ class Machine:
         """Whether nouveau holds the GPUs; None where nobody asked."""
         if self.software.loaded or self.hardware.driver_version:
             return False
+        if any(problem.code == "nouveau_loaded" for problem in self.hardware.problems):
+            return True
         return "nouveau" in self.software.loaded_modules if self.software.knows("loaded_modules") else None
 
     @property
