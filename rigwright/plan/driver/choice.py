@@ -128,7 +128,11 @@ def _drivers(offered: Offered, allowed: Allowed, machine: Machine) -> list[tuple
         if allowed.takes(branch, modules) and (offered.source != "redhat" or modules == "open")
     ]
     installed = (machine.installed_branch, machine.flavour)
-    return sorted(found, key=lambda one: (one != installed, one[1] != default_flavour(one[0])))
+
+    def is_second_choice(branch: int, modules: Flavour) -> bool:
+        return modules != default_flavour(branch) and allowed.takes(branch, default_flavour(branch))
+
+    return sorted(found, key=lambda one: (one != installed, is_second_choice(*one)))
 
 
 def _against(
