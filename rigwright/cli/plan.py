@@ -205,7 +205,7 @@ def _look(wishes: Mapping[str, Wished], spec: Path | None) -> Lookup:
     from rigwright.resolve.rigs import look_at_models
     from rigwright.weights.lookup import Lookup
 
-    with Console(stderr=True).status("") as status:
+    with Console(stderr=True).status("", spinner="line") as status:
         lookup = Lookup(say=lambda name: status.update(f"reading {name}"))
         look_at_models({name: wish.spec for name, wish in wishes.items()}, lookup, origin=str(spec) if spec else None)
         return lookup

@@ -89,7 +89,7 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load:
         left = limit
         while True:
             arguments = ["-y", inventory, str(deploy), *(word for one in left for word in ("--limit", one))]
-            with Console(stderr=True).status("") as status:
+            with Console(stderr=True).status("", spinner="line") as status:
                 run = asking.run(arguments, lambda: status.update(f"{sum(1 for _ in folder.glob('*.json'))} rigs read"))
             said = _ANSI.sub("", run.err + run.out)
             # One host whose key file is missing ends pyinfra's run for all: the others are asked without it.

@@ -78,10 +78,11 @@ def bar(found: Sequence[Share], *, total_bytes: int, offered_bytes: int, width: 
     for share in (*found, *rest):
         cells = round((before + share.size_bytes) / whole * width) - round(before / whole * width)
         before += share.size_bytes
-        if share.service != last and share.service and cells:
-            text.append("│", "bold")
-            cells -= 1
-        last = share.service if share.service and cells else last
+        if share.service and cells:
+            is_next = share.service != last
+            text.append("│" * is_next, "bold")
+            cells -= is_next
+            last = share.service
         text.append(colours.shade(share.kind) * cells, colours.of(share.service) if share.service else "dim")
     return text
 

@@ -70,7 +70,7 @@ def _details(row: _Row, colours: Colours, *, is_alone: bool, width: int) -> list
         parts = [Text.assemble((colours.shade(kind), colour), (f" {kind} {_gib(found[kind])}", "dim")) for kind in told]
         if parts:
             parts[-1].append(" GiB", "dim")
-        lines += _folded(Text("" if is_alone else f"{service}: ", colour), parts, width)
+        lines += _folded(Text.assemble(("" if is_alone else f"{service}: ", colour)), parts, width)
     return lines
 
 

@@ -199,6 +199,8 @@ def test_bar_parts_services_of_which_one_begins_with_too_little_to_see():
     found = [Share("chat", "weights", 400), Share("embed", "weights", 1), Share("embed", "compute", 400)]
     colours = Colours(["chat", "embed"], is_ascii=True)
     assert bar(found, total_bytes=801, offered_bytes=801, width=40, colours=colours).plain == "W" * 20 + "│" + "C" * 19
+    found[1] = found[1]._replace(size_bytes=20)
+    assert bar(found, total_bytes=820, offered_bytes=820, width=41, colours=colours).plain == "W" * 20 + "│" + "C" * 20
 
 
 @pytest.mark.parametrize("width", [50, 60, 80])

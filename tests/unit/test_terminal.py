@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from rich.color import Color
 from rich.text import Text
 
 import rigwright.view
+from rigwright.cli import main
 from rigwright.cli.unanswered import tell_missing
 from rigwright.view.terminal import READABLE, console
 
@@ -90,3 +92,32 @@ def test_rig_without_an_answer_is_red_as_the_terminal_can(monkeypatch, environme
     monkeypatch.setattr(click, "echo", lambda line, **_: said.append(line))
     tell_missing({"rig1": "no answer"})
     assert said[0].startswith(start) and "rig1: not read: no answer" in said[0]
+
+
+WISH = """services:
+  - {name: chat, model: qwen3.5-35b-a3b, engine: vllm}
+  - {name: embed, model: qwen3.5-0.8b, port: 8082}
+"""
+
+
+def test_picture_reads_in_light_and_in_dark(tmp_path):
+    """4.5 to one for all that is written, what is dim too."""
+    (tmp_path / "two.yml").write_text(WISH)
+    words = (
+        "plan",
+        "--gpu",
+        "4x3090",
+        "--spec",
+        str(tmp_path / "two.yml"),
+        "--why",
+        "--svg",
+        str(tmp_path / "plan.svg"),
+    )
+    assert CliRunner().invoke(main, words).exit_code == 0
+    text = (tmp_path / "plan.svg").read_text()
+    light, _, dark = text[: text.index("</style>")].partition("prefers-color-scheme: dark")
+    for side in (light, dark):
+        fills = dict(re.findall(r"(page-\w+) \{ fill: #(\w{6})", side))
+        ground = tuple(bytes.fromhex(fills.pop("page-ground")))
+        low = {name: fill for name, fill in fills.items() if contrast(tuple(bytes.fromhex(fill)), ground) < 4.45}
+        assert len(fills) > 8 and not low
