@@ -14,6 +14,8 @@ import pytest
 
 from rigwright.cli.verify import checks
 
+from ..pages import page_shows
+
 pytestmark = pytest.mark.lab
 
 COUNTER = """
@@ -59,7 +61,7 @@ def test_verify_passes_and_says_how_many_checks(workshop, serving):
     path = workshop.inventory(workshop.spec(), serving)
     outcome = workshop.rigwright("verify", str(path))
     assert outcome.code == 0, outcome.output
-    assert re.search(r"^verify: \d\d passed, 5 skipped$", outcome.output, re.MULTILINE)
+    page_shows("docs/services.md", "verify:", outcome.output)
 
 
 def test_verify_prints_json(workshop, serving):

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ..pages import page_shows
+
 pytestmark = pytest.mark.lab
 
 TOY = Path(__file__).parent / "toy"
@@ -25,7 +27,7 @@ def toy_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def rig(workshop: Any, trixie: Any) -> Iterator[str]:
     """A rig that serves `demo`."""
-    name = workshop.boot("engines", from_snapshot=trixie.snapshot)
+    name = workshop.boot("rig1", from_snapshot=trixie.snapshot)
     yield name
     workshop.lab.down([name])
 
@@ -55,6 +57,10 @@ def units(workshop: Any, rig: str) -> dict[str, str]:
     return dict(line.removeprefix("rigwright-").split(".service ") for line in text.splitlines())
 
 
+def plan(workshop: Any, wish: dict[str, Any], rig: str) -> str:
+    return str(workshop.rigwright("plan", str(workshop.inventory(wish, rig))).output)
+
+
 def say(workshop: Any, rig: str, port: int) -> str:
     return str(workshop.on(rig, f"curl -sS -d '{{}}' http://127.0.0.1:{port}/say"))
 
@@ -78,7 +84,8 @@ def test_two_engines_in_one_run_and_in_two(workshop, rig):
     louder = wish | {"toychat": {"words": "HELLO"}}
     alone = workshop.deploy(louder, rig)
     assert (alone.code, alone.changed) == (0, set()), alone.output
-    assert "parrot" in alone.output and units(workshop, rig) == running
+    page_shows("docs/services.md", "[rig1] parrot: planned on Toy chat", alone.output)
+    assert units(workshop, rig) == running
     changed = converge(workshop, louder, rig, deploy=ALONE)
     assert "Serve parrot" in changed.changed and "HELLO" in say(workshop, rig, 9000)
     assert units(workshop, rig)["demo"] == running["demo"]
@@ -86,7 +93,10 @@ def test_two_engines_in_one_run_and_in_two(workshop, rig):
 
 def test_replicas_come_and_go(workshop, rig):
     """One unit for each copy on a port of its own; the first keeps the name, and stays when others leave."""
-    converge(workshop, services(workshop, DEMO | {"replicas": 2}), rig)
+    twice = services(workshop, DEMO | {"replicas": 2})
+    page_shows("docs/plan.md", "what a deploy would change\n  ~ demo --cache-ram", plan(workshop, twice, rig))
+    first = converge(workshop, twice, rig)
+    page_shows("docs/services.md", "--> Starting operation: Serve | Serve demo", first.output)
     assert units(workshop, rig).keys() == {"demo", "demo@1", "parrot"}
     for port in (8080, 8081):
         answer = workshop.on(
@@ -107,10 +117,14 @@ def test_renamed_service_is_named_and_leaves_when_told(workshop, rig):
     refused = workshop.deploy(talk, rig)
     assert refused.code != 0 and "port 8080 is that of demo" in refused.output
     assert units(workshop, rig) == running
+    page_shows("docs/services.md", "rig1: services.talk:", plan(workshop, talk, rig))
     elsewhere = services(workshop, {"name": "talk", "port": 8090}, PARROT)
     beside = converge(workshop, elsewhere, rig)
     assert "demo" in beside.output and units(workshop, rig)["demo"] == running["demo"]
-    converge(workshop, talk | {"remove_orphans": True}, rig)
+    page_shows("docs/services.md", "! ORPHAN demo:", plan(workshop, elsewhere, rig))
+    talk["remove_orphans"] = True
+    page_shows("docs/services.md", "what a deploy would change\n  ~ talk --port", plan(workshop, talk, rig))
+    converge(workshop, talk, rig)
     assert units(workshop, rig).keys() == {"talk", "parrot"}
 
 

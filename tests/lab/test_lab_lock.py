@@ -14,6 +14,8 @@ import pytest
 from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.lock.file import Lock, read_lock, render_lock
 
+from ..pages import page_shows
+
 pytestmark = pytest.mark.lab
 
 CAPTURE = Path(__file__).parents[1] / "captures" / "2x3090-nvlink-x299-lxc"
@@ -42,7 +44,7 @@ def shop(workshop, tmp_path_factory):
 @pytest.fixture(scope="module")
 def locked(shop, trixie) -> Iterator[str]:
     """A rig that serves, with the GPUs of a recorded machine beside it; its build is for the CPU."""
-    name = shop.boot("locked", from_snapshot=trixie.snapshot, hardware=str(CAPTURE))
+    name = shop.boot("rig1", from_snapshot=trixie.snapshot, hardware=str(CAPTURE))
     yield name
     shop.lab.down([name])
 
@@ -89,6 +91,11 @@ def plan(shop, rig, name, *arguments):
     return shop.rigwright("plan", str(shop.inventory(rig, name)), *arguments)
 
 
+def told(shop, outcome) -> str:
+    """What it says to a reader of the pages, who is in that directory and has a rig.py."""
+    return outcome.output.replace(f"{shop.directory}/inventory.", "rig.")
+
+
 def serving(shop, name) -> str:
     look = "systemctl show -P MainPID rigwright-demo.service; cat /etc/rigwright/demo.json | sha256sum"
     return shop.on(name, look)
@@ -120,13 +127,15 @@ def test_lock_is_written_deployed_held_and_renewed(shop, locked):
     refused = shop.deploy(spec(shop, context=1024), locked)
     assert refused.code == 1
     assert any("~ services.demo.context: 2048 -> 1024" in line for line in refused.lines), refused.output
-    assert any("rigwright plan" in line and "--replan --limit locked" in line for line in refused.lines)
+    assert any("rigwright plan" in line and "--replan --limit rig1" in line for line in refused.lines)
     assert "Starting operation" not in refused.output and "Traceback" not in refused.output
     assert serving(shop, locked) == before
 
     held = plan(shop, spec(shop, context=1024), locked, "--write")
     assert (held.code, file.read_text()) == (1, text)
     assert f"{locked}: ~ services.demo.context: 2048 -> 1024" in held.output
+    seen = plan(shop, spec(shop, context=1024), locked)
+    page_shows("docs/plan.md", "what a deploy would change\n  ~ demo --ctx-size", told(shop, seen))
     assert plan(shop, spec(shop, context=1024), locked, "--replan").code == 0
     outcome = shop.deploy(spec(shop, context=1024), locked)
     assert outcome.code == 0, outcome.output
@@ -149,6 +158,9 @@ def test_rig_that_lost_a_gpu_is_refused(shop, locked):
     assert refused.code == 1
     lost = "- GPU 2 (NVIDIA GeForce RTX 3090, GPU-0c0ffee0-0000-0000-0000-000000000000): is not there"
     assert any(lost in line for line in refused.lines), refused.output
+    shutil.copy(other, shop.directory / "inventory.lock.yml")
+    differs = shop.deploy(spec(shop, context=4096), locked)
+    page_shows("docs/plan.md", "[rig1] cannot be deployed: rig.lock.yml", told(shop, differs))
     assert serving(shop, locked) == before
 
 

@@ -3,53 +3,48 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import configparser
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from rigwright.cli import main
+from rigwright.lab.faults import FAULTS
 from rigwright.spec.docs import spec_markdown
+from rigwright.spec.file import read_spec
 from rigwright.spec.rig import parse_spec
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?((?:pyinfra|rigwright|make) .*)$")
-FENCE = re.compile(r"^```(\S*) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from ..pages import (
+    FENCE,
+    PAGES,
+    READ,
+    ROOT,
+    Block,
+    block_of,
+    blocks,
+    commands,
+    indented,
+    lines_of,
+    page_shows,
+    pattern_of,
+    spans,
+)
+
+TESTS = ROOT / "tests"
+TOY = TESTS / "lab/toy"
+CAPTURE = TESTS / "captures/2x3090-nvlink-x299-lxc"
+ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
 name_of = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-
-
-class Block(NamedTuple):
-    """A code block of a page; `file` is the name that the reader gives it, where the page says one."""
-
-    language: str
-    file: str
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    return [Block(*found) for found in FENCE.findall(page.read_text())]
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each command of ours in code: fenced blocks, indented blocks, spans between backticks."""
-    text = page.read_text()
-    code = [line for block in blocks(page) for line in block.text.splitlines() if not block.file]
-    prose = FENCE.sub("", text)
-    code += [line.strip() for line in prose.splitlines() if line.startswith("    ")]
-    code += re.findall(r"`([^`\n]+)`", prose)
-    for line in code:
-        if found := COMMAND.match(line.strip()):
-            yield shlex.split(found[1], comments=True)
 
 
 def anchors(page: Path) -> set[str]:
@@ -100,6 +95,34 @@ def test_commands_exist(page):
         {"make": check_make, "pyinfra": check_pyinfra, "rigwright": check_rigwright}[words[0]](words[1:], written)
 
 
+# Of nvidia-smi, of rocm-smi, of the hub's own client.
+FOREIGN = {"--query-gpu", "--showtopo", "--include"}
+FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "models"}
+
+
+@cache
+def our_options(command: click.Command = main) -> frozenset[str]:
+    """Those of a command and of all below it."""
+    names = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        below = filter(None, (command.get_command(context, name) for name in command.list_commands(context)))
+        names = names.union(*map(our_options, below))
+    return frozenset({"--help", "--version"} | names)
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_and_files_exist(page):
+    """What stands between backticks: each option is one of ours, of pyinfra or of llama.cpp; each file is there."""
+    flags = (ROOT / "rigwright/catalogue/llamacpp_flags.yml").read_text()
+    for span in spans(page):
+        word = re.split("[ =]", span)[0]
+        if re.fullmatch("--?[a-z][a-z-]*", word) and word not in our_options() | FOREIGN | pyinfra_options():
+            assert re.search(rf"(?<![\w-]){word}(?![\w-])", flags), span
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", span) and span.partition("/")[0] in FOLDERS:
+            assert (ROOT / span.replace("NAME", "llamacpp")).exists(), span
+
+
 def check_make(words: list[str], written: set[str]) -> None:
     assert [word for word in words if "=" not in word and word not in make_targets()] == [], words
 
@@ -131,33 +154,172 @@ def check_files(words: list[str], written: set[str]) -> None:
             assert word in written or (ROOT / word).is_file(), words
 
 
-def test_readme_examples_work():
-    """The inventory of the README is accepted, and its deploys import what exists."""
-    examples = {block.file: ast.parse(block.text) for block in blocks(ROOT / "README.md") if block.file}
-    inventory = examples.pop("rig.py")
-    hosts, data = ast.literal_eval(next(node.value for node in inventory.body if isinstance(node, ast.Assign)))
-    assert parse_spec(hosts[0][0], data["rig"]).services[0].name == "chat"
-    assert set(examples) == {"deploy.py", "remove.py"}
-    for tree in examples.values():
-        statement = tree.body[0]
-        assert isinstance(statement, ast.ImportFrom) and statement.module
-        assert hasattr(importlib.import_module(statement.module), statement.names[0].name)
-
-
-@name_of
-def test_output_in_the_pages_is_what_comes(page, monkeypatch, tmp_path):
-    """A block that begins with `$ rigwright …` is what that prints, 100 columns wide; `...` leaves lines out."""
-    monkeypatch.setenv("COLUMNS", "100")
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=str)
+def test_every_block_is_owned(block, monkeypatch, tmp_path):
+    """Output is what came, of a command that is run here or on a rig; all else is read by what reads it."""
     monkeypatch.chdir(tmp_path)
-    for block in blocks(page):
-        command, _, shown = block.text.partition("\n")
-        if not command.startswith("$ rigwright "):
-            continue
-        done = CliRunner().invoke(main, shlex.split(command.removeprefix("$ rigwright ")))
-        assert done.exit_code == 0, done.output
-        printed = "\n".join(line.rstrip() for line in done.stdout.rstrip().splitlines())
-        pattern = ".*".join(re.escape(part) for part in re.split(r"^\.\.\.$", shown.rstrip(), flags=re.MULTILINE))
-        assert re.fullmatch(pattern, printed, re.DOTALL), f"{page.name}: {command} prints\n{printed}"
+    assert block.language in OWNERS, (
+        f"{block}: a block of output is ```text; of another language, say here what reads it"
+    )
+    OWNERS[block.language](block, tmp_path)
+
+
+def check_output(block: Block, _folder: Path) -> None:
+    """`$ rigwright …` is run, 100 columns wide; what else was printed, a test on rigs has seen."""
+    command, _, shown = block.text.partition("\n")
+    if not command.startswith("$ rigwright "):
+        assert is_claimed(block), f"{block}: no test prints this; begin it with its command, or call page_shows"
+        return
+    done = CliRunner(env={"COLUMNS": "100"}).invoke(main, shlex.split(command.removeprefix("$ rigwright ")))
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(pattern_of(shown), lines_of(done.stdout)), f"{block}: {command} prints\n{done.stdout}"
+
+
+@cache
+def claims() -> list[list[str]]:
+    """What other tests have seen or run: the page and the first words of each `page_shows` and `block_of`."""
+    calls = (
+        node
+        for path in sorted(TESTS.rglob("test_*.py"))
+        if "page_shows(" in (text := path.read_text("utf-8"))
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("page_shows", "block_of")
+    )
+    words = ([str(word.value) for word in call.args[:2] if isinstance(word, ast.Constant)] for call in calls)
+    return [two for two in words if len(two) == 2]
+
+
+def test_what_tests_have_seen_is_on_a_page():
+    """Each names one block: a page that changes its first words says so here, before any rig does."""
+    for claim in claims():
+        block_of(*claim)
+
+
+def is_claimed(block: Block) -> bool:
+    return any(block.begins(*claim) for claim in claims())
+
+
+def check_python(block: Block, _folder: Path) -> None:
+    """An inventory is accepted; a deploy is, word for word, one that tests run on rigs; so is what else they run."""
+    statements = ast.parse(block.text).body
+    if isinstance(statements[0], ast.Assign):
+        hosts, data = ast.literal_eval(statements[0].value)
+        parse_spec(hosts[0][0], data["rig"])
+        return
+    run = [
+        ast.parse(path.read_text()).body[1:] for path in (*(ROOT / "deploys").glob("*.py"), *TOY.glob("deploys/*.py"))
+    ]
+    same = any(list(map(ast.dump, one)) == list(map(ast.dump, statements)) for one in run)
+    assert same or is_claimed(block), f"{block}: no test runs this"
+
+
+def check_yaml(block: Block, folder: Path) -> None:
+    """Wishes are accepted."""
+    assert block.file, f"{block}: say which file this is"
+    (folder / block.file).write_text(block.text)
+    read_spec(Path(block.file))
+
+
+def check_toml(block: Block, _folder: Path) -> None:
+    """An entry point is that of the toy, which tests install."""
+    said = configparser.ConfigParser()
+    said.read(TOY / "toychat-1.0.dist-info/entry_points.txt")
+    points = tomllib.loads(block.text)["project"]["entry-points"]
+    assert points == {group: dict(said[group]) for group in said.sections()}
+
+
+def check_template(block: Block, _folder: Path) -> None:
+    """A template is that of the toy, which tests render and run."""
+    assert f'"""{block.text}"""' in (TOY / "toychat/planner.py").read_text()
+
+
+def check_shell(block: Block, folder: Path) -> None:
+    """Pasted into bash in a new account, it works: there and in the bash that starts next."""
+    # fish makes it when it starts for the first time.
+    (folder / ".config/fish/completions").mkdir(parents=True)
+    environment = {"HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for script in (f"set -e\n{block.text}", ". ~/.bashrc; complete -p rigwright"):
+        done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), f"{block}: {done.stderr}"
+
+
+OWNERS = {"text": check_output, "python": check_python, "yaml": check_yaml, "toml": check_toml, "jinja": check_template}
+OWNERS |= {"bash": check_shell}
+
+
+# What stands for a reader's own.
+OWN = {"CARDS": "4x3090", "MODEL": "qwen3.5-35b-a3b", "DIR": "mybox", "FILE": "plan.svg", "wishes.yml": "rig.yml"}
+NO_RIG = {"--gpu", "--capture", "@local", "size"}
+TYPED = {
+    shlex.join(OWN.get(word, word) for word in words)
+    for page in PAGES
+    for words in commands(page)
+    if words[0] == "rigwright" and len(words) > 2 and NO_RIG & set(words) and not words[-1].startswith("--")
+}
+SHOWN = {shlex.join(shlex.split(block.text.partition("\n")[0])[1:]) for block in ALL_BLOCKS if block.text[:2] == "$ "}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [pytest.param(line, marks=pytest.mark.patience if " recommend " in line else ()) for line in sorted(TYPED - SHOWN)],
+)
+def test_commands_without_a_rig_work(line, monkeypatch, tmp_path):
+    """In a folder with a recorded machine, `mybox` or `rig1`, and the wishes of docs/plan.md."""
+    monkeypatch.chdir(tmp_path)
+    for name in {"mybox", "rig1"} - {line.rpartition("--record ")[2]}:
+        (tmp_path / name).symlink_to(CAPTURE)
+    (tmp_path / "rigwright").symlink_to(ROOT / "rigwright")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "rig.yml").write_text(block_of("docs/plan.md", "services:").text)
+    done = CliRunner().invoke(main, shlex.split(line)[1:])
+    assert done.exit_code == 0, done.output
+    for drawn in (tmp_path / "docs").iterdir():
+        assert drawn.read_text() == (ROOT / "docs" / drawn.name).read_text(), f"docs/{drawn.name}: {line} draws it anew"
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_indented_is_a_command(page):
+    """Output and code stand between fences, where they have an owner."""
+    for line in indented(page):
+        assert re.match(r"(sudo )?(rigwright|pyinfra|make|uvx|pip|apt-get) ", line), line
+        if extras := re.match(r"pip install .*\[(\w+)\]", line):
+            assert f"\n{extras[1]} = [" in (ROOT / "pyproject.toml").read_text()
+        if packages := re.match(r"apt-get install (?:-y )?(.*)", line):
+            known = (ROOT / "Makefile").read_text() + (ROOT / ".github/workflows/ci.yml").read_text()
+            assert [name for name in packages[1].split() if name not in known.split()] == []
+
+
+def test_lab_page_lists_all_commands_and_faults():
+    """Neither less nor more than there are."""
+    page = (ROOT / "docs/lab.md").read_text()
+    group = main.get_command(click.Context(main), "lab")
+    assert isinstance(group, click.Group)
+    assert set(re.findall(r"^\| `lab (\w+)", page, re.MULTILINE)) == set(group.list_commands(click.Context(group)))
+    faults = page.partition("\n## Faults\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w-]+)", faults, re.MULTILINE)) == set(FAULTS)
+
+
+def test_readme_shows_a_refusal(monkeypatch, tmp_path):
+    """The inventory of the README with a key that is misspelled."""
+    monkeypatch.chdir(tmp_path)
+    wrong = block_of("README.md", "rigs = (").text.replace('"model"', '"contxt": 4096, "model"')
+    (tmp_path / "rig.py").write_text(wrong)
+    done = CliRunner().invoke(main, ["plan", "rig.py"])
+    assert done.exit_code == 1
+    page_shows("README.md", "Error: rig1: rig.services", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("page", "what", "found"),
+    [
+        ("README.md", "plans against published", list(TESTS.glob("golden/plans/*.yml"))),
+        ("docs/hardware.md", "recorded machines", list(TESTS.glob("captures/*/"))),
+        ("docs/hardware.md", "pastes of the kind", json.loads((TESTS / "facts/cases.json").read_text())),
+    ],
+)
+def test_pages_count_right(page, what, found):
+    """As many as there are."""
+    assert re.search(rf"(\d+) {what}", (ROOT / page).read_text())[1] == str(len(found))
 
 
 def test_readme_is_short():

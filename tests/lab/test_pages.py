@@ -1,0 +1,120 @@
+"""The commands of the pages that need rigs, typed as a reader types them: the demo, the lab, a rig of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rigwright.lab.tiny_model import write_tiny_model
+
+from ..pages import READ, ROOT, block_of, blocks, commands, indented, page_shows
+from .conftest import LAB_NAME, wait_healthy
+
+pytestmark = pytest.mark.lab
+
+INVENTORIES = ("rig.py", "inventories/rig.py")
+# What the inventory of the README does not say: where this rig is, what was there before, and a model for it.
+ITS_RIG = """
+from rigwright.lab.inventory import lab_hosts
+rigs = ([(name, data | dict(lab_hosts())[name]) for name, data in rigs[0]], rigs[1])
+rigs[1]["rig"] |= {{"llamacpp": {{"archive": "pinned"}}, "remove_orphans": True, "takes_over": ["inventory"]}}
+rigs[1]["rig"]["services"][0] |= {{"model": {model!r}, "context": {context}}}
+"""
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """A folder of the reader's, with what a checkout has."""
+    for name in ("deploys", "inventories"):
+        (tmp_path / name).mkdir()
+        for path in (ROOT / name).glob("*.py"):
+            (tmp_path / name / path.name).symlink_to(path)
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def own_lab(workshop: Any, room: Path) -> Iterator[dict[str, str]]:
+    """The environment of a lab that no other test is in."""
+    environment = workshop.environment | {"RIGWRIGHT_LAB": f"{LAB_NAME}p"}
+    yield environment
+    typed("rigwright lab down", room, environment)
+
+
+def typed(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a command prints that works; Enter answers its questions."""
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, input="\n" * 9, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
+def test_demo(room: Path, own_lab: dict[str, str]) -> None:
+    """`make demo`, each of its lines: what the README shows of it comes."""
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    lines = recipe[1].replace("\\\n", "").splitlines()
+    printed = [typed(line.strip().removeprefix("@"), room, own_lab) for line in lines]
+    page_shows("README.md", "[rig1] demo: tiny.gguf", "".join(printed))
+
+
+def test_lab(room: Path, own_lab: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first commands of docs/lab.md, but for the deploy, which is that of the demo; then its Python."""
+    for line in indented(ROOT / "docs/lab.md")[:4]:
+        if "pyinfra" not in line:
+            typed(line.removeprefix("sudo "), room, own_lab)
+    example = block_of("docs/lab.md", "from rigwright.lab import").text
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(example.replace('"rehearsal"', repr(own_lab["RIGWRIGHT_LAB"])), {})
+    page_shows("docs/lab.md", "GPU 0:", printed.getvalue())
+
+
+def stage(words: list[str]) -> int:
+    """Readers go through a page from top to bottom: look, deploy, look again, go back, remove."""
+    if words[0] == "pyinfra":
+        return 4 if any("remove" in word for word in words) else "--dry" not in words
+    return 3 if words[1] == "rollback" else 2
+
+
+def test_commands_on_a_rig(workshop: Any, trixie: Any, room: Path, own_lab: dict[str, str]) -> None:
+    """With the three files of the README: each command of the pages that names an inventory does what it says."""
+    rig = workshop.boot("rig1", from_snapshot=trixie.snapshot)
+    wait_healthy(workshop, rig)
+    files = {block.file: block.text for block in blocks(ROOT / "README.md") if block.file}
+    files["rig.py"] += ITS_RIG.format(model=str(write_tiny_model(room / "tiny.gguf")), context=4096)
+    for name, text in files.items():
+        (room / name).write_text(text)
+    (room / "inventories/rig.py").unlink()
+    (room / "inventories/rig.py").symlink_to("../rig.py")
+
+    found = [words for page in READ for words in commands(page) if set(INVENTORIES) & set(words)]
+    found = sorted({tuple(words): words for words in found}.values(), key=stage)
+    assert [stage(words) for words in found].count(3) % 2 == 0, "a rollback more than there are ways forward"
+    assert len(found) >= 20 and {stage(words) for words in found} == {0, 1, 2, 3, 4}
+    try:
+        for number, words in enumerate(found):
+            if stage(words) == 2 and stage(found[number - 1]) == 1:
+                change(room / "rig.py", workshop)
+            typed(shlex.join(words), room, workshop.environment)
+        # The folder is one that the lab takes.
+        typed("rigwright lab up --hardware rig1", room, own_lab)
+    finally:
+        workshop.lab.down([rig])
+
+
+def change(inventory: Path, workshop: Any) -> None:
+    """Change something: edit the inventory, run it again. Only what differs is done."""
+    inventory.write_text(inventory.read_text().replace("4096", "2048"))
+    done = typed("pyinfra -y rig.py deploy.py", inventory.parent, workshop.environment)
+    assert "Serve | Serve chat" in done and re.search(r"Grand total +\d+ +1 ", done), done
