@@ -234,11 +234,12 @@ def check_template(block: Block, _folder: Path) -> None:
 
 
 def check_shell(block: Block, folder: Path) -> None:
-    """Pasted into bash in a new account, it works: there and in the bash that starts next."""
+    """Pasted into bash in a new account, it works: there, in the bash that starts next, and what zsh would ask for."""
     # fish makes it when it starts for the first time.
     (folder / ".config/fish/completions").mkdir(parents=True)
     environment = {"HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for script in (f"set -e\n{block.text}", ". ~/.bashrc; complete -p rigwright"):
+    zsh = """sh -ec "$(sed 's/^eval "$(//; s/)"$//' ~/.zshrc)" >~/asked"""
+    for script in (f"set -e\n{block.text}", ". ~/.bashrc; complete -p rigwright", zsh):
         done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), f"{block}: {done.stderr}"
 
