@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import json
 import os
 import re
@@ -72,6 +73,13 @@ def test_spec_page_is_what_the_models_say(request):
     if request.config.getoption("--renew-golden"):
         page.write_text(spec_markdown())
     assert spec_markdown() == page.read_text()
+
+
+def test_accuracy_page_is_what_the_estimates_say(monkeypatch):
+    """docs/accuracy.md is computed; `make accuracy` writes it."""
+    monkeypatch.syspath_prepend(TESTS / "bench")
+    page = importlib.import_module("accuracy")
+    assert page.PAGE.read_text() == page.page().rstrip() + "\n"
 
 
 @name_of
