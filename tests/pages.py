@@ -24,8 +24,6 @@ LEFT_OUT = re.compile(r"^ *…\n|…", re.MULTILINE)
 # What another rig, or another day, has otherwise. All else is as it stands on the page.
 VARIES = {
     "memory": r"\d+(?:\.\d+)? (?:MiB|GiB)",
-    "cache_in_free_memory": r"(?<=--cache-ram: )\d+ -> \d+",
-    "threads": r"(?<=--threads: )\d+ -> \d+",
     "release": r"\b[0-9a-f]{12}\b",
 }
 _VARIES = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in VARIES.items()))

@@ -93,8 +93,11 @@ def test_two_engines_in_one_run_and_in_two(workshop, rig):
 
 def test_replicas_come_and_go(workshop, rig):
     """One unit for each copy on a port of its own; the first keeps the name, and stays when others leave."""
-    twice = services(workshop, DEMO | {"replicas": 2})
-    page_shows("docs/plan.md", "what a deploy would change\n  ~ demo --cache-ram", plan(workshop, twice, rig))
+    copies = DEMO | {"replicas": 2, "context": 4096}
+    twice = services(workshop, copies)
+    page_shows(
+        "docs/plan.md", "what a deploy would change\n  ~ demo --ctx-size: 2048 -> 4096", plan(workshop, twice, rig)
+    )
     first = converge(workshop, twice, rig)
     page_shows("docs/services.md", "--> Starting operation: Serve | Serve demo", first.output)
     assert units(workshop, rig).keys() == {"demo", "demo@1", "parrot"}
@@ -103,7 +106,7 @@ def test_replicas_come_and_go(workshop, rig):
             rig, f'curl -sS -d \'{{"prompt": "a", "n_predict": 1}}\' http://127.0.0.1:{port}/completion'
         )
         assert '"content"' in answer
-    wish = services(workshop, DEMO | {"replicas": 2}, PARROT)
+    wish = services(workshop, copies, PARROT)
     assert workshop.rigwright("verify", str(workshop.inventory(wish, rig))).code == 0
     fewer = converge(workshop, services(workshop, DEMO), rig)
     assert "Remove demo@1" in fewer.changed

@@ -135,7 +135,7 @@ def test_lock_is_written_deployed_held_and_renewed(shop, locked):
     assert (held.code, file.read_text()) == (1, text)
     assert f"{locked}: ~ services.demo.context: 2048 -> 1024" in held.output
     seen = plan(shop, spec(shop, context=1024), locked)
-    page_shows("docs/plan.md", "what a deploy would change\n  ~ demo --ctx-size", told(shop, seen))
+    page_shows("docs/plan.md", "what a deploy would change\n  ~ demo --ctx-size: 2048 -> 1024", told(shop, seen))
     assert plan(shop, spec(shop, context=1024), locked, "--replan").code == 0
     outcome = shop.deploy(spec(shop, context=1024), locked)
     assert outcome.code == 0, outcome.output
