@@ -103,8 +103,8 @@ def test_commands_exist(page):
         {"make": check_make, "pyinfra": check_pyinfra, "rigwright": check_rigwright}[words[0]](words[1:], written)
 
 
-# The hub's own client has it; docs/hardware.md has a section with the options of many tools.
-FOREIGN = {"--include"}
+# Of the hub's own client, of nvidia-smi; a section of docs/hardware.md has the options of many tools.
+FOREIGN = {"--include", "--query-gpu"}
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "models"}
 
 
