@@ -87,7 +87,7 @@ def tokens(text: str) -> int:
     Raises:
         ValueError: the text is no number of tokens.
     """
-    plain = re.sub(r"\s*(?:tokens?|toks?|ctx|context)$", "", undressed(text), flags=re.IGNORECASE)
+    plain = re.sub(r"\s*(?:\([^()]*\)|tokens?|toks?|ctx|context)$", "", undressed(text), flags=re.IGNORECASE)
     if found := _SHORT_TOKENS.fullmatch(plain):
         number, is_kilo = float(found[1]), found[2] in "kK"
         return (_in_thousands(number) if is_kilo else None) or int(number * (1 << 10 if is_kilo else 1 << 20))

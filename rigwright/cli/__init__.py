@@ -47,7 +47,9 @@ class LazyGroup(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is meant, or why there is none of that name."""
-        name = args[0] if args else ""
+        name = args[0].lower() if args else ""
+        if name in _COMMANDS:
+            args = [name, *args[1:]]
         if args and name not in _COMMANDS and not name.startswith("-"):
             from rigwright.cli.habits import other_command
 

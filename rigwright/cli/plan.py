@@ -13,7 +13,7 @@ import click
 from rigwright.cli.completion import models, models_or_files
 from rigwright.cli.lock_options import check_options, lock_options
 from rigwright.cli.machine import LOCAL, WORDED, Place, machine_options, place_of, service_of, spec_of, without_place
-from rigwright.cli.quantities import number, size
+from rigwright.cli.quantities import Whole, number, size
 from rigwright.cli.unanswered import tell_errors, tell_missing
 from rigwright.shown import by_name
 
@@ -39,8 +39,8 @@ SAME = ""
 @click.option("--why", is_flag=True, help="Every flag with its value, its reason and what that rests on.")
 @click.option("--command", "as_command", is_flag=True, help="Only the command lines, to paste into a shell.")
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the page too, for light and dark.")
-@click.option("--alternatives", type=click.IntRange(0, 50), default=3, show_default=True, metavar="N", help="How many.")
-@click.option("--users", type=click.IntRange(1, 4096), help="With MODEL: how many at the same time.")
+@click.option("--alternatives", type=Whole(0, 50), default=3, show_default=True, metavar="N", help="How many.")
+@click.option("--users", type=Whole(1, 4096), help="With MODEL: how many at the same time.")
 @click.option("--context", type=number, help="With MODEL: tokens of context for each: 64K.")
 @click.option("--engine", metavar="NAME", help="With MODEL: llamacpp, vllm or ollama.")
 @click.option("--goal", metavar="WORD", help="With MODEL: what counts most: latency, throughput, context or quality.")
@@ -174,8 +174,8 @@ def _service(place: Place, spec: Path | None, **wishes: object) -> dict[str, obj
     """
     if place.model and spec:
         raise click.UsageError(f"{place.model} and --spec both say what to serve; leave one of them out")
-    if place.model or (place.is_single and not spec):
-        return service_of(place.model or "auto", **wishes)
+    if place.model is not None or (place.is_single and not spec):
+        return service_of("auto" if place.model is None else place.model, **wishes)
     if named := next((name for name, given in wishes.items() if given is not None), None):
         raise click.UsageError(
             f"--{named} goes with a model on the command line; the services of a file have such keys"

@@ -25,6 +25,22 @@ class Words(click.Choice[str]):
         return super().convert(known.get(plain) or (begun.pop() if len(begun) == 1 else value), param, context)
 
 
+class Whole(click.IntRange):
+    """A whole number between two; `name` is what --help shows."""
+
+    name = "integer range"
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        super().__init__(least, most)
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> int:
+        """The number, or why it is none."""
+        text = str(value).replace(",", "").replace("_", "").strip()
+        if not re.fullmatch(r"[+-]?\d{1,18}", text):
+            self.fail(f"{str(value)[:60]!r} is no whole number; write one, like 4", param, context)
+        return int(super().convert(int(text), param, context))
+
+
 def number(text: str | int) -> int:
     """A whole number above zero, with K, M, G or T for powers of 1024.
 

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from rigwright.cli.machine import WORDED, machine_options, place_of
-from rigwright.cli.quantities import Words, number, size
+from rigwright.cli.quantities import Whole, Words, number, size
 from rigwright.cli.unanswered import tell_errors
 from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
@@ -43,9 +43,9 @@ from rigwright.view.terminal import answering, console
     show_default=True,
     help="What for.",
 )
-@click.option("--users", type=click.IntRange(1, 4096), default=1, show_default=True, help="Users at the same time.")
+@click.option("--users", type=Whole(1, 4096), default=1, show_default=True, help="Users at the same time.")
 @click.option("--context", type=number, help="Tokens of context that each needs; by default what fits well.")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many are shown.")
+@click.option("--top", type=Whole(1), default=10, show_default=True, metavar="N", help="How many are shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/recommend.schema.json; rigs by name.")
 def recommend(
     inventory: str | None,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rigwright.cli.completion import gpus, models
-from rigwright.cli.quantities import Words, number, rate, tokens
+from rigwright.cli.quantities import Whole, Words, number, rate, tokens
 from rigwright.view.terminal import answering
 
 if TYPE_CHECKING:
     from rigwright.models.values import Model
     from rigwright.plan.speed import Speed
 
-_SEVERAL = click.IntRange(1, 1024)
+_SEVERAL = Whole(1, 1024)
 
 
 @click.command()
@@ -35,13 +36,13 @@ _SEVERAL = click.IntRange(1, 1024)
 @click.option("--slots", type=_SEVERAL, help="Requests served at once; by default one.")
 @click.option("--unified-kv/--no-unified-kv", default=None, help="Whether slots share one pool of cells.")
 @click.option("--flash-attn/--no-flash-attn", default=True, help="Flash attention.")
-@click.option("--gpus", type=click.IntRange(0, 64), default=1, show_default=True, help="GPUs that share the layers.")
-@click.option("--n-cpu-moe", type=click.IntRange(0), default=0, help="The first layers whose experts stay in RAM.")
-@click.option("--draft-depth", type=click.IntRange(0, 64), default=0, help="Tokens drafted ahead.")
+@click.option("--gpus", type=Whole(0, 64), default=1, show_default=True, help="GPUs that share the layers.")
+@click.option("--n-cpu-moe", type=Whole(0), default=0, help="The first layers whose experts stay in RAM.")
+@click.option("--draft-depth", type=Whole(0, 64), default=0, help="Tokens drafted ahead.")
 @click.option("--swa-full", is_flag=True, help="Keep the whole cache of windowed layers.")
 @click.option("--tp", type=_SEVERAL, default=1, show_default=True, help="vLLM: GPUs that share each layer.")
 @click.option("--kv-bytes", type=rate, default=2.0, help="vLLM: bytes of an element.")
-@click.option("--kv-scale-bytes", type=click.IntRange(0, 64), default=0, help="vLLM: bytes of a head's scale.")
+@click.option("--kv-scale-bytes", type=Whole(0, 64), default=0, help="vLLM: bytes of a head's scale.")
 @click.option("--kv-budget-bytes", type=number, help="vLLM: what each GPU has for the KV cache.")
 @click.option("--max-model-len", type=number, help="vLLM: tokens of the longest request.")
 @click.option("--engine-version", default="0.33.0", show_default=True, help="vLLM: its release.")
@@ -58,6 +59,9 @@ def size(model: str, **options: Any) -> None:
     """
     if options["speed"] and options["gpus"] and not options["gpu_name"]:
         raise click.UsageError("--speed needs --gpu NAME, or --gpus 0 for the CPU")
+    if counted := re.fullmatch(r"(\d{1,2})\s*[x×*]\s*(.+)|(.+?)\s*[x×*]\s*(\d{1,2})", options["gpu_name"] or ""):
+        count, name = counted[1] or counted[4], counted[2] or counted[3]
+        raise click.UsageError(f"--gpu names the model alone: --gpu '{name}' --gpus {count}")
     from rigwright.weights.named import sized_model
 
     is_vllm = options["engine"] == "vllm"

@@ -34,6 +34,7 @@ _JOINT = re.compile(
 _PROGRAMS = (
     # nvidia-smi -L, and its table with a row for each GPU.
     re.compile(r"GPU \d+:\s*(?P<name>.+?)\s*\(UUID.*"),
+    re.compile(r"GPU\[\d+\]\s*:\s*Card [sS]eries:\s*(?P<name>.+?)\s*"),
     re.compile(r"\|\s*\d+\s+(?P<name>[A-Z].+?)\s{2,}.*\|"),
     # --query-gpu=name,memory.total, with an index or without.
     re.compile(r"(?:\d{1,2}, )?(?P<name>[^,:(]+), (?P<mib>\d+) MiB.*"),

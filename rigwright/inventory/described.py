@@ -110,7 +110,8 @@ def _cards(word: str) -> _Cards:
     found = _COUNTED.fullmatch(name.strip())
     if not found or (found["before"] and found["after"]):
         raise WrongSpec(f"--gpu: {word[:60]!r} names no GPU; {_FORM}")
-    count, model = int(found["before"] or found["after"] or 1), gpu_model(found["name"])
+    count = int(found["before"] or found["after"] or 1)
+    model = gpu_model(_each(found["name"], count))
     if not count:
         raise WrongSpec(f"--gpu: {word[:60]!r} are no GPUs; say none for a machine without")
     pairs: tuple[tuple[int, int], ...] = ()
@@ -123,6 +124,15 @@ def _cards(word: str) -> _Cards:
         else:
             raise WrongSpec(f"--gpu: {part[:40]!r} says nothing of GPUs; {_FORM}")
     return _Cards(model, count, pairs, widths)
+
+
+def _each(name: str, count: int) -> str:
+    """The name of a card where the brackets behind it say the memory of all of them, `3090 (48GB VRAM)` of two."""
+    said = re.search(r"\s*\((\d{2,4}) ?G(?:i?B)?[^()]*\)", name, re.IGNORECASE)
+    if not said or count < 2 or int(said[1]) % count:
+        return name
+    bare = name[: said.start()] + name[said.end() :]
+    return bare if gpu_model(bare).vram_bytes == int(said[1]) // count * GIB else name
 
 
 def _pairs(word: str, model: GpuModel, count: int, text: str) -> tuple[tuple[int, int], ...]:

@@ -95,6 +95,10 @@ def near_names(text: str) -> tuple[str, ...]:
     family = [known.key for known in models().values() if _has_start(known, text)] if len(squeezed) > 3 else []
     if family:
         return tuple(family)
+    # A model with words behind it that the catalogue does not have of it: `qwen3.5:35b-a3b-instruct`.
+    ends = [found.start() for found in re.finditer(r"[\s:@_-]+", text[:_LONGEST])]
+    if known := next((known for end in reversed(ends) if end and (known := find_model(text[:end]))), None):
+        return (known.key,)
     near = difflib.get_close_matches(squeezed, _index(), n=9, cutoff=0.6)
     return tuple(dict.fromkeys(_index()[name].key for name in near))[:3]
 

@@ -38,9 +38,11 @@ _PROVIDER = re.compile(
 )
 _PARTS = re.compile(r"[^\s,;|<>(){}\[\]\"'`=*]+")
 _CHOSEN = re.compile(r"""(?:allow_patterns|filename|gguf_file)\s*=\s*\[?\s*["']([^"']+)["']""")
-_CALL = re.compile(r"""(?:pretrained\w*\(|(?:model|repo|path)\w*\s*=|LLM\(|load\()\s*["']([^"']{1,200})["']""")
+_CALL = re.compile(r"""(?:pretrained\w*\(|(?:model|repo|path)\w*\s*=|LLM\(|\bload\()\s*["']([^"']{1,200})["']""")
 _LINK = re.compile(r"\[([^\[\]]*)\]\(<?([^()\s>]+)>?(?:\s[^()]*)?\)")
 _IN_BRACKETS = re.compile(r"([^()\[\]]+?)\s*[(\[]([^()\[\]]+)[)\]]")
+# What a listing says of a file.
+_SIZE_BEHIND = re.compile(r"\s+~?\d+(?:\.\d+)?\s*G(?:i?B)?$", re.IGNORECASE)
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 
@@ -58,6 +60,8 @@ def read_source(text: str) -> dict[str, str]:
     if len(text) > _LONGEST:
         raise ValueError(f"{text[:80]!r} and {len(text) - 80} letters more name no model; write its name alone")
     bare = _alone(text)
+    if not bare:
+        raise ValueError("an empty text names no model; write one, like qwen3.5-35b-a3b, hf:org/repo:Q4_K_M or auto")
     if (bare != text.strip() or " " in bare) and _is_here(text):
         return {"path": text}
     text = bare
@@ -85,7 +89,7 @@ def _alone(text: str) -> str:
         text = f"hf:{call[1]}:{chosen[1]}" if chosen and "/" in call[1] else call[1]
     elif setting := _SETTING.match(text):
         text = text[setting.end() :]
-    text = undressed(text)
+    text = _SIZE_BEHIND.sub("", undressed(text))
     if text.startswith(("/", "./", "../", "~")) or "://" in text:
         return text
     if not re.search(r"\s-{1,2}\w|\s[–—]\w", text):
@@ -247,7 +251,8 @@ def _at_address(text: str, scheme: str) -> dict[str, str]:
         return {"url": text}
     if host not in _HUBS and (known := next(filter(_names_model, reversed(path.split("/"))), None)):
         return _named(known)
-    near = near_names(path.rstrip("/").rpartition("/")[2])
+    last = path.rstrip("/").rpartition("/")[2]
+    near = near_names(last) if re.search(r"\d", last) else ()
     advice = (
         f"did you mean {either(near)}?" if near else "write the model's name, hf:org/repo:QUANT, or a file's address"
     )

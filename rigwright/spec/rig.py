@@ -129,6 +129,8 @@ def _explain(details: Any) -> str:
     message = _FORMS.get(kind, message)
     if details["loc"] and details["loc"][0] == "services" and len(details["loc"]) < 3:
         return f"{where}: {_service_form(given)}"
+    if kind in ("model_type", "model_attributes_type"):
+        message += f" ({', '.join([*_model_at(details['loc']).model_fields][:4])}, …)"
     given = redacted(given) if isinstance(given, str) else given
     shown = repr(given) if len(repr(given)) < 80 else _kind(given)
     return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"

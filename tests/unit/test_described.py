@@ -86,6 +86,8 @@ def names(*texts: str, ram_bytes: int | None = None) -> list[str | None]:
         ("ggml_cuda_init: found 1 CUDA devices:\n  Device 0: NVIDIA GeForce RTX 3090, compute capability 8.6", [R3090]),
         ("CUDA0: NVIDIA GeForce RTX 3090 (24124 MiB, 23800 MiB free)", [R3090]),
         ("GPU 1: RTX 3090", [R3090]),
+        ("GPU[0]\t\t: Card Series: \t\tAMD Radeon RX 7900 XTX", ["AMD Radeon RX 7900 XTX"]),
+        ("2x3090 (48GB VRAM)", [R3090] * 2),
     ],
 )
 def test_cards_are_counted_and_named(text: str, cards: list[str]) -> None:
@@ -196,6 +198,7 @@ def test_what_was_said_stays_in_the_proposal() -> None:
         ("RTX 3090 Laptop", "is not in the catalogue"),
         ("NVIDIA GeForce RTX 2080 with Max-Q Design", "is not in the catalogue"),
         ("RTX A4000 Ada", "is not in the catalogue; did you mean NVIDIA RTX A4000"),
+        ("2x3090 (32GB)", "is not in the catalogue"),
         ("MSI RTX 3090 12G", "is not in the catalogue"),
         ("3090 3060", "may be NVIDIA GeForce RTX 30"),
         ("", "names no GPU; write it like 4x3090"),
