@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rigwright.hardware.formats import is_answer
 from rigwright.resources import role_text
 
 # Source: `nvidia-smi --help-query-gpu` of driver 590; older drivers refuse what they do not know, and smi.xml is read.
@@ -43,6 +44,35 @@ class Source:
     in_state: bool = True
 
 
+# What stands around a driver, as software.sh asks for it: `answer TOOL FILE` keeps what says nothing too.
+SOFTWARE = (
+    ("proc-version.txt", "cat /proc/version", ""),
+    ("lib-modules.txt", "ls /lib/modules", ""),
+    ("proc-devices.txt", "cat /proc/devices", ""),
+    ("infiniband.txt", "ls /dev/infiniband", "answer ls infiniband.txt ls /dev/infiniband"),
+    ("lsmod.txt", "lsmod", ""),
+    ("df.txt", "df -k --output=avail,target / /boot", ""),
+    ("packages.txt", "dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Version}\\n' | grep …", "packages"),
+    ("apt-policy.txt", "apt-cache policy …", "ask apt-policy.txt policy_text"),
+    ("dnf-list.txt", "dnf -q -C --showduplicates list …", "ask dnf-list.txt dnf_text"),
+    ("repositories.txt", "tail -n +1 /etc/apt/sources.list …", "ask repositories.txt repositories_text"),
+    ("dkms-status.txt", "dkms status", "answer dkms dkms-status.txt dkms status"),
+    ("modinfo.txt", "modinfo nvidia", "answer modinfo modinfo.txt modinfo_text"),
+    ("compilers.txt", "cc --version; ldd --version", "ask compilers.txt compilers_text"),
+    ("nvcc.txt", "nvcc --version", "answer readlink nvcc.txt nvcc_text"),
+    ("secure-boot.txt", "mokutil --sb-state", "ask secure-boot.txt secure_boot_text"),
+    (
+        "units.txt",
+        "systemctl show -p Id,LoadState,ActiveState nvidia-persistenced.service nvidia-fabricmanager.service "
+        "nvlsm.service nvidia-cdi-refresh.service systemd-modules-load.service",
+        "",
+    ),
+    ("userland.txt", "readlink -f /usr/lib/*/libcuda.so.1", "userland"),
+    ("runfile.txt", "ls /usr/bin/nvidia-uninstall …", "answer ls runfile.txt runfile_text"),
+    ("initramfs.txt", "lsinitramfs /boot/initrd.img-… | grep nvidia", "initramfs"),
+    ("cdi.txt", "grep -B 2 -A 3 'path: /dev/nvidia-uvm$' /etc/cdi/nvidia.yaml", "ask cdi.txt cdi_text"),
+    ("dmidecode.txt", "dmidecode -t 39", "[ ! -r /sys/firmware/dmi/tables/DMI ] || ask dmidecode.txt dmidecode -t 39"),
+)
 # The cheap ones first: a tool that hangs takes nothing away from those before it.
 SOURCES = (
     Source("system.txt", shell="tell system.txt system_text"),
@@ -67,6 +97,7 @@ SOURCES = (
     Source("amd-smi-topology.txt", "amd-smi topology"),
     Source("SPHardwareDataType.txt", "system_profiler SPHardwareDataType"),
     Source("SPDisplaysDataType.txt", "system_profiler SPDisplaysDataType"),
+    *(Source(file, command, shell, in_state=False) for file, command, shell in SOFTWARE),
 )
 EXIT_CODE = "rc.txt"
 LOAD_FILES = ("query-load.csv", "transfer.csv", "load.txt")
@@ -84,13 +115,14 @@ def limit_seconds(*, under_load: bool) -> int:
 def script(*, everything: bool = False, under_load: bool = False) -> str:
     """All questions as one POSIX shell script; `read` understands its answer."""
     asked = [source for source in SOURCES if everything or source.in_state]
+    rest = [role_text("hardware", "software.sh")] if everything else []
     lines = [source.shell or f"ask {shlex.quote(source.file)} {source.command}" for source in asked]
     query = next(source.command for source in SOURCES if source.file == "query.csv")
     settings = [f"TOTAL_SECONDS={TOTAL_SECONDS}", f"EVERYTHING={'yes' if everything else ''}"]
     settings += [f"NVIDIA_QUERY={shlex.quote(query)}"]
     load = [_load()] if under_load else []
     # In a shell of its own: it may be one section among others.
-    return "\n".join(["(", *settings, role_text("hardware", "collect.sh"), *lines, *load, ")"])
+    return "\n".join(["(", *settings, role_text("hardware", "collect.sh"), *rest, *lines, *load, ")"])
 
 
 def _load() -> str:
@@ -107,7 +139,7 @@ def files(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:
         for name, lines in found.items()
         if name in FILES
     }
-    return {name: text for name, text in texts.items() if text.strip()}
+    return {name: text for name, text in texts.items() if text.strip() or is_answer(name)}
 
 
 def read(output: Iterable[str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ _KEYS = (
     "(?:[A-Za-z]+ )?Serial Number(?: \\(system\\))?", "Serial", "PDI", "(?:Board|GPU|FRU) Part Number", "Part number",
     "Host ID", "Hostname", "Host Name", "Computer Name", "User Name", "Hardware UUID", "Provisioning UDID",
     "GPU Fabric GUID", "ClusterUUID", "Cluster UUID", "Node GUID", "System image GUID", "Port GUID",
-    "Activation Lock Status", "ASIC_SERIAL", "PRODUCT_SERIAL", "SERIAL_NUMBER", "FRU_ID",
+    "Activation Lock Status", "Asset Tag", "ASIC_SERIAL", "PRODUCT_SERIAL", "SERIAL_NUMBER", "FRU_ID",
 )  # fmt: skip
 _TAGS = (
     "serial", "board_part_number", "gpu_part_number", "gpu_fru_part_number", "chassis_serial_number", "host_id",
@@ -62,6 +62,20 @@ _IP = re.compile(
 )
 _HOME = re.compile(r"(/(?:home|Users)/|\\Users\\)[^/\\\s\"'<|]+")
 _PROMPT = re.compile(r"(?m)^(?:\([\w.-]+\) ?)?\[?[\w.-]+@[\w.-]+(?:[: ][^\n$#%]{0,200})?\]?[$#%]")
+# An address with a password in it is gone whole; of the others the host, where it is nobody's own. Repositories of
+# distributions and makers are told apart by theirs, mirrors by the path behind it.
+_URL = re.compile(
+    r"\b(?P<scheme>[a-z][a-z+]{1,20}://)(?P<user>[^/\s@\"'<>]{1,200}@)?(?P<host>[\w.-]{1,253})(?P<rest>[^\s\"'<>|]*)"
+)
+_PUBLIC = (
+    "nvidia.com", "debian.org", "ubuntu.com", "canonical.com", "launchpad.net", "launchpadcontent.net", "redhat.com",
+    "rockylinux.org", "almalinux.org", "fedoraproject.org", "centos.org", "rpmfusion.org", "github.io", "github.com",
+    "docker.com", "kernel.org", "intel.com", "amd.com", "radeon.com", "mellanox.com", "opensuse.org", "oracle.com",
+)  # fmt: skip
+# A path may hold a token: of an address that is somebody's own stays what tells whose packages it mirrors.
+_MIRRORED = re.compile(r"/(?:debian|ubuntu)(?:-security|-ports|-archive)?/?$|/compute/cuda/repos/[\w./-]+$")
+# Ubuntu names the key that signs its modules after the host.
+_SIGNER = re.compile(r"(?m)^(\s*signer:\s+)(\S.*?)(?= Secure Boot Module Signature key)")
 # Who built a kernel module: `NVRM version: … 525.60.11  Release Build  (archlinux-builder@localhost)`.
 _AT = re.compile(r"(?<![\w.+@-])[\w.+-]{1,64}@[A-Za-z][\w.-]{0,255}")
 # It names volumes, which Debian calls after the host, and addresses; `modprobe.blacklist=nouveau` brings it into dmesg.
@@ -208,10 +222,20 @@ def _without_names(text: str) -> str:
 
     for pattern in (_KEYED, _KEYED_JSON, _TAGGED, _VITAL, _KERNEL_LINE, _KERNEL_PROCESS):
         text = pattern.sub(hide, text)
+    text = _SIGNER.sub(rf"\1{REDACTED}", _URL.sub(_public, text))
     text = _UNIQUE.sub(lambda found: found[1] + _another(found[2]), text)
     text = _HOME.sub(r"\1user", text)
     text = _AT.sub(REDACTED, _PROMPT.sub("$", text))
     return _LOG_HOST.sub(r"\1host", text)
+
+
+def _public(url: re.Match[str]) -> str:
+    """An address as it is where everybody knows it, else without its host and what opens it."""
+    if url["user"]:
+        return f"{url['scheme']}{REDACTED}/"
+    is_public = any(url["host"] == domain or url["host"].endswith(f".{domain}") for domain in _PUBLIC)
+    mirrored = _MIRRORED.search(url["rest"])
+    return url[0] if is_public else f"{url['scheme']}{REDACTED}{mirrored[0] if mirrored else '/'}"
 
 
 def _another(unique: str) -> str:

@@ -13,9 +13,10 @@ SOFTWARE: tuple[Format, ...] = (
         r"|[a-z0-9][a-z0-9+.:-]+\t+(?:install|hold|deinstall|purge)$"
         r"|(?=.*(?:nvidia|cuda|linux-|gcc|dkms|libc6))[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?[\s=_|,;]+(?:[0-9]+:)?[0-9][\w.+~:-]*$"
         r"|The following packages (?:are only half|have been unpacked|are in a mess|are missing)",
-        r"dpkg|packages",
+        r"dpkg",
         is_answer_empty=True,
     ),
+    software_form("dpkg", r"(?!)", r"packages"),
     software_form(
         "rpm",
         r"[A-Za-z0-9][\w.+-]*-(?:[0-9]+:)?[\w.+~^]+-[\w.+~^]+\.(?:x86_64|noarch|aarch64|i[3-6]86|ppc64le)(?:\s|$)"

@@ -77,11 +77,15 @@ system_text() {
 # device: `read` and `cd` are the shell's own.
 sysfs_text() {
   [ -d /sys/bus/pci/devices ] || return 0
-  echo '# display controllers, accelerators and RDMA adapters'
+  echo "# display controllers, accelerators${EVERYTHING:+, NVSwitches} and RDMA adapters"
   for at in /sys/bus/pci/devices/*; do
     class=''
     value "$at/class" class
-    case $class in 0x03* | 0x12*) ;; *) continue ;; esac
+    case $class in
+      0x03* | 0x12*) ;;
+      0x0680*) [ -n "$EVERYTHING" ] && value "$at/vendor" found && [ "$found" = 0x10de ] || continue ;;
+      *) continue ;;
+    esac
     printf '\ndevice=%s\n' "${at##*/}"
     place "$at" path=
     values "$at" '' class vendor subsystem_vendor subsystem_device numa_node boot_vga local_cpulist \
@@ -123,7 +127,7 @@ module_text() {
 lspci_text() {
   command -v lspci >/dev/null || return 0
   lspci -D -nn -vv | awk '
-    /^[^ \t]/ { wanted = !/: / || /(VGA compatible|3D|Display) controller|rocessing accelerator|\[(03|12)[0-9a-f][0-9a-f]\]:/ }
+    /^[^ \t]/ { wanted = !/: / || /(VGA compatible|3D|Display) controller|rocessing accelerator|\[(03|12)[0-9a-f][0-9a-f]\]:|\[0680\]: NVIDIA/ }
     wanted'
 }
 

@@ -276,3 +276,74 @@ def test_no_answer_raises(lines: list[str]) -> None:
     """Whatever a rig says, and whatever names it gives to it."""
     assert set(collection.read(["@rigwright source topo.txt", *lines, *(f"|{line}" for line in lines)])) <= {"topo.txt"}
     assert collection.read(["@rigwright source ../../etc/passwd", "|root"]) == {}
+
+
+POLICY = """nvidia-open:
+  Installed: 595.71.05-1
+  Candidate: 595.71.05-1
+  Version table:
+ *** 595.71.05-1 600
+        600 https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64  Packages
+        100 /var/lib/dpkg/status
+dpkg:
+  Installed: 1.22.21
+  Candidate: 1.22.21
+  Version table:
+ *** 1.22.21 500
+        500 http://mirror.example.org/debian trixie/main amd64 Packages
+base-files:
+  Installed: 13.8+deb13u1
+  Candidate: 13.8+deb13u1
+  Version table:
+ *** 13.8+deb13u1 500
+        500 http://mirror.example.org/debian trixie/main amd64 Packages
+"""
+STATES = "Id=nvidia-persistenced.service\nLoadState=loaded\nActiveState=failed\n"
+
+
+def with_driver(machine: Machine) -> None:
+    """A Debian with a driver whose module is not built."""
+    (machine.folder / "policy").write_text(POLICY)
+    listed = "ii  base-files 13.8+deb13u1\\nii  dpkg 1.22.21\\nhi  nvidia-open 595.71.05-1\\nii  nano 8.4-1\\n"
+    machine.tool("dpkg-query", f"printf '{listed}'")
+    machine.tool("apt-cache", f'echo "$*" >>{machine.folder}/asked; cat {machine.folder}/policy')
+    machine.tool("dkms", "exit 0")
+    machine.tool("lsmod", "printf 'Module  Size  Used by\\nnouveau 3096576 1\\next4 1134592 2\\n'")
+    machine.tool("modinfo", "exit 1")
+    machine.tool("systemctl", f"printf '{STATES!s}'".replace("\n", "\\n"))
+    machine.tool("cc", "echo 'cc (Debian 14.2.0-19) 14.2.0'")
+    machine.tool(
+        "nvcc", "case $1 in --version) echo 'Cuda compilation tools, release 13.0, V13.0.88' ;; *) echo sm_120 ;; esac"
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_recording_keeps_what_stands_around_the_driver(machine: Machine, shell: str) -> None:
+    """Packages with origins, holds, an empty dkms, modules, services, compilers: read as they were said."""
+    with_driver(machine)
+    files = machine.ask(shell, everything=True)
+    hardware = read_files(files)
+    software = hardware.software
+    assert "nano" not in files["packages.txt"]
+    assert [(one.name, one.origin) for one in software.packages] == [
+        ("nvidia-open", "developer.download.nvidia.com/compute/cuda/repos/debian13")
+    ]
+    assert software.holds == ("nvidia-open",)
+    assert {"packages", "offers", "holds", "dkms", "on_disk", "runfile", "has_umad", "loaded"} <= software.answered
+    assert software.is_partial <= {"units"}
+    assert (software.dkms, software.on_disk, software.loaded_modules) == ((), (), ("nouveau",))
+    assert software.unit("nvidia-persistenced") == "failed"
+    assert software.compiler == "gcc 14.2.0"
+    assert (software.toolkits[0].version, software.toolkits[0].targets) == ("13.0.88", ("sm_120",))
+    assert hardware.not_read == ()
+    asked = (machine.folder / "asked").read_text()
+    assert len(asked.splitlines()) == 1
+    assert " nvidia-driver-pinning-580 " in asked
+    assert "Dir::Cache::pkgcache= " in asked  # nothing is written
+
+
+def test_deploy_asks_nothing_that_stands_around_the_driver(machine: Machine) -> None:
+    """A deploy of an engine needs none of it."""
+    with_driver(machine)
+    assert not set(machine.ask()) & {file for file, _, _ in collection.SOFTWARE}
+    assert not (machine.folder / "asked").exists()

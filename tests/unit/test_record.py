@@ -65,6 +65,11 @@ def test_redacted_machine_is_read_as_before(machine: str) -> None:
         ("amdgpu: Process ada-train pid 4711 thread ada-t:cs0 pid 4712", "[redacted] pid 4711 thread [redacted] pid"),
         ("\t\t\t[V2] Vendor specific: XS-17", "[V2] Vendor specific: [redacted]"),
         ("\t\t\t[YA] Asset tag: XS-17", "[YA] Asset tag: [redacted]"),
+        ("deb https://ada:XS-17@repo.gpu7.example/debian trixie main", "deb https://[redacted]/ trixie main"),
+        ("baseurl=https://repo.gpu7.example/XS-17/el9", "baseurl=https://[redacted]/"),
+        ("500 http://gpu7.example/debian trixie/main amd64 Packages", "500 http://[redacted]/debian trixie/main amd64"),
+        ("signer:         gpu7 Secure Boot Module Signature key", "signer:         [redacted] Secure Boot Module"),
+        ("\tAsset Tag: XS-17", "Asset Tag: [redacted]"),
         ("<rack_serial_number>XS-17</rack_serial_number><pdi>0x0324217145110</pdi>", "<pdi>[redacted]</pdi>"),
     ],
 )  # fmt: skip
@@ -91,6 +96,11 @@ def test_what_tells_the_owner_is_hidden(said: str, kept: str) -> None:
         "KERNEL=5.15.167.4-microsoft-standard-WSL2",
         "GPU0\t X \tNV4\t0-15,32-47\t0\t\tN/A",
         "KERNEL=6.8.0-45-generic",
+        "deb https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64/ /",
+        "signer:         DKMS module signing key",
+        "ii  linux-image-generic 5.15.0.122.122",
+        "ii  cuda-cudart-12-4 12.4.127-1",
+        "     580.95.05-0ubuntu0.24.04.2 500",
     ],
 )
 def test_what_readers_need_is_kept(said: str) -> None:

@@ -56,7 +56,8 @@ def read(text: str) -> Reading:
     kernels = [match["release"] for one in installed if (match := _KERNEL.fullmatch(one.name))]
     libc = next((one.version for one in installed if one.name == "libc6"), "")
     version = _GLIBC.match(libc)
-    lists = ("packages", "holds") if found else ("packages",)
+    tells_holds = any(is_held is not None for _, is_held in found)
+    lists = ("packages", "holds") if tells_holds else ("packages",)
     return software_text.answer(
         *lists,
         partial=() if is_whole else lists,
@@ -67,8 +68,8 @@ def read(text: str) -> Reading:
     )
 
 
-def _rows(lines: list[str]) -> Iterator[tuple[Package, bool]]:
-    """Each package of a list, and whether it is held."""
+def _rows(lines: list[str]) -> Iterator[tuple[Package, bool | None]]:
+    """Each package of a list, and whether it is held; None where the list does not tell."""
     for line in lines:
         if row := _ROW.fullmatch(line):
             state = _ABBREVIATION.fullmatch(row["state"])
@@ -81,7 +82,7 @@ def _rows(lines: list[str]) -> Iterator[tuple[Package, bool]]:
             yield queried
 
 
-def _query(line: str) -> tuple[Package, bool] | None:
+def _query(line: str) -> tuple[Package, bool | None] | None:
     """A row of `dpkg-query -W -f…`: name and version, the state before or behind them, or none."""
     words = _WORDS.search(line)
     rest = (line[: words.start()] + " " + line[words.end() :]).strip(" \t|,;=") if words else line
@@ -91,7 +92,7 @@ def _query(line: str) -> tuple[Package, bool] | None:
     if words and words["is"] == "not-installed":
         return None
     state = _state(words) if words else "installed"
-    return Package(row["name"], row["version"], state), bool(words and words["want"] == "hold")
+    return Package(row["name"], row["version"], state), words["want"] == "hold" if words else None
 
 
 def _state(found: re.Match[str]) -> PackageState:

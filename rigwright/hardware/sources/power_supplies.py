@@ -32,7 +32,7 @@ def read(text: str) -> Reading:
     there = [block for block in blocks if not re.search(r"Not Present|Unplugged", block.get("Status", ""))]
     watts = [_watts(block.get("Max Power Capacity", "")) for block in there if block.get("Plugged", "Yes") != "No"]
     if not watts:
-        return Reading(is_quiet=bool(blocks))
+        return Reading(is_quiet=bool(blocks) or text.lstrip().startswith("# dmidecode"))
     total = None if None in watts else sum(one for one in watts if one)
     return software_text.answer("psu_watts", psu_watts=total) if total else Reading(is_quiet=True)
 
