@@ -29,6 +29,7 @@ from rigwright.hardware.values import Hardware
 # No output that we read is larger; a file that is, is not one of ours.
 LARGEST_BYTES = 4 << 20
 MOST_FILES = 200
+_LOG_CHARACTERS, _LINE_CHARACTERS = 1 << 20, 1000
 # Looked into where a folder has no output of its own.
 _FEW = 8
 _LOAD = re.compile(r"(?:^|[-_.])load", re.IGNORECASE)
@@ -169,6 +170,13 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-16" if is_wide else "utf-8", "replace")
 
 
+def _rows(text: str) -> str:
+    """A text as lists and logs are read: without the blanks that all lines begin with, none of endless length."""
+    if len(text) > _LOG_CHARACTERS:  # a log begins with what was asked and ends with what failed
+        text = text[: _LOG_CHARACTERS // 4] + "\n" + text[-_LOG_CHARACTERS * 3 // 4 :]
+    return "\n".join(line[:_LINE_CHARACTERS] for line in dedent(text).split("\n"))
+
+
 def _sources(name: str, text: str) -> Iterator[Source]:
     """What a file says: by its own format, and by the errors that nvidia-smi prints in place of or between its rows."""
     forms = recognise(name, text)
@@ -182,7 +190,7 @@ def _sources(name: str, text: str) -> Iterator[Source]:
             yield Source(name, said, Precedence.ERRORS)
     for form in forms:
         # A matrix may begin at its indentation, a list of packages does not.
-        reading = form.read(dedent(text) if form in SOFTWARE else text)
+        reading = form.read(_rows(text) if form in SOFTWARE else text)
         if not is_whole and form.source.startswith("nvidia_"):
             reading = replace(reading, is_whole=False)  # an error stands where a GPU should
         yield Source(name, reading, form.precedence, under_load=bool(_LOAD.search(name)))

@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rigwright.hardware.formats import is_answer
 from rigwright.resources import role_text
 
 # Source: `nvidia-smi --help-query-gpu` of driver 590; older drivers refuse what they do not know, and smi.xml is read.
@@ -139,7 +138,8 @@ def files(sections: Mapping[str, Sequence[str]]) -> dict[str, str]:
         for name, lines in found.items()
         if name in FILES
     }
-    return {name: text for name, text in texts.items() if text.strip() or is_answer(name)}
+    answers = {file for file, _, _ in SOFTWARE}
+    return {name: text for name, text in texts.items() if text.strip() or name in answers}
 
 
 def read(output: Iterable[str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from rigwright.view.answers.hardware import hardware_answer
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 CASES = Path(__file__).parents[1] / "facts" / "cases.json"
+SOFTWARE = Path(__file__).parents[1] / "facts" / "software_cases.json"
 Mutation = Callable[[random.Random, str], str]
 
 
@@ -193,6 +194,7 @@ def originals() -> list[tuple[str, dict[str, str], Hardware]]:
     found = {folder.name: folder_files(folder) for folder in sorted(CAPTURES.iterdir()) if folder.is_dir()}
     for name, case in json.loads(CASES.read_text()).items():
         found[name] = {file: "\n".join(lines) for file, lines in case["files"].items()}
+    found |= {f"software: {case['id']}": {case["id"]: case["text"]} for case in json.loads(SOFTWARE.read_text())}
     return [(name, files, read_files(files)) for name, files in found.items()]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rigwright.hardware.capture import read_files
+from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.record import redact, write
 from rigwright.inventory.live import Collected, collect
 from rigwright.lab import Lab, RigWish
@@ -135,3 +136,22 @@ def test_recording_of_a_rig_can_be_rehearsed(lab: Lab, ten: tuple[Collected, flo
     lab.up([RigWish("again", hardware=str(tmp_path / "mybox"))])
     again = read(tmp_path, "again").files["again"]
     assert picture(read_files(files)) == picture(read_files(again))
+
+
+def test_recordings_of_a_rig_tell_the_same_software(lab: Lab, tmp_path: Path) -> None:
+    """What stands around a driver: read live, again, and from the folder that `--record` writes."""
+    lab.exec("nodriver", ["apt-mark", "hold", "base-files"])
+    told = []
+    for number in (1, 2):
+        files = read(tmp_path, "nodriver").files["nodriver"]
+        write(tmp_path / f"box{number}", redact(files), name="nodriver")
+        folder = read_folder(tmp_path / f"box{number}")
+        assert folder.not_read == ()
+        told += [read_files(files).software, folder.software]
+    # The disk is that of the machine below, where others write.
+    told = [replace(software, root_free_bytes=None) for software in told]
+    assert told == [told[0]] * 4
+    assert "base-files" in told[0].holds
+    assert {"packages", "repositories", "offers", "compiler", "glibc", "runfile", "units"} <= told[0].answered
+    assert told[0].is_partial == frozenset()
+    assert told[0].virtualization == "systemd-nspawn"

@@ -19,8 +19,8 @@ _OFF = re.compile(
 _ON = re.compile(
     r"SecureBoot enabled|[Ss]ecureboot: Secure boot enabled|locked down from EFI Secure Boot|Secure Boot: enabled"
 )
-_ENROLLED = re.compile(r"\S+ is already enrolled")
-_NOT_ENROLLED = re.compile(r"\S+ is (?:not enrolled|already in the enrollment request|already in MokListX)")
+_ENROLLED = re.compile(r"\bis already enrolled")
+_NOT_ENROLLED = re.compile(r"\bis (?:not enrolled|already in the enrollment request|already in MokListX)")
 
 
 def read(text: str) -> Reading:
