@@ -51,9 +51,11 @@ FORMATS: tuple[Format, ...] = (
         "programs",
         Precedence.LIST,
         r".*msg=\"inference compute\"|.*ggml_vulkan: [0-9]{1,2} = |.*_Cuda(?:Device)?Properties\(name='"
-        r"|GPU models and configuration:\s*(?:AMD|Radeon|Instinct)",
+        r"|GPU models and configuration\s*:\s*(?:AMD|Radeon|Instinct)"
+        r"|\[[0-9]{1,2}\] (?:NVIDIA|Tesla|Quadro|GeForce|TITAN)[^|]{2,60}\|.*/ *[0-9]+ MB\b|\[level_zero:gpu\]",
         r"ollama",
     ),
+    _format("device_blocks", Precedence.LIST, r"Agent [0-9]+\s*\**$|GPU[0-9]{1,2}:$", r"rocminfo|vulkaninfo"),
     _format("rocm_json", Precedence.MATRIX, r'(?:\{\s*)?"card[0-9]+"\s*:', r"rocm.*\.json$"),
     _format(
         "nvidia_topo", Precedence.MATRIX, r".{0,80}?\bGPU[0-9]+\s.*\bX\b|GPU0.*(?:GPU1|CPU ?Affinity|NIC0)", r"topo"

@@ -2,8 +2,8 @@
 
 Source: Ollama's log (`msg="inference compute" id=GPU-… name="NVIDIA GeForce RTX 3060" total="12.0 GiB"`, since 0.12
 with `name=CUDA0 description="…" pci_id=…`); llama.cpp on Vulkan (`ggml_vulkan: 0 = AMD Radeon RX 7900 XTX (RADV …`);
-PyTorch (`0 _CudaDeviceProperties(name='…', major=8, minor=6, total_memory=24253MB`); collect_env.py on ROCm, which
-names the first GPU alone.
+gpustat (`[0] NVIDIA …`); sycl-ls; PyTorch (`0 _CudaDeviceProperties(name='…', major=8, minor=6, total_memory=…MB`);
+collect_env.py on ROCm, which names the first GPU alone.
 """
 
 from __future__ import annotations
@@ -26,8 +26,16 @@ _TORCH = re.compile(
     r"(?:^|\D)(?:(?P<index>[0-9]{1,2}):?,? {1,4})?_Cuda(?:Device)?Properties\(name='(?P<name>[^']{3,80})', "
     r"major=(?P<major>[0-9]{1,2}), minor=(?P<minor>[0-9]), total_memory=(?P<memory>[0-9]{3,7})MB"
 )
+# gpustat: `[0] NVIDIA GeForce RTX 3090 | 45'C,   0 % |     1 / 24576 MB |`, its MB are MiB.
+_GPUSTAT = re.compile(
+    r"\s*\[(?P<index>[0-9]{1,2})\] (?P<name>(?:NVIDIA|Tesla|Quadro|GeForce|TITAN)[^|]{2,60}?)\s*\|"
+    r".*?/\s*(?P<memory>[0-9]{4,7}) MB\b"
+)
+_SYCL = re.compile(
+    r"\[level_zero:gpu\]\[level_zero:(?P<index>[0-9]{1,2})\] [^,]{3,120}, (?P<name>Intel[^\[]{3,80}?Graphics)\b"
+)
 _ROCM_FIRST = re.compile(
-    r"GPU models and configuration:\s*(?P<name>(?:AMD|Radeon|Instinct)[^(]{3,60}?)\s*(?:\(gfx[^)]*\))?\s*$"
+    r"GPU models and configuration\s*:\s*(?P<name>(?:AMD|Radeon|Instinct)[^(]{3,60}?)\s*(?:\(gfx[^)]*\))?\s*$"
 )
 _VENDORS: tuple[tuple[re.Pattern[str], Vendor], ...] = (
     (re.compile(r"NVIDIA|GeForce|Tesla|Quadro|RTX|GTX"), "NVIDIA"),
@@ -40,21 +48,26 @@ _MOST = 64
 def read(text: str) -> Reading:
     """The GPUs that a program lists, each once; whole where they are numbered from 0 or named by their UUIDs."""
     listed = [found for line in cells.lines(text) for found in _named(line)]
-    gpus: dict[object, Gpu] = {}
+    found: list[Gpu] = []
     for gpu, _ in listed:
-        key = gpu.index if gpu.index is not None else gpu.uuid or gpu.pci_address
-        gpus.setdefault(key, gpu)
+        if not any(_is_same(gpu, other) for other in found) and len(found) < _MOST:
+            found.append(gpu)
     is_counted = all(is_list for _, is_list in listed)
-    indexes = sorted(gpu.index for gpu in gpus.values() if gpu.index is not None)
-    is_named = not indexes and all(gpu.uuid for gpu in gpus.values())
-    vendors = {gpu.vendor for gpu in gpus.values()}
-    found = list(gpus.values()) if len(gpus) <= _MOST else []
+    indexes = sorted(gpu.index for gpu in found if gpu.index is not None)
+    is_named = not indexes and all(gpu.uuid for gpu in found)
+    vendors = {gpu.vendor for gpu in found}
     return Reading(
         gpus=tuple(found),
         vendor=vendors.pop() if len(vendors) == 1 else None,
         is_driver_list=bool(found),
         is_whole=bool(found) and is_counted and (is_named or indexes == list(range(len(found)))),
     )
+
+
+def _is_same(gpu: Gpu, other: Gpu) -> bool:
+    """Whether two lines are about one GPU; a log that is there twice may have lost a word in one of them."""
+    pairs = ((getattr(gpu, name), getattr(other, name)) for name in ("uuid", "pci_address", "index"))
+    return any(mine is not None and mine == theirs for mine, theirs in pairs)
 
 
 def _named(line: str) -> Iterator[tuple[Gpu, bool]]:
@@ -74,6 +87,12 @@ def _named(line: str) -> Iterator[tuple[Gpu, bool]]:
                 ),
                 True,
             )
+    elif found := _GPUSTAT.match(line):
+        gpu = Gpu(int(found["index"]), vendor="NVIDIA", name=found["name"])
+        yield _sized(gpu, int(found["memory"]) << 20), True
+    elif found := _SYCL.search(line):
+        name = found["name"].replace("(R)", "").replace("(TM)", "")
+        yield Gpu(int(found["index"]), vendor="Intel", name=name, state="ok"), True
     elif found := _ROCM_FIRST.search(line):
         yield Gpu(index=0, vendor="AMD", name=found["name"], state="ok"), False
 
