@@ -38,8 +38,8 @@ def read(text: str) -> Reading:
     """The GPUs among the devices; whole where each device up to the last says what it is."""
     blocks: list[_Block] = []
     for line in cells.lines(text):
-        if found := _AGENT.fullmatch(line):
-            blocks.append(_Block(int(found[1] or found[2]), found[2] is not None))
+        if head := _AGENT.fullmatch(line):
+            blocks.append(_Block(int(head[1] or head[2]), head[2] is not None))
         elif blocks and (fact := _FACT.fullmatch(line)):
             blocks[-1].facts.setdefault(fact[1], fact[2])
     known = [block for block in blocks if {"Device Type", "deviceType"} & set(block.facts)]
@@ -49,14 +49,15 @@ def read(text: str) -> Reading:
     is_counted = numbers in (list(range(len(known))), list(range(1, len(known) + 1)))
     found = [(block, gpu) for block in known if block.is_gpu and (gpu := _gpu(block))]
     # rocminfo counts CPUs too: its GPUs are numbered from the first of them, where no agent is missing.
-    indexes = [
-        block.number if block.is_vulkan else place if is_counted else None for place, (block, _) in enumerate(found)
+    gpus = [
+        replace(gpu, index=block.number if block.is_vulkan else place if is_counted else None)
+        for place, (block, gpu) in enumerate(found)
     ]
-    vendors = {gpu.vendor for _, gpu in found}
+    vendors = {gpu.vendor for gpu in gpus}
     return Reading(
-        gpus=tuple(replace(gpu, index=index) for (_, gpu), index in zip(found, indexes, strict=True)),
+        gpus=tuple(gpus),
         vendor=vendors.pop() if len(vendors) == 1 else None,
-        is_driver_list=bool(found),
+        is_driver_list=bool(gpus),
         is_whole=is_counted and bool(known) and len(blocks) == len(known),
     )
 
