@@ -195,6 +195,8 @@ def _unbroken_rows(text: str) -> str:
 
 def panes(text: str) -> Iterator[str]:
     """What stands left and right of a line that a terminal drew between two panes."""
+    if not any(mark in text for mark in _PANE_LINES):
+        return
     lines = text.split("\n")
     columns = Counter(place for line in lines for place, mark in enumerate(line[:_MOST_COLUMNS]) if mark in _PANE_LINES)
     column, count = columns.most_common(1)[0] if columns else (0, 0)

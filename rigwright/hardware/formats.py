@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from rigwright.hardware.form import Format
 from rigwright.hardware.form import gpu_form as _format
 from rigwright.hardware.software_formats import SOFTWARE
@@ -121,6 +124,12 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
+# Most lines show no format: one pattern for all is asked before each.
+_ANY, _ANY_SOFTWARE = (
+    re.compile("|".join(f"(?:{form.content.pattern})" for form in forms)) for forms in (FORMATS, SOFTWARE)
+)
+
+
 def recognise(name: str, text: str) -> list[Format]:
     """The formats in a file: by its content, which may be several outputs pasted together; else the one of its name."""
     # Names of software come first: they name the command, `dkms-status.txt`.
@@ -132,8 +141,13 @@ def _by_content(text: str) -> list[Format]:
     starts = _starts(rows[:_SNIFFED_LINES])
     # What stops an installation stands at the end of its log.
     ends = _starts(rows[max(_SNIFFED_LINES, len(rows) - _SNIFFED_LINES) :])
-    found = [form for form in FORMATS if any(map(form.content.match, starts))]
-    return found + [form for form in SOFTWARE if any(map(form.content.match, starts + ends))]
+    found = _matching(FORMATS, _ANY, starts)
+    return found + _matching(SOFTWARE, _ANY_SOFTWARE, starts + ends)
+
+
+def _matching(forms: Sequence[Format], any_of_them: re.Pattern[str], starts: list[str]) -> list[Format]:
+    shown = [start for start in starts if any_of_them.match(start)]
+    return [form for form in forms if any(map(form.content.match, shown))]
 
 
 def is_answer(name: str) -> bool:

@@ -25,7 +25,7 @@ _TREE_LEAF = re.compile(
     r"^(?P<before>[-+\\| \[\]0-9a-f.:]{4,200}?)(?P<place>[0-9a-f]{2}\.[0-7]) {2}"
     r"(?P<maker>NVIDIA|Advanced Micro|Intel)(?P<rest>.*)"
 )
-_TREE_BUS = re.compile(r"-\[([0-9a-f]{2})(?:-[0-9a-f]{2})?\]")
+_TREE_BUS = re.compile(r"-\[([0-9a-f]{2})(?:-[0-9a-f]{2})?\][-+\\| ]*$")
 _SOLD_AS = re.compile(
     r"\[[^\[\]]*(?:GeForce|RTX|GTX|Quadro|Tesla|TITAN|Radeon|Instinct|Arc |Data Center GPU|[AHLVB][0-9]{2,3}\b)"
     r"[^\[\]]*\]"
@@ -74,10 +74,10 @@ def _tree(lines: list[str]) -> Iterator[str]:
         if root := _TREE_ROOT.search(line):
             domain = root[1][-4:]
         leaf = _TREE_LEAF.match(line)
-        buses = _TREE_BUS.findall(leaf["before"]) if leaf else []
-        if leaf and buses and _SOLD_AS.search(leaf["rest"]):
+        bus = _TREE_BUS.search(leaf["before"]) if leaf else None
+        if leaf and bus and _SOLD_AS.search(leaf["rest"]):
             maker = leaf["maker"].replace("Advanced Micro", "AMD")
-            yield f"{domain}:{buses[-1]}:{leaf['place']} {_DISPLAY}: {maker}{_named(leaf['rest'])}"
+            yield f"{domain}:{bus[1]}:{leaf['place']} {_DISPLAY}: {maker}{_named(leaf['rest'])}"
 
 
 def _named(rest: str) -> str:

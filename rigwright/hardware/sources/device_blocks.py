@@ -47,12 +47,9 @@ def read(text: str) -> Reading:
     if len(set(numbers)) < len(numbers):
         return Reading()  # two lists, or one that was printed twice
     is_counted = numbers in (list(range(len(known))), list(range(1, len(known) + 1)))
-    found = [(block, gpu) for block in known if block.is_gpu and (gpu := _gpu(block))]
-    # rocminfo counts CPUs too: its GPUs are numbered from the first of them, where no agent is missing.
-    gpus = [
-        replace(gpu, index=block.number if block.is_vulkan else place if is_counted else None)
-        for place, (block, gpu) in enumerate(found)
-    ]
+    found = [gpu for block in known if block.is_gpu and (gpu := _gpu(block))]
+    # CPUs are devices too: the GPUs are numbered from the first of them, where no device is missing.
+    gpus = [replace(gpu, index=place if is_counted else None) for place, gpu in enumerate(found)]
     vendors = {gpu.vendor for gpu in gpus}
     return Reading(
         gpus=tuple(gpus),

@@ -30,24 +30,37 @@ _ADDRESS = r"(?:[0-9a-f]{4}){1,2}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 
 @dataclass(frozen=True)
 class _Saying:
-    """A text that nvidia-smi prints, with one blank between words. `has_list`: the list may stand beside it, whole."""
+    """A text that nvidia-smi prints, with one blank between words. `has_list`: the list may stand beside it, whole.
+
+    `words`: what it has in lower case, one of them; looked for first, which costs a tenth.
+    """
 
     pattern: re.Pattern[str]
     code: str
     what: str
     do: str
     has_list: bool = False
+    words: tuple[str, ...] = ("nvml", "nvidia-smi")
 
 
-def _saying(pattern: str, code: str, what: str, do: str, *, has_list: bool = False) -> _Saying:
-    return _Saying(re.compile(pattern, re.IGNORECASE), code, what, do, has_list)
+def _saying(
+    pattern: str,
+    code: str,
+    what: str,
+    do: str,
+    *,
+    has_list: bool = False,
+    words: tuple[str, ...] = ("nvml", "nvidia-smi"),
+) -> _Saying:
+    return _Saying(re.compile(pattern, re.IGNORECASE), code, what, do, has_list, words)
 
 
 _NVML = r"(?:failed to initialize nvml|nvidia-container-cli: .{0,40}nvml error): ?"
 # `{0}` in `what` is the first group. The first saying of a code is told.
 _SAYINGS = (
     _saying(r"couldn.{0,6}t communicate with the nvidia driver", "driver_not_running",
-            "nvidia-smi could not reach the driver: it is not installed or not loaded", _LOAD),
+            "nvidia-smi could not reach the driver: it is not installed or not loaded", _LOAD,
+            words=("communicate with the nvidia driver",)),
     _saying(_NVML + "driver not loaded", "driver_not_running", "the driver is not loaded", _LOAD),
     _saying(r"nvidia-smi(?:\.exe)?['’\":]*(?: line [0-9]+:)?:? (?:command )?not found"
             r"|command not found: nvidia-smi|nvidia-smi: no such file or directory|nvidia-smi['\"’]? is not recognized"
@@ -69,18 +82,20 @@ _SAYINGS = (
     _saying(_NVML + r"(?:error_library_not_found|.{0,60}library.{0,20}not found)"
             r"|couldn.{0,6}t find libnvidia-ml|nvml \w{1,10} library.{0,40}not found"
             r"|libnvidia-ml\.so(?:\.1)?: cannot open",
-            "driver_library_missing", "libnvidia-ml.so, the driver's library, is not there", _LIBRARY),
+            "driver_library_missing", "libnvidia-ml.so, the driver's library, is not there", _LIBRARY,
+            words=("nvml", "libnvidia-ml")),
     _saying(_NVML + r"([a-z][a-z /_'-]{2,60}?)(?= failed to| nvml |[^a-z /_'-]|$)",
             "nvml_failed", "NVML does not start: {0}", f"{_LOG}; reboot"),
     _saying(r"no devices were found", "no_devices", "the driver runs and finds no GPU that it can use",
-            f"see whether the cards are there: `lspci -d 10de:`; {_LOG}"),
+            f"see whether the cards are there: `lspci -d 10de:`; {_LOG}", words=("no devices were found",)),
     _saying(r"could not select device driver .{0,20}with capabilities: \[\[gpu\]\]", "container_toolkit_missing",
             "the container engine knows no GPUs",
-            "install nvidia-container-toolkit, run `nvidia-ctk runtime configure` and restart the engine"),
+            "install nvidia-container-toolkit, run `nvidia-ctk runtime configure` and restart the engine",
+            words=("could not select device driver",)),
     _saying(r"(?<![\[>:] )(?<![\[>:])\bgpu requires reset(?!\])", "gpu_requires_reset", "a GPU requires a reset",
-            "stop what uses it and run `nvidia-smi -r` as root, or reboot"),
+            "stop what uses it and run `nvidia-smi -r` as root, or reboot", words=("gpu requires reset",)),
     _saying(r"nvidia-smi[^:]{0,60}: timed out after [0-9]{1,5} ?s|(?:^| )@timeout\b", "driver_hangs",
-            "nvidia-smi does not return: a GPU is stuck", f"{_LOG}; reboot"),
+            "nvidia-smi does not return: a GPU is stuck", f"{_LOG}; reboot", words=("nvidia-smi", "@timeout")),
 )  # fmt: skip
 
 # Sayings that name a GPU by its address.
@@ -146,8 +161,9 @@ def _once(problems: list[Problem]) -> tuple[Problem, ...]:
 def _general(flat: str) -> Iterator[tuple[Problem, _Saying]]:
     """What is said of the driver as a whole. Of what NVML says the closest saying counts."""
     has_nvml = False
+    lowered = flat.lower()
     for saying in _SAYINGS:
-        found = saying.pattern.search(flat)
+        found = saying.pattern.search(flat) if any(word in lowered for word in saying.words) else None
         if not found or (saying.code == "nvml_failed" and has_nvml):
             continue
         has_nvml = has_nvml or "nvml" in found[0].lower()[:80]
