@@ -46,7 +46,8 @@ def read(text: str) -> Reading:
     numbers = [block.number for block in known]
     if len(set(numbers)) < len(numbers):
         return Reading()  # two lists, or one that was printed twice
-    is_counted = numbers in (list(range(len(known))), list(range(1, len(known) + 1)))
+    first = 0 if any(block.is_vulkan for block in known) else 1
+    is_counted = numbers == list(range(first, first + len(known)))
     found = [gpu for block in known if block.is_gpu and (gpu := _gpu(block))]
     # CPUs are devices too: the GPUs are numbered from the first of them, where no device is missing.
     gpus = [replace(gpu, index=place if is_counted else None) for place, gpu in enumerate(found)]
