@@ -178,6 +178,8 @@ def _general(flat: str) -> Iterator[tuple[Problem, _Saying]]:
 def _failures(flat: str, text: str) -> Iterator[tuple[Gpu, tuple[Problem, ...]]]:
     """The GPUs for which there is no handle."""
     found = list(_HANDLE.finditer(flat))
+    if not found:
+        return
     failed = {cells.pci_address(match["bus"] or "") for match in found}
     seen = {cells.pci_address(match[0]) for match in _OTHERS.finditer(flat)}
     has_others = bool(seen - failed) or bool(_ROW.search(text))
