@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,7 +80,28 @@ def size(model: str, **options: Any) -> None:
         from rigwright.view.size_table import show
         from rigwright.view.terminal import console
 
-        show(console(), lines, vram_bytes=_vram_bytes(options["gpu_name"]), gpu_name=options["gpu_name"], speed=speed)
+        vram = _vram_bytes(options["gpu_name"])
+        remedies = tuple(_remedies(found.model, options, vram)) if vram and options["gpus"] else ()
+        show(console(), lines, vram_bytes=vram, gpu_name=options["gpu_name"], speed=speed, remedies=remedies)
+
+
+def _remedies(model: Model, options: dict[str, Any], vram_bytes: int) -> Iterator[str]:
+    """The options with which llama.cpp would fit a GPU: the longest shorter context, and a KV cache of 8 bit."""
+    from rigwright.plan.contexts import contexts
+    from rigwright.view.size_table import free_bytes
+
+    def fits(**changed: object) -> bool:
+        return free_bytes(_sizes(model, options | changed), vram_bytes) >= 0
+
+    if options["engine"] == "vllm" or fits():
+        return
+    asked = options["context"] or model.context_train
+    shorter = (step for step in contexts(model, longest=asked) if step < asked)
+    if step := next((step for step in shorter if fits(context=step)), None):
+        yield f"--context {step}"
+    eight = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}
+    if (options["cache_type_k"], options["cache_type_v"]) == ("f16", "f16") and options["flash_attn"] and fits(**eight):
+        yield "--cache-type-k q8_0 --cache-type-v q8_0"
 
 
 def _sizes(model: Model, options: dict[str, Any]) -> dict[str, Any]:

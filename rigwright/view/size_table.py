@@ -29,16 +29,29 @@ _BAR = 40
 
 
 def show(
-    console: Console, lines: Mapping[str, Any], *, vram_bytes: int | None, gpu_name: str | None, speed: Speed | None
+    console: Console,
+    lines: Mapping[str, Any],
+    *,
+    vram_bytes: int | None,
+    gpu_name: str | None,
+    speed: Speed | None,
+    remedies: Sequence[str] = (),
 ) -> None:
-    """Print what `size` told."""
+    """Print what `size` told; `remedies` are what would make it fit."""
     title = " ".join(filter(None, (clean(str(lines["model"])), clean(str(lines["quant"] or "")))))
     console.print(Text.assemble((title, "bold"), f" under {engine_name(lines['engine'])}"), highlight=False)
     console.print(Padding(_table(lines), (0, 0, 0, 2)))
-    for line in (*_devices(lines, vram_bytes, console), *_answers(lines, vram_bytes, gpu_name, speed)):
+    for line in (*_devices(lines, vram_bytes, console), *_answers(lines, vram_bytes, gpu_name, speed, remedies)):
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
     for note in lines["assumptions"]:
         console.print(Padding(Text(f"assumed: {clean(note)}", "dim"), (0, 0, 0, 2)), highlight=False)
+
+
+def free_bytes(lines: Mapping[str, Any], vram_bytes: int) -> int:
+    """What the fullest GPU has left, with its share of the margin; negative is what it lacks."""
+    margin: int = lines["total_margin_bytes"] // len(lines["per_gpu"])
+    fullest: int = max(one["total_bytes"] for one in lines["per_gpu"])
+    return vram_bytes - fullest - margin
 
 
 def _table(lines: Mapping[str, Any]) -> Table:
@@ -83,18 +96,21 @@ def _stripe(parts: Sequence[Share], whole: int, colours: Colours) -> Text:
 
 
 def _answers(
-    lines: Mapping[str, Any], vram_bytes: int | None, gpu_name: str | None, speed: Speed | None
+    lines: Mapping[str, Any],
+    vram_bytes: int | None,
+    gpu_name: str | None,
+    speed: Speed | None,
+    remedies: Sequence[str],
 ) -> Iterator[Text]:
     """Does it fit, how many tokens does vLLM's pool hold, how fast is it."""
     if vram_bytes and lines["per_gpu"]:
-        margin = lines["total_margin_bytes"] // len(lines["per_gpu"])
-        need = max(one["total_bytes"] for one in lines["per_gpu"]) + margin
         words = f"{clean(str(gpu_name))} with {format_bytes(vram_bytes)}"
-        free = vram_bytes - need
+        free = free_bytes(lines, vram_bytes)
+        would = Text(f"; it would with {' or '.join(remedies)}" if remedies else "")
         yield (
             Text(f"fits {words}: {format_bytes(free)} free", "green")
             if free >= 0
-            else Text(f"does not fit {words}: {format_bytes(-free)} short", "red")
+            else Text.assemble((f"does not fit {words}: {format_bytes(-free)} short", "red"), would)
         )
     if lines.get("kv_tokens"):
         room = f"{tokens(lines['kv_tokens'])} tokens fit the KV cache"

@@ -69,6 +69,8 @@ def on(service: ServicePlan) -> str:
         return "the CPU alone"
     names = " and ".join(dict.fromkeys(gpu_name(gpu) for group in groups for gpu in group))
     each = [indexes(group) for group in groups]
+    if all(one.isdecimal() for one in each):
+        each = sorted(each, key=int)  # of copies, as people count: which of them has which port says --command
     numbers = spans(each) if max(map(len, groups)) == 1 else " and ".join(each)
     plural = "s" if sum(map(len, groups)) > 1 else ""
     where = f"GPU{plural} {numbers} ({names})"

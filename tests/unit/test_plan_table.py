@@ -239,6 +239,12 @@ def test_gpus_that_look_alike_share_a_line():
     assert on(one) == "GPUs 0–3 (RTX 3090), TP=4 joined by NV4"
 
 
+def test_copies_are_named_as_people_count():
+    """Their order is that of the ports, which a page need not know: `GPUs 0, 3, 1, 2` read like a riddle."""
+    copies = tuple(Replica(gpus=(GPUS[place],), port=8080 + number) for number, place in enumerate((0, 3, 1, 2)))
+    assert on(service(layout=Layout(kind="single", replicas=4), replicas=copies)) == "GPUs 0–3 (RTX 3090), 4 × one GPU"
+
+
 def test_idle_gpu_says_why():
     """A card that is not used is on the page, with the reason."""
     idle = GpuBudget(gpu=GPUS[1], vram_bytes=0, offered_bytes=0, unused_because="it no longer answers")

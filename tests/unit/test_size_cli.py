@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -108,6 +109,25 @@ def test_page_says_whether_it_fits(run, gpus):
     assert all(said in page for said in ("weights", "KV cache", "recurrent state", "tokens/s", "fits RTX 3090"))
     assert sum(line.strip().startswith("GPU ") for line in page.splitlines()) == gpus
     assert "does not fit" in run("qwen3.5-35b-a3b:Q8_0", "--gpu", "RTX 3090").stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "count"),
+    [
+        ("qwen3.5-35b-a3b:Q4_K_M", ["--context", "128K"], 2),
+        ("qwen3.5-27b:Q4_K_M", [], 1),
+        ("qwen3.5-27b:Q4_K_M", ["--slots", "4", "--context", "256K", "--cache-type-k", "q8_0"], 1),
+        ("qwen3.5-27b:Q8_0", [], 0),
+    ],
+)
+def test_what_is_said_to_make_it_fit_does(run, model, words, count):
+    """`does not fit` alone left its reader to try: the longest context that does, an 8 bit cache, or nothing."""
+    asked = (model, *words, "--gpu", "RTX-3090")
+    said = " ".join(run(*asked).stdout.split()).partition("does not fit")[2]
+    remedies = re.findall(r"(?:with|or) ((?:--[a-z-]+ \w+ ?)+)", said)
+    assert len(remedies) == count
+    for remedy in remedies:
+        assert " fits RTX-3090" in run(*asked, *remedy.split()).stdout
 
 
 def test_everything_may_be_in_ram(run):
