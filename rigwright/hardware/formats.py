@@ -92,7 +92,7 @@ FORMATS: tuple[Format, ...] = (
         r"|(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]+\] |The NVIDIA GPU ",
         r"dmesg|kern|journal",
     ),
-    _format("driver_version", Precedence.KERNEL, r"NVRM version:", r"proc-driver"),
+    _format("driver_version", Precedence.KERNEL, r"NVRM version:", r"proc-driver|nvidia-version"),
     _format("sysfs", Precedence.SYSFS, r"device=[0-9a-f]{4}:[0-9a-f]{2}:|# display controllers", r"sysfs"),
     _format("numactl", Precedence.MACHINE, r"available: [0-9]+ nodes|node [0-9]+ cpus:", r"numactl"),
     _format("lscpu", Precedence.MACHINE, r"NUMA node[0-9]* ?CPU\(s\)|CPU\(s\):|Core\(s\) per socket", r"lscpu"),

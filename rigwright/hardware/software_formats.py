@@ -32,6 +32,8 @@ SOFTWARE: tuple[Format, ...] = (
         r"|[a-z0-9][a-z0-9+.-]+/[\w.:+,-]+ (?:[0-9]+:)?[0-9][\w.+~:-]* [a-z0-9]+(?: \[|$)",
         r"apt-|madison|policy",
     ),
+    software_form("package_stanzas", r"(?:Package|Name\s*): [a-zA-Z0-9][\w.+-]+$"),
+    software_form("virtualization", r".*\bsystemd-detect-virt$", r"virt"),
     software_form("holds", r".*\bapt-mark showhold|\S+ (?:was already )?set on hold\.$", r"hold", is_answer_empty=True),
     software_form(
         "repositories",
@@ -127,7 +129,7 @@ SOFTWARE: tuple[Format, ...] = (
         r".*(?:CUDA_ERROR_|cudaError[A-Z]|cuInit|cudaGetDeviceCount|CUDA driver version is insufficient"
         r"|Error (?:80[234]|999):"
         r"|system not yet initialized|unsupported display driver|CUDA unknown error|no CUDA-capable device"
-        r"|Result = PASS"
+        r"|Result = PASS|No CUDA GPUs|(?i:cuda init\w* fail)"
         r"|kernel image is (?:invalid|available)|unsupported toolchain|forward compatibility was attempted)",
         r"cuinit|cuda-error",
     ),
@@ -137,10 +139,11 @@ SOFTWARE: tuple[Format, ...] = (
         r"|dpkg was interrupted"
         r"|Errors were encountered|dpkg: error processing|dpkg returned an error|Could not get lock|modular filtering"
         r"|conflicts with|trying to overwrite|Unable to locate package|no installation candidate|Unable to find a match"
-        r"|No match for argument|nothing provides|kernel headers|please install the|kernel source tree"
+        r"|No match for argument|nothing provides|kernel headers|[Pp]lease install the|kernel source tree"
         r"|Bad return status"
         r"|failed to build|Failed to run|dkms \w+ on|make\.log for|rejected|Required key|unsigned module"
-        r"|Nouveau|bound to nouveau"
+        r"|Secure boot is enabled|interface version|is in use|already be loaded|alternate method of|Nouveau"
+        r"|bound to nouveau"
         r"|No space left|enough (?:free )?space|more space needed|nvidia-installer-cleanup|Unsupported gpu"
         r"|is not defined for option"
         r"|exception specification|unsupported GNU|unsupported clang|You are using:|unrecognized command"

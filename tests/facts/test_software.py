@@ -41,7 +41,7 @@ def test_text_is_read_as_software(case: dict[str, Any]) -> None:
 
 
 # Where the name of the file tells what it is, and where the answer is the prompt, a dressing leaves nothing to tell it.
-_BY_NAME = ("showhold.txt", "lib-modules.txt", "dkms-status.txt", "initramfs.txt", "session")
+_BY_NAME = ("showhold.txt", "lib-modules.txt", "dkms-status.txt", "initramfs.txt", "session", "detect-virt.txt")
 _TRIED = (
     "prefix: docker compose", "prefix: rfc 3339", "prefix: mail twice", "prefix: cat -n", "prefix: indented",
     "escape: cat -v", "docker json-file", "page", "whole page", "markdown", "markdown escaped", "crlf", "twice",

@@ -16,6 +16,7 @@ _NUMBERED = re.compile(
     rf"(?:cuInit(?:\(.{{0,20}}\))? ?(?:=|->|:)|{_CALLS}(?:\(.{{0,20}}\))? (?:returned|failed|gave|error|status))"
     r"[^0-9\n]{0,40}?(?P<number>[0-9]{1,3})(?![\w.])"
     r"|(?:CUDA|cuda|Unexpected|runtime) .{0,80}?[Ee]rror (?P<runtime>[0-9]{2,3}): "
+    r"|\b(?i:cuda init\w* fail\w*)[^0-9\n]{0,40}(?P<failed>[0-9]{1,3})(?![\w.])"
     r"|\bError (?P<error>[0-9]{3}): (?=[a-z])",
 )
 # By the names of the driver API, and the words of the runtime.
@@ -25,7 +26,7 @@ _WORDS = (
           r"|system has unsupported display driver ?/ ?cuda driver combination"),
     (804, r"CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE|forward compatibility was attempted on non supported HW"),
     (35, r"cudaErrorInsufficientDriver|CUDA driver version is insufficient for CUDA runtime version"),
-    (100, r"CUDA_ERROR_NO_DEVICE|cudaErrorNoDevice|no CUDA-capable device is detected"),
+    (100, r"CUDA_ERROR_NO_DEVICE|cudaErrorNoDevice|no CUDA-capable device is detected|No CUDA GPUs are available"),
     (222, r"CUDA_ERROR_UNSUPPORTED_PTX_VERSION|PTX was compiled with an unsupported toolchain"),
     (209, r"CUDA_ERROR_NO_BINARY_FOR_GPU|cudaErrorNoKernelImageForDevice|no kernel image is available for execution"),
     (200, r"CUDA_ERROR_INVALID_IMAGE|cudaErrorInvalidKernelImage|device kernel image is invalid"),

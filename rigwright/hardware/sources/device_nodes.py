@@ -18,9 +18,13 @@ _CDI = re.compile(r"""^\s*(?:-\s+)?"?cdiVersion"?\s*:|^\s*"?containerEdits"?\s*:
 _CDI_PATH = re.compile(r"""(?:path|hostPath)"?\s*:\s*"?/dev/nvidia-uvm"?\s*(?:[,}]|$)""", re.MULTILINE)
 _CDI_MAJOR = re.compile(r"""major"?\s*:\s*"?(?P<major>[0-9]{1,4})\b""")
 _CDI_ITEM = re.compile(r"(?:^|\s)-\s+(?=\w+:)|[{}]", re.MULTILINE)
-_UMAD = re.compile(r"(?:.*[\s/])?umad[0-9]{1,3}\b.*")
-_INFINIBAND = re.compile(r"(?:.*[\s/])?(?:uverbs[0-9]{1,3}|rdma_cm|issm[0-9]{1,3})\b.*")
-_NO_INFINIBAND = re.compile(r".*(?:/dev/infiniband\S*?)'?: No such file or directory")
+# A listing, short or long: what a sentence says of a device is not its presence.
+_NODE = r"(?:/dev/infiniband/)?(?:umad|uverbs|issm|rdma_cm|by-path|by-ibdev)[0-9]{0,3}"
+_INFINIBAND = re.compile(rf"(?:[cd][rwx-]{{9}}\S?\s.{{1,80}}\s)?{_NODE}(?:\s+{_NODE})*")
+_UMAD = re.compile(r"\bumad[0-9]")
+_NO_INFINIBAND = re.compile(
+    r".*/dev/infiniband(?:/umad\S*?)?'?:? (?:No such file or directory|not found|is missing|does not exist|absent).*"
+)
 
 
 def read(text: str) -> Reading:
@@ -52,9 +56,9 @@ def _cdi(text: str) -> int | None:
 
 
 def _umad(lines: list[str], text: str) -> bool | None:
-    if any(_UMAD.fullmatch(line) for line in lines):
+    if any(_UMAD.search(line) for line in lines if _INFINIBAND.fullmatch(line.strip())):
         return True
     is_asked = not text.strip() or any(
-        _NO_INFINIBAND.fullmatch(line.strip()) or _INFINIBAND.fullmatch(line) for line in lines
+        _NO_INFINIBAND.fullmatch(line.strip()) or _INFINIBAND.fullmatch(line.strip()) for line in lines
     )
     return False if is_asked else None

@@ -95,6 +95,12 @@ def _query(line: str) -> tuple[Package, bool | None] | None:
     return Package(row["name"], row["version"], state), words["want"] == "hold" if words else None
 
 
+def state(said: str) -> PackageState | None:
+    """The state that `install ok half-configured` names; None of what was never there, or of other words."""
+    found = _WORDS.fullmatch(said)
+    return _state(found) if found and found["is"] != "not-installed" else None
+
+
 def _state(found: re.Match[str]) -> PackageState:
     broken = found["error"] in ("R", "reinstreq")
     return "half" if broken else _STATES[found["is"]]

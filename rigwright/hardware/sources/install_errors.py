@@ -81,7 +81,7 @@ _SENTENCES = tuple(
          rf"|filtered out by modular filtering)",
          None),
         ("origin_conflict",
-         rf"package (?P<one>{_PACKAGE}\S*) from (?P<repo>[\w.:-]+) (?:conflicts with|obsoletes) (?P<other>{_PACKAGE})"
+         rf"package (?P<one>{_PACKAGE}\S*) from (?P<repo>@?[\w.:-]+) (?:conflicts with|obsoletes) (?P<other>{_PACKAGE})"
          r".{0,80} provided by \S+(?: from (?P<other_repo>[\w.:-]+))?"
          rf"|file \S+ from install of (?P<file_one>{_PACKAGE}\S*) conflicts with"
          rf" file from package (?P<file_other>{_PACKAGE}\S*)"
@@ -108,7 +108,14 @@ _SENTENCES = tuple(
         ("key_rejected",
          r"Key was rejected by service|Required key not available"
          r"|Loading of (?:unsigned )?module with unavailable key is rejected"
-         r"|Loading of unsigned module is rejected|Lockdown: \w+: unsigned module loading is restricted", None),
+         r"|kernel module failed to load\. Secure boot is enabled|Loading of unsigned module is rejected"
+         r"|Lockdown: \w+: unsigned module loading is restricted", None),
+        ("fabric_manager_mismatch",
+         r"interface version (?P<manager>[0-9.]+[0-9]) don.t match with driver version (?P<driver>[0-9.]+[0-9])", None),
+        ("module_in_use",
+         r"An NVIDIA kernel module '(?P<name>nvidia[\w-]*)' appears to already be loaded"
+         r"|(?:rmmod|modprobe): (?:ERROR|FATAL): Module (?P<module>nvidia\w*) is in use", None),
+        ("packaged_driver_present", r"alternate method of installing the NVIDIA driver was detected", None),
         ("nouveau_in_use",
          r"Nouveau kernel driver is currently in use|already bound to nouveau"
          r"|Nouveau.{0,60}must be disabled before", None),

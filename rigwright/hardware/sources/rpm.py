@@ -25,6 +25,7 @@ _REPOSITORY = re.compile(r"[\w.:+-]+")
 # nvidia-driver-3:580.95.05-1.el9.* · of dnf 5: `Package name: nvidia-driver`
 _LOCKED = re.compile(r"(?P<name>[A-Za-z0-9][\w.+-]*?)-(?:[0-9]+:)?[\w.+~^]+-[\w.+~^]+\.\*")
 _LOCKED_5 = re.compile(r"Package name: (?P<name>\S+)")
+_NVIDIAS = re.compile(r"cuda-(?P<release>(?:rhel|fedora|sles|opensuse|amzn|cm|azl|kylin)[0-9]+)(?:-\w+)?")
 _KERNELS = ("kernel", "kernel-core", "kernel-uek-core", "kernel-rt-core")
 
 
@@ -78,7 +79,7 @@ def _listed(lines: list[str]) -> tuple[list[Package], list[Offer]]:
         if found := _SECTION.fullmatch(line):
             section = found["what"]
         elif row := _ROW.fullmatch(line):
-            repository = row["repo"].lstrip("@")
+            repository = origin(row["repo"])
             if row["repo"].startswith("@") or section == "Installed":
                 packages.append(Package(row["name"], _version(row), origin=repository))
             else:
@@ -90,6 +91,12 @@ def _listed(lines: list[str]) -> tuple[list[Package], list[Offer]]:
             else:
                 offers.append(Offer(row["name"], _version(row)))
     return packages, offers
+
+
+def origin(repository: str) -> str:
+    """The repository of a package; NVIDIA's own by its address, as apt has it: `cuda-rhel9-x86_64` is its name."""
+    found = _NVIDIAS.fullmatch(repository.lstrip("@"))
+    return f"developer.download.nvidia.com/compute/cuda/repos/{found['release']}" if found else repository.lstrip("@")
 
 
 def _version(row: re.Match[str]) -> str:
@@ -112,4 +119,4 @@ def _streams(lines: list[str]) -> Iterator[tuple[Offer, bool]]:
         if re.match(r"\s*Name\s+Stream\s+Profiles", after) and _REPOSITORY.fullmatch(line.strip()):
             repository = line.strip()
         elif found := _STREAM.fullmatch(line.strip()):
-            yield Offer(f"module:{found['name']}", found["stream"], repository), "[e]" in found["marks"]
+            yield Offer(f"module:{found['name']}", found["stream"], origin(repository)), "[e]" in found["marks"]
