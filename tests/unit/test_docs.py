@@ -20,6 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 from rigwright.cli import main
+from rigwright.errors import WrongSpec
+from rigwright.inventory.described import described
 from rigwright.lab.faults import FAULTS
 from rigwright.spec.docs import spec_markdown
 from rigwright.spec.file import read_spec
@@ -101,6 +103,9 @@ def test_commands_exist(page):
     written = {block.file for block in blocks(page) if block.file}
     for words in commands(page):
         {"make": check_make, "pyinfra": check_pyinfra, "rigwright": check_rigwright}[words[0]](words[1:], written)
+    for span in spans(page):
+        if span.startswith("lab "):
+            check_rigwright(re.sub(r"[][|\\]", " ", span).split(), written)
 
 
 # Of the hub's own client, of nvidia-smi; a section of docs/hardware.md has the options of many tools.
@@ -131,8 +136,33 @@ def test_options_and_files_exist(page):
         if re.fullmatch("--?[a-z][a-z-]*", word) and word not in our_options() | FOREIGN | pyinfra_options():
             known = re.search(rf"(?<![\w-]){word}(?![\w-])", flags)
             assert known, f"{span}: nobody has this option; what another tool has goes into FOREIGN"
-        if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", span) and span.partition("/")[0] in FOLDERS:
-            assert (ROOT / span.replace("NAME", "llamacpp")).exists(), span
+        for word in span.split():
+            if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", word) and word.partition("/")[0] in FOLDERS:
+                assert (ROOT / word.replace("NAME", "llamacpp")).exists(), span
+
+
+@pytest.mark.parametrize("span", sorted({span for page in READ for span in spans(page) if re.match(r'"\w+": ', span)}))
+def test_keys_of_an_inventory_are_accepted(span):
+    """What stands between backticks as of an inventory is a key of the rig, of a service, or of llama.cpp."""
+    said = ast.literal_eval(f"{{{span.replace('…', 'qwen3.5-9b')}}}")
+    service = {"name": "chat", "model": "qwen3.5-35b-a3b"}
+    places = ({"services": [service]} | said, {"services": [service | said]}, {"services": [service], "llamacpp": said})
+    refused = []
+    for place in places:
+        try:
+            parse_spec("rig1", place)
+        except WrongSpec as error:
+            refused.append(str(error))
+    assert len(refused) < len(places), refused
+
+
+def test_cards_are_taken_as_the_page_writes_them():
+    """docs/plan.md, "A machine in words"."""
+    section = (ROOT / "docs/plan.md").read_text().partition("\n## A machine in words\n")[2].partition("\nCARDS may")[0]
+    cards = [span for span in re.findall(r"`([^`]+)`", section) if not span.startswith("rigwright ")]
+    assert len(cards) > 9
+    for span in cards:
+        described([span.partition(" --ram")[0]], ram_bytes=None)
 
 
 def check_make(words: list[str], written: set[str]) -> None:
