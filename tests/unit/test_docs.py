@@ -327,8 +327,8 @@ def test_what_is_indented_is_a_command(page):
     """Output and code stand between fences, where they have an owner."""
     for line in indented(page):
         assert re.match(r"(sudo )?(rigwright|pyinfra|make|uvx|pip|apt-get) ", line), line
-        if extras := re.match(r"pip install .*\[(\w+)\]", line):
-            assert f"\n{extras[1]} = [" in (ROOT / "pyproject.toml").read_text()
+        for extra in re.findall(r"\[(\w+)\]'", line) if line.startswith("pip ") else ():
+            assert f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(), line
         if packages := re.match(r"apt-get install (?:-y )?(.*)", line):
             known = (ROOT / "Makefile").read_text() + (ROOT / ".github/workflows/ci.yml").read_text()
             assert [name for name in packages[1].split() if name not in known.split()] == []
