@@ -44,7 +44,7 @@ JOINED = [
     ),
 ]
 # Questions to a rig: put together by the code that asks them.
-ASKED = {"base/deployed.sh", "hardware/collect.sh"}
+ASKED = {"base/deployed.sh", "hardware/collect.sh", "hardware/software.sh"}
 # Of the prelude's functions, and of those that a script is joined with, each script uses some.
 EXCLUDED = "SC2329"
 
@@ -52,7 +52,7 @@ EXCLUDED = "SC2329"
 def scripts() -> Iterator[tuple[str, str]]:
     """Name and text of all that is checked."""
     yield "a probe", "#!/bin/sh\n" + Probe(services=("chat",)).script()
-    yield "hardware/collect.sh", "#!/bin/sh\n" + collection.script(everything=True)
+    yield "hardware/collect.sh", "#!/bin/sh\n" + collection.script(everything=True, with_software=True)
     found = {str(path.relative_to(ROOT / "roles")) for path in (ROOT / "roles").rglob("*.sh")}
     alone = found - ASKED - {PRELUDE} - {name for names in JOINED for name in names}
     for names in [*JOINED, *((name,) for name in sorted(alone))]:

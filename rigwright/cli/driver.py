@@ -60,7 +60,7 @@ def driver(
     wished = read_wishes(inventory or LOCAL, limit=limit) if not is_single else {}
     wishes = {name: driver_wish(wish.spec) for name, wish in wished.items()}
     alone = driver_wish(read_spec(spec)) if spec else DriverWish()
-    found = read_rigs(inventory, capture=capture, limit=limit)
+    found = read_rigs(inventory, capture=capture, limit=limit, with_software=True)
     plans = {name: plan_driver(rig, wishes.get(name, alone)) for name, rig in found.rigs.items()}
     with answering():
         _show(found.rigs, plans, as_json=as_json, is_single=is_single)

@@ -80,7 +80,7 @@ def hardware(
     else:
         if folder is not None:
             require_new(folder)
-        found = collect(inventory or LOCAL, limit=limit, under_load=under_load)
+        found = collect(inventory or LOCAL, limit=limit, under_load=under_load, with_software=folder is not None)
         texts, missing = found.files, found.missing
         is_alone = len(texts) + len(missing) == 1
         if folder is not None:

@@ -111,10 +111,15 @@ def limit_seconds(*, under_load: bool) -> int:
     return TOTAL_SECONDS + (LOAD_SECONDS if under_load else 0) + 30
 
 
-def script(*, everything: bool = False, under_load: bool = False) -> str:
-    """All questions as one POSIX shell script; `read` understands its answer."""
+def script(*, everything: bool = False, under_load: bool = False, with_software: bool = False) -> str:
+    """All questions as one POSIX shell script; `read` understands its answer.
+
+    `with_software` also asks what stands around a driver, which takes a second of package managers.
+    """
+    around = {file for file, _, _ in SOFTWARE}
     asked = [source for source in SOURCES if everything or source.in_state]
-    rest = [role_text("hardware", "software.sh")] if everything else []
+    asked = [source for source in asked if with_software or source.file not in around]
+    rest = [role_text("hardware", "software.sh")] if with_software else []
     lines = [source.shell or f"ask {shlex.quote(source.file)} {source.command}" for source in asked]
     query = next(source.command for source in SOURCES if source.file == "query.csv")
     settings = [f"TOTAL_SECONDS={TOTAL_SECONDS}", f"EVERYTHING={'yes' if everything else ''}"]

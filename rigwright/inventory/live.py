@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 LOCAL = "@local"
 _DEPLOY = """from rigwright.roles.hardware.deploy import collect
 
-collect({folder!r}, under_load={under_load!r}, with_records={with_records!r})
+collect({folder!r}, under_load={under_load!r}, with_records={with_records!r}, with_software={with_software!r})
 """
 # pyinfra leaves it in the current directory when an inventory is no Python.
 _DEBUG_LOG = Path("pyinfra-debug.log")
@@ -54,36 +55,39 @@ def collect(
     limit: tuple[str, ...] = (),
     under_load: bool = False,
     with_records: bool = False,
+    with_software: bool = False,
     started: Pyinfra | None = None,
 ) -> Collected:
     """Ask all rigs of an inventory at once, one remote command each; `@local` is this machine, without SSH.
 
-    `with_records` also asks what is deployed there; `started` is the pyinfra that asks, where there is one already.
+    `with_records` also asks what is deployed there, `with_software` what stands around a driver; `started` is the
+    pyinfra that asks, where there is one already.
 
     Raises:
         RigwrightError: the inventory cannot be read, or no rig is left.
     """
     if inventory == LOCAL:
-        found = Collected({"local": _here(under_load=under_load)})
+        found = Collected({"local": _here(under_load=under_load, with_software=with_software)})
     else:
         require_inventory(inventory)
         with nullcontext(started) if started else pyinfra() as asking:
-            found = _ask(asking, inventory, limit, under_load=under_load, with_records=with_records)
+            wanted = {"under_load": under_load, "with_records": with_records, "with_software": with_software}
+            found = _ask(asking, inventory, limit, wanted)
     for name, files in found.files.items():
         for line in files.get("load.txt", "").splitlines():
             click.echo(f"{name}: not under load: {line}", err=True)
     return found
 
 
-def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load: bool, with_records: bool) -> Collected:
-    """All rigs that pyinfra finds in an inventory."""
+def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], wanted: Mapping[str, bool]) -> Collected:
+    """All rigs that pyinfra finds in an inventory; `wanted` says what they are asked."""
     from rigwright.records.reading import read_records  # 0.1 s, and pyinfra starts meanwhile
 
     with tempfile.TemporaryDirectory(prefix="rigwright-") as scratch:
         folder = Path(scratch)
         # pyinfra wants deploy code in a file.
         deploy = folder / "collect.py"
-        deploy.write_text(_DEPLOY.format(folder=scratch, under_load=under_load, with_records=with_records))
+        deploy.write_text(_DEPLOY.format(folder=scratch, **wanted))
         has_log = _DEBUG_LOG.exists()
         broken: dict[str, str] = {}
         left = limit
@@ -113,9 +117,9 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], *, under_load:
     return Collected({name: messages[name]["files"] for name in names}, missing, records)
 
 
-def _here(*, under_load: bool) -> dict[str, str]:
+def _here(*, under_load: bool, with_software: bool) -> dict[str, str]:
     """What this machine says. Into a file: what hangs cannot keep us, and what was said before it counts."""
-    script = collection.script(everything=True, under_load=under_load)
+    script = collection.script(everything=True, under_load=under_load, with_software=with_software)
     with tempfile.TemporaryFile() as output:
         # Without `timeout` on this machine, collect.sh itself has no end.
         with (

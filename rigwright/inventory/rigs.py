@@ -39,6 +39,7 @@ def read_rigs(
     capture: Path | None = None,
     limit: tuple[str, ...] = (),
     with_records: bool = False,
+    with_software: bool = False,
     started: Pyinfra | None = None,
 ) -> Found:
     """What the rigs have: one remote command each, or a recorded folder; the rest is `collect`'s.
@@ -48,7 +49,9 @@ def read_rigs(
     """
     if capture is not None:
         return Found({folder_name(capture): read_folder(capture)}, {}, {})
-    found = collect(inventory or LOCAL, limit=limit, with_records=with_records, started=started)
+    found = collect(
+        inventory or LOCAL, limit=limit, with_records=with_records, with_software=with_software, started=started
+    )
     return Found({name: read_files(files) for name, files in found.files.items()}, found.missing, found.records)
 
 

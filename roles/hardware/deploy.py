@@ -20,14 +20,15 @@ class RigSections(FactBase[dict[str, list[str]]]):
 
     + under_load: copy data to each GPU and read its link meanwhile
     + with_records: also what is deployed there
+    + with_software: also what stands around its driver
     """
 
     shell_executable = "sh"
     default = dict
 
-    def command(self, under_load: bool, with_records: bool) -> str:
+    def command(self, under_load: bool, with_records: bool, with_software: bool) -> str:
         """The questions as shell."""
-        asked = [collection.script(everything=True, under_load=under_load)]
+        asked = [collection.script(everything=True, under_load=under_load, with_software=with_software)]
         if with_records:
             asked.append("section() { printf '@rigwright %s\\n' \"$*\"; }\n" + records.script())
         return one_line("\n".join(asked))
@@ -37,10 +38,10 @@ class RigSections(FactBase[dict[str, list[str]]]):
         return collection.split(output)
 
 
-def collect(folder: str, *, under_load: bool, with_records: bool = False) -> None:
+def collect(folder: str, *, under_load: bool, with_records: bool = False, with_software: bool = False) -> None:
     """Write what the current host says to `<folder>/<host>.json`; `file_name` makes the name."""
     host = current_host()
-    sections = _ask(under_load=under_load, with_records=with_records)
+    sections = _ask(under_load=under_load, with_records=with_records, with_software=with_software)
     if files := collection.files(sections):
         rest = {name: lines for name, lines in sections.items() if records.is_section(name)}
         answer = json.dumps({"files": files, "records": rest})
@@ -55,7 +56,7 @@ def file_name(rig: str) -> str:
     return f"{quote(rig, safe='@')}.json"
 
 
-def _ask(*, under_load: bool, with_records: bool) -> dict[str, list[str]]:
+def _ask(*, under_load: bool, with_records: bool, with_software: bool) -> dict[str, list[str]]:
     """As root where the inventory says sudo and it is given, else without: little is missing then."""
     host = current_host()
     rights = [{}, {"_sudo": False}] if host.data.get("_sudo") else [{}]
@@ -65,6 +66,7 @@ def _ask(*, under_load: bool, with_records: bool) -> dict[str, list[str]]:
                 RigSections,
                 under_load=under_load,
                 with_records=with_records,
+                with_software=with_software,
                 _ignore_errors=True,
                 _timeout=collection.limit_seconds(under_load=under_load),
                 **(seen_environment(host) | given),

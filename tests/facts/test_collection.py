@@ -317,11 +317,12 @@ def with_driver(machine: Machine) -> None:
     )
 
 
+@pytest.mark.runs("hardware/software.sh")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_recording_keeps_what_stands_around_the_driver(machine: Machine, shell: str) -> None:
     """Packages with origins, holds, an empty dkms, modules, services, compilers: read as they were said."""
     with_driver(machine)
-    files = machine.ask(shell, everything=True)
+    files = machine.ask(shell, everything=True, with_software=True)
     hardware = read_files(files)
     software = hardware.software
     assert "nano" not in files["packages.txt"]

@@ -74,7 +74,14 @@ NO_LOCK = {
             "upload",
         )
     ),
-    *("base/deployed.sh", "hardware/collect.sh", "service/answer.sh", "service/sandbox.sh", "weights/directory.sh"),
+    *(
+        "base/deployed.sh",
+        "hardware/collect.sh",
+        "hardware/software.sh",
+        "service/answer.sh",
+        "service/sandbox.sh",
+        "weights/directory.sh",
+    ),
     *("weights/accept.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
     # They write one file, of their own service or ref, in one step.
     *("llamacpp/estimate.sh", "llamacpp/resolve.sh"),
