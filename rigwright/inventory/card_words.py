@@ -57,6 +57,8 @@ _NVLINK = re.compile(r"[\s,(]+(?:with |w/ ?|over |via )?nv-?link(?:ed)?(?: bridg
 _BOARD = re.compile(r"(?:NVIDIA\s+)?[DH]GX[\s-]+(?P<name>A100|H[12]00|B[23]00)(?:[\s-]+8[\s-]?GPUs?)?", re.IGNORECASE)
 _SOCKETS = {"A100": " SXM4", "H100": " SXM"}
 _LIKE_CARD = re.compile(r"(?<!\d)\d{4}(?!\d)|\b[A-Z]{1,2}\d{1,3}[A-Z]?\b|titan", re.IGNORECASE)
+_RAM = re.compile(r"\d{1,4} ?[GT](?:i?B)?\s+(?:of\s+)?(?:system\s+)?(?:ram|ddr\d.*|memory)(?:\s.*)?", re.IGNORECASE)
+_BEHIND = re.compile(r"(?P<rest>.+?)\s+(?P<count>\d{1,2})\s*[x×]")
 _ONLY_SIZE = re.compile(r"\d{1,3}\s*G(?:i?B)?(?:\s+v?ram)?", re.IGNORECASE)
 
 
@@ -76,7 +78,8 @@ def cards_in(text: str) -> Iterator[str]:
                 continue
             yield _of_lspci(found["text"])
         else:
-            yield from _listed(_LABEL.sub("", line, count=1))
+            label = _LABEL.match(line)
+            yield from _listed(line[label.end() :] if label else line)
 
 
 def _of_lspci(text: str) -> str:
@@ -96,6 +99,8 @@ def _listed(line: str) -> Iterator[str]:
     for part in parts:
         if cards and is_title and not _LIKE_CARD.search(part):
             continue
+        if _RAM.fullmatch(part):
+            raise WrongSpec(f"--gpu: {part!r} is memory; write --ram {part.split()[0]}")
         if cards and _ONLY_SIZE.fullmatch(part):
             cards[-1] += f" {part}"
         elif part or not cards:
@@ -110,6 +115,8 @@ def _counted(card: str) -> str:
         return f"8x{name}{_SOCKETS.get(name, '')}"
     if ":" not in card and "link" in card.lower():
         card = _NVLINK.sub(":nvlink", card)
+    if behind := _BEHIND.fullmatch(card):
+        return f"{behind['count']}x{behind['rest']}"
     found = _COUNTED.fullmatch(card)
     if not found:
         return card

@@ -64,6 +64,8 @@ def described(texts: Sequence[str], *, ram_bytes: int | None = None) -> Describe
     if [word.lower() for word in words] in (["none"], ["cpu"], ["no"], ["0"], ["cpu only"], ["no gpu"]):
         return Described(Hardware(gpu_count=0, ram_bytes=ram_bytes or 0), _assumed(0, ram_bytes, 0))
     chip = apple_chip(_MAC.sub("", words[0])) if len(words) == 1 and not known_models(words[0]) else None
+    if chip and (counted := _COUNTED.fullmatch(words[0])) and int(counted["before"] or counted["after"] or 1) > 1:
+        raise WrongSpec(f"--gpu: {chip['name']} is a machine of its own; plan for one")
     if chip:
         return _mac(chip["name"], chip["memory_gb"] * GIB, ram_bytes or _memory_in(words[0]))
     groups = [_cards(word) for word in words]
@@ -78,6 +80,8 @@ def described(texts: Sequence[str], *, ram_bytes: int | None = None) -> Describe
         links += _links(group, first)
     vram = sum(gpu.vram_bytes or 0 for gpu in hardware.gpus)
     shared = next((group.model for group in groups if group.model.ram_share), None)
+    if shared and sum(group.count for group in groups) > 1 and any(g.count > 1 for g in groups if g.model.ram_share):
+        raise WrongSpec(f"--gpu: {shared.name} works in the memory of its machine, which has one; plan for one")
     if shared and len(words) == 1:
         ram_bytes = ram_bytes or _memory_in(words[0])
     if shared and not ram_bytes:

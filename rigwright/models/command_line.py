@@ -161,6 +161,8 @@ def _of_options(words: Sequence[str], *, is_fetch: bool, is_download: bool) -> C
         return Commanded(found) if found else None
     while free and (free[0].lower() in _VERBS or free[0].endswith((".py", ".sh"))):
         free.pop(0)
+    if any(kind in ("dataset", "space") for kind in values.get("--repo-type", [])):
+        return None
     hub = next((values[name][0] for name in _OF_HUB if name in values), None)
     model = hub or next((values[name][0] for name in _NAMING if name in values), None)
     if model is None:

@@ -41,6 +41,9 @@ def of_maker(text: str) -> KnownModel | None:
     known = _index().get(_squeezed(name)) if slash and "gguf" not in name else None
     if known is None or not any(one.lower().startswith(f"{maker}/") for one in known.aliases):
         return None
+    # Meta's untrained models are called like those that chat, without the word.
+    if maker == "meta-llama" and "instruct" not in name:
+        return None
     own = [known.key, known.name, *(one.rpartition("/")[2] for one in known.aliases)]
     return known if _squeezed(name) in map(_squeezed, own) else None
 

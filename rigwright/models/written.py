@@ -6,13 +6,11 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rigwright.given import undressed
 from rigwright.models.command_line import Commanded, commanded
 from rigwright.models.names import either, find_model, known_upload, near_names, of_maker, quant_called, split_quant
 from rigwright.models.quants import quants
+from rigwright.models.surroundings import HUBS, OLLAMA, OTHER_MODEL, alone
 
-_HUBS = ("huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com")
-_OLLAMA = ("ollama.com", "www.ollama.com", "registry.ollama.ai")
 # What Ollama and Docker put before the name of a model of theirs.
 _OF_OLLAMA = re.compile(r"^(?:library|ai)/(?=[a-z0-9.-]+(?::\S+)?$)")
 _REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?"
@@ -22,12 +20,6 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+ -]*(?:[:@][\w. -]+)?")
 # What a path or a signed address may have; patterns would be at more for long.
 _LONGEST = 4096
 _WILD = re.compile(r"[*?\[]")
-# A line of a file of settings or of a program that says which model: `MODEL=…`, `"model": "…"`, `from_pretrained("…")`.
-_SETTING = re.compile(
-    r"""["']?(?:export |ENV |-e )?["']?(?:[\w.-]*model(?:[_-]?(?:id|name|path|repo))?|repo(?:_id)?)["']?"""
-    r"""(?::\s+|\s*=\s*)""",
-    re.IGNORECASE,
-)
 _QUANT_LIKE = re.compile(
     r"[\s:@_-]+((?:ud[\s_-]?)?(?:i?q\d|\d-?bit|fp\d|bf16|f16|int\d|w\da\d|awq|gptq|qat|exl\d|mlx|mxfp|nvfp|tq\d)\w*(?:[\s.-][a-z]{1,3}(?!\w))*)$",
     re.IGNORECASE,
@@ -37,13 +29,6 @@ _PROVIDER = re.compile(
     r"(?:ollama(?:_chat)?|lm_?studio|hosted_vllm|vllm|openrouter|litellm|openai(?=/\w+/))[/:](?=\w)", re.IGNORECASE
 )
 _PARTS = re.compile(r"[^\s,;|<>(){}\[\]\"'`=*]+")
-_CHOSEN = re.compile(r"""(?:allow_patterns|filename|gguf_file)\s*=\s*\[?\s*["']([^"']+)["']""")
-_CALL = re.compile(r"""(?:pretrained\w*\(|(?:model|repo|path)\w*\s*=|LLM\(|\bload\()\s*["']([^"']{1,200})["']""")
-_LINK = re.compile(r"\[([^\[\]]*)\]\(<?([^()\s>]+)>?(?:\s[^()]*)?\)")
-_IN_BRACKETS = re.compile(r"([^()\[\]]+?)\s*[(\[]([^()\[\]]+)[)\]]")
-# What a listing says of a file.
-_SIZE_BEHIND = re.compile(r"\s+~?\d+(?:\.\d+)?\s*G(?:i?B)?$", re.IGNORECASE)
-_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 
 def is_pattern(file: str) -> bool:
@@ -59,7 +44,7 @@ def read_source(text: str) -> dict[str, str]:
     """
     if len(text) > _LONGEST:
         raise ValueError(f"{text[:80]!r} and {len(text) - 80} letters more name no model; write its name alone")
-    bare = _alone(text)
+    bare = alone(text)
     if not bare:
         raise ValueError("an empty text names no model; write one, like qwen3.5-35b-a3b, hf:org/repo:Q4_K_M or auto")
     if (bare != text.strip() or " " in bare) and _is_here(text):
@@ -72,36 +57,11 @@ def read_source(text: str) -> dict[str, str]:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme and scheme[1].lower() not in ("hf", "huggingface"):
         return _at_address(text, scheme[1].lower())
-    if text.lower().startswith(tuple(f"{host}/" for host in (*_HUBS, *_OLLAMA))):
+    if text.lower().startswith(tuple(f"{host}/" for host in (*HUBS, *OLLAMA))):
         return read_source(f"https://{text}")
     if _OWN.match(text):
         return _in_repository(_OWN.sub("", text, count=1), text)
     return _plain(_OF_OLLAMA.sub("", text))
-
-
-def _alone(text: str) -> str:
-    """What names the model, of a text with its quotes, its link, its place in a file of settings."""
-    text = undressed(text)
-    if (link := _LINK.fullmatch(text)) or (link := _LINK.search(text) if text.startswith("[") else None):
-        text = link[2] if _is_of_hub(link[2]) else link[1]
-    elif call := _CALL.search(text):
-        chosen = _CHOSEN.search(text)
-        text = f"hf:{call[1]}:{chosen[1]}" if chosen and "/" in call[1] else call[1]
-    elif setting := _SETTING.match(text):
-        text = text[setting.end() :]
-    text = _SIZE_BEHIND.sub("", undressed(text))
-    if text.startswith(("/", "./", "../", "~")) or "://" in text:
-        return text
-    if not re.search(r"\s-{1,2}\w|\s[–—]\w", text):
-        text = text.translate(_DASHES)
-    if text.endswith((")", "]")) and (said := _IN_BRACKETS.fullmatch(text)) and split_quant(said[1])[0]:
-        return f"{said[1]}:{said[2].strip()}" if quant_called(said[2]) in quants() else said[1]
-    return text
-
-
-def _is_of_hub(address: str) -> bool:
-    """Whether an address says more than the words that link to it."""
-    return (urlsplit(address).hostname or "") in (*_HUBS, *_OLLAMA) or urlsplit(address).path.endswith(".gguf")
 
 
 def _of_command(command: Commanded) -> dict[str, str]:
@@ -157,7 +117,7 @@ def _among(text: str) -> dict[str, str]:
     names = dict.fromkeys(keys.get("name") or keys["repo"] for keys in known.values())
     if len(names) > 1:
         raise ValueError(f"{text[:80]!r} names several models; write one of {either(names)}")
-    if not known:
+    if not known or OTHER_MODEL.search(text):
         is_path = text.lower().endswith(".gguf") or (re.match(r"[\w. -]*/", text) and " " not in text)
         return {"path": text} if is_path else {"name": text}
     found = next(iter(known.values()))
@@ -233,7 +193,7 @@ def _at_address(text: str, scheme: str) -> dict[str, str]:
     if scheme == "lmstudio" and (found := re.search(r"[?&]model=([^&]+)", text)):
         return read_source(unquote(found[1]))
     if scheme == "file":
-        return {"path": unquote(urlsplit(text).path)}
+        return {"path": unquote(re.sub(r"^file://[^/]*", "", text))}
     if scheme in ("ollama", "docker"):
         return _named(_OF_OLLAMA.sub("", text.partition("://")[2]))
     if scheme not in ("http", "https"):
@@ -243,13 +203,13 @@ def _at_address(text: str, scheme: str) -> dict[str, str]:
     except ValueError:
         return {"url": text}
     path = unquote(parts.path).lstrip("/")
-    if host in (*_HUBS, *_OLLAMA) and "@" not in parts.netloc:
+    if host in (*HUBS, *OLLAMA) and "@" not in parts.netloc:
         text = text.removesuffix("?download=true")
         if subject := _on_page(host, path, parts.query):
             return subject
     if _is_file(path):
         return {"url": text}
-    if host not in _HUBS and (known := next(filter(_names_model, reversed(path.split("/"))), None)):
+    if host not in HUBS and (known := next(filter(_names_model, reversed(path.split("/"))), None)):
         return _named(known)
     last = path.rstrip("/").rpartition("/")[2]
     near = near_names(last) if re.search(r"\d", last) else ()
@@ -267,9 +227,9 @@ def _is_file(path: str) -> bool:
 def _on_page(host: str, path: str, query: str = "") -> dict[str, str] | None:
     """What a page of a hub is about; None where it is none of a model."""
     words = path.strip("/").split("/")
-    if host in _OLLAMA and words[0] in ("search", "models", "blog", "download", "docs", "pricing"):
+    if host in OLLAMA and words[0] in ("search", "models", "blog", "download", "docs", "pricing"):
         return None
-    if host in _OLLAMA:
+    if host in OLLAMA:
         return _named("/".join(words[1:2] if words[0] == "library" else words[:2])) if words[0] else None
     if len(words) < 2 or words[0] in ("datasets", "spaces", "docs", "api", "models", "collections", "papers", "blog"):
         return None

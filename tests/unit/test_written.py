@@ -89,6 +89,12 @@ MEANT = {
     'llm = LLM(model="Qwen/Qwen3.5-35B-A3B", tensor_parallel_size=2)': NAME,
     'AutoModel.from_pretrained("Qwen/Qwen3.5-35B-A3B")': NAME,
     "qwen3.5-35b-a3b:UD-Q4_K_XL.gguf": NAME | QUANT,
+    # Who says that it is another one is not given this one.
+    "meta-llama/Llama-3.1-8B": {"repo": "meta-llama/Llama-3.1-8B"},
+    "qwen3.5-9b (abliterated)": {"name": "qwen3.5-9b (abliterated)"},
+    "Qwen3.5-9B (uncensored, Q4_K_M)": {"name": "Qwen3.5-9B (uncensored, Q4_K_M)"},
+    "Qwen3.5-9B finetune, Q4_K_M": {"name": "Qwen3.5-9B finetune, Q4_K_M"},
+    "x = not qwen3.5-9b!": {"name": "x = not qwen3.5-9b!"},
     # The maker's repository under an older name, and with what is behind it elsewhere.
     "meta-llama/Meta-Llama-3.1-8B-Instruct": {"name": "llama-3.1-8b"},
     "qwen/qwen3.5-35b-a3b@ud-q4_k_xl": NAME | QUANT,
@@ -159,6 +165,7 @@ MEANT = {
     "gemma 3 27b qat": {"name": "gemma-3-27b", "quant": "qat"},
     "Qwen3.5 35B A3B Q6_K_L": NAME | {"quant": "Q6_K_L"},
     "file:///models/a%20b.gguf": {"path": "/models/a b.gguf"},
+    "[qwen3.5:35b](http://[x/)": NAME,
     # What is not there is said by whoever looks for it.
     "the new qwen!": {"name": "the new qwen!"},
     "kimi-k2": {"name": "kimi-k2"},
@@ -190,6 +197,7 @@ def test_text_is_taken_as_meant(text: str, keys: dict[str, str]) -> None:
         ("docker run -d -v ollama:/root/.ollama -p 11434:11434 --name ollama ollama/ollama", "names no model"),
         ("  ", "an empty text names no model; write one, like qwen3.5-35b-a3b"),
         (f"{HUB}/unsloth", "is a page, and no file; write the model's name"),
+        ("hf download --repo-type dataset org/data", "names no model"),
         ("docker compose up -d", "names no model"),
         ("https://ollama.com/search?q=qwen", "'https://ollama.com/search' is a page, and no file"),
         ("docker run --gpus all --rm ollama/ollama", "names no model; write its name alone"),
@@ -223,6 +231,7 @@ def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypat
         ("qwen3.5-27b:6.0bpw", "that is a format of ExLlama"),
         ("qwen3.5-27b:mlx-4bit", "that is a format of MLX"),
         ("qwen3.5-27b:bnb-4bit", "bitsandbytes quantises while it loads"),
+        ("qwen3.5-9b (abliterated)", "no model is called qwen3.5-9b (abliterated); did you mean qwen3.5-9b?"),
         ("glm-4.7-flash", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
         ("qwen3.5:35b-a3b-instruct-q4_K_M", "did you mean qwen3.5-35b-a3b? A model that docs/models.md does not list"),
         ("qwen3.5-35b-ab3", "did you mean qwen3.5-35b-a3b?"),
