@@ -76,6 +76,7 @@ def _drawn(show: Callable[[Console], None], title: str, theme: TerminalTheme) ->
     console = Console(file=io.StringIO(), width=_WIDTH, record=True, force_terminal=True, color_system="truecolor")
     show(console)
     console.print()  # below the last line there is no room for what hangs under letters
+    console.width = _WIDTH + 1  # nor beside the last column for a viewer's font that is wider
     text = console.export_svg(title=title, theme=theme, unique_id="page")
     # rich would fetch its font from a server; the viewer's own does as well
     return re.sub(r"\s*@font-face \{.*?\}\n", "\n", text, flags=re.DOTALL).replace("Fira Code", "monospace")

@@ -121,3 +121,16 @@ def test_picture_reads_in_light_and_in_dark(tmp_path):
         ground = tuple(bytes.fromhex(fills.pop("page-ground")))
         low = {name: fill for name, fill in fills.items() if contrast(tuple(bytes.fromhex(fill)), ground) < 4.45}
         assert len(fills) > 8 and not low
+
+
+def test_picture_cuts_no_letter_at_its_edge(tmp_path):
+    """The longest line ends a column before the window does: a pixel of it was cut, and more with other fonts."""
+    spec, drawn = tmp_path / "two.yml", tmp_path / "plan.svg"
+    spec.write_text(WISH)
+    words = ("plan", "--gpu", "4x3090", "--spec", str(spec), "--svg", str(drawn))
+    assert CliRunner().invoke(main, words).exit_code == 0
+    text = drawn.read_text()
+    window = re.search(r'id="page-clip-terminal">\s*<rect x="0" y="0" width="([\d.]+)"', text)
+    found = re.findall(r'x="([\d.]+)" y="[\d.]+" textLength="([\d.]+)"[^>]*>(.*?)</text>', text, re.DOTALL)
+    ends = [float(x) + float(length) for x, length, said in found if said.strip()]
+    assert window and len(ends) > 30 and max(ends) + 10 < float(window[1])
