@@ -147,6 +147,18 @@ userland() {
   keep userland.txt "$library"
 }
 
+# dkms leaves the log of a build in place where it failed.
+dkms_log_text() {
+  grep -hE 'make\.log for|error:|ERROR:|The kernel was built by|You are using|\*\*\* ' /var/lib/dkms/*/*/build/make.log |
+    tail -n 60
+}
+
+# Where nvidia-uvm is in place already: else CUDA would load it. nvidia-smi may be well where this fails.
+cuda_text() {
+  [ -e /dev/nvidia-uvm ] || return 0
+  python3 -I -c 'import ctypes; print("cuInit(0) =", ctypes.CDLL("libcuda.so.1").cuInit(0))'
+}
+
 cdi_text() {
   cat /etc/cdi/*.yaml /var/run/cdi/*.yaml | grep -B 2 -A 3 'path: /dev/nvidia-uvm$'
 }

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,13 @@ class Machine:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
-    def ask(self, shell: str = "sh", *, tool_seconds: int = 15, **options: bool) -> dict[str, str]:
+    def ask(
+        self, shell: str = "sh", *, tool_seconds: int = 15, places: Mapping[str, str] | None = None, **options: bool
+    ) -> dict[str, str]:
         script = collection.script(**options).replace("TOOL_SECONDS=30", f"TOOL_SECONDS={tool_seconds}")
         script = script.replace(" /sys/", f" {self.folder}/sys/")
+        for place, stand_in in (places or {}).items():
+            script = script.replace(place, stand_in)
         environment = os.environ | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
         done = subprocess.run([shell, "-c", script], capture_output=True, env=environment, timeout=60, check=True)
         assert done.stderr == b""
@@ -341,6 +346,24 @@ def test_recording_keeps_what_stands_around_the_driver(machine: Machine, shell: 
     assert len(asked.splitlines()) == 1
     assert " nvidia-driver-pinning-580 " in asked
     assert "Dir::Cache::pkgcache= " in asked  # nothing is written
+
+
+def test_recording_says_why_a_module_was_not_built(machine: Machine) -> None:
+    """The log that dkms left where a build failed, cut to what says so; what CUDA answers, where it changes nothing."""
+    log = machine.folder / "dkms" / "nvidia" / "575.57.08" / "build" / "make.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        "DKMS make.log for nvidia-575.57.08 for kernel 6.8.0-1009-aws (x86_64)\n  CC [M] nv.o\n"
+        "cc: error: unrecognized command-line option '-ftrivial-auto-var-init=zero'\n"
+    )
+    (machine.folder / "nvidia-uvm").write_text("")
+    machine.tool("python3", "echo 'cuInit(0) = 802'")
+    places = {"/var/lib/dkms/": f"{machine.folder}/dkms/", "/dev/nvidia-uvm": f"{machine.folder}/nvidia-uvm"}
+    files = machine.ask(everything=True, with_software=True, places=places)
+    assert "CC [M]" not in files["dkms-make.txt"]
+    software = read_files(files).software
+    assert [failure.code for failure in software.failures] == ["dkms_build_failed", "compiler_differs"]
+    assert software.cuda_error == 802
 
 
 def test_deploy_asks_nothing_that_stands_around_the_driver(machine: Machine) -> None:

@@ -143,7 +143,7 @@ def test_recordings_of_a_rig_tell_the_same_software(lab: Lab, tmp_path: Path) ->
     lab.exec("nodriver", ["apt-mark", "hold", "base-files"])
     told = []
     for number in (1, 2):
-        files = read(tmp_path, "nodriver").files["nodriver"]
+        files = read(tmp_path, "nodriver", with_software=True).files["nodriver"]
         write(tmp_path / f"box{number}", redact(files), name="nodriver")
         folder = read_folder(tmp_path / f"box{number}")
         assert folder.not_read == ()
