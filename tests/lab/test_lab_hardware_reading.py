@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from rigwright.cli import main
 from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.record import redact, write
 from rigwright.inventory.live import Collected, collect
@@ -155,3 +158,25 @@ def test_recordings_of_a_rig_tell_the_same_software(lab: Lab, tmp_path: Path) ->
     assert {"packages", "repositories", "offers", "compiler", "glibc", "runfile", "units"} <= told[0].answered
     assert told[0].is_partial == frozenset()
     assert told[0].virtualization == "systemd-nspawn"
+
+
+def test_driver_is_planned_over_ssh_as_from_a_recording(lab: Lab, tmp_path: Path) -> None:
+    """One remote command, nothing changed, and the plan of the folder that `--record` writes is the same."""
+    path = tmp_path / "inventory.py"
+    hosts = INVENTORY.format(names=("x8",)).replace("(name, data) for", "(name, data | {'rig': {}}) for")
+    path.write_text(hosts)
+    state = "dpkg-query -W | sha256sum; find /etc /var/lib/apt /var/cache/apt -newer /run/ssh-commands -type f | sort"
+    lab.exec("x8", ["sh", "-c", ": >/run/ssh-commands"])
+    before = lab.exec("x8", ["sh", "-c", state]).stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIGWRIGHT_LAB", NAME)
+        told = [CliRunner().invoke(main, ["driver", str(path), "--json"]) for _ in range(2)]
+        assert lab.exec("x8", ["sh", "-c", "wc -l </run/ssh-commands"]).stdout.strip() == "2"
+        kept = CliRunner().invoke(main, ["hardware", str(path), "--record", str(tmp_path / "box")])
+    assert kept.exit_code == 0, kept.output
+    assert lab.exec("x8", ["sh", "-c", state]).stdout == before
+    live = [json.loads(one.stdout)["x8"] for one in told]
+    folder = json.loads(CliRunner().invoke(main, ["driver", "--capture", str(tmp_path / "box"), "--json"]).stdout)
+    assert live[0] == live[1] == folder | {"rig": "x8"}
+    # Its kernel is that of the machine below: no driver can be loaded in a container.
+    assert live[0]["verdict"] == "refuse" and live[0]["refused_by"] == ["host_has_no_driver"]
