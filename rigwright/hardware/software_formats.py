@@ -72,10 +72,13 @@ SOFTWARE: tuple[Format, ...] = (
     software_form(
         "kernel_version",
         r".*Linux version [0-9]|Linux \S+ [0-9]+\.[0-9]+\S* #|.*\buname -[ra]+$",
-        r"uname|proc-version|kernel-(?:version|release)",
+        r"uname|proc[-_]version|^kernel(?:[-_](?:version|release|running))?(?:\.|$)",
     ),
     software_form(
-        "kernels", r"(?:.*[\s/])?vmlinuz-[0-9]|.*\bls (?:-\S+ )*/(?:lib/modules|boot)\b", r"lib-modules|^boot|^ls-"
+        "kernels",
+        r"(?:.*[\s/])?vmlinuz-[0-9]|.*\bls (?:-\S+ )*/(?:lib/modules|boot)\b",
+        r"lib[-_]modules"
+        "|^boot|^ls-|^kernels",
     ),
     software_form(
         "compilers",
@@ -97,12 +100,12 @@ SOFTWARE: tuple[Format, ...] = (
         r".*(?:SecureBoot (?:enabled|disabled|validation)|[Ss]ecure ?[Bb]oot: (?:Secure boot )?(?:enabled"
         r"|disabled)|EFI variables are not"
         r"|support Secure ?Boot|(?:is already|is not) enrolled|enrollment request|EFI Secure Boot)",
-        r"secure-?boot|mokutil",
+        r"secure[-_]?boot|mokutil|efivar",
     ),
     software_form(
         "units",
         r"(?:\S+ )?(?:nvidia-[\w@.-]+|nvlsm|systemd-modules-load|rigwright-gpu|dcgm)\.service\b"
-        r"|Id=\S+\.service$|Unit \S+ (?:could )?not "
+        r"|Id=\S+\.service$|.*\bnvidia-\S+\.service: [A-Z]|Unit \S+ (?:could )?not "
         r"|.*systemctl is-active ",
         r"systemctl|^units",
     ),

@@ -41,7 +41,15 @@ def test_text_is_read_as_software(case: dict[str, Any]) -> None:
 
 
 # Where the name of the file tells what it is, and where the answer is the prompt, a dressing leaves nothing to tell it.
-_BY_NAME = ("showhold.txt", "lib-modules.txt", "dkms-status.txt", "initramfs.txt", "session", "detect-virt.txt")
+_BY_NAME = (
+    "showhold.txt",
+    "lib-modules.txt",
+    "dkms-status.txt",
+    "initramfs.txt",
+    "session",
+    "detect-virt.txt",
+    "secureboot.txt",
+)
 _TRIED = (
     "prefix: docker compose", "prefix: rfc 3339", "prefix: mail twice", "prefix: cat -n", "prefix: indented",
     "escape: cat -v", "docker json-file", "page", "whole page", "markdown", "markdown escaped", "crlf", "twice",
@@ -60,6 +68,27 @@ def test_dressed_text_is_read_as_the_bare_one(case: dict[str, Any]) -> None:
 def without_words(software: dict[str, Any]) -> dict[str, Any]:
     failures = [{**failure, "said": ""} for failure in software.get("failures", ())]
     return software | ({"failures": failures} if failures else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kernel", "architecture"),
+    [
+        ("a.txt", "Linux gpu01 6.8.0-45-generic #45~22.04.1-Ubuntu SMP x86_64 x86_64 x86_64 GNU/Linux\n",
+         "6.8.0-45-generic", "x86_64"),
+        ("a.txt", "Linux spark 6.11.0-1016-nvidia #16-Ubuntu SMP PREEMPT_DYNAMIC aarch64 aarch64 aarch64 GNU/Linux\n",
+         "6.11.0-1016-nvidia", "aarch64"),
+        ("a.txt", "ada@rig1:~$ uname -r\n5.14.0-570.23.1.el9_6.x86_64\n", "5.14.0-570.23.1.el9_6.x86_64", ""),
+        ("kernel.txt", "6.12.117+deb13-amd64\n", "6.12.117+deb13-amd64", ""),
+        ("uname-r.txt", "6.1.0-28-amd64\n", "6.1.0-28-amd64", ""),
+        ("proc_version", "Linux version 6.1.0-28-amd64 (a@b) (gcc-12 (Debian 12.2.0-14) 12.2.0) #1 SMP\n",
+         "6.1.0-28-amd64", ""),
+    ],
+)  # fmt: skip
+def test_kernel_that_runs_is_read(name: str, text: str, kernel: str, architecture: str) -> None:
+    """As uname and /proc/version say it; a release alone by the name of its file or the command before it."""
+    hardware = read_files({name: text})
+    assert (kernel, architecture) == (hardware.kernel, hardware.architecture)
+    assert hardware.not_read == ()
 
 
 READERS = sorted({form.source for form in formats.SOFTWARE})

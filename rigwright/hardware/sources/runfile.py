@@ -16,6 +16,7 @@ _FILES = (
 )
 _THERE = re.compile(rf"(?:[-l][rwxsSt-]{{9}}\S?\s.*\s)?(?P<file>{_FILES})(?: -> \S+)?")
 _LOG = re.compile(r".*nvidia-installer log file '(?P<file>/[^']+)'.*")
+_FAILED = re.compile(r"ERROR: Installation has failed|^ERROR: Aborting installation", re.MULTILINE)
 # Any file of a driver: /usr/lib/x86_64-linux-gnu/libcuda.so.1, /lib/modules/…/nvidia.ko.
 _OWNED_BY_NONE = re.compile(
     r".*no path found matching pattern [*]?(?P<deb>/\S*(?:nvidia|cuda)\S*?)[*.]?"
@@ -36,6 +37,9 @@ def read(text: str) -> Reading:
         elif found := _OWNED_BY_NONE.fullmatch(line):
             files.append(found["deb"] or found["rpm"])
         is_asked = is_asked or bool(_NOT_THERE.fullmatch(line))
+    if _FAILED.search(text):  # its log stays where it installed nothing
+        files = [file for file in files if not file.endswith(".log")]
+        is_asked = True
     if not files and not is_asked:
         return Reading()
     return software_text.answer("runfile", runfile=tuple(dict.fromkeys(files)))

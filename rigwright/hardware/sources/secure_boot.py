@@ -23,10 +23,15 @@ _ENROLLED = re.compile(r"\bis already enrolled")
 _NOT_ENROLLED = re.compile(r"\bis (?:not enrolled|already in the enrollment request|already in MokListX)")
 
 
+# The variable as od prints it: four bytes of attributes, then 0 or 1.
+_BYTES = re.compile(r"^\s*(?:0{6,8}\s+)?0*6(?:\s+0{1,3}){3}\s+0*(?P<value>[01])\s*$", re.MULTILINE)
+
+
 def read(text: str) -> Reading:
     """Secure Boot, and whether the key of dkms is trusted; shim's own switch overrules the firmware's."""
     text = "\n".join(cells.lines(text))
-    is_on = False if _OFF.search(text) else True if _ON.search(text) else None
+    value = _BYTES.search(text)
+    is_on = False if _OFF.search(text) else True if _ON.search(text) else value["value"] == "1" if value else None
     enrolled = True if _ENROLLED.search(text) else False if _NOT_ENROLLED.search(text) else None
     values: dict[str, Any] = {"secure_boot": is_on, "mok_enrolled": enrolled}
     answered = [name for name, value in values.items() if value is not None]

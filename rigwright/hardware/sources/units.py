@@ -19,6 +19,9 @@ _TITLE = re.compile(rf"[*\u25cf\u25cb\u00d7x?\s]*{_UNIT}\.service(?: - .*)?\s*")
 _ACTIVE = re.compile(rf"\s*Active: {_STATES}\b.*")
 _SHOWN = re.compile(r"\s*(?P<key>Id|LoadState|ActiveState|SubState|UnitFileState)=(?P<value>\S*)\s*")
 _MISSING = re.compile(rf".*Unit {_UNIT}\.service (?:could not be found|not found).*")
+# Of the journal: the last word counts.
+_JOURNAL = re.compile(rf"(?:^|.*\s){_UNIT}\.service: (?P<word>Failed with result|Succeeded|Deactivated successfully).*")
+_WORDS = {"Failed with result": "failed", "Succeeded": "inactive", "Deactivated successfully": "inactive"}
 _COMMAND = re.compile(rf"systemctl is-active {_UNIT}(?:\.service)?")
 # It is on every machine with systemd: where it is listed, what is not listed is not there.
 _WITNESS = "systemd-modules-load"
@@ -38,6 +41,8 @@ def read(text: str) -> Reading:
             found.setdefault(row["unit"], row["load"] if row["load"] != "loaded" else row["state"])
         elif row := _MISSING.fullmatch(line):
             found.setdefault(row["unit"], "not-found")
+        elif row := _JOURNAL.fullmatch(line):
+            found[row["unit"]] = _WORDS[row["word"]]
         elif row := _TITLE.fullmatch(line):
             title = row["unit"]
         elif (row := _ACTIVE.fullmatch(line)) and title:
