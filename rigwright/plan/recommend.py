@@ -52,6 +52,8 @@ _AIMS: dict[Purpose, _Aim] = {
     "cheap": _Aim("latency", ("mmlu_pro", "gpqa_diamond"), 2.0, 4096, per_gigabyte=0.03, counts_class=False),
 }
 _PURPOSES: dict[Goal | None, Purpose] = {"quality": "quality", "context": "long-context"}
+# How the reason begins of models that know no longer context.
+_TRAINED = "trained for"
 # Models without a published score of the kind that counts are ranked below all that have one.
 _UNSCORED = 0.4
 # Slower than that, an answer comes later than it is read.
@@ -197,7 +199,7 @@ def _not_recommended(known: KnownModel, error: RigwrightError, wish: ServiceWish
     if isinstance(error, DoesNotFit) and error.offer:
         reason, short_bytes = f"too large: {error.offer}", error.short_bytes
     elif (wish.context or 0) > known.native_context_tokens:
-        reason = f"trained for {known.native_context_tokens:,} tokens; {why.partition('; ')[2]}"
+        reason = f"{_TRAINED} {known.native_context_tokens:,} tokens; {why.partition('; ')[2]}"
     return NotRecommended(model=known.name, key=known.key, why=why, reason=reason, short_bytes=short_bytes)
 
 
@@ -219,10 +221,12 @@ def chosen_for(
     purpose = _PURPOSES.get(wish.goal, "general")
     ranked = recommend(mine, purpose, is_preview=is_preview, base=wish, part=part, engines=engines)
     if not ranked.fitting:
-        causes = Counter(other.why.removeprefix(f"services.{wish.name}: ") for other in ranked.others)
+        causes = Counter(other.reason.removeprefix(f"services.{wish.name}: ") for other in ranked.others)
         why = "no model of the catalogue fits this rig; use one with more memory"
-        if not any(" short" in cause for cause in causes):
+        if all(other.short_bytes is None for other in ranked.others):
             why = causes.most_common(1)[0][0]
+        if why.startswith(_TRAINED):
+            why = f"no model of the catalogue has {wish.context:,} tokens of context; most are {why}"
         raise DoesNotFit(f"services.{wish.name}: {why}")
     return next(known for known in known_models() if known.key == ranked.fitting[0].key)
 

@@ -333,6 +333,15 @@ def test_models_that_lack_the_same_stand_together(run):
     assert "the longest context here is 262,144 tokens, with Qwen" in result.stderr
 
 
+def test_plan_of_any_model_with_too_long_a_context_says_so(run):
+    """No rig with more memory would have it."""
+    refused = run("plan", "--gpu", "4x3090", "--context", "1M", "auto")
+    said = (
+        "no model of the catalogue has 1,048,576 tokens of context; most are trained for 262,144 tokens; lower context"
+    )
+    assert refused.exit_code == 1 and said in refused.stderr and "more memory" not in refused.stderr
+
+
 @pytest.mark.parametrize(("cards", "ram"), [("3060", "16G"), ("none", "8G")])
 def test_longest_context_that_is_named_can_be_had(run, cards, ram):
     """What the error says to write gets an answer."""
