@@ -40,6 +40,7 @@ _MOST_LINES, _MOST_PREFIXES = 300, 24
 _ENDS = '$|\u2502\u2503\\"\u00b6\u21b5;,'
 _BOUNDARY = re.compile(r"[\s|:>\])}\u2502\u2503\u00bb#*\"'/+;=~%$-]")
 _LEAST_WIDTH = 40
+_WIDTHS = (80, 100, 120, 132)  # of terminals: the longest line may have been broken there
 _FRAME = ("|", "+")
 _QUOTES = (">", "#", "\u2502")
 _PANE_LINES, _MOST_COLUMNS = "\u2502\u2503", 500
@@ -87,6 +88,7 @@ def is_dressed(text: str) -> bool:
     return bool(
         _BOUNDARY.search(shared.lstrip())
         or is_quoted
+        or max((len(line) for line in text[:_LOOKED_AT].split("\n")), default=0) in _WIDTHS
         or any(panes(text))
         or has_ends
         or TAG.search(text)

@@ -46,7 +46,7 @@ _NODE = re.compile(r"\bnuma node ([0-9]{1,4})\b", re.IGNORECASE)  # of `lspci -v
 _CODE = re.compile(r"\[?([0-9a-fA-F]{4})\]?$")
 _ID = re.compile(r"\[?([0-9a-fA-F]{4}:[0-9a-fA-F]{4})\]?")
 _UNNAMED = re.compile(r"Device ([0-9a-fA-F]{4})\b")
-_DRESSING = re.compile(r"\((?:rev|prog-if)\b[^)]{0,60}\)|\[[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\]")
+_DRESSING = re.compile(r"\((?:rev|prog-if)\b[^)]{0,60}(?:\)|$)|\[[0-9a-fA-F]{4}:[0-9a-fA-F]{4}\]")
 _SPEED = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,2})?)\s*GT/s", re.IGNORECASE)
 _WIDTH = re.compile(r"\bx([0-9]{1,2})\b", re.IGNORECASE)
 
@@ -249,8 +249,8 @@ def _name(device: str, vendor: Vendor | None) -> str | None:
     chip, bracket, name = plain.partition("[")
     if bracket and re.search(r"[0-9]GB?\b", chip):  # GH200 120GB [Grace Hopper "Superchip"]
         return chip.strip()
-    if bracket:
-        return name.split("]")[0].strip()[:80] or None
+    if bracket:  # one that does not close was cut within the name
+        return name.split("]")[0].strip()[:80] or None if "]" in name else None
     return plain[:80] if vendor == "Intel" and plain and not plain.startswith("Device") else None
 
 
