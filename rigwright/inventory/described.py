@@ -28,6 +28,10 @@ _MAC = re.compile(
     r"\b(?:mac ?book(?: pro| air)?|mac ?(?:studio|mini|pro)|i?mac)\b[\s,]*(?:\d\d(?:[-\s]?inch|[\"”]))?", re.IGNORECASE
 )
 _PAIR = re.compile(r"(\d{1,2})-(\d{1,2})")
+_ENDS_NAME = re.compile(
+    r"\b(?:super|xtx|gre|ada|generation|edition|max|pro|ultra|sxm|pcie|nvl|halo|spark|rtx|blackwell|gpus?|cards?|q|oc|each)$",
+    re.IGNORECASE,
+)
 _MOST_GPUS = 64
 _EXAMPLE_LANES = (16, 8, 8, 4)
 _FORM = "write it like 4x3090, 2x3090:nvlink or 4x3090:nvlink=0-1,2-3:x16,x8,x8,x4"
@@ -112,6 +116,14 @@ def _memory_in(word: str) -> int | None:
 def _cards(word: str) -> _Cards:
     name, *said = word.split(":")
     found = _COUNTED.fullmatch(name.strip())
+    if (
+        found
+        and found["after"]
+        and re.search(r"\s[A-Za-z]{3,}$", found["name"])
+        and not _ENDS_NAME.search(found["name"])
+    ):
+        # The cooler of a board: `TWIN X2`, `WINDFORCE X3`.
+        return _Cards(gpu_model(name.strip()), 1, (), ())
     if not found or (found["before"] and found["after"]):
         raise WrongSpec(f"--gpu: {word[:60]!r} names no GPU; {_FORM}")
     count = int(found["before"] or found["after"] or 1)

@@ -33,12 +33,11 @@ def gpu_model(name: str) -> GpuModel:
     Raises:
         WrongSpec: no card is called that, or several that differ.
     """
-    found = _with_memory(_likely(name))
-    if len(found) != 1 and (match := _SIZE.fullmatch(name.strip()[:120])):
-        rows = known_models(match["name"])
-        sized = [models.find(row.name, None, int(match["size"]) * GIB) for row in rows]
-        found = _with_memory([row for row in sized if row and row.vram_bytes == int(match["size"]) * GIB])
-    found = found or _within(name)
+    if not known_models(name):
+        name = re.sub(r"(?<=\d)['’]?s\b", "", name)
+    found = _sized(name)
+    if len(found) != 1:
+        found = _with_memory(_likely(name)) or found or _within(name)
     if len(found) == 1:
         return found[0]
     if found:
@@ -53,6 +52,18 @@ def gpu_model(name: str) -> GpuModel:
     near = _near_names(name)
     advice = f"did you mean {' or '.join(near)}?" if near else _NO_CARD
     raise WrongSpec(f"GPU {name[:60]!r}: is not in the catalogue; {advice}")
+
+
+def _sized(name: str) -> list[GpuModel]:
+    """The cards of a name that ends in a size, as they are sold or soldered; none of a name without one."""
+    match = _SIZE.fullmatch(name.strip()[:120])
+    if not match:
+        return []
+    found = _with_memory(known_models(name))
+    if len(found) == 1:
+        return found
+    sized = [models.find(row.name, None, int(match["size"]) * GIB) for row in known_models(match["name"])]
+    return _with_memory([row for row in sized if row and row.vram_bytes == int(match["size"]) * GIB])
 
 
 def _within(name: str) -> list[GpuModel]:

@@ -71,6 +71,9 @@ def names(*texts: str, ram_bytes: int | None = None) -> list[str | None]:
         ("XFX Speedster MERC 310 RX 7900 XTX Black", ["AMD Radeon RX 7900 XTX"]),
         ("MSI RTX 4060 Ti Ventus 2X 16G", ["NVIDIA GeForce RTX 4060 Ti 16GB"]),
         ("gtx 3090", [R3090]),
+        ("INNO3D RTX 5060 Ti 16GB TWIN X2", ["NVIDIA GeForce RTX 5060 Ti 16GB"]),
+        ("RTX 4060 8GB", ["NVIDIA GeForce RTX 4060"]),
+        ("NVIDIA RTX 6000 Ada Generation x2", ["NVIDIA RTX 6000 Ada Generation"] * 2),
         # Of programs.
         (
             "GPU 0: NVIDIA GeForce RTX 3090 (UUID: GPU-5d5b)\nGPU 1: NVIDIA GeForce RTX 4090 (UUID: GPU-6d)",
@@ -200,6 +203,12 @@ def test_what_was_said_stays_in_the_proposal() -> None:
         ("3090: 2", "'2' says nothing of GPUs"),
         ("3090, banana", "GPU 'banana': is not in the catalogue"),
         ("3090 5x7777", "is not in the catalogue"),
+        (
+            "eight H100s",
+            "may be NVIDIA H100 PCIe or NVIDIA H100 NVL or NVIDIA H100 80GB HBM3; write one of them in full",
+        ),
+        ("Radeon Graphics", "is not in the catalogue"),
+        ("NVIDIA GeForce RTX", "is not in the catalogue"),
         ("A40-48Q", "is not in the catalogue; did you mean NVIDIA A40?"),
         ("RTX 3090 Laptop", "is not in the catalogue"),
         ("NVIDIA GeForce RTX 2080 with Max-Q Design", "is not in the catalogue"),

@@ -43,6 +43,8 @@ _OTHER_CARD = frozenset(
 _NUMBERED = re.compile(r"^(?:NVIDIA GeForce|AMD Radeon) [RG]T?X ")
 _SIZED = re.compile(r"\bo?(\d{1,3}) ?g(?:i?b|d\w*)?\b")
 _MAKERS = frozenset(("nvidia", "amd", "intel", "geforce", "radeon", "tesla", "instinct", "generation", "edition"))
+# Words that name no card by themselves.
+_SERIES_WORDS = _MAKERS | {"rtx", "gtx", "rx", "quadro", "arc", "pro"}
 _SERIES = re.compile(r"\b(rtx|gtx|gt|rx|arc)(?=[a-z]?\d)")
 _JOINED = re.compile(r"(?<=\d\d)(xtx|xt|gre|ti|super|d)\b")
 
@@ -83,7 +85,7 @@ def known_models(name: str) -> tuple[models.GpuModel, ...]:
     if found and found.bandwidth_gbytes_per_second:
         return (found,)
     wanted = _words(name)
-    like = [row for row in _named() if wanted and wanted <= _words(row)]
+    like = [row for row in _named() if wanted - _SERIES_WORDS and wanted <= _words(row)]
     # `3080` is no `3080 Ti`: what a name does not say, the card does not have; size and socket aside.
     plain = [row for row in like if not (_words(row) - wanted) & _MEANINGFUL]
     return tuple(model for model in map(models.find, plain) if model)
@@ -92,7 +94,8 @@ def known_models(name: str) -> tuple[models.GpuModel, ...]:
 def models_of_words(name: str) -> tuple[models.GpuModel, ...]:
     """All models whose names hold each word of a name, `RTX 6000`, whatever else they hold."""
     wanted = _words(name)
-    like = [row for row in _named() if wanted and wanted <= _words(row)]
+    like = [row for row in _named() if wanted - _SERIES_WORDS and wanted <= _words(row)]
+    like = [row for row in like if not (_words(row) - wanted) & {"ti", "super", "xt", "xtx", "gre", "d"}]
     return tuple(model for model in map(models.find, like) if model)
 
 
