@@ -96,7 +96,7 @@ def _listed(lines: list[str]) -> tuple[list[Package], list[Offer]]:
 def origin(repository: str) -> str:
     """The repository of a package; NVIDIA's own by its address, as apt has it: `cuda-rhel9-x86_64` is its name."""
     found = _NVIDIAS.fullmatch(repository.lstrip("@"))
-    return f"developer.download.nvidia.com/compute/cuda/repos/{found['release']}" if found else repository.lstrip("@")
+    return f"{software_text.NVIDIAS_REPOSITORIES}/{found['release']}" if found else repository.lstrip("@")
 
 
 def _version(row: re.Match[str]) -> str:

@@ -22,6 +22,11 @@ _WITNESSES = ({"dpkg", "base-files"}, {"filesystem", "setup"})
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]{1,200}@")
 _SUITE_AWAY = re.compile(r"backports|experimental|proposed|^(?:sid|unstable|testing)$")
 _ARCHITECTURE = re.compile(r"/(?:x86_64|sbsa|arm64|aarch64|amd64|ppc64le|cross-linux-[a-z0-9]{1,10})$")
+NVIDIAS_REPOSITORIES = "developer.download.nvidia.com/compute/cuda/repos"
+# Its own, a mirror of it, and the one that a package of NVIDIA's put on the disk.
+_NVIDIAS = re.compile(
+    r"/compute/cuda/repos/(?P<release>[a-z]+[0-9]+)\b|(?:cuda-repo|nvidia-driver-local-repo)-(?P<local>[a-z]+[0-9]+)-"
+)
 _PROMPT = re.compile(r"(?:.{0,80}[$#%>\u276f\u279c] ?|\+ )(?:sudo (?:-\w )*)?(?P<command>[\w./-]+(?: .*)?)$")
 
 
@@ -42,11 +47,13 @@ def without_credentials(url: str) -> str:
 
 
 def origin(url: str, suite: str = "") -> str:
-    """Whose repository a URL is: `Debian`, `Ubuntu` of any mirror, else the address without scheme and architecture.
+    """Whose repository a URL is: `Debian`, `Ubuntu` and NVIDIA's of any mirror, else the address without architecture.
 
     Suites whose packages are of another release are told with it: `Debian trixie-backports`.
     """
     place = re.sub(r"^[a-z+]{2,20}:/{0,3}", "", without_credentials(url)).rstrip("/")
+    if found := _NVIDIAS.search(place):
+        return f"{NVIDIAS_REPOSITORIES}/{found['release'] or found['local']}"
     host, _, path = place.partition("/")
     if "launchpad" not in host:
         for word, name in (("debian", "Debian"), ("ubuntu", "Ubuntu")):

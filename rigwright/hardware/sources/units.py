@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 
 from rigwright.hardware.reading import Reading
 from rigwright.hardware.sources import cells, software_text
@@ -29,42 +31,48 @@ _WITNESS = "systemd-modules-load"
 
 def read(text: str) -> Reading:
     """States by name: `active`, `failed`, `not-found`."""
-    found: dict[str, str] = {}
-    title = asked = ""
-    shown: dict[str, str] = {}
-    for line in [*cells.lines(text), ""]:
-        if asked and line.strip() in ("active", "inactive", "failed", "activating", "unknown"):
-            found.setdefault(asked, line.strip())
-        command = next((_COMMAND.fullmatch(one.strip()) for one in software_text.commands(line)), None)
-        asked = command["unit"] if command else ""
+    lines = cells.lines(text)
+    found = dict(_shown(lines)) | dict(_asked(lines)) | dict(_said(lines))
+    if not found:
+        return Reading()
+    partial = [] if _WITNESS in found else ["units"]
+    return software_text.answer("units", partial=partial, units=tuple(sorted(found.items())))
+
+
+def _said(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The rows of a list, the blocks of `status`, and of a journal the last word."""
+    title = ""
+    for line in lines:
         if row := _LISTED.fullmatch(line):
-            found.setdefault(row["unit"], row["load"] if row["load"] != "loaded" else row["state"])
+            yield row["unit"], row["load"] if row["load"] != "loaded" else row["state"]
         elif row := _MISSING.fullmatch(line):
-            found.setdefault(row["unit"], "not-found")
+            yield row["unit"], "not-found"
         elif row := _JOURNAL.fullmatch(line):
-            found[row["unit"]] = _WORDS[row["word"]]
+            yield row["unit"], _WORDS[row["word"]]
         elif row := _TITLE.fullmatch(line):
             title = row["unit"]
         elif (row := _ACTIVE.fullmatch(line)) and title:
-            found.setdefault(title, row["state"])
+            yield title, row["state"]
             title = ""
-        elif row := _SHOWN.fullmatch(line):
-            if row["key"] == "Id" and shown.get("Id"):
-                _keep(shown, found)
-                shown = {}
-            shown[row["key"]] = row["value"]
-        elif not line.strip():
-            _keep(shown, found)
-            shown = {}
-    if not found:
-        return Reading()
-    return software_text.answer(
-        "units", partial=[] if _WITNESS in found else ["units"], units=tuple(sorted(found.items()))
-    )
 
 
-def _keep(shown: dict[str, str], found: dict[str, str]) -> None:
-    """The state of a block of `systemctl show`."""
-    unit, state = shown.get("Id", "").removesuffix(".service"), shown.get("ActiveState")
-    if state and re.fullmatch(_UNIT, unit):
-        found.setdefault(unit, "not-found" if shown.get("LoadState") == "not-found" else state)
+def _asked(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The word below `systemctl is-active UNIT`."""
+    for line, after in pairwise(lines):
+        command = next((_COMMAND.fullmatch(one.strip()) for one in software_text.commands(line)), None)
+        if command and after.strip() in ("active", "inactive", "failed", "activating", "unknown"):
+            yield command["unit"], after.strip()
+
+
+def _shown(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The blocks of `systemctl show`, which begin with Id."""
+    block: dict[str, str] = {}
+    for line in [*lines, "Id="]:
+        row = _SHOWN.fullmatch(line)
+        if not row:
+            continue
+        unit = block.get("Id", "").removesuffix(".service")
+        if row["key"] == "Id" and "ActiveState" in block and re.fullmatch(_UNIT, unit):
+            yield unit, "not-found" if block.get("LoadState") == "not-found" else block["ActiveState"]
+        block = {} if row["key"] == "Id" else block
+        block[row["key"]] = row["value"]
