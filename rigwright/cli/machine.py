@@ -15,6 +15,7 @@ from rigwright.cli.completion import cards as complete_cards
 from rigwright.errors import WrongSpec
 
 if TYPE_CHECKING:
+    from rigwright.plan.reasons import Reason
     from rigwright.spec.rig import RigSpec
 
 LOCAL = "@local"
@@ -55,6 +56,10 @@ _OPTIONS = (
     ),
     click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names."),
 )
+# Options of commands that say which model it is, or where its file goes.
+_OF_A_MODEL = frozenset((
+    "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-m", "--model", "--include", "--local-dir", "--revision",
+))  # fmt: skip
 # Where a mistake in the only service is, for an inventory.
 _WHERE = re.compile(r"^.*?rig\.services\.0\.(?:model: )?", re.MULTILINE)
 
@@ -149,6 +154,30 @@ def _is_cards(text: str) -> bool:
 def service_of(model: str, **wishes: object) -> dict[str, object]:
     """The service of an inventory that a command line asks for."""
     return {"name": "chat", "model": model} | {key: value for key, value in wishes.items() if value is not None}
+
+
+def of_command(text: str | None) -> tuple[Reason, ...]:
+    """What a pasted command says beside the model, which is not taken: said, as its reader may count on it."""
+    words = [word.partition("=")[0] for word in (text or "").split() if re.match(r"--?[a-zA-Z]", word)]
+    left_out = [word for word in dict.fromkeys(words) if word not in _OF_A_MODEL]
+    if not left_out:
+        return ()
+    from rigwright.plan.reasons import Reason
+
+    names = ", ".join(left_out[:6]) + (" …" if len(left_out) > 6 else "")
+    because = f"{names} of the command do not count; --gpu, --context, --users and --engine say such things here"
+    return (Reason(choice="the model alone is taken", because=because),)
+
+
+def as_written(model: str) -> str:
+    """The model of a pasted command as an inventory names it; other names stay as they were typed."""
+    from rigwright.plan.wish import ModelSource
+
+    if len(model.split()) < 2:
+        return model
+    source = ModelSource.model_validate(model)
+    short = str(source).replace("@main", "", 1)
+    return short if ModelSource.model_validate(short) == source else model
 
 
 def spec_of(service: dict[str, object]) -> RigSpec:

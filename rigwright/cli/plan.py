@@ -12,7 +12,18 @@ import click
 
 from rigwright.cli.completion import models, models_or_files
 from rigwright.cli.lock_options import check_options, lock_options
-from rigwright.cli.machine import LOCAL, WORDED, Place, machine_options, place_of, service_of, spec_of, without_place
+from rigwright.cli.machine import (
+    LOCAL,
+    WORDED,
+    Place,
+    as_written,
+    machine_options,
+    of_command,
+    place_of,
+    service_of,
+    spec_of,
+    without_place,
+)
 from rigwright.cli.quantities import Whole, number, size
 from rigwright.cli.unanswered import tell_errors, tell_missing
 from rigwright.shown import by_name
@@ -129,7 +140,7 @@ def plan(
         hardware = found.rigs[name]
         changed, notes = what_if(hardware, gpu=gpu, more=more, ram_bytes=ram_bytes, recording=capture)
         wish = wishes[SAME if same else name]
-        notes = (*(machine.notes if machine else ()), *notes, *key_notes(wish.spec))
+        notes = (*(machine.notes if machine else ()), *notes, *key_notes(wish.spec), *of_command(place.model))
         # What is kept anew does not stand on what was kept before.
         asked[name] = RigRequest(
             wish.spec, changed, None if is_kept else lock or wish.lock, found.records.get(name), notes
@@ -153,7 +164,8 @@ def plan(
         from rigwright.view.terminal import answering, console
 
         with answering():
-            show_next(console(), service, next(iter(planned.resolved.values())).plan.services[0])
+            written = service | {"model": as_written(str(service["model"]))}
+            show_next(console(), written, next(iter(planned.resolved.values())).plan.services[0])
     tell_errors(planned.errors)
     tell_missing(found.missing)
     status = 1 if planned.errors or found.missing else 0

@@ -82,7 +82,16 @@ def size(model: str, **options: Any) -> None:
 
         vram = _vram_bytes(options["gpu_name"])
         remedies = tuple(_remedies(found.model, options, vram)) if vram and options["gpus"] else ()
-        show(console(), lines, vram_bytes=vram, gpu_name=options["gpu_name"], speed=speed, remedies=remedies)
+        gpu, asked = options["gpu_name"], _asked(found.model, options)
+        show(console(), lines, vram_bytes=vram, gpu_name=gpu, speed=speed, context=asked, remedies=remedies)
+
+
+def _asked(model: Model, options: dict[str, Any]) -> str:
+    """What the size is for, as a person would say it: `65,536 tokens of f16`."""
+    if options["engine"] == "vllm":
+        return f"{options['max_model_len'] or options['context'] or model.context_train:,} tokens"
+    types = " and ".join(dict.fromkeys((options["cache_type_k"], options["cache_type_v"])))
+    return f"{options['context'] or model.context_train:,} tokens of {types}"
 
 
 def _remedies(model: Model, options: dict[str, Any], vram_bytes: int) -> Iterator[str]:

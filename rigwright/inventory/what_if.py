@@ -24,6 +24,7 @@ _PROCESSOR = re.compile(
     r"\b(?:ryzen|epyc|threadripper|xeon|celeron|pentium|core (?:i[3579]|ultra)|i[3579]-\d)", re.IGNORECASE
 )
 _NO_CARD = "write it as nvidia-smi does: NVIDIA GeForce RTX 3090, or plan where the card is: @local, --capture DIR"
+_SIZE_ALONE = re.compile(r"\s*\d{1,3}\s*G(?:i?B)?\s*(?:vram|gpu|card)?\s*", re.IGNORECASE)
 _SIZE = re.compile(r"(?P<name>.+?)[\s:,]+(?P<size>\d{1,3}) ?G(?:i?B)?", re.IGNORECASE)
 
 
@@ -33,6 +34,8 @@ def gpu_model(name: str) -> GpuModel:
     Raises:
         WrongSpec: no card is called that, or several that differ.
     """
+    if _SIZE_ALONE.fullmatch(name):
+        raise WrongSpec(f"GPU {name[:60]!r}: is a size, and several cards have it; name the card, like 3090")
     if not known_models(name):
         name = re.sub(r"(?<=\d)['’]?s\b", "", name)
     found = _sized(name)

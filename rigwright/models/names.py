@@ -122,7 +122,12 @@ def near_quants(text: str, names: Iterable[str]) -> tuple[str, ...]:
         fitting = [name for plain, name in given.items() if _has_bits(plain, count)]
         return tuple(sorted(fitting, key=lambda name: name.startswith("UD-")))
     parts = [name for plain, name in given.items() if wanted and wanted in plain]
-    return tuple(parts) or tuple(given[one] for one in difflib.get_close_matches(wanted, given, n=3, cutoff=0.6))
+    near = [given[one] for one in difflib.get_close_matches(wanted, given, n=3, cutoff=0.6)]
+    if not parts and (kind := re.fullmatch(r"(?:ud)?i?q(\d)\w*", wanted)):
+        # As many bits are nearer than as many letters: of Q4_0 those with 4, not Q8_0.
+        same = [name for plain, name in given.items() if _has_bits(plain, kind[1])]
+        parts = [name for name in near if name in same] or same
+    return tuple(parts or near)
 
 
 def _has_bits(quant: str, bits: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import NO_GPU, Device, gpu_labels, idle_gpus, why_unused
-from rigwright.plan.driver import plan_driver
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuBudget, GpuRef, ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -96,6 +95,8 @@ def _driver_first(hardware: Hardware, usable: Sequence[Device]) -> Iterator[Reas
     """That the GPUs which this plan counts on have no driver yet, and which it would be."""
     if not any(device.is_silent and device.gpu.vendor == "NVIDIA" for device in usable):
         return
+    from rigwright.plan.driver import plan_driver  # most plans need none
+
     plan = plan_driver(hardware)
     if plan.verdict == "refuse":
         because = f"{plan.problems[0].what}; {plan.problems[0].do}"

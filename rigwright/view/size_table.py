@@ -35,11 +35,13 @@ def show(
     vram_bytes: int | None,
     gpu_name: str | None,
     speed: Speed | None,
+    context: str = "",
     remedies: Sequence[str] = (),
 ) -> None:
-    """Print what `size` told; `remedies` are what would make it fit."""
+    """Print what `size` told; `context` is what it was asked for, `remedies` are what would make it fit."""
     title = " ".join(filter(None, (clean(str(lines["model"])), clean(str(lines["quant"] or "")))))
-    console.print(Text.assemble((title, "bold"), f" under {engine_name(lines['engine'])}"), highlight=False)
+    asked = f", {context}" if context else ""
+    console.print(Text.assemble((title, "bold"), f" under {engine_name(lines['engine'])}{asked}"), highlight=False)
     console.print(Padding(_table(lines), (0, 0, 0, 2)))
     for line in (*_devices(lines, vram_bytes, console), *_answers(lines, vram_bytes, gpu_name, speed, remedies)):
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)

@@ -181,6 +181,17 @@ def test_memory_behind_a_card_is_its_own(text: str, gib: int) -> None:
     assert gpu_model(text).vram_bytes == gib * GIB
 
 
+def test_command_of_another_tool_says_what_of_it_counts() -> None:
+    """The model, by the name that an inventory has; its options are named, not passed over."""
+    line = "vllm serve Qwen/Qwen3.5-35B-A3B --tensor-parallel-size 2 --max-model-len=131072 --port 8000"
+    result = CliRunner().invoke(main, ["plan", "--gpu", "2x3090", "--ram", "64G", line])
+    said = " ".join(result.output.split())
+    assert "the model alone is taken: --tensor-parallel-size, --max-model-len, --port of the command" in said
+    assert '"model": "qwen3.5-35b-a3b"' in said
+    plain = CliRunner().invoke(main, ["plan", "--gpu", "2x3090", "--ram", "64G", "ollama run qwen3.5:35b-a3b"])
+    assert "taken" not in plain.output and '"model": "qwen3.5-35b-a3b"' in plain.output
+
+
 def test_what_was_said_stays_in_the_proposal() -> None:
     """The hint names these cards, with their bridges, and is accepted."""
     notes = {note.choice: note.because for note in described(["4x3090:nvlink=0-2,1-3"]).notes}

@@ -114,6 +114,7 @@ COMMANDS = [
     (63, "plan --gpu 4x3090 qwen3.5-9b", 0, "4x RTX 3090"),
     (63, "plan --gpu M4-Max --ram 64G qwen3.5-9b", 0, "1x Apple M4 Max"),
     (63, "plan --gpu rtx-6000 auto", 1, "or Quadro RTX 6000; write one of them in full"),
+    (63, "plan --gpu 24GB auto", 1, "GPU '24GB': is a size, and several cards have it; name the card, like 3090"),
     (63, "plan --gpu 3900 auto", 1, "did you mean NVIDIA GeForce RTX 3090"),
     (63, "plan --gpu strix-halo --ram 128G qwen3.5-9b", 0, "Radeon 8060S"),
     (65, "plan inventory.py --capture machines", 2, "--capture and inventory.py both name a machine"),
