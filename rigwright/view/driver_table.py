@@ -12,6 +12,7 @@ from rigwright.hardware.values import Hardware
 from rigwright.plan.driver import DriverPlan, Step
 from rigwright.units import format_bytes
 from rigwright.view.hardware_table import head
+from rigwright.view.hardware_words import clean
 
 _VERDICTS = {
     "ok": ("nothing to do", "bold green"),
@@ -42,8 +43,8 @@ def show(console: Console, name: str, hardware: Hardware, plan: DriverPlan, *, o
     refused = [one for one in plan.problems if one.code in plan.refused]
     for problem in (*refused, *(one for one in plan.problems if one not in refused)):
         style = "bold red" if problem in refused else "yellow"
-        console.print("", Text.assemble(("! ", style), f"{problem.where}: {problem.what}"), sep="\n")
-        console.print(_grid([("  ", Text.assemble(problem.do, (f"  [{problem.code}]", "dim")))], widths=(2,)))
+        console.print("", Text.assemble(("! ", style), clean(f"{problem.where}: {problem.what}")), sep="\n")
+        console.print(_grid([("  ", Text.assemble(clean(problem.do), (f"  [{problem.code}]", "dim")))], widths=(2,)))
     if plan.assumed:
         console.print("", _grid([("  ?", line) for line in plan.assumed], widths=(4,)), sep="\n")
     console.print()
@@ -56,7 +57,8 @@ def _grid(rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int]) -> Tab
         table.add_column(width=width)
     table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        # Names of packages and kernels come from the machine.
+        table.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in row))
     return table
 
 
