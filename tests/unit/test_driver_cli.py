@@ -1,4 +1,4 @@
-"""`rigwright driver`: one screen, JSON by its schema, exit codes, and nothing of a recording that a terminal would obey."""
+"""`rigwright driver`: one screen, JSON by its schema, exit codes, nothing of a recording that a terminal obeys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_bare_machine_is_one_screen(columns: int) -> None:
         "reboot yes: nouveau holds the GPUs",
     ):
         assert words in said
-    assert said.index("1. repository") < said.index("install driver 595") < said.index("cuInit counts as many GPUs")
+    assert said.index("1. repository") < said.index("4. install driver 595") < said.index("cuInit counts as many GPUs")
 
 
 @pytest.mark.parametrize("path", [BARE, *sorted(CAPTURES.iterdir())], ids=lambda path: path.name)
@@ -53,9 +53,8 @@ def test_answer_keeps_its_schema(path: Path) -> None:
 def test_what_a_recorded_machine_shall_serve_counts(tmp_path: Path) -> None:
     """An engine that is built wants a toolkit; a wish of the inventory is obeyed."""
     spec = tmp_path / "rig.yml"
-    spec.write_text(
-        "services:\n- {name: chat, model: auto}\nnvidia: {branch: 590}\ncuda: {source: nvidia, version: 13.0}\n"
-    )
+    services = "services:\n- {name: chat, model: auto}\n"
+    spec.write_text(f"{services}nvidia: {{branch: 590}}\ncuda: {{source: nvidia, version: 13.0}}\n")
     answer = json.loads(driver("--capture", str(BARE), "--spec", str(spec), "--json").stdout)
     assert (answer["driver"]["branch"], answer["cuda"]["packages"]) == (590, ["cuda-toolkit-13-0"])
     assert answer["cuda"]["targets"] == ["86"]

@@ -177,14 +177,14 @@ def sixteen() -> str:
 
 
 def test_sixteen_gpus_are_read_and_grouped_in_time():
-    """Reading and grouping the largest machine takes under 50 ms; the best of five, for a busy machine."""
+    """Reading and grouping the largest machine takes under 50 ms of CPU, the best of five."""
     files = {"topo.txt": sixteen()}
     group(read_files(files))  # imports and catalogue
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         found = group(read_files(files))
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     assert found.quads == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11), (12, 13, 14, 15))
     assert min(times) < 0.05
 

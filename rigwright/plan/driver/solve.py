@@ -241,7 +241,7 @@ class _Plan:
             found.append("whether Secure Boot is on was not asked: off is assumed")
         if not software.knows("packages"):
             found.append("what is installed was not asked: nothing is assumed")
-        if not software.knows("loaded_modules") and not self.machine.loaded:
+        if self.machine.has_nouveau is None:
             found.append("whether nouveau is loaded was not asked: a reboot is assumed")
         return found
 
