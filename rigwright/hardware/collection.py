@@ -53,7 +53,7 @@ SOFTWARE = (
     ("df.txt", "df -k --output=avail,target / /boot", ""),
     ("packages.txt", "dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Version}\\n' | grep …", "packages"),
     ("apt-policy.txt", "apt-cache policy …", "ask apt-policy.txt policy_text"),
-    ("dnf-list.txt", "dnf -q -C --showduplicates list …", "ask dnf-list.txt dnf_text"),
+    ("dnf-list.txt", "dnf -q -C list --showduplicates …", "ask dnf-list.txt dnf_text"),
     ("repositories.txt", "tail -n +1 /etc/apt/sources.list …", "ask repositories.txt repositories_text"),
     ("dkms-status.txt", "dkms status", "answer dkms dkms-status.txt dkms status"),
     ("dkms-make.txt", "cat /var/lib/dkms/*/*/build/make.log", "ask dkms-make.txt dkms_log_text"),

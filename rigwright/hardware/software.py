@@ -211,13 +211,19 @@ def _packages(found: tuple[Package, ...]) -> Iterator[Package]:
     for package in found:
         versions.setdefault(package.name, []).append(package)
     for several in versions.values():
-        known = list(dict.fromkeys(package.version for package in several if package.version)) or [""]
-        for version in known:
-            of_it = [package for package in several if package.version in (version, "")]
+        # rpm leaves out the epoch that dnf names.
+        known = {_plain(package.version): "" for package in several if package.version} or {"": ""}
+        for plain in known:
+            of_it = [package for package in several if _plain(package.version) in (plain, "")]
+            version = max((package.version for package in of_it), key=len)
             states = [package.state for package in of_it]
             state = next(one for one in _STATES if one in states)
             origin = next((package.origin for package in of_it if package.origin), "")
             yield Package(several[0].name, version, state, origin)
+
+
+def _plain(version: str) -> str:
+    return version.rpartition(":")[2]
 
 
 _STATES: tuple[PackageState, ...] = ("half", "removed", "installed")

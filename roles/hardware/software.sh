@@ -52,13 +52,16 @@ policy_text() {
     awk '/^[^ ]/ { if (!seen[$0]++) wanted = 1; else wanted = 0 } wanted'
 }
 
-# From the cache alone, which an ordinary user may not have.
+# From the cache alone, which an ordinary user may not have. dnf writes a log whatever it does: not into the machine's.
 dnf_text() {
   command -v dnf >/dev/null || return 0
-  dnf -q -C --showduplicates list filesystem setup 'nvidia-*' 'kmod-nvidia*' 'akmod-nvidia*' 'xorg-x11-drv-nvidia*' \
+  log=$(mktemp -d) || return 0
+  set -- -q -C "--setopt=logdir=$log"
+  dnf "$@" list --showduplicates filesystem setup 'nvidia-*' 'kmod-nvidia*' 'akmod-nvidia*' 'xorg-x11-drv-nvidia*' \
     'cuda-drivers*' 'cuda-toolkit*' nvlsm dkms gcc kernel-core kernel-devel kernel-headers
-  dnf -q -C module list nvidia-driver
-  dnf -q -C versionlock list
+  dnf "$@" module list nvidia-driver
+  dnf "$@" versionlock list
+  rm -rf "$log"
 }
 
 repositories_text() {

@@ -127,6 +127,22 @@ def test_what_sources_say_is_put_together() -> None:
     )
 
 
+def test_package_of_rpm_is_that_of_dnf() -> None:
+    """rpm prints no epoch, dnf does; two kernels of one name stay two."""
+    rpm = Software(packages=(Package("nvidia-driver", "580.95.05-1.el9"), Package("kernel-core", "5.14.0-570.el9")))
+    dnf = Software(
+        packages=(
+            Package("nvidia-driver", "3:580.95.05-1.el9", origin="cuda"),
+            Package("kernel-core", "5.14.0-611.el9", origin="baseos"),
+        )
+    )
+    assert joined((rpm, dnf)).packages == (
+        Package("nvidia-driver", "3:580.95.05-1.el9", origin="cuda"),
+        Package("kernel-core", "5.14.0-570.el9"),
+        Package("kernel-core", "5.14.0-611.el9", origin="baseos"),
+    )
+
+
 def test_toolkit_without_a_path_is_the_first_in_path() -> None:
     """`nvcc --version` names no file; a module that modinfo read is not told again by its file."""
     where = Software(toolkits=(Toolkit("/usr/bin/nvcc"), Toolkit("/usr/local/cuda/bin/nvcc")))
