@@ -58,7 +58,8 @@ def _grid(rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int]) -> Tab
     table.add_column(overflow="fold")
     for row in rows:
         # Names of packages and kernels come from the machine.
-        table.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in row))
+        *heads, last = row
+        table.add_row(*heads, Text(clean(last)) if isinstance(last, str) else last)
     return table
 
 
