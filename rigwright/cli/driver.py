@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from rigwright.cli.completion import captures
+from rigwright.cli.machine import capture_option, limit_option
 from rigwright.cli.unanswered import tell_missing
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL
@@ -27,24 +27,18 @@ from rigwright.view.terminal import answering, console
 
 @click.command()
 @click.argument("inventory", required=False)
-@click.option(
-    "--capture",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    shell_complete=captures,
-    help="A recorded machine instead.",
-)
+@capture_option
 @click.option(
     "--spec", type=click.Path(path_type=Path), metavar="FILE", help="What such a machine shall serve: a YAML file."
 )
-@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+@limit_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: docs/driver.schema.json; rigs of an inventory by name."
 )
 def driver(
     inventory: str | None, capture: Path | None, spec: Path | None, limit: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show which driver, modules and toolkit each rig in INVENTORY needs, and what a deploy would do for them.
+    """Show which driver, modules and toolkit each rig in INVENTORY needs, and the steps to it.
 
     Solved for all GPUs of a rig together, with what its repositories offer; or refused, with the reason and the ways
     out. INVENTORY may be @local, this machine; --capture takes a recorded one. Nothing on a rig is changed. The exit

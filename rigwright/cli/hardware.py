@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 from rich.console import Console
 
-from rigwright.cli.completion import captures
+from rigwright.cli.machine import capture_option, limit_option
 from rigwright.cli.unanswered import tell_missing
 from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.record import redact, require_new, write
@@ -30,14 +30,8 @@ LOCAL = "@local"
 
 @click.command()
 @click.argument("inventory", required=False)
-@click.option(
-    "--capture",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    shell_complete=captures,
-    help="Read a recorded machine instead.",
-)
-@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+@capture_option
+@limit_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: docs/hardware.schema.json; rigs of an inventory by name."
 )

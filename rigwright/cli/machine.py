@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 LOCAL = "@local"
 # The name of a machine in words.
 WORDED = "rig"
+capture_option = click.option(
+    "--capture",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    shell_complete=captures,
+    help="A recorded machine instead.",
+)
+limit_option = click.option(
+    "--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names."
+)
 # In the order in which --help lists them.
 _OPTIONS = (
     click.option(
@@ -32,13 +42,7 @@ _OPTIONS = (
         help="A machine in words: 4x3090, 2x3090:nvlink:x16,x8 + 4090, none.",
     ),
     click.option("--ram", metavar="SIZE", help="The RAM that it has, or would have: 64G."),
-    click.option(
-        "--capture",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        shell_complete=captures,
-        help="A recorded machine instead.",
-    ),
+    capture_option,
     click.option(
         "--gpu-model",
         "gpu",
@@ -54,7 +58,7 @@ _OPTIONS = (
         shell_complete=gpus,
         help="What if this GPU were there too?",
     ),
-    click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names."),
+    limit_option,
 )
 # Options of commands that say which model it is, or where its file goes.
 _OF_A_MODEL = frozenset((

@@ -21,7 +21,7 @@ rollback()
 
 @click.command()
 @click.argument("inventory", type=click.Path())
-@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+@limit_option
 @click.option("--service", metavar="NAME", help="Only this service, with all its replicas.")
 def rollback(inventory: str, limit: tuple[str, ...], service: str | None) -> None:
     """Bring back what each service of INVENTORY ran before: release, unit and plan, in seconds.
@@ -29,7 +29,8 @@ def rollback(inventory: str, limit: tuple[str, ...], service: str | None) -> Non
     It needs the names of the services alone: no model file, no key, no lock. What has no earlier release is left as it
     is and named, and the exit code is 1. A later deploy moves forward again: change the inventory too.
     """
-    from rigwright.errors import RigwrightError
+    from rigwright.cli.machine import limit_option
+from rigwright.errors import RigwrightError
     from rigwright.inventory.rows import require_inventory
 
     require_inventory(inventory)

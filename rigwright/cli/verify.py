@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from rigwright.cli.machine import limit_option
 from rigwright.errors import RigwrightError
 
 _SHARED = ("rigwright.roles.base.verify", "rigwright.roles.weights.verify", "rigwright.roles.service.verify")
@@ -39,7 +40,7 @@ def _exists(module: str) -> bool:
 
 @click.command()
 @click.argument("inventory", type=click.Path())
-@click.option("--limit", multiple=True, metavar="PATTERN", help="Only these rigs: a group, or a pattern of names.")
+@limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of pytest's report.")
 def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
     """Check that every rig of INVENTORY serves as planned. Nothing on a rig is changed."""
