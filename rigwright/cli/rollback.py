@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from rigwright.cli.machine import limit_option
+
 _DEPLOY = """from pathlib import Path
 
 from rigwright.roles.service.rollback import rollback
@@ -29,8 +31,7 @@ def rollback(inventory: str, limit: tuple[str, ...], service: str | None) -> Non
     It needs the names of the services alone: no model file, no key, no lock. What has no earlier release is left as it
     is and named, and the exit code is 1. A later deploy moves forward again: change the inventory too.
     """
-    from rigwright.cli.machine import limit_option
-from rigwright.errors import RigwrightError
+    from rigwright.errors import RigwrightError
     from rigwright.inventory.rows import require_inventory
 
     require_inventory(inventory)

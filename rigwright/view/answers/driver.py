@@ -67,7 +67,7 @@ class DriverAnswer(Answer):
     cuda: CudaFacts
     reboot: bool = Field(description="whether a reboot ends it")
     reboot_because: str = Field(description="why; empty where none is needed")
-    steps: tuple[StepFacts, ...] = Field(description="what a deploy does, in order")
+    steps: tuple[StepFacts, ...] = Field(description="what has to be done, in order")
     problems: tuple[ProblemFacts, ...] = Field(description="what was found, that which stops everything first")
     refused_by: tuple[str, ...] = Field(description="the codes of problems that stop everything")
     held: tuple[str, ...] = Field(description="packages that stay as they are between deploys")
