@@ -202,6 +202,7 @@ def joined(parts: tuple[Software, ...]) -> Software:
         packages=tuple(_packages(whole.packages)),
         on_disk=tuple(_modules(whole.on_disk)),
         toolkits=tuple(_toolkits(whole.toolkits)),
+        failures=tuple(_failures(whole.failures)),
     )
 
 
@@ -233,6 +234,16 @@ def _modules(found: tuple[KernelModule, ...]) -> Iterator[KernelModule]:
     """Each module once: of one whose file alone was seen nothing is told where another source read it."""
     read = {module.kernel for module in found if module.version}
     return (module for module in found if module.version or module.kernel not in read)
+
+
+def _failures(found: tuple[Failure, ...]) -> Iterator[Failure]:
+    """Each code once, with all that is named; of what several logs said, the compiler's own word before a summary."""
+    by_code: dict[str, list[Failure]] = {}
+    for failure in found:
+        by_code.setdefault(failure.code, []).append(failure)
+    for code, several in by_code.items():
+        said = next((one.said for one in several if " error: " in one.said), several[0].said)
+        yield Failure(code, said, tuple(dict.fromkeys(name for one in several for name in one.names)))
 
 
 def _toolkits(found: tuple[Toolkit, ...]) -> Iterator[Toolkit]:

@@ -143,6 +143,16 @@ def test_package_of_rpm_is_that_of_dnf() -> None:
     )
 
 
+def test_failure_of_two_logs_is_one() -> None:
+    """apt says that the build failed, the log of the build why."""
+    texts = {case["id"]: case["text"] for case in CASES}
+    failures = read_files({"apt.log": texts["apt dkms"], "make.log": texts["make.log2"]}).software.failures
+    built = [failure for failure in failures if failure.code == "dkms_build_failed"]
+    assert len(built) == 1
+    assert "error: too few arguments" in built[0].said
+    assert {"nvidia/575.57.08", "nvidia-current-open/550.163.01"} <= set(built[0].names)
+
+
 def test_toolkit_without_a_path_is_the_first_in_path() -> None:
     """`nvcc --version` names no file; a module that modinfo read is not told again by its file."""
     where = Software(toolkits=(Toolkit("/usr/bin/nvcc"), Toolkit("/usr/local/cuda/bin/nvcc")))
