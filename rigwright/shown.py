@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 # Source: ECMA-48 5.4 and 5.6: control sequences, and strings such as a window's title.
@@ -71,3 +71,9 @@ def alike(said: Mapping[str, str]) -> list[tuple[list[str], str]]:
     for name in by_name(said):
         groups.setdefault(said[name], []).append(name)
     return [(names, text) for text, names in groups.items()]
+
+
+def few(files: Sequence[str], most: int = 12) -> str:
+    """Files by name, with how many more there are."""
+    rest = len(files) - most
+    return ", ".join([*files[:most], *([f"{rest} more"] if rest > 0 else [])])

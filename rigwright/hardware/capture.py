@@ -25,6 +25,7 @@ from rigwright.hardware.reading import is_empty, known_values
 from rigwright.hardware.software_formats import SOFTWARE
 from rigwright.hardware.statements import Precedence, Source
 from rigwright.hardware.values import Hardware
+from rigwright.shown import few
 
 # No output that we read is larger; a file that is, is not one of ours.
 LARGEST_BYTES = 4 << 20
@@ -108,7 +109,7 @@ def read_folder(folder: Path) -> Hardware:
     if not hardware.sources:
         if within := _recording_within(folder):
             raise UnreadableRecording(f"{folder}: holds recordings in folders of their own; name one, like {within}")
-        those = f" (not read: {named(hardware.not_read)})" if hardware.not_read else ""
+        those = f" (not read: {few(hardware.not_read)})" if hardware.not_read else ""
         raise UnreadableRecording(
             f"{folder}: holds no output that rigwright can read{those}; docs/hardware.md names the files"
         )
@@ -129,12 +130,6 @@ def _names(folder: Path) -> list[str]:
     """What is in a folder, folders with a slash; hidden files are not of a recording."""
     found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     return [f"{path.name}/" if path.is_dir() else path.name for path in found]
-
-
-def named(files: Sequence[str], most: int = 12) -> str:
-    """Files by name, with how many more there are."""
-    rest = len(files) - most
-    return ", ".join([*files[:most], *([f"{rest} more"] if rest > 0 else [])])
 
 
 def folder_files(folder: Path) -> dict[str, str]:

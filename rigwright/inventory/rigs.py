@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rigwright.errors import RigwrightError, WrongSpec
-from rigwright.hardware.capture import read_files, read_folder
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL, collect
 from rigwright.inventory.program import Pyinfra
@@ -47,6 +46,8 @@ def read_rigs(
     Raises:
         RigwrightError: there is nothing to read.
     """
+    from rigwright.hardware.capture import read_files, read_folder  # 30 ms, which machines in words do not need
+
     if capture is not None:
         return Found({folder_name(capture): read_folder(capture)}, {}, {})
     found = collect(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware import models
-from rigwright.hardware.capture import plain_bytes
 from rigwright.hardware.models import GpuModel
 from rigwright.hardware.values import Hardware
 from rigwright.plan.devices import named, with_gpu
@@ -164,6 +163,8 @@ def _with_names(hardware: Hardware, gpu: str | None, recording: Path | None) -> 
 
 def _told_by_recorder(hardware: Hardware, folder: Path | None) -> Mapping[int, GpuModel]:
     """The models that a recording's meta.json names, by index; nothing where they cannot be told apart."""
+    from rigwright.hardware.capture import plain_bytes
+
     try:
         lines = json.loads(plain_bytes(folder / "meta.json") or b"{}").get("gpus") if folder else None
     except (OSError, ValueError, AttributeError, RecursionError):

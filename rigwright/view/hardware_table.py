@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rigwright.hardware.capture import named
 from rigwright.hardware.failures import is_grave
 from rigwright.hardware.findings import is_on_board
 from rigwright.hardware.links import nvlinks_of, rank
 from rigwright.hardware.topology import Grouping, group
 from rigwright.hardware.values import Gpu, Hardware, Problem
+from rigwright.shown import few
 from rigwright.units import format_bytes
 from rigwright.view.hardware_words import (
     NOT_SERVED,
@@ -45,7 +45,7 @@ def show(console: Console, name: str, hardware: Hardware, grouping: Grouping, *,
     _print(console, *_groups(hardware, grouping), *_numa(hardware))
     _print(console, *(_problem(problem) for problem in hardware.problems))
     if hardware.not_read:
-        _print(console, Text(f"not read: {clean(named(hardware.not_read))}", "yellow"))
+        _print(console, Text(f"not read: {clean(few(hardware.not_read))}", "yellow"))
     console.print()
 
 
