@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine, is_nvidias
 from rigwright.plan.driver.tables import System, branch_of, failure_row
@@ -36,9 +37,10 @@ def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
 
 def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[Defect]:
     """NVIDIA's repository of another release, as an application's installer leaves it; or one beside RPM Fusion."""
-    mine = [one for one in machine.software.repositories if one.is_enabled and is_nvidias(one.url)]
+    # Mirrors of NVIDIA's repositories keep their paths.
+    mine = [one for one in machine.software.repositories if one.is_enabled and is_nvidias(origin(one.url, one.suite))]
     for one in mine:
-        found = re.search(r"/repos/([a-z]+\d+)/", f"{one.url}/")
+        found = re.search(r"/repos/([a-z]+\d+)/", f"{origin(one.url, one.suite)}/")
         if found and system and found[1] != system.repository:
             what = f"{one.file or one.name or one.url} is NVIDIA's repository for {found[1]}, this is {system.title}"
             do = f"take it out and use {system.repository}; rigwright removes no repository that it did not add"
@@ -76,8 +78,6 @@ def _failures(machine: Machine) -> Iterator[Defect]:
             continue  # said with the packages
         if row := failure_row(failure.code):
             yield Defect(Problem(failure.code, where, failure.said, row.do), row.effect, row.steps)
-        elif failure.code == "needs_open_modules":
-            yield Defect(Problem("modules_of_wrong_flavour", where, failure.said, "install the open modules"), "note")
 
 
 def _half_configured(machine: Machine) -> Iterator[Defect]:
