@@ -10,7 +10,7 @@ _DRIVER = frozenset(
         "driver_not_running", "driver_library_mismatch", "driver_library_missing", "driver_hangs", "nvml_failed",
         "nvml_unknown_error", "gpu_access_blocked", "insufficient_permissions", "no_devices",
         "container_toolkit_missing", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "gsp_firmware_missing",
-        "fabric_not_ready", "wrong_kernel_module", "gpu_init_failed", "gsp_timeout",
+        "fabric_not_ready", "wrong_kernel_module", "gpu_init_failed", "gsp_timeout", "gpu_needs_power_off",
     )
 )  # fmt: skip
 _GPU = frozenset(

@@ -36,6 +36,8 @@ def test_failure_is_seen_and_mended(case: dict[str, Any]) -> None:
     assert not set(kinds) & set(case.get("not", ()))
     if "driver" in case:
         assert f"{plan.driver.source} {plan.driver.branch} {plan.driver.modules}" == case["driver"]
+    if "packages" in case:
+        assert list(plan.driver.packages) == case["packages"]
     if "cuda" in case:
         assert f"{plan.cuda.source} {plan.cuda.version}" == case["cuda"]
     if plan.verdict == "refuse":

@@ -94,6 +94,14 @@ _MESSAGES = (
     (re.compile(rf"(?:GPU {_PLACE}: )?(?:RmInitAdapter|rm_init_adapter) failed"),
      _Event("gpu_init_failed", "the driver could not start the GPU",
             "reboot; then try another driver (open or closed modules) and another slot; see the lines before it")),
+    # The firmware gave its memory no room, as owners found: open-gpu-kernel-modules#862.
+    (re.compile(rf"(?:GPU {_PLACE}: )?RmInitAdapter failed! \(0x22:"),
+     _Event("gpu_init_failed", "the driver could not start the GPU (0x22), most often for want of address space",
+            "switch on `Above 4G Decoding` and `Resizable BAR` in the BIOS; give a virtual machine a larger window of "
+            "64-bit memory")),
+    (re.compile(rf"(?:GPU {_PLACE}: )?\w*: unexpected WPR2 already up"),
+     _Event("gpu_needs_power_off", "the GPU's own processor (GSP) was left running, and a reboot does not clear it",
+            "switch the machine off for half a minute, power supply included, then on again")),
     (re.compile(rf"(?:{_INSTALLED})?requires use of the NVIDIA open kernel modules"),
      _Event("wrong_kernel_module", "the GPU takes the open kernel modules only, the closed ones are loaded",
             "install the driver with its open kernel modules (`nvidia-open`) and reboot")),
@@ -102,7 +110,8 @@ _MESSAGES = (
             "install the driver with its closed kernel modules and reboot")),
     (re.compile(rf"BAR[0-9] is 0M @ 0x0 \((?:PCI:)?{_PLACE}\)"),
      _Event("bar_missing", "the firmware gave the GPU no room for its memory window (BAR)",
-            "switch on `Above 4G Decoding` in the BIOS, or boot with `pci=realloc`")),
+            "switch on `Above 4G Decoding` in the BIOS, or boot with `pci=realloc`; give a virtual machine a larger "
+            "window of 64-bit memory")),
 )  # fmt: skip
 # The sentences of a driver that does not know a card: name or address, versions, with the remedy that they name.
 _TOO_NEW = re.compile(

@@ -18,7 +18,7 @@ def not_ours(machine: Machine) -> DriverPlan | None:
     hardware = machine.hardware
     if not machine.gpus:
         if hardware.gpu_count is None and not hardware.gpus:
-            return _without_list(machine)
+            return _by_kernel(machine) or _without_list(machine)
         if machine.passed_through:
             return DriverPlan(
                 "ok", reasons=("vfio-pci keeps the GPUs for virtual machines, which have drivers of theirs",)
@@ -26,16 +26,43 @@ def not_ours(machine: Machine) -> DriverPlan | None:
         others = ", ".join(dict.fromkeys(gpu.vendor for gpu in hardware.gpus if gpu.vendor)) or "no GPU"
         return DriverPlan("ok", reasons=(f"{others}: nothing for NVIDIA's driver to drive",))
     if machine.is_wsl:
-        reason = "WSL: the driver is that of Windows, and one that is installed here would hide it"
-        version = machine.userland or machine.loaded
+        return _wsl(machine)
+    if (gpu := machine.vgpu) and machine.is_driven:
+        reason = f"{gpu.name} is a part of a GPU: its guest driver goes with the hypervisor's, and is left alone"
+        version = machine.loaded
         return DriverPlan("ok", Driver(branch_of(version), "none", "host", version), reasons=(reason,))
-    if gpu := machine.vgpu:
+    if gpu:
         what = f"{gpu.name} is a part of a GPU that a hypervisor gives, and wants the GRID driver of the host's release"
         do = "install the guest driver that the provider of the hypervisor names"
         return refused([Problem("vgpu_guest", gpu.label, what, do)])
     if factory := machine.factory or ("its maker" if is_factory_kernel(machine.kernel) and machine.loaded else None):
         return _factory(machine, factory)
     return None
+
+
+def _by_kernel(machine: Machine) -> DriverPlan | None:
+    """Machines that their kernel alone tells: WSL and Jetson, whose GPUs no PCI bus lists."""
+    if machine.is_wsl:
+        return _wsl(machine)
+    return _factory(machine, machine.factory) if machine.factory else None
+
+
+def _wsl(machine: Machine) -> DriverPlan:
+    """The driver is that of Windows; one of Linux that is installed beside it is found first."""
+    reason = "WSL: the driver is that of Windows, and one that is installed here would hide it"
+    version = machine.userland or machine.loaded
+    names = [one.name for one in machine.driver_packages if one.state == "installed"]
+    fails = any(one.code in _HIDDEN for one in machine.hardware.problems)
+    if names and fails:
+        what = f"{', '.join(names[:3])} of Linux {'hides' if len(names) == 1 else 'hide'} the driver of Windows"
+        do = f"take them out: apt-get purge {' '.join(names[:6])}; then wsl --shutdown in Windows"
+        plan = refused([Problem("windows_driver_hidden", "WSL", what, do)])
+        return replace(plan, reasons=(reason,))
+    return DriverPlan("ok", Driver(branch_of(version), "none", "host", version), reasons=(reason,))
+
+
+# What nvidia-smi says where it found other libraries than those of Windows.
+_HIDDEN = ("driver_not_running", "driver_library_missing", "driver_library_mismatch", "nvml_failed", "no_devices")
 
 
 def _without_list(machine: Machine) -> DriverPlan:
@@ -64,7 +91,7 @@ def _factory(machine: Machine, maker: str) -> DriverPlan:
         what = "proprietary modules are installed, and its Blackwell is driven by open ones alone"
         do = "install the open modules of the same branch from the maker's own repository (nvidia-driver-580-open)"
         found.insert(0, Problem("modules_of_wrong_flavour", maker, what, do))
-    if not version:
+    if not version and not any(one.name.startswith("nvidia-l4t-") for one in machine.packages):
         do = "restore the maker's system image; rigwright installs no driver here"
         found.append(Problem("factory_driver_missing", maker, "no driver answers on a machine that came with one", do))
     if found:
@@ -84,7 +111,7 @@ def in_container(machine: Machine, wish: DriverWish, found: Sequence[Defect]) ->
     cuda, of_cuda = plan_toolkit(machine, wish, branch)
     stops = [*(one.problem for one in found if one.effect == "refuse"), *of_cuda]
     is_same = machine.userland and version_of(machine.userland) == version_of(host)
-    names = () if is_same else (f"libnvidia-compute-{branch}={host}*",)
+    names = () if is_same else _libraries(machine, host)
     driver = Driver(branch, "none", "host", host, names)
     steps = [Step("install", f"the driver's libraries of {host}, without modules", names)] if names else []
     steps += toolkit_steps(cuda)
@@ -95,6 +122,16 @@ def in_container(machine: Machine, wish: DriverWish, found: Sequence[Defect]) ->
         verdict, driver, cuda, steps=() if stops else tuple(steps), problems=(*stops, *notes), refused=codes,
         reasons=(skipped,),
     )  # fmt: skip
+
+
+def _libraries(machine: Machine, host: str) -> tuple[str, ...]:
+    """The driver's libraries alone, in the names of the release."""
+    family = machine.system.family if machine.system else "ubuntu"
+    if family == "debian":
+        return (f"libcuda1={host}*", f"libnvidia-ml1={host}*")
+    if family in ("el", "fedora"):
+        return (f"nvidia-driver-cuda-libs-{host}",)
+    return (f"libnvidia-compute-{branch_of(host)}={host}*",)
 
 
 def unknown_system(hardware: Hardware) -> Problem:

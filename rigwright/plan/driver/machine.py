@@ -29,10 +29,10 @@ _VGPU = re.compile(r"\bGRID\b|-\d{1,3}[ABCQ]\b")
 # Packages whose version is that of the driver's libraries.
 _USERLAND = re.compile(
     r"^(?:libcuda1|libnvidia-compute(?:-\d+(?:-server)?)?|nvidia-driver-(?:cuda|libs|cuda-libs)|libnvidia-ml1?"
-    r"|nvidia-utils-\d+(?:-server)?|nvidia-smi)$"
+    r"|nvidia-utils-\d+(?:-server)?|nvidia-smi|xorg-x11-drv-nvidia-cuda(?:-libs)?)$"
 )
 _MODULES = re.compile(r"^(?:nvidia-(?:open-)?kernel(?:-open)?-dkms|nvidia-dkms(?:-\d+)?(?:-server)?(?:-open)?"
-                      r"|kmod-nvidia.*|linux-modules-nvidia-.*|nvidia-kernel-(?:open-)?dkms)$")  # fmt: skip
+                      r"|a?kmod-nvidia.*|linux-modules-nvidia-.*|nvidia-kernel-(?:open-)?dkms)$")  # fmt: skip
 _FACTORY = re.compile(r"-(?:tegra|nvidia(?:-64k)?)$")
 
 
@@ -147,7 +147,8 @@ class Machine:
         if known:
             return known[0]
         names = [one.name for one in self.module_packages if one.state == "installed"]
-        if not names:
+        # akmods compile whichever the machine's settings say.
+        if not names or any(name.startswith("akmod-") for name in names):
             return None
         return "open" if any("open" in name for name in names) else "proprietary"
 
@@ -166,6 +167,8 @@ class Machine:
         if self.software.runfile:
             return "none"
         names = [one.name for one in whole]
+        if any(name.startswith(("akmod-", "xorg-x11-drv-nvidia")) for name in names):
+            return "distro"
         if any(re.match(r"nvidia-driver-cuda|nvidia-driver-libs|kmod-nvidia", name) for name in names):
             return "nvidia"
         return "distro" if names else "none"

@@ -76,8 +76,16 @@ def _failures(machine: Machine) -> Iterator[Defect]:
         where = ", ".join(failure.names[:3]) or "packages"
         if failure.code in ("dkms_build_failed", "half_configured"):
             continue  # said with the packages
-        if row := failure_row(failure.code):
-            yield Defect(Problem(failure.code, where, failure.said, row.do), row.effect, row.steps)
+        code = "headers_missing" if _is_of_headers(machine, failure.said) else failure.code
+        if row := failure_row(code):
+            yield Defect(Problem(code, where, failure.said.rstrip("."), row.do), row.effect, row.steps)
+
+
+def _is_of_headers(machine: Machine, said: str) -> bool:
+    """Whether what a repository does not have are the headers of the running kernel."""
+    names = rf"(?:kernel-devel|linux-headers)-{re.escape(machine.kernel)}\b"
+    absent = r"Unable to (?:find|locate)|No match|no installation candidate"
+    return bool(machine.kernel and re.search(names, said) and re.search(absent, said))
 
 
 def _half_configured(machine: Machine) -> Iterator[Defect]:

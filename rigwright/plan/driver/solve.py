@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rigwright.hardware.values import Hardware, Problem
 from rigwright.plan.driver.choice import Choice, Chosen, choose
@@ -18,6 +18,8 @@ from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverP
 
 # The driver that is there stays.
 KEPT = Choice(None, None, (), ())
+# Source: NVIDIA/yum-packaging-precompiled-kmod#59.
+_EXTENSIONS = "rhel-10-for-$(uname -m)-extensions-rpms"
 _ROOM_BYTES, _BOOT_BYTES = 1 << 30, 200 << 20
 
 
@@ -41,8 +43,9 @@ def plan_driver(hardware: Hardware, wish: DriverWish = ANYTHING) -> DriverPlan:
     if keeps:
         return _Plan(machine, wish, within, tuple(found), KEPT).plan()
     if system is None:
-        stops = [one.problem for one in found if one.effect == "refuse"]
-        return refused(stops or [unknown_system(hardware)])
+        stops = [one.problem for one in found if one.effect == "refuse"] or [unknown_system(hardware)]
+        plan = refused(stops)
+        return replace(plan, problems=(*stops, *(one.problem for one in found if one.problem not in stops)))
     return _Plan(machine, wish, within, tuple(found), choose(machine, system, within, wish)).plan()
 
 
@@ -59,11 +62,11 @@ class _Plan:
         chosen = self.choice.chosen
         driver = self._driver()
         cuda, of_cuda = plan_toolkit(self.machine, self.wish, driver.branch)
-        stops = [one.problem for one in self.defects if one.effect == "refuse"]
+        stops = [one.problem for one in self.defects if one.effect == "refuse" and not self._is_moot(one.problem)]
         stops += [one for one in self.choice.problems if not chosen and driver.packages == () and not self._is_kept]
         stops += [one for one in of_cuda if one.code == "no_toolkit_fits"]
         stops += self._full(driver, cuda)
-        notes = [one.problem for one in self.defects if one.effect != "refuse"]
+        notes = [one.problem for one in self.defects if one.problem not in stops]
         notes += [one for one in (*self.choice.problems, *of_cuda) if one not in stops]
         steps = self._steps(driver, cuda)
         because = self._reboot()
@@ -82,6 +85,16 @@ class _Plan:
             reasons=self._reasons(driver, cuda),
             assumed=(*self.choice.assumed, *self._assumed(driver)),
         )
+
+    def _is_moot(self, problem: Problem) -> bool:
+        """Whether what stopped another driver does not stop this one: signed modules, or dkms with its repository."""
+        chosen, system = self.choice.chosen, self.machine.system
+        if not chosen or not system:
+            return False
+        if problem.code in ("key_rejected", "headers_missing"):
+            return chosen.bill.has_prebuilt
+        wants_dkms = problem.code == "dependency_missing" and problem.where.startswith("dkms")
+        return wants_dkms and system.family == "el" and chosen.bill.is_built
 
     @property
     def _is_kept(self) -> bool:
@@ -129,11 +142,16 @@ class _Plan:
         steps: list[Step] = []
         bill = chosen.bill
         if chosen.source == "nvidia":
-            steps.append(Step("repository", f"NVIDIA's repository {system.repository}, by its key's fingerprint"))
+            wants_dkms = system.family == "el" and "dkms" in self._absent(bill.headers)
+            dkms = "; EPEL as it is today, whose dkms they want, and CRB beside it" if wants_dkms else ""
+            what = f"NVIDIA's repository {system.repository}, by its key's fingerprint{dkms}"
+            steps.append(Step("repository", what))
         elif system.family == "debian":
             steps.append(
                 Step("repository", "contrib, non-free, non-free-firmware of Debian, in -updates and -security too")
             )
+        if chosen.source == "redhat":
+            steps.append(Step("repository", "Red Hat's extensions: subscription-manager repos --enable=" + _EXTENSIONS))
         if bill.pin:
             steps.append(Step("pin", f"keep to branch {chosen.branch} before anything is installed", bill.pin))
         if other := self._replaced(chosen):

@@ -7,13 +7,25 @@ from collections.abc import Iterator
 
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine
+from rigwright.plan.driver.module_state import RELOAD, RELOADING, of_modules, of_versions
 from rigwright.plan.driver.package_state import of_packages
 from rigwright.plan.driver.tables import System, failure_row, plain, version_of
 from rigwright.plan.driver.values import Defect, DriverWish, Effect, Step
 
 # Findings of the hardware that no driver mends; that a reboot does; that a driver which stays has to be mended for.
 _BROKEN = frozenset(
-    ("gpu_lost", "one_gpu_lost", "fallen_off_bus", "xid_48", "xid_95", "xid_140", "xid_143", "gpu_access_blocked")
+    (
+        "gpu_lost",
+        "one_gpu_lost",
+        "fallen_off_bus",
+        "xid_48",
+        "xid_95",
+        "xid_140",
+        "xid_143",
+        "gpu_access_blocked",
+        "bar_missing",
+        "gpu_needs_power_off",
+    )
 )
 _REBOOTS = frozenset(("xid_154", "gpu_requires_reset", "gsp_timeout", "driver_hangs"))
 _UNEXPLAINED = frozenset(
@@ -24,7 +36,6 @@ _TOLD = frozenset(
     ("gpu_missing_from_driver", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "wrong_kernel_module",
      "nvml_unknown_error", "insufficient_permissions", "container_toolkit_missing")
 )  # fmt: skip
-_REBUILD = Step("dkms", "compile the modules for the kernel that will boot, and see `dkms status` say installed")
 
 
 def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kept: bool = True) -> list[Defect]:
@@ -33,8 +44,7 @@ def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kep
         *of_packages(machine, system, wish),
         *_hardware(machine),
         *_compiler(machine),
-        *_versions(machine),
-        *_not_built(machine),
+        *of_modules(machine, is_kept=is_kept),
         *_initramfs(machine),
         *_fabric(machine, system),
         *_units(machine),
@@ -86,49 +96,6 @@ def _compiler(machine: Machine) -> Iterator[Defect]:
 def _gcc(text: str | None) -> int | None:
     found = re.search(r"(\d+)(?:\.\d+)*$", (text or "").strip())
     return int(found[1]) if found else None
-
-
-def _versions(machine: Machine) -> Iterator[Defect]:
-    """The libraries of one version, the module of another: after an upgrade nobody rebooted for."""
-    loaded, userland = machine.software.loaded, machine.userland
-    said = [one for one in machine.hardware.problems if one.code == "driver_library_mismatch"]
-    is_other = loaded and userland and version_of(loaded.version) != version_of(userland)
-    if machine.is_container and is_other and loaded:
-        what = f"the host runs driver {loaded.version}, the libraries here are {userland}"
-        do = f"install the libraries of {loaded.version} in the container"
-        yield Defect(Problem("driver_library_mismatch", "driver", what, do), "repair", (Step("install", do),))
-    elif is_other and loaded:
-        what = f"the loaded module is {loaded.version}, the libraries on disk are {userland}"
-        busy = f" ({', '.join(machine.software.users[:3])} use the GPUs)" if machine.software.users else ""
-        yield Defect(Problem("driver_library_mismatch", "driver", what, f"{_RELOAD}{busy}"), "reboot", (_RELOADING,))
-    elif said:
-        yield Defect(Problem("driver_library_mismatch", "driver", said[0].what, _RELOAD), "reboot", (_RELOADING,))
-
-
-_RELOAD = "unload and load the modules while nothing uses a GPU, else reboot"
-_RELOADING = Step("reload", "unload and load NVIDIA's modules where nothing uses a GPU; reboot where that fails")
-
-
-def _not_built(machine: Machine) -> Iterator[Defect]:
-    """dkms has the source and no module for the kernel that runs, or for the one that boots next."""
-    mine = [one for one in machine.software.dkms if one.name.startswith("nvidia")]
-    kernels = dict.fromkeys(filter(None, (machine.kernel, *machine.software.kernels)))
-    if machine.is_container or not mine:
-        return
-    for kernel in kernels:
-        if any(one.kernel == kernel and one.state == "installed" for one in mine):
-            continue
-        if any(one.kernel in ("", kernel) for one in machine.software.on_disk):
-            continue
-        which = "the running kernel" if kernel == machine.kernel else "a kernel that may boot next"
-        state = next((one.state for one in mine if one.kernel in ("", kernel)), "added")
-        what = f"dkms has nvidia {mine[0].version} as {state} and no module for {kernel}, {which}"
-        headers = (
-            f"linux-headers-{kernel}" if machine.hardware.os_id in ("debian", "ubuntu") else f"kernel-devel-{kernel}"
-        )
-        do = f"install {headers} and the kernel's compiler, then dkms autoinstall -k {kernel}"
-        step = Step("headers", f"install {headers}", (headers,))
-        yield Defect(Problem("dkms_not_built", kernel, what, do), "repair", (step, _REBUILD))
 
 
 def _initramfs(machine: Machine) -> Iterator[Defect]:
@@ -193,9 +160,9 @@ def _cuda(machine: Machine) -> Iterator[Defect]:
             what = "CUDA says 803 though module and libraries are of one version: another libcuda is found first"
             do = "cuda-compat stands before the driver's: set LD_LIBRARY_PATH=/usr/local/nvidia/lib64, or take it out"
             yield Defect(Problem("cuda_compat_first", "libcuda", what, do), "refuse")
-        elif not any(one.problem.code == "driver_library_mismatch" for one in _versions(machine)):
+        elif not any(one.problem.code == "driver_library_mismatch" for one in of_versions(machine)):
             what = "CUDA says 803: the loaded module and the libraries are of different versions"
-            yield Defect(Problem("driver_library_mismatch", "driver", what, _RELOAD), "reboot", (_RELOADING,))
+            yield Defect(Problem("driver_library_mismatch", "driver", what, RELOAD), "reboot", (RELOADING,))
     elif re.search(r"\.el9", kernel) and error in (1, 3, 100, 101, 304, 999):
         what = f"nvidia-smi is well and cuInit says {error}: memory management of nvidia_uvm fails on kernels of EL 9"
         do = "write options nvidia_uvm uvm_disable_hmm=1 into /etc/modprobe.d, and load nvidia_uvm again"

@@ -1,0 +1,123 @@
+"""What is wrong with a driver's kernel modules: of another version than its libraries, or of another kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rigwright.hardware.values import Problem
+from rigwright.plan.driver.machine import Machine
+from rigwright.plan.driver.packages import kernel_flavour
+from rigwright.plan.driver.tables import version_of
+from rigwright.plan.driver.values import Defect, Step
+
+RELOAD = "unload and load the modules while nothing uses a GPU, else reboot"
+RELOADING = Step("reload", "unload and load NVIDIA's modules where nothing uses a GPU; reboot where that fails")
+_REBUILD = Step("dkms", "compile the modules for the kernel that will boot, and see `dkms status` say installed")
+# Modules that came compiled: `linux-modules-nvidia-580-server-open-6.8.0-90-generic`, akmods'
+# `kmod-nvidia-6.16.10-200.fc42.x86_64`.
+_COMPILED = re.compile(
+    r"(?P<stem>linux-modules-nvidia-\d+(?:-server)?(?:-open)?|kmod-nvidia)-(?P<kernel>\d+\.\d+\.\d+-.+)"
+)
+
+
+def of_modules(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
+    """All of them; a driver that does not stay wants no modules."""
+    yield from of_versions(machine, is_kept=is_kept)
+    yield from _not_built(machine)
+    if is_kept:
+        yield from _not_followed(machine)
+
+
+def of_versions(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
+    """The libraries of one version, the module of another: after an upgrade nobody rebooted for."""
+    loaded, userland = machine.software.loaded, machine.userland
+    said = [one for one in machine.hardware.problems if one.code == "driver_library_mismatch"]
+    is_other = loaded and userland and version_of(loaded.version) != version_of(userland)
+    if machine.is_container and is_other and loaded:
+        what = f"the host runs driver {loaded.version}, the libraries here are {userland}"
+        do = f"install the libraries of {loaded.version} in the container"
+        yield Defect(Problem("driver_library_mismatch", "driver", what, do), "repair", (Step("install", do),))
+    elif is_kept and (is_other or said) and loaded and not _helps_reboot(machine, loaded.version):
+        yield _left_behind(machine, loaded.version)
+    elif is_other and loaded:
+        what = f"the loaded module is {loaded.version}, the libraries on disk are {userland}"
+        busy = f" ({', '.join(machine.software.users[:3])} use the GPUs)" if machine.software.users else ""
+        yield Defect(Problem("driver_library_mismatch", "driver", what, f"{RELOAD}{busy}"), "reboot", (RELOADING,))
+    elif said:
+        yield Defect(Problem("driver_library_mismatch", "driver", said[0].what, RELOAD), "reboot", (RELOADING,))
+
+
+def _not_built(machine: Machine) -> Iterator[Defect]:
+    """dkms has the source and no module for the kernel that runs, or for the one that boots next."""
+    mine = [one for one in machine.software.dkms if one.name.startswith("nvidia")]
+    kernels = dict.fromkeys(filter(None, (machine.kernel, *machine.software.kernels)))
+    if machine.is_container or not mine:
+        return
+    for kernel in kernels:
+        if any(one.kernel == kernel and one.state == "installed" for one in mine):
+            continue
+        if any(one.kernel in ("", kernel) for one in machine.software.on_disk):
+            continue
+        which = "the running kernel" if kernel == machine.kernel else "a kernel that may boot next"
+        state = next((one.state for one in mine if one.kernel in ("", kernel)), "added")
+        what = f"dkms has nvidia {mine[0].version} as {state} and no module for {kernel}, {which}"
+        headers = (
+            f"linux-headers-{kernel}" if machine.hardware.os_id in ("debian", "ubuntu") else f"kernel-devel-{kernel}"
+        )
+        do = f"install {headers} and the kernel's compiler, then dkms autoinstall -k {kernel}"
+        step = Step("headers", f"install {headers}", (headers,))
+        yield Defect(Problem("dkms_not_built", kernel, what, do), "repair", (step, _REBUILD))
+
+
+def _helps_reboot(machine: Machine, loaded: str) -> bool:
+    """Whether another module than the one that runs waits on the disk; so it is taken to be where nobody asked."""
+    software = machine.software
+    waiting = {one.version for one in software.on_disk}
+    waiting |= {one.version for one in software.dkms if one.name.startswith("nvidia") and one.state == "installed"}
+    return not waiting or any(version_of(one) != version_of(loaded) for one in waiting)
+
+
+def _left_behind(machine: Machine, loaded: str) -> Defect:
+    """Half of the packages were upgraded, or the modules come from elsewhere: after a reboot it is the same."""
+    names = [one.name for one in machine.module_packages if one.state == "installed"]
+    said = next((one.what for one in machine.hardware.problems if one.code == "driver_library_mismatch"), "")
+    libraries = f"the libraries are {machine.userland}" if machine.userland else said
+    what = f"the module on disk is {loaded} as the one that runs, and {libraries}: a reboot changes nothing"
+    if names:
+        do = f"bring all packages of the driver to one version: {' '.join(names)}, and hold them together"
+        step = Step("install", "bring the modules to the version of the libraries", tuple(names))
+        return Defect(Problem("modules_left_behind", "driver", what, do), "repair", (step, RELOADING))
+    do = f"no package owns these modules: install libraries of {loaded}, or take the modules out the way they came"
+    return Defect(Problem("modules_left_behind", "driver", what, do), "refuse")
+
+
+def _not_followed(machine: Machine) -> Iterator[Defect]:
+    """The kernel was upgraded and the modules that came compiled for it were not: there is nothing to load."""
+    compiled = [found for one in machine.module_packages if (found := _COMPILED.fullmatch(one.name))]
+    is_akmod = any(one.name.startswith("akmod-") for one in machine.module_packages)
+    has_one = any(found["kernel"] == machine.kernel for found in compiled)
+    on_disk = any(one.kernel in ("", machine.kernel) for one in machine.software.on_disk)
+    if not (compiled or is_akmod) or not machine.kernel or has_one or on_disk or machine.is_container or machine.loaded:
+        return
+    if any(one.kernel == machine.kernel and one.state == "installed" for one in machine.software.dkms):
+        return
+    kernel = machine.kernel
+    of = f"for {compiled[-1]['kernel']}" if compiled else "for no kernel yet"
+    what = f"the modules are compiled {of}, and {kernel} runs"
+    if is_akmod:
+        names: tuple[str, ...] = (f"kernel-devel-{kernel}",)
+        do = f"install {names[0]}, then akmods --force --kernels {kernel}"
+        steps: tuple[Step, ...] = (
+            Step("headers", f"install {names[0]}", names),
+            Step("dkms", f"akmods --force --kernels {kernel}"),
+        )
+    elif machine.system and (flavour := kernel_flavour(machine, machine.system)):
+        stem = compiled[-1]["stem"]
+        names = (f"{stem}-{kernel}", f"{stem}-{flavour}")
+        do = f"install {names[0]}, and {names[1]}, which follows the kernel"
+        steps = (Step("install", do, names),)
+    else:
+        return
+    load = Step("load", "load NVIDIA's modules (modprobe nvidia), and make their device nodes")
+    yield Defect(Problem("modules_of_other_kernel", kernel, what, do), "repair", (*steps, load))
