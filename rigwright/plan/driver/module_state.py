@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import kernel_flavour
-from rigwright.plan.driver.tables import version_of
+from rigwright.plan.driver.tables import plain, version_of
 from rigwright.plan.driver.values import Defect, Step
 
 RELOAD = "unload and load the modules while nothing uses a GPU, else reboot"
@@ -62,12 +62,7 @@ def _not_built(machine: Machine) -> Iterator[Defect]:
         which = "the running kernel" if kernel == machine.kernel else "a kernel that may boot next"
         state = next((one.state for one in mine if one.kernel in ("", kernel)), "added")
         what = f"dkms has nvidia {mine[0].version} as {state} and no module for {kernel}, {which}"
-        headers = (
-            f"linux-headers-{kernel}" if machine.hardware.os_id in ("debian", "ubuntu") else f"kernel-devel-{kernel}"
-        )
-        do = f"install {headers} and the kernel's compiler, then dkms autoinstall -k {kernel}"
-        step = Step("headers", f"install {headers}", (headers,))
-        yield Defect(Problem("dkms_not_built", kernel, what, do), "repair", (step, _REBUILD))
+        yield _unbuilt(machine, what, kernel)
 
 
 def _helps_reboot(machine: Machine, loaded: str) -> bool:
@@ -80,16 +75,29 @@ def _helps_reboot(machine: Machine, loaded: str) -> bool:
 
 def _left_behind(machine: Machine, loaded: str) -> Defect:
     """Half of the packages were upgraded, or the modules come from elsewhere: after a reboot it is the same."""
-    names = [one.name for one in machine.module_packages if one.state == "installed"]
+    whole = [one for one in machine.module_packages if one.state == "installed"]
+    names = [one.name for one in whole]
     said = next((one.what for one in machine.hardware.problems if one.code == "driver_library_mismatch"), "")
     libraries = f"the libraries are {machine.userland}" if machine.userland else said
     what = f"the module on disk is {loaded} as the one that runs, and {libraries}: a reboot changes nothing"
+    if machine.userland and any(version_of(plain(one.version)) == version_of(machine.userland) for one in whole):
+        return _unbuilt(machine, f"the modules of {machine.userland} were not compiled: {what}")
     if names:
         do = f"bring all packages of the driver to one version: {' '.join(names)}, and hold them together"
         step = Step("install", "bring the modules to the version of the libraries", tuple(names))
         return Defect(Problem("modules_left_behind", "driver", what, do), "repair", (step, RELOADING))
     do = f"no package owns these modules: install libraries of {loaded}, or take the modules out the way they came"
     return Defect(Problem("modules_left_behind", "driver", what, do), "refuse")
+
+
+def _unbuilt(machine: Machine, what: str, kernel: str = "") -> Defect:
+    """What dkms has the source of and has not compiled: it wants the kernel's headers and compiler."""
+    kernel = kernel or machine.kernel
+    stem = "linux-headers" if machine.hardware.os_id in ("debian", "ubuntu") else "kernel-devel"
+    headers = f"{stem}-{kernel}"
+    do = f"install {headers} and the kernel's compiler, then dkms autoinstall -k {kernel}"
+    step = Step("headers", f"install {headers}", (headers,))
+    return Defect(Problem("dkms_not_built", kernel, what, do), "repair", (step, _REBUILD))
 
 
 def _not_followed(machine: Machine) -> Iterator[Defect]:

@@ -9,7 +9,8 @@ from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.module_state import RELOAD, RELOADING, of_modules, of_versions
 from rigwright.plan.driver.package_state import of_packages
-from rigwright.plan.driver.tables import System, failure_row, plain, version_of
+from rigwright.plan.driver.packages import fabric_packages
+from rigwright.plan.driver.tables import System, branch_of, failure_row, plain, version_of
 from rigwright.plan.driver.values import Defect, DriverWish, Effect, Step
 
 # Findings of the hardware that no driver mends; that a reboot does; that a driver which stays has to be mended for.
@@ -118,6 +119,10 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
     has_switch = software.has_nvswitch or bool(waits) or software.cuda_error == 802
     managers = [one for one in machine.packages if re.match(r"nvidia-fabric-?manager", one.name)]
     if not has_switch:
+        if managers and machine.gpus and software.unit("nvidia-fabricmanager") == "failed":
+            what = "Fabric Manager has nothing to do here, as no NVSwitch is there, and its failure harms nothing"
+            do = "systemctl disable nvidia-fabricmanager"
+            yield Defect(Problem("fabric_manager_not_needed", "nvidia-fabricmanager", what, do), "note")
         return
     is_nvlink5 = any(one.architecture == "Blackwell" for one in machine.gpus)
     if is_nvlink5 and software.has_umad is False:
@@ -127,7 +132,10 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
         yield Defect(Problem("fabric_needs_umad", "NVSwitch", what, do), "repair", (step,))
         return
     start = Step("fabric", "start Fabric Manager of the driver's version, and wait for Fabric: Completed")
+    branch, source = branch_of(version) or 0, machine.installed_source
     exact = f"nvidia-fabricmanager={version}" if version else "nvidia-fabricmanager"
+    if system and version:
+        exact = fabric_packages(system, source, branch, version, is_nvlink5=is_nvlink5)[0]
     if managers and version and version_of(managers[0].version) != version_of(version):
         what = f"Fabric Manager is {plain(managers[0].version)}, the driver {version}"
         do = f"install {exact}, and hold it with the driver"
