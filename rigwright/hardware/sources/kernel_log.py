@@ -100,8 +100,8 @@ _MESSAGES = (
             "switch on `Above 4G Decoding` and `Resizable BAR` in the BIOS; give a virtual machine a larger window of "
             "64-bit memory")),
     (re.compile(rf"(?:GPU {_PLACE}: )?\w*: unexpected WPR2 already up"),
-     _Event("gpu_needs_power_off", "the GPU's own processor (GSP) was left running, and a reboot does not clear it",
-            "switch the machine off for half a minute, power supply included, then on again")),
+     _Event("gpu_needs_power_off", "the GPU's own processor (GSP) was left running, which a reboot may not clear",
+            "reset the GPU or reboot; if it comes back, switch it off for half a minute, power supply included")),
     (re.compile(rf"(?:{_INSTALLED})?requires use of the NVIDIA open kernel modules"),
      _Event("wrong_kernel_module", "the GPU takes the open kernel modules only, the closed ones are loaded",
             "install the driver with its open kernel modules (`nvidia-open`) and reboot")),
