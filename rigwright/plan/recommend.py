@@ -102,6 +102,11 @@ class Ranked(NamedTuple):
     others: tuple[NotRecommended, ...]
 
 
+def goal_for(purpose: Purpose) -> Goal:
+    """What counts most in a plan for a purpose."""
+    return _AIMS[purpose].goal
+
+
 def recommend(
     hardware: Hardware,
     purpose: Purpose = "general",

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from rich.console import Console
 
+from rigwright.errors import RigwrightError
 from rigwright.inventory.described import described
 from rigwright.models.variants import known_models, variants
-from rigwright.plan.recommend import PURPOSES, Purpose, recommend
+from rigwright.plan.recommend import PURPOSES, Purpose, goal_for, recommend
 from rigwright.plan.wish import ModelSource
 from rigwright.resolve import resolve
 from rigwright.spec.rig import parse_spec
@@ -27,6 +28,25 @@ def test_every_model_with_every_quant_can_be_written() -> None:
             found = offers_for(ModelSource.model_validate(f"{known.key}:{quant}"))
             if {(one.known, one.quant) for one in found} != {(known, quant)}:
                 wrong.append(f"{known.key}:{quant}")
+    assert wrong == []
+
+
+@pytest.mark.patience
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_every_model_and_quant_is_planned_as_it_is_named(purpose: Purpose) -> None:
+    """For every purpose: what `recommend` would write comes to that model in that quant, where everything fits."""
+    hardware = described(["8x H200 SXM"], ram_bytes=2048 * GIB).hardware
+    wrong = []
+    for known in known_models():
+        for quant in dict.fromkeys(one.quant for one in variants(known)):
+            service = {"name": "chat", "model": f"{known.key}:{quant}", "goal": goal_for(purpose)}
+            try:
+                plan = resolve(parse_spec("rig1", {"services": [service]}), hardware, is_preview=True).plan.services[0]
+            except RigwrightError as error:
+                wrong.append(f"{known.key}:{quant}: {error.message}")
+                continue
+            if (plan.model, plan.quant) != (known.name, quant):
+                wrong.append(f"{known.key}:{quant}: planned as {plan.model} {plan.quant}")
     assert wrong == []
 
 
