@@ -13,9 +13,9 @@ from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 DRIVER_FAILS, NOT_DEPLOYED, OVERFLOWS = "THE DRIVER FAILS", "NOT DEPLOYED", "LIKELY TO RUN OUT OF MEMORY"
-DRIVER_FIRST = "DRIVER FIRST"
+DRIVER_FIRST, A_DEPLOY_REFUSES = "DRIVER FIRST", "A DEPLOY REFUSES"
 # What an owner must not overlook, by the beginning of its note.
-GRAVE = (DRIVER_FAILS, DRIVER_FIRST, "A GPU FAILS", NO_GPU, NOT_DEPLOYED, OVERFLOWS)
+GRAVE = (DRIVER_FAILS, DRIVER_FIRST, A_DEPLOY_REFUSES, "A GPU FAILS", NO_GPU, NOT_DEPLOYED, OVERFLOWS)
 
 
 def budgets(hardware: Hardware, usable: Sequence[Device], services: Sequence[ServicePlan]) -> tuple[GpuBudget, ...]:

@@ -14,7 +14,7 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.speed.measured import Measurement
 from rigwright.records.values import NO_RECORDS, RigRecords
 from rigwright.resolve.resolve import Resolved, resolve
-from rigwright.resolve.running import running_changes
+from rigwright.resolve.running import deploy_notes, running_changes
 from rigwright.spec.rig import RigSpec
 from rigwright.weights.local import projector_of
 from rigwright.weights.lookup import Lookup
@@ -102,6 +102,7 @@ def resolve_all(
         except RigwrightError as error:
             several.errors[name] = error.message
             continue
-        plan = resolved.plan.model_copy(update={"notes": (*one.notes, *resolved.plan.notes)})
+        refused = deploy_notes(resolved, one.hardware) if one.records else ()
+        plan = resolved.plan.model_copy(update={"notes": (*refused, *one.notes, *resolved.plan.notes)})
         several.resolved[name] = resolved._replace(plan=plan)
     return several

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from rigwright.errors import Refused
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import flag_changes
+from rigwright.plan.budget import A_DEPLOY_REFUSES
 from rigwright.plan.changes import Change, changed, differences
 from rigwright.plan.engines import label
+from rigwright.plan.reasons import Reason
 from rigwright.records.values import Deployed, RigRecords, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
@@ -38,6 +40,18 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
     if spec.remove_orphans:
         found += [Change("-", one.name, note="not in the inventory") for one in resolved.orphans]
     return tuple(found)
+
+
+def deploy_notes(resolved: Resolved, hardware: Hardware) -> tuple[Reason, ...]:
+    """What a deploy would refuse of this plan on a rig as it is: no compiler for the GPUs that answer."""
+    said = {}
+    for engine in {plan.engine: resolved.engines[plan.engine] for plan in resolved.plan.services}.values():
+        try:
+            if engine.program:
+                engine.release(hardware)
+        except Refused as error:
+            said[error.message] = Reason(choice=A_DEPLOY_REFUSES, because=error.message)
+    return tuple(said.values())
 
 
 def surplus(resolved: Resolved, records: RigRecords) -> list[Deployed]:

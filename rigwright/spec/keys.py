@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rigwright.errors import WrongSpec
 from rigwright.given import at_home
+from rigwright.plan.budget import A_DEPLOY_REFUSES
 from rigwright.plan.reasons import Reason
 from rigwright.spec.rig import RigSpec
 
@@ -30,7 +31,7 @@ def key_notes(spec: RigSpec) -> tuple[Reason, ...]:
     try:
         keys_of("", spec)
     except WrongSpec as error:
-        return (Reason(choice="a deploy refuses", because=error.message.removeprefix(": rig.")),)
+        return (Reason(choice=A_DEPLOY_REFUSES, because=error.message.removeprefix(": rig.")),)
     return ()
 
 

@@ -16,12 +16,19 @@ from click.testing import CliRunner, Result
 from rigwright.cli import main
 from rigwright.hardware import Hardware
 from rigwright.hardware.capture import folder_files
+from rigwright.inventory.described import described
 from rigwright.inventory.live import Collected
 from rigwright.lock.file import Entry, write_lock
+from rigwright.plan.budget import A_DEPLOY_REFUSES
+from rigwright.plan.engines.installed import Installed
+from rigwright.records.values import NO_RECORDS
 from rigwright.resolve import resolve
 from rigwright.resolve.pin import pin
+from rigwright.resolve.rigs import RigRequest, resolve_all
 from rigwright.shown import alike, by_name
 from rigwright.spec.rig import parse_spec
+from rigwright.units import GIB
+from rigwright.weights.lookup import Lookup
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 PAIR = CAPTURES / "2x3090-nvlink-x299-lxc"
@@ -160,3 +167,17 @@ def test_terminal_without_utf8_gets_the_like_of_each_character(monkeypatch):
         screen.width = 60
         screen.print("chat ── 2 × one–two … │ x   ")
     assert raw.getvalue() == b"chat -- 2 x one-two . | x\n"
+
+
+@pytest.mark.parametrize(("cuda", "said"), [(None, "GPUs answer, but nvcc is not installed"), ("12.8", "")])
+def test_plan_of_a_rig_says_what_its_deploy_would_refuse(cuda: str | None, said: str) -> None:
+    """Before the deploy is typed: the compiler that a build for the GPUs wants is not there."""
+    hardware = described(["3090"], ram_bytes=64 * GIB).hardware
+    records = replace(NO_RECORDS, installed=Installed(cuda_version=cuda))
+    spec = parse_spec("rig1", {"services": [{"name": "chat", "model": "qwen3.5-9b"}]})
+    planned = resolve_all({"rig1": RigRequest(spec, hardware, records=records)}, Lookup())
+    notes = [note for note in planned.resolved["rig1"].plan.notes if note.choice == A_DEPLOY_REFUSES]
+    assert [note.because[: len(said)] for note in notes] == ([said] if said else [])
+    # A machine that no deploy goes to has no such note.
+    alone = resolve_all({"rig1": RigRequest(spec, hardware)}, Lookup())
+    assert A_DEPLOY_REFUSES not in {note.choice for note in alone.resolved["rig1"].plan.notes}

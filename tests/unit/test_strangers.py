@@ -51,7 +51,7 @@ SERVICES = [
     (14, "quants: [Q4_K_XXL]", "'Q4_K_XXL' is no quant; did you mean UD-Q4_K_XL"),
     (19, "allow_from: 192.168.1.0/24\n  host: 0.0.0.0\n  api_key_file: /nokey", "OK port 8080"),
     (20, "allow_from: [10.0.0.0/8]", "allow_from does nothing while host is 127.0.0.1; name another host"),
-    (21, "host: 0.0.0.0\n  api_key_file: /nokey", "OK ! a deploy refuses: services.0.api_key_file: /nokey"),
+    (21, "host: 0.0.0.0\n  api_key_file: /nokey", "OK ! A DEPLOY REFUSES: services.0.api_key_file: /nokey"),
     (26, "context: 4096\n  context: 8192", ":5: the key context is there twice; correct the YAML"),
     (31, "model: Qwen/Qwen3.5-35B-A3B", "OK Qwen3.5-35B-A3B"),
     (31, f"model: {GGUF}", "OK Qwen3.5-35B-A3B Q4_K_M"),
