@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rigwright.hardware.capture import read_files
 from rigwright.hardware.sources import kernel_log
 
 # Source: NVIDIA/NVSentinel issue 155.
@@ -143,3 +144,10 @@ def test_kernel_log_fatal_error_of_a_switch():
     minor = "[ 10.0] nvidia-nvswitch0: SXid (PCI:0000:c5:00.0): 12028, Non-fatal, Link 32 egress\n"
     problems = kernel_log.read(fatal + minor).problems
     assert [(problem.code, problem.where) for problem in problems] == [("nvswitch_error", "0000:c4:00.0")]
+
+
+def test_sentence_about_a_card_is_no_list_of_cards():
+    """A prefix that looks like an index, before lines of the kernel's log, makes no GPU of a sentence."""
+    lines = ["NVIDIA NVS4200M GPU installed in this system is", "supported through the NVIDIA 390.xx Legacy drivers."]
+    text = "".join(f"GPU {number}: {line}\n" for number, line in enumerate(lines))
+    assert read_files({"k.txt": text}).gpus == ()

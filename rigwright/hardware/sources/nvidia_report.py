@@ -34,6 +34,8 @@ _DRIVER = re.compile(
 _BESIDE = re.compile(r"\bdriver:? ([0-9]{3}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)\b")
 _LIMIT = re.compile(r"\blimit=([0-9]{1,4}(?:\.[0-9]{1,2})?) ?W\b")
 _MOST = 64
+# A sentence about a card is no name: `NVIDIA NVS 4200M GPU installed in this system is`.
+_PROSE = re.compile(r"\b(?:is|are|in|this|will|installed)\b", re.IGNORECASE)
 
 
 def read(text: str) -> Reading:
@@ -72,7 +74,7 @@ def named(line: str) -> Iterator[Gpu]:
         return
     name = found["rest"][: _end(found["rest"])].strip(" *")
     vendor = next((vendor for pattern, vendor in _VENDORS if pattern.match(name)), None)
-    if not vendor or len(name) > 60 or not (find(name) or re.search(r"[0-9]|TITAN", name)):
+    if not vendor or len(name) > 60 or _PROSE.search(name) or not (find(name) or re.search(r"[0-9]|TITAN", name)):
         return
     memory, capability = _MEMORY.search(line), _CAPABILITY.search(line)
     size = int(memory[1]) << 20 if memory else None
