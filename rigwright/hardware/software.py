@@ -195,7 +195,7 @@ def joined(parts: tuple[Software, ...]) -> Software:
         else:
             values[each.name] = next((one for one in found if one is not None), None)
     told: set[str] = set().union(*(part.answered - part.is_partial for part in parts))
-    whole = Software(**values)  # type: ignore[arg-type]
+    whole = Software(**values)  # type: ignore[arg-type]  # each value is of its field
     return replace(
         whole,
         is_partial=whole.is_partial - told,

@@ -309,6 +309,14 @@ def test_slots_reach_what_the_server_gives(rig: Rig, hybrid: Model, flags: dict[
         plans(rig(), request(wish(context=longest + 1, flags=flags), hybrid))
 
 
+@pytest.mark.parametrize("flags", [{"--rope-scale": 1e308}, {"--rope-freq-scale": 1e-320}, {"--rope-scale": "1e999"}])
+def test_stretching_without_bounds_is_no_traceback(rig: Rig, hybrid: Model, flags: dict[str, Any]) -> None:
+    """A factor that no number holds is refused as none, or ends where llama-server's count does."""
+    asked = request(wish(context=1 << 31, flags={"--rope-scaling": "yarn", **flags}), hybrid)
+    with pytest.raises(WrongSpec, match=r"more than the 2147483647 tokens|give a number like 4"):
+        plans(rig(), asked)
+
+
 def test_hint_for_a_longer_context_is_one_that_works(rig: Rig, hybrid: Model) -> None:
     """What the refusal proposes is planned when it is taken."""
     with pytest.raises(WrongSpec) as refusal:

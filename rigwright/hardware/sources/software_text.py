@@ -86,5 +86,6 @@ def has_filter(command: str | None) -> bool:
 
 def answer(*names: str, partial: Iterable[str] = (), **values: object) -> Reading:
     """A reading that answers these questions of software, with these values."""
-    software = Software(answered=frozenset(names), is_partial=frozenset(partial), **values)  # type: ignore[arg-type]
+    told = {"answered": frozenset(names), "is_partial": frozenset(partial), **values}
+    software = Software(**told)  # type: ignore[arg-type]  # parsers name fields and give their types
     return Reading(software=software)

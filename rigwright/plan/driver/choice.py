@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rigwright.hardware.software import Flavour
 from rigwright.hardware.values import Problem
@@ -92,8 +92,8 @@ def _sources(machine: Machine, system: System, wish: DriverWish) -> list[Source]
 def _offered(machine: Machine, system: System, source: Source) -> Offered:
     if source == "redhat":
         return Offered(source, {580: ""}, is_asked=False)
-    kind = "nvidia" if source == "nvidia" else "distro"
-    asked = machine.offered_branches(kind, OFFERED[kind])  # type: ignore[arg-type]
+    kind: Literal["nvidia", "distro"] = "nvidia" if source == "nvidia" else "distro"
+    asked = machine.offered_branches(kind, OFFERED[kind])
     if asked is not None:
         return Offered(source, asked, is_asked=True)
     if source == "nvidia":

@@ -17,6 +17,8 @@ from rigwright.units import whole_number
 
 # The model cards of Qwen name factors up to this; who goes beyond knows what to write.
 _MOST_USUAL = 4
+# llama-server counts tokens in 32 bits.
+_MOST_TOKENS = (1 << 31) - 1
 
 
 def context_error(wish: ServiceWish, model: Model, context: int, *, can_stretch: bool) -> str | None:
@@ -44,7 +46,7 @@ def longest_context(wish: ServiceWish, model: Model) -> int:
     factor = _number(wish, "--rope-scale") or 1 / (_number(wish, "--rope-freq-scale") or 1)
     if wish.flags.get("--rope-scaling") != "yarn" or factor == 1:
         return trained
-    return int((_number(wish, "--yarn-orig-ctx") or trained) * factor)
+    return int(min((_number(wish, "--yarn-orig-ctx") or trained) * factor, _MOST_TOKENS))
 
 
 def _number(wish: ServiceWish, name: str) -> float | None:
