@@ -16,6 +16,7 @@ import pytest
 from rigwright.hardware.software import Failure, KernelModule, Offer, Package, Software
 from rigwright.hardware.values import Gpu, Hardware, Problem
 from rigwright.plan.driver import DriverPlan, DriverWish, Need, plan_driver
+from rigwright.plan.driver.tables import branch_of, version_of
 
 # PCI ids of cards that people serve from.
 CARDS = {
@@ -426,6 +427,12 @@ def test_wish_is_obeyed_or_refused_with_what_goes(card: str, wish: DriverWish, c
     plan = plan_driver(machine(SYSTEMS["ubuntu-24.04"], card), wish)
     assert (said(plan) if cell else plan.refused) == (cell or (code,))
     assert plan.verdict == ("install" if cell else "refuse")
+
+
+def test_version_of_any_length_is_read() -> None:
+    """Python refuses numbers of thousands of digits; whoever made the package may not."""
+    assert version_of("3:580.95.05-0ubuntu1") == (580, 95, 5)
+    assert version_of("9" * 5000) == (999999999,) and branch_of("9" * 5000 + ".1") is None
 
 
 def test_matrix_is_wide_enough() -> None:

@@ -19,7 +19,7 @@ Family = Literal["ubuntu", "debian", "el", "fedora"]
 
 def version_of(text: str) -> Version:
     """`580.126.09` as numbers, past an epoch and before a revision: (580, 126, 9)."""
-    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", text.strip())
+    found = re.match(r"(?:\d+:)?(\d{1,9}(?:\.\d{1,9})*)", text.strip())
     return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
