@@ -79,7 +79,8 @@ class Gpu:
     node of its own memory (GH200). `mig` is True for a GPU that is cut into MIG devices, whose profiles are in
     `mig_devices`. `hip_index` is the number that AMD's runtime gives it, which need not be the driver's. `ram_share` is
     the part of the machine's memory that a GPU without memory of its own may have. `slot` is the port that the GPU sits
-    in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made.
+    in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made. `has_power_limit` is False where
+    the driver was asked for the limit and has none to tell ([N/A]): it cannot be set.
     What only a driver knows is None while none is running; `state` too.
     """
 
@@ -108,6 +109,7 @@ class Gpu:
     pcie: PcieLink = PcieLink()
     slot: PcieLink = PcieLink()
     power: PowerLimit = PowerLimit()
+    has_power_limit: bool | None = None
 
     @property
     def label(self) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from rigwright.plan.driver import DriverWish, Need
+from rigwright.plan.driver.power import ALL_GPUS
 from rigwright.plan.driver.tables import engine_driver
 from rigwright.spec.rig import RigSpec
+
+Value = TypeVar("Value")
 
 
 def driver_wish(spec: RigSpec) -> DriverWish:
@@ -21,7 +25,16 @@ def driver_wish(spec: RigSpec) -> DriverWish:
         cuda_source=None if cuda.source == "auto" else cuda.source,
         cuda_version=None if cuda.version == "auto" else cuda.version,
         needs=tuple(dict.fromkeys(_needs(spec))),
+        power_watts=_by_gpu(nvidia.power_watts),
+        clocks_mhz=_by_gpu(nvidia.clocks_mhz),
     )
+
+
+def _by_gpu(given: Value | Mapping[str, Value | None] | None) -> tuple[tuple[str, Value | None], ...]:
+    """One value for all GPUs, or one for each of some, as pairs."""
+    if isinstance(given, Mapping):
+        return tuple(given.items())
+    return ((ALL_GPUS, given),) if given is not None else ()
 
 
 def _needs(spec: RigSpec) -> Iterator[Need]:

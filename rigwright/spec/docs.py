@@ -62,6 +62,8 @@ def _type(shape: dict[str, Any]) -> str:
         return ", ".join(_type(option) for option in options if option != {"type": "null"})
     if names := shape.get("enum") or ([shape["const"]] if "const" in shape else None):
         return ", ".join(f"`{name}`" for name in names)
+    if shape["type"] == "array" and "prefixItems" in shape:
+        return f"[{', '.join(_type(item) for item in shape['prefixItems'])}]"
     if shape["type"] == "array":
         return f"list of {_type(shape['items'])}"
     if shape["type"] == "object":

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from rigwright.strict import Strict
+
+# What no card takes: a slip of a digit, or kilowatts.
+_LEAST_WATTS, _MOST_WATTS = 10, 2000
+_LEAST_MHZ, _MOST_MHZ = 100, 5000
 
 
 class NvidiaSettings(Strict):
@@ -26,6 +31,27 @@ class NvidiaSettings(Strict):
     replace_runfile: bool = Field(
         False, description="Take away a driver that NVIDIA's own installer put there; without it such a rig is refused."
     )
+
+    power_watts: int | dict[str, int | None] | None = Field(
+        None,
+        description="The power limit of every GPU, like 280, or of some: {'GPU-8932f937-…': 300, '*': 250}, by UUID, "
+        "PCI address or name (RTX 3090), `*` for the others; None leaves one alone. Set at each boot.",
+    )
+    clocks_mhz: tuple[int, int] | dict[str, tuple[int, int] | None] | None = Field(
+        None,
+        description="The least and the most clock, like [210, 1700], of every GPU or of some as above; it brings a "
+        "card below its least power limit.",
+    )
+
+    @field_validator("power_watts", mode="before")
+    @classmethod
+    def _as_watts(cls, given: object) -> object:
+        return _by_gpu(given, _watts)
+
+    @field_validator("clocks_mhz", mode="before")
+    @classmethod
+    def _as_clocks(cls, given: object) -> object:
+        return _by_gpu(given, _clocks)
 
     @field_validator("branch", mode="before")
     @classmethod
@@ -55,3 +81,44 @@ class CudaSettings(Strict):
         if text != "auto" and not re.fullmatch(r"\d{2}\.\d", text):
             raise ValueError(f"{version!r} is no version of CUDA; write auto, or one like 12.8")
         return text
+
+
+def _by_gpu(given: object, read: Callable[[object], Any]) -> object:
+    """One value for all GPUs, or one for each of some; None is no wish."""
+    if not isinstance(given, Mapping):
+        return None if given is None else read(given)
+    return {str(key).strip(): _of_gpu(key, value, read) for key, value in given.items()}
+
+
+def _of_gpu(key: object, value: object, read: Callable[[object], Any]) -> object:
+    if re.fullmatch(r"(?:GPU ?)?\d{1,3}", str(key).strip(), re.IGNORECASE | re.ASCII):
+        raise ValueError(f"key {key} is an index, which another card has after a change; write a UUID, address or name")
+    try:
+        return None if value is None else read(value)
+    except ValueError as error:
+        raise ValueError(f"at {key}: {error}") from None
+
+
+def _watts(given: object) -> int:
+    found = _number(given, "W|watts?")
+    if found is None or not _LEAST_WATTS <= found <= _MOST_WATTS:
+        raise ValueError(f"{given!r} is no power limit in watts; write a whole number like 280")
+    return found
+
+
+def _clocks(given: object) -> tuple[int, int]:
+    found = [_number(one, "MHz") for one in given] if isinstance(given, list | tuple) else []
+    if len(found) != 2 or any(one is None or not _LEAST_MHZ <= one <= _MOST_MHZ for one in found):
+        raise ValueError(f"{given!r} are no clocks in MHz; write the least and the most, like [210, 1700]")
+    least, most = (one or 0 for one in found)
+    if least > most:
+        raise ValueError(f"{given!r}: the least clock is above the most; write [{most}, {least}]")
+    return least, most
+
+
+def _number(given: object, unit: str) -> int | None:
+    """A whole number, be it with its unit: `280`, `280.0`, `280 W`."""
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        return None
+    found = re.fullmatch(rf"\s*(\d{{1,6}})(?:\.0*)?\s*(?:{unit})?\s*", str(given), re.IGNORECASE | re.ASCII)
+    return int(found[1]) if found else None

@@ -42,6 +42,11 @@ SENTINELS = (
 )  # fmt: skip
 
 
+# How CSV, XML and text name it; a driver without one for a card prints this instead.
+_LIMIT = re.compile(r"(?:^|[./ ]|current[ _])power[._ ]limit$", re.IGNORECASE)
+_NO_LIMIT = frozenset(("n/a", "not supported"))
+
+
 @dataclass(frozen=True)
 class Row:
     """One GPU as printed: `fields` by our names, as text; `printed` is all that was said of it, for the sentinels."""
@@ -119,6 +124,14 @@ def _power(fields: Mapping[str, str]) -> PowerLimit:
     )
 
 
+def _has_power_limit(row: Row) -> bool | None:
+    """Whether the driver tells a limit; None where it was not asked for one."""
+    if _watts(row.fields.get("power"), row.fields.get("power_enforced")):
+        return True
+    said = [text.strip("[] ").lower() for name, text in row.printed.items() if _LIMIT.search(name)]
+    return False if said and all(text in _NO_LIMIT for text in said) else None
+
+
 def _gpu(row: Row) -> Gpu:
     fields = row.fields
     capability = _CAPABILITY.fullmatch(fields.get("capability", "").strip())
@@ -137,6 +150,7 @@ def _gpu(row: Row) -> Gpu:
         has_display=_SWITCH.get(fields.get("display", "").strip().lower()),
         pcie=_pcie(fields),
         power=_power(fields),
+        has_power_limit=_has_power_limit(row),
     )
     says = row.sentinel
     if says and says.state and not _is_side_issue(row, says, gpu):

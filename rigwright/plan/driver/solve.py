@@ -11,6 +11,7 @@ from rigwright.plan.driver.elsewhere import in_container, not_ours, refused, unk
 from rigwright.plan.driver.limits import Allowed, allowed
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import fabric_packages
+from rigwright.plan.driver.power import with_power
 from rigwright.plan.driver.state import defects
 from rigwright.plan.driver.tables import branch_of, default_flavour, size
 from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
@@ -29,6 +30,10 @@ def plan_driver(hardware: Hardware, wish: DriverWish = ANYTHING) -> DriverPlan:
     What nobody asked the machine is assumed, and named in `assumed`: a list of its PCI devices and its os-release are
     enough for branch, modules and source.
     """
+    return with_power(_driver(hardware, wish), hardware, wish)
+
+
+def _driver(hardware: Hardware, wish: DriverWish) -> DriverPlan:
     machine = Machine(hardware)
     if plan := not_ours(machine):
         return plan

@@ -11,6 +11,8 @@ from rigwright.hardware.values import Problem
 Verdict = Literal["ok", "install", "repair", "reboot", "refuse"]
 Source = Literal["nvidia", "distro", "redhat", "factory", "host", "none"]
 Effect = Literal["refuse", "repair", "reboot", "note"]
+# The least and the most clock, in MHz.
+Clocks = tuple[int, int]
 CudaSource = Literal["nvidia", "distro", "pypi", "none"]
 
 
@@ -32,6 +34,8 @@ class DriverWish:
     """What an inventory says; None leaves it to the plan.
 
     has_hold: packages stay until the next deploy. replaces_runfile: an installation by NVIDIA's own installer may go.
+    power_watts, clocks_mhz: pairs of a GPU (UUID, PCI address, name, `*` for the others) and its value, None for a GPU
+    that is left alone.
     """
 
     branch: int | None = None
@@ -42,6 +46,8 @@ class DriverWish:
     cuda_source: CudaSource | None = None
     cuda_version: str | None = None
     needs: tuple[Need, ...] = ()
+    power_watts: tuple[tuple[str, int | None], ...] = ()
+    clocks_mhz: tuple[tuple[str, Clocks | None], ...] = ()
 
 
 ANYTHING = DriverWish()
@@ -89,6 +95,26 @@ class Cuda:
 
 
 @dataclass(frozen=True)
+class PowerSetting:
+    """The power limit and the clocks that a GPU shall have; None leaves that one as it is.
+
+    gpu: how people call it. uuid: None while no driver tells it. current_watts: the limit that it has now.
+    """
+
+    gpu: str
+    uuid: str | None = None
+    pci_address: str | None = None
+    watts: int | None = None
+    clocks_mhz: Clocks | None = None
+    current_watts: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the limit is there, within a watt; nobody tells of locked clocks."""
+        return self.watts is None or (self.current_watts is not None and abs(self.current_watts - self.watts) <= 1)
+
+
+@dataclass(frozen=True)
 class DriverPlan:
     """What a deploy would do for the driver of a rig.
 
@@ -106,6 +132,7 @@ class DriverPlan:
     problems: tuple[Problem, ...] = ()
     refused: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    power: tuple[PowerSetting, ...] = ()
     download_bytes: int = 0
     disk_bytes: int = 0
     reasons: tuple[str, ...] = ()

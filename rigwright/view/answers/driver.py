@@ -36,6 +36,17 @@ class CudaFacts(Answer):
     path: str | None = Field(description="the nvcc that is there already")
 
 
+class PowerFacts(Answer):
+    """The power limit and the clocks that a GPU shall have."""
+
+    gpu: str = Field(description="how people call it")
+    uuid: str | None = Field(description="by which it is set; null while no driver tells it")
+    pci_address: str | None = Field(description="its place on the bus")
+    watts: int | None = Field(description="the limit; null leaves it as it is")
+    clocks_mhz: tuple[int, int] | None = Field(description="the least and the most clock; null leaves them as they are")
+    current_watts: float | None = Field(description="the limit that it has now; null where no driver tells it")
+
+
 class StepFacts(Answer):
     """One thing that a deploy does, in order."""
 
@@ -60,8 +71,8 @@ class DriverAnswer(Answer):
 
     rig: str = Field(description="the rig's name")
     verdict: Verdict = Field(
-        description="ok: nothing to do; install; repair: what is half done or broken; reboot: that alone; refuse: "
-        "nothing is touched"
+        description="ok: the driver stays as it is; install; repair: what is half done or broken; reboot: that alone; "
+        "refuse: nothing is touched"
     )
     driver: DriverFacts
     cuda: CudaFacts
@@ -70,6 +81,7 @@ class DriverAnswer(Answer):
     steps: tuple[StepFacts, ...] = Field(description="what has to be done, in order")
     problems: tuple[ProblemFacts, ...] = Field(description="what was found, that which stops everything first")
     refused_by: tuple[str, ...] = Field(description="the codes of problems that stop everything")
+    power: tuple[PowerFacts, ...] = Field(description="power limits and clocks, a GPU each that the inventory names")
     held: tuple[str, ...] = Field(description="packages that stay as they are between deploys")
     download_bytes: int = Field(description="about what is fetched")
     disk_bytes: int = Field(description="about what it takes")
@@ -85,6 +97,7 @@ def driver_answer(rig: str, plan: DriverPlan) -> DriverAnswer:
         driver=DriverFacts.of(plan.driver),
         cuda=CudaFacts.of(plan.cuda),
         steps=tuple(StepFacts.of(step) for step in plan.steps),
+        power=tuple(PowerFacts.of(one) for one in plan.power),
         problems=tuple(ProblemFacts.of(problem) for problem in plan.problems),
         refused_by=plan.refused,
     )
