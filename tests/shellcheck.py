@@ -27,6 +27,7 @@ JOINED = [
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
     ("base/owner.sh", "base/remove-unit.sh", "base/remove-service.sh"),
+    ("base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/owner.sh", "service/key.sh"),
     ("base/owner.sh", "service/record.sh"),
     (
