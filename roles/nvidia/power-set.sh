@@ -17,10 +17,14 @@ if [ -f "$PROGRAM" ] && [ -f "$SETTINGS" ]; then
 fi
 printf %s "$PROGRAM_TEXT" | write "$PROGRAM" 644
 printf %s "$SETTINGS_TEXT" | write "$SETTINGS" 644
-# Containers lose their GPU when systemd reads its units anew: only where it knows another text of this one.
+# Containers lose their GPU when systemd reads its units anew: only where it may know another text of this one.
 printf %s "$UNIT_TEXT" >"$work/unit"
-cmp -s "$work/unit" "$file" || printf %s "$UNIT_TEXT" | write "$file" 644
-[ "$(systemctl show -P NeedDaemonReload -- "$UNIT")" != yes ] || systemctl daemon-reload
+if ! cmp -s "$work/unit" "$file"; then
+  was_there=
+  [ ! -e "$file" ] || was_there=yes
+  write "$file" 644 <"$work/unit"
+  [ -z "$was_there" ] || systemctl daemon-reload
+fi
 systemctl enable -q --no-reload "$UNIT"
 systemctl reset-failed "$UNIT" 2>/dev/null || :
 sh "$PROGRAM" apply "$SETTINGS" >"$work/said" && status=0 || status=$?

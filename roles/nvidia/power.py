@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pyinfra.api import operation
 
+from rigwright.hardware import Hardware
 from rigwright.hardware.sections import SECTIONS
 from rigwright.plan.driver import DriverWish, PowerSetting, plan_power
 from rigwright.records.paths import CONFIG_DIRECTORY, INSTALL_DIRECTORY, POWER_UNIT
@@ -18,16 +20,17 @@ from rigwright.roles.base.probe import Probe
 UNIT_FILE = f"/etc/systemd/system/{POWER_UNIT}"
 PROGRAM = f"{INSTALL_DIRECTORY}/nvidia/power.sh"
 SETTINGS = f"{CONFIG_DIRECTORY}/nvidia.power"
-_STATE = "power unit"
+_STATE, _VIRTUALIZATION = "power unit", "virtualization"
 # What systemd says of a unit that has done its work and will do it at the next boot.
-_DONE = {"ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"}
+_DONE = {"ActiveState=active", "UnitFileState=enabled"}
 
 
 def power_probe() -> Probe:
     """What the operation of this module asks."""
     asked = " ".join(f"-p {line.partition('=')[0]}" for line in sorted(_DONE))
     state = (_STATE, f"systemctl show {asked} {POWER_UNIT} 2>/dev/null")
-    return Probe(files=(UNIT_FILE, PROGRAM, SETTINGS), scripts=(*SECTIONS, state))
+    kind = (_VIRTUALIZATION, "systemd-detect-virt 2>/dev/null")
+    return Probe(files=(UNIT_FILE, PROGRAM, SETTINGS), scripts=(*SECTIONS, state, kind))
 
 
 @operation()
@@ -40,7 +43,7 @@ def power(wish: DriverWish, probe: Probe) -> Commands:
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    plan = plan_power(rig.hardware, wish)
+    plan = plan_power(_hardware(rig), wish)
     if plan.stops:
         yield from refuse("\n".join(f"{one.where}: {one.what}; {one.do}" for one in plan.stops))
         return
@@ -61,6 +64,13 @@ def power(wish: DriverWish, probe: Probe) -> Commands:
                 SETTINGS_TEXT=settings_text(told),
             )
         )
+
+
+def _hardware(rig: Rig) -> Hardware:
+    """The machine, with what a deploy's own reading leaves out: whether its kernel is that of a host."""
+    kind = next(iter(rig.sections.get(_VIRTUALIZATION, ())), None)
+    software = rig.hardware.software
+    return replace(rig.hardware, software=replace(software, virtualization=software.virtualization or kind))
 
 
 def is_set(rig: Rig, settings: Sequence[PowerSetting]) -> bool:
