@@ -19,7 +19,7 @@ demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright verify inventories/lab.py
 	@echo "It goes on serving at http://127.0.0.1:8080 on rig1: rigwright lab ssh rig1. 'make clean' takes it away."
 
-test: HOST_PACKAGES += gcc libc6-dev  # a stand-in for NVIDIA's library is compiled
+test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
 test: .venv/ready host  ## everything but lab-faults, on real virtual rigs
 	pytest -m "not faults"
 

@@ -61,6 +61,9 @@ def scripts() -> Iterator[tuple[str, str]]:
     for place in ("rigwright/lab", "tests/engines"):
         for path in sorted((ROOT / place).glob("*.sh")):
             yield str(path.relative_to(ROOT)), path.read_text()
+    for path in sorted((ROOT / "tests/lab/driver_files").iterdir()):
+        if (text := path.read_text()).startswith("#!"):
+            yield str(path.relative_to(ROOT)), text
     yield ".ci/run", (ROOT / ".ci/run").read_text()
 
 

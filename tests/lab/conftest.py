@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from rigwright.hardware.capture import folder_files
 from rigwright.hardware.topology import group
 from rigwright.lab import Lab, RigWish, tiny_model
 from rigwright.lab.tiny_model import write_tiny_model
+
+from .driver_repository import DriverRepositories
 
 REPOSITORY = Path(__file__).parents[2]
 # Several processes of pytest-xdist have a lab each.
@@ -164,6 +167,17 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     for release in ("trixie", "bookworm"):
         if lab.has_snapshot(snapshot_name(release)):
             lab.forget_snapshot(snapshot_name(release))
+
+
+@pytest.fixture(scope="session")
+def driver_repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverRepositories]:
+    """Repositories of drivers, whose packages are built once."""
+    missing = [tool for tool in ("gcc", "gpg", "dpkg-deb") if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}, which `make test` installs: no packages of a driver")
+    repositories = DriverRepositories(tmp_path_factory.mktemp("drivers") / "repositories")
+    yield repositories
+    repositories.close()
 
 
 @dataclass(frozen=True)
