@@ -32,6 +32,7 @@ def lab() -> None:
 @click.option("--rigs", type=click.IntRange(1, 64), help="Boot rig1 to rigN.")
 @click.option("--os", "os_name", metavar="RELEASE", help="trixie (default) or bookworm.")
 @click.option("--hardware", metavar="NAME|DIR", help="Answer nvidia-smi and others as this recorded machine did.")
+@click.option("--driver", metavar="simulated", help="Give those GPUs no driver but the one that is installed.")
 @click.option("--from", "snapshot", metavar="SNAPSHOT", help="Start from a disk kept by `lab snapshot`.")
 @click.option("--ssh-user", metavar="USER", help="Who logs in (default root); any other user gets sudo.")
 @click.option("--no-sudo", is_flag=True, help="Give that user no sudo.")
@@ -41,6 +42,7 @@ def up(
     rigs: int | None,
     os_name: str | None,
     hardware: str | None,
+    driver: str | None,
     snapshot: str | None,
     ssh_user: str | None,
     no_sudo: bool,
@@ -62,7 +64,7 @@ def up(
     size = None if disk is None else _size(disk)
     sudo = False if no_sudo else None
     with console.status(f"booting {' '.join(chosen)}"):  # silent when nobody watches
-        booted = here.up(RigWish(name, os_name, hardware, snapshot, ssh_user, sudo, size) for name in chosen)
+        booted = here.up(RigWish(name, os_name, hardware, snapshot, ssh_user, sudo, size, driver) for name in chosen)
     for rig in booted:
         click.echo(f"{rig.name}  {rig.address}  {rig.os}  {rig.ssh_user}")
 
@@ -142,9 +144,13 @@ def forget(name: str) -> None:
 
 @lab.command()
 @click.argument("rig")
-@click.argument("name", metavar="disk-full|ssh-drop|no-network|slow-network|kill-service[=UNIT]|clear")
+@click.argument("name", metavar="FAULT")
 def fault(rig: str, name: str) -> None:
-    """Break something in a rig, or undo all of it with `clear`."""
+    """Break something in a rig, or undo all of it with `clear`.
+
+    FAULT is disk-full, ssh-drop, no-network, slow-network, kill-service[=UNIT] or no-boot; in a rig with a simulated
+    driver also driver-missing, driver-late[=SECONDS], driver-mismatch or gpu-lost.
+    """
     click.echo(f"{rig}: {_lab().fault(rig, name)}")
 
 

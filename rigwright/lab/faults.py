@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.lab import boot, network
-from rigwright.lab.host import SEARCH_PATH, run
-from rigwright.lab.layout import LabPaths
-from rigwright.lab.mounts import upper_layer
+from rigwright.lab.driver import FAULTS as DRIVER_FAULTS
+from rigwright.lab.driver import PLACE
+from rigwright.lab.host import SEARCH_PATH, run, write_text
+from rigwright.lab.layout import LabPaths, RigPaths
+from rigwright.lab.mounts import upper_layer, within
 from rigwright.lab.process import first_inside
 from rigwright.lab.state import Record
 from rigwright.units import MIB, format_bytes
 
 LEFT_FREE_BYTES = 20 * MIB
 SLOW = ("200ms", "1mbit")
+# With a unit's name, or seconds, behind a `=`.
+VALUED = ("kill-service", "driver-late")
+
+# A generator runs first of all in a boot, and what it writes into its second folder comes before the system's own.
+STUCK = """#!/bin/sh
+# A fault of `rigwright lab`: the boot ends before there is a network, until `rigwright lab fault RIG clear`.
+ln -sf /lib/systemd/system/sysinit.target "$2/default.target"
+"""
+GENERATOR = Path("etc/systemd/system-generators/lab-no-boot")
 
 # The listener stays; each session goes at once, with the process that its user talks through.
 DROP_SESSIONS = """
@@ -42,6 +56,10 @@ class Patient:
         argv = [*boot.enter(self.lab.rig(self.record.name)), "sh", "-c", script, "fault", *words]
         return run(argv).stdout
 
+    def ask(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """What a command of the rig says, and its exit code."""
+        return run([*boot.enter(self.lab.rig(self.record.name)), *command], check=False)
+
     def remember(self, killed_units: list[str]) -> None:
         """Keep what `clear` must start again."""
         replace(self.record, killed_units=killed_units).save(self.lab.rig(self.record.name))
@@ -53,10 +71,10 @@ def apply(patient: Patient, fault: str) -> str:
     Raises:
         RigwrightError: there is no such fault, or it cannot be done here.
     """
-    name, _, unit = fault.partition("=")
-    if name not in FAULTS or (unit and name != "kill-service"):
+    name, _, value = fault.partition("=")
+    if name not in FAULTS or (value and name not in VALUED):
         raise RigwrightError(f"lab: no fault is called {fault!r}; use {', '.join(FAULTS)}")
-    return kill_service(patient, unit) if unit else FAULTS[name](patient)
+    return FAULTS[name](patient, *([value] if value else []))
 
 
 def fill_disk(patient: Patient) -> str:
@@ -130,10 +148,51 @@ def kill_service(patient: Patient, unit: str = "rigwright-*.service") -> str:
     return f"killed {', '.join(units)}"
 
 
+def prevent_boot(patient: Patient) -> str:
+    """Let the next boots end before there is a network, as with a disk that does not mount."""
+    root = patient.lab.rig(patient.record.name).root
+    write_text(within(root, GENERATOR.parent) / GENERATOR.name, STUCK, mode=0o755)
+    return "does not come back from its next reboot"
+
+
+def let_boot(paths: RigPaths) -> bool:
+    """Undo that, in a rig whose `/` is mounted; says whether there was anything to undo."""
+    at = within(paths.root, GENERATOR.parent) / GENERATOR.name
+    if not at.exists():
+        return False
+    at.unlink()
+    return True
+
+
+def break_driver(patient: Patient, value: str = "", *, name: str) -> str:
+    """A fault of the simulated driver.
+
+    Raises:
+        RigwrightError: the rig has none, or the fault cannot be done now.
+    """
+    rig = patient.record.name
+    if value and not re.fullmatch("[0-9]{1,4}", value):
+        raise RigwrightError(f"lab: {rig}: {name}={value}: say how many seconds, e.g. {name}=60")
+    if not _has_driver(patient):
+        raise RigwrightError(f"lab: {rig}: has no simulated driver; make a rig with `lab up --driver simulated`")
+    done = patient.ask(f"/{PLACE}/bin/driver", "fault", name, *([value] if value else []))
+    if done.returncode:
+        raise RigwrightError(f"lab: {rig}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _has_driver(patient: Patient) -> bool:
+    return (within(patient.lab.rig(patient.record.name).root, PLACE) / "bin/driver").exists()
+
+
 def clear(patient: Patient) -> str:
     """Undo every fault."""
     name, rig = network.table(patient.lab), patient.lab.rig(patient.record.name)
     (rig.disk / "filler").unlink(missing_ok=True)
+    if let_boot(rig):
+        patient.sh("systemctl daemon-reload; systemctl --no-block start default.target")
+    if _has_driver(patient):
+        break_driver(patient, name="clear")
     for family in ("ip", "bridge"):
         run(["nft", "delete", "element", family, name, "offline", f"{{ {patient.address} }}"], check=False)
     for end in _ends(patient, "del"):
@@ -144,12 +203,14 @@ def clear(patient: Patient) -> str:
     return "all faults cleared"
 
 
-FAULTS: dict[str, Callable[[Patient], str]] = {
+FAULTS: dict[str, Callable[..., str]] = {
     "disk-full": fill_disk,
     "ssh-drop": drop_ssh,
     "no-network": cut_network,
     "slow-network": slow_network,
     "kill-service": kill_service,
+    "no-boot": prevent_boot,
+    **{name: partial(break_driver, name=name) for name in DRIVER_FAULTS},
     "clear": clear,
 }
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
-from rigwright.lab import access, boot, faults, hardware, identity, network
+from rigwright.lab import access, boot, driver, faults, hardware, identity, network
 from rigwright.lab.host import locked, require_tools
 from rigwright.lab.image import ensure_image, has_image
 from rigwright.lab.layout import LabPaths, RigPaths, checked_name, lab_name, lab_root
@@ -123,6 +123,7 @@ class Lab:
         with self._locked():
             record, process = self._running(rig)
             paths = self.paths.rig(record.name)
+            faults.let_boot(paths)
             (boot.power_cut if hard else boot.power_off)(process, paths)
             return self._boot([record], [record], subnet=network.ensure_network(self.paths))[0]
 
@@ -210,7 +211,10 @@ class Lab:
         mount_rig(paths, self.paths.images / record.image)
         identity.write_birth(paths.root, record, host_key=draft)
         if record.settled.hardware:
-            hardware.install(paths.root, hardware.find_machine(record.settled.hardware))
+            machine = hardware.find_machine(record.settled.hardware)
+            hardware.install(paths.root, machine)
+            if record.settled.driver:
+                driver.install(paths.root, machine)
         return record.save(paths)
 
     def _image(self, release: str) -> str:
@@ -228,8 +232,9 @@ class Lab:
         record = load_rig(self.paths.rig(wish.name))
         if record is not None:
             record.settled.refuse_change(wish)
-        if wish.hardware is not None:
-            hardware.find_machine(wish.hardware)
+        machine = None if wish.hardware is None else hardware.find_machine(wish.hardware)
+        if wish.driver is not None and record is None:
+            driver.refuse_machine(wish.name, machine)
         if wish.from_snapshot is not None:
             kept = find_snapshot(self.paths, wish.from_snapshot)
             if wish.os not in (None, kept.os):

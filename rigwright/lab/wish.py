@@ -12,6 +12,7 @@ from rigwright.lab.layout import checked_name
 from rigwright.units import GIB, MIB, format_bytes
 
 SMALLEST_DISK_BYTES = 256 * MIB
+DRIVERS = ("simulated",)
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 
 
@@ -32,12 +33,16 @@ class RigWish:
     """Whether a user other than root gets sudo without a password; default yes."""
     disk_bytes: int | None = None
     """How large the rig believes its disk to be; default 20 GiB, taken from the host only as it fills."""
+    driver: str | None = None
+    """`simulated`: its NVIDIA driver is what is installed in the rig, none at first; default: as it was recorded."""
 
     def check(self) -> None:
         """Refuse what cannot be, before anything is made."""
         checked_name(self.name, what="rig")
         if self.os is not None:
             image_name(self.os)
+        if self.driver not in (None, *DRIVERS):
+            raise RigwrightError(f"lab: {self.name}: unknown driver {self.driver!r}; use {' or '.join(DRIVERS)}")
         if self.ssh_user is not None and not USER.fullmatch(self.ssh_user):
             raise RigwrightError(f"lab: {self.name}: bad user name {self.ssh_user!r}; use a-z, 0-9, _ and -")
         if self.disk_bytes is not None and self.disk_bytes < SMALLEST_DISK_BYTES:
@@ -62,6 +67,7 @@ class Settled:
     ssh_user: str = "root"
     sudo: bool = True
     disk_bytes: int = 20 * GIB
+    driver: str | None = None
 
     def refuse_change(self, wish: RigWish) -> None:
         """A rig that exists stays what it is: say so when the wish asks for something else.
