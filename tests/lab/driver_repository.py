@@ -15,8 +15,9 @@ simulated driver: modules are text files in /lib/modules, libcuda.so.1 is a real
 `without` leaves packages out by name.
 
 The distribution's suite has what a driver needs to be compiled (dkms, gcc, libc6-dev, headers of the running kernel,
-initramfs-tools) and Debian's own driver, whose open modules do not compile. A build fails too where `/etc/dkms/broken`
-exists on the rig, which is then its log; without headers a module stays `added`, as with the real dkms.
+initramfs-tools) and its own driver: Debian's, whose open modules do not compile, or Canonical's for servers. A build
+fails too where `/etc/dkms/broken` exists on the rig, which is then its log; without headers a module stays `added`, as
+with the real dkms.
 
 A rig keeps no source of a server that has gone: apt gives up on the whole address where one of its ports is dead, and
 that of Debian 12 waits for ever.
@@ -35,6 +36,7 @@ from functools import cached_property, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from . import distribution_packages
 from . import driver_packages as packages
 from .debs import Deb, build, write_flat, write_suite
 from .signing import Key, Keyring
@@ -135,11 +137,6 @@ class DriverRepositories:
                 (folder / f"{file}.pub").write_bytes(public)
         return Offer(path, key.fingerprint, public.decode())
 
-    def listed(self, offer: Offer, system: str) -> set[str]:
-        """The names of all packages of an offer."""
-        text = (self.folder / offer.path.lstrip("/") / system / "x86_64/Packages").read_text()
-        return {line.removeprefix("Package: ") for line in text.splitlines() if line.startswith("Package: ")}
-
     def _write(self, folder: Path, debs: Sequence[Deb], without: Collection[str], signer: Key | None) -> None:
         kept = [deb for deb in {deb.file: deb for deb in debs}.values() if deb.name not in without]
         build(kept, self._pool)
@@ -147,17 +144,22 @@ class DriverRepositories:
         write_flat(folder, kept, self._pool, release=release, key=signer)
 
     def use_distribution(
-        self, address: str, release: str, *, alone: bool = False, without: Collection[str] = (), name: str = "lab"
+        self, address: str, release: str, *, alone: bool = False, without: Collection[str] = ()
     ) -> str:
-        """A shell script that lets a rig take packages of the distribution's suite; `alone` from nowhere else."""
-        root = self.folder / name / "debian"
-        suite = packages.debian(release, os.uname().release)
-        if not (root / "dists" / release).is_dir():
+        """A shell script that lets a rig take packages of a suite, `trixie`, `bookworm`, `noble` or `jammy`.
+
+        With `alone` from nowhere else: the distribution's own servers are not asked.
+        """
+        title = "Ubuntu" if release in distribution_packages.RELEASES else "Debian"
+        path = "-without-".join(["lab", *sorted(without)]) + f"/{title.lower()}"
+        suite = distribution_packages.suite(release, os.uname().release)
+        if not (self.folder / path / "dists" / release).is_dir():
             kept = {place: [deb for deb in debs if deb.name not in without] for place, debs in suite.items()}
             build([deb for debs in kept.values() for deb in debs], self._pool)
-            write_suite(root, release, kept, self._pool, release={"Origin": "Debian", "Label": "Debian"}, key=self.key)
+            about = {"Origin": title, "Label": title}
+            write_suite(self.folder / path, release, kept, self._pool, release=about, key=self.key)
         away = "rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*\n" if alone else ""
-        return away + _source("lab", self.key.public.decode(), f"{address}/{name}/debian {release} {' '.join(suite)}")
+        return away + _source("lab", self.key.public.decode(), f"{address}/{path} {release} {' '.join(suite)}")
 
     @contextmanager
     def serve(self, address: str, port: int = 0) -> Iterator[str]:

@@ -156,11 +156,25 @@ def test_debian_12_has_no_dkms_for_nvidias_modules(workshop, offer: Offer) -> No
         assert "unmet dependencies" in said and said.endswith("rc=100")
 
 
-def test_names_have_no_branch_from_590_on(workshop, served: Served, offer: Offer) -> None:
-    """NVIDIA's repository for Ubuntu; its packages want no other system than this rig's."""
-    said = served.repositories.listed(offer, "ubuntu2404")
-    assert {"libnvidia-compute-580", "nvidia-utils-580", "nvidia-dkms-580-open", "nvidia-dkms-open"} <= said
-    assert {"nvidia-headless-no-dkms-open", "nvidia-driver-pinning-595"} <= said
-    assert not {name for name in said if "-590" in name or "-595" in name} - {
-        f"nvidia-driver-pinning-{held}" for branch in (590, 595) for held in (branch, NEWEST[branch])
-    }
+def test_names_have_no_branch_from_590_on(workshop, blank: str, served: Served, offer: Offer) -> None:
+    """NVIDIA's repository for Ubuntu, by a real apt: the new names take the place of the old ones."""
+    workshop.on(blank, offer.use(served.address, "ubuntu2404") + UPDATE)
+    old = "libnvidia-compute-580 nvidia-utils-580 nvidia-dkms-580-open"
+    workshop.on(blank, f"{INSTALL} nvidia-driver-pinning-580 && {INSTALL} {BUILD} {old}")
+    assert f"nvidia/{NEWEST[580]}, " in workshop.on(blank, "dkms status")
+    workshop.on(blank, f"{INSTALL} nvidia-driver-pinning-590")
+    said = workshop.on(blank, f"{INSTALL} nvidia-dkms-590-open 2>&1", check=False)
+    assert "Unable to locate package nvidia-dkms-590-open" in said
+    workshop.on(blank, f"{INSTALL} nvidia-headless-no-dkms-open nvidia-dkms-open nvidia-utils")
+    assert f"nvidia/{NEWEST[590]}, " in workshop.on(blank, "dkms status")
+    assert workshop.on(blank, "dpkg-query -W | grep 580 | grep -v pinning", check=False) == ""
+
+
+def test_canonicals_branch_jumps_where_it_ended(workshop, blank: str, served: Served) -> None:
+    """A name that asks for 590 brings 595: only what is installed tells the branch."""
+    ready = served.repositories.use_distribution(served.address, "noble", alone=True)
+    workshop.on(blank, f"{ready}{UPDATE}")
+    workshop.on(blank, f"{INSTALL} nvidia-headless-no-dkms-590-server-open")
+    library = workshop.on(blank, "readlink -f /usr/lib/x86_64-linux-gnu/libcuda.so.1")
+    assert library.endswith(f"libcuda.so.{NEWEST[595]}")
+    assert "release o=Ubuntu,a=noble,n=noble,l=Ubuntu,c=restricted" in workshop.on(blank, "apt-cache policy")
