@@ -22,7 +22,7 @@ Content = str | bytes
 class Deb:
     """A package. Fields are those of its control file, e.g. {"Depends": "libcuda1 (>= 580)"}; files by their paths.
 
-    A file that begins with `#!` can be run.
+    A file that begins with `#!` can be run, and so can a program in a folder `bin`.
     """
 
     name: str
@@ -74,7 +74,8 @@ def _write(path: Path, content: Content) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(data)
-    path.chmod(0o755 if data.startswith(b"#!") else 0o644)
+    is_program = data.startswith(b"#!") or (data.startswith(b"\x7fELF") and path.parent.name == "bin")
+    path.chmod(0o755 if is_program else 0o644)
 
 
 def build(debs: Iterable[Deb], pool: Path) -> None:

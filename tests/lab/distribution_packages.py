@@ -44,6 +44,7 @@ def _tools(release: str, kernel: str, meta_name: str) -> Iterator[Deb]:
     yield deb("libc6-dev", libc, source="glibc")
     yield deb(f"linux-headers-{kernel}", meta, parts.headers(kernel), source="linux")
     yield deb(meta_name, meta, source="linux", Depends=f"linux-headers-{kernel}")
+    yield deb("cuda-probe", "1", parts.probe(), source="cuda-probe")
     yield deb("initramfs-tools", "0.999", parts.initramfs_tools(), source="initramfs-tools", Architecture="all")
 
 
@@ -54,6 +55,7 @@ def _debian(release: str, kernel: str) -> Mapping[str, list[Deb]]:
     behind = [deb(name, own, parts.library(file, version, LIB, behind="nvidia/current/"))
               for name, file in LIBRARIES.items()]  # fmt: skip
     support = Part({
+        "etc/modules-load.d/nvidia.conf": "nvidia-drm\n",
         "etc/modprobe.d/nvidia.conf": "alias nvidia nvidia-current\nalias nvidia-uvm nvidia-current-uvm\n",
         "etc/modprobe.d/nvidia-options.conf": "#options nvidia-current NVreg_RegistryDwords=...\n",
     })  # fmt: skip

@@ -71,13 +71,22 @@ def library(name: str, version: str, lib: str, *, behind: str = "") -> Part:
     return Part({f"{place}{file}": _compiled(name, version)}, links)
 
 
+def probe() -> Part:
+    """`cuda-probe`, which calls libcuda as programs do: a rig's python3-minimal cannot."""
+    return Part({"usr/bin/cuda-probe": _made("probe.c", "-fPIE", "-pie")})
+
+
 @functools.cache
 def _compiled(name: str, version: str) -> bytes:
-    meaning = [f'-DVERSION="{version}"', f"-DCUDA={CUDA[branch(version)]}"]
+    meaning = (f'-DVERSION="{version}"', f"-DCUDA={CUDA[branch(version)]}")
+    return _made("driver.c", "-shared", "-fPIC", *meaning, f"-Wl,-soname,{name}")
+
+
+def _made(source: str, *options: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "library.so"
-        command = ["gcc", "-shared", "-fPIC", "-O1", "-s", *meaning, f"-Wl,-soname,{name}", "-o", str(target)]
-        subprocess.run([*command, str(FILES / "driver.c")], check=True)
+        target = Path(folder) / "made"
+        command = ["gcc", "-Wall", "-Werror", "-O1", "-s", *options, "-o", str(target), str(FILES / source)]
+        subprocess.run(command, check=True)
         return target.read_bytes()
 
 

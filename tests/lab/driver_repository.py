@@ -15,9 +15,9 @@ simulated driver: modules are text files in /lib/modules, libcuda.so.1 is a real
 `without` leaves packages out by name.
 
 The distribution's suite has what a driver needs to be compiled (dkms, gcc, libc6-dev, headers of the running kernel,
-initramfs-tools) and its own driver: Debian's, whose open modules do not compile, or Canonical's for servers. A build
-fails too where `/etc/dkms/broken` exists on the rig, which is then its log; without headers a module stays `added`, as
-with the real dkms.
+initramfs-tools), `cuda-probe`, which says what cuInit answers, and its own driver: Debian's, whose open modules do not
+compile, or Canonical's for servers. A build fails too where `/etc/dkms/broken` exists on the rig, which is then its
+log; without headers a module stays `added`, as with the real dkms.
 
 A rig keeps no source of a server that has gone: apt gives up on the whole address where one of its ports is dead, and
 that of Debian 12 waits for ever.
