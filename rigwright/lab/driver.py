@@ -95,20 +95,9 @@ def install(root: Path, machine: Path) -> None:
 def divert(root: Path, path: str, tool: str) -> None:
     """Put a stand-in in place of a file, whichever package owns it now or brings it later."""
     at = within(root, Path(path).parent) / Path(path).name
-    run(
-        [
-            "chroot",
-            root,
-            "dpkg-divert",
-            "--quiet",
-            "--local",
-            "--no-rename",
-            "--divert",
-            f"/{path}.kept",
-            "--add",
-            f"/{path}",
-        ]
-    )
+    for name in (path, path.removeprefix("usr/")):  # Debian 12 knows it below /sbin, though that leads to /usr/sbin
+        ways = ["--quiet", "--local", "--no-rename", "--divert", f"/{name}.kept", "--add", f"/{name}"]
+        run(["chroot", root, "dpkg-divert", *ways])
     at.unlink(missing_ok=True)
     at.symlink_to(f"/{PLACE}/bin/{tool}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -246,6 +247,28 @@ def test_driver_needs_gpus(lab: Lab) -> None:
     with pytest.raises(RigwrightError, match="unknown driver 'real'; use simulated"):
         lab.up([RigWish("other", hardware="2x-rtx3090", driver="real")])
     assert "other" not in lab.names()
+
+
+@pytest.mark.usefixtures("installed")
+def test_limits_last_until_the_module_goes(lab: Lab) -> None:
+    """As nvidia-smi sets and tells them."""
+    ask_limit = "nvidia-smi --query-gpu=power.limit --format=csv,noheader,nounits"
+    said(lab, "nvidia-smi -i GPU-fef3f583-99bd-ac7f-c761-eddb679067e0 -pl 250")
+    assert said(lab, ask_limit).split() == ["350.00", "250.00"]
+    assert ask(lab, "nvidia-smi -i 0 -pl 9").returncode == 2
+    lab.reboot("blank")
+    assert said(lab, ask_limit).split() == ["350.00", "350.00"]
+
+
+def test_stand_ins_outlive_upgrades(lab: Lab) -> None:
+    """On both releases: dpkg puts the real ones aside."""
+    lab.up([RigWish("old", hardware="2x-rtx3090", driver="simulated", os="bookworm")])
+    for name in ("blank", "old"):
+        lab.exec(name, ["sh", "-c", "apt-get -qq update && apt-get -qq -y install --reinstall kmod pciutils"])
+        assert re.search("^(?:nouveau|nvidia) ", lab.exec(name, ["lsmod"]).stdout, re.MULTILINE)
+        assert lab.exec(name, ["lspci"]).stdout.count("RTX 3090") == 2
+        assert lab.exec(name, ["modinfo", "-F", "license", "nouveau"]).stdout.startswith("GPL")
+    lab.down(["old"])
 
 
 def test_snapshot_keeps_the_driver(lab: Lab) -> None:

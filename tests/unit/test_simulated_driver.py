@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from rigwright.hardware.capture import folder_files, read_files
 from rigwright.hardware.sources import driver_version
 from rigwright.lab.driver import INSTEAD, TOOLS
 from rigwright.lab.hardware import MACHINES
-from rigwright.lab.simulated import kmod, smi, tools
+from rigwright.lab.simulated import kmod, settings, smi, tools
 from rigwright.lab.simulated.kernel import KEPT, PROC, Kernel, Refused
 from rigwright.lab.simulated.modules import blacklisted, disabled, loaded_name, on_disk
 
@@ -260,7 +260,7 @@ def test_recordings_read_as_of_another_driver(machine: str, version: str) -> Non
     assert len({len(line) for line in table}) == 1
 
 
-@pytest.mark.parametrize("file", ["smi.txt", "query.csv", "list.txt", "topo.txt", "p2p.txt", "nvlink.txt"])
+@pytest.mark.parametrize("file", ["smi.txt", "list.txt", "topo.txt", "p2p.txt", "nvlink.txt"])
 def test_recordings_read_without_their_last_gpu(file: str) -> None:
     """Whatever the form, one GPU is left."""
     text = (MACHINES / "2x-rtx3090" / file).read_text()
@@ -271,9 +271,54 @@ def test_recordings_read_without_their_last_gpu(file: str) -> None:
     assert "GPU1" not in left and "fef3f583" not in left
 
 
-def test_query_without_header_loses_its_last_row() -> None:
-    """The header alone is no GPU."""
-    assert smi.without_gpu("0, a\n1, b\n", 1, has_header=False) == "0, a\n"
+def recorded(words: Sequence[str]) -> str:
+    """Address, limit, least and most of two cards."""
+    assert "noheader,nounits" in words[1]
+    return "".join(f"00000000:{bus}:00.0, 350.00, 100.00, 366.00\n" for bus in (17, 65))
+
+
+def test_settings_are_told_until_the_module_goes(rig: Made) -> None:
+    """By UUID, index or address; a limit that a card does not take changes nothing."""
+    kernel = rig(v580_95_05="NVIDIA")
+    assert settings.put(kernel, "GPU-b", ["-pl", "250"], recorded) == (
+        0,
+        "Power limit for GPU 00000000:65:00.0 was set to 250.00 W from 350.00 W.\nAll done.\n",
+    )
+    code, said = settings.put(kernel, "0000:17:00.0", ["--power-limit=50"], recorded) or (0, "")
+    assert code == 2 and "should be between 100.00 W and 366.00 W" in said
+    assert settings.put(kernel, "GPU-c", ["-pl", "250"], recorded) == (6, "No devices were found\n")
+    settings.put(kernel, "", ["-pm", "1"], recorded)
+    words = ["--query-gpu=index,power.limit,persistence_mode", "--format=csv"]
+    head = "index, power.limit [W], persistence_mode\n"
+    answer = f"{head}0, 350.00 W, Disabled\n1, 350.00 W, Disabled\n"
+    assert settings.query(kernel, "", words, answer) == f"{head}0, 350.00 W, Enabled\n1, 250.00 W, Enabled\n"
+    assert settings.query(kernel, "1", words, answer) == f"{head}1, 250.00 W, Enabled\n"
+    for name in ("nvidia_uvm", "nvidia_modeset", "nvidia"):
+        kernel.unload(name)
+    assert settings.query(kernel, "", words, answer) == answer
+
+
+def test_query_leaves_out_the_lost_gpu(rig: Made) -> None:
+    """With a header and without."""
+    kernel = rig(v580_95_05="NVIDIA")
+    tools.fault(kernel, "gpu-lost")
+    for head, how in (("index\n", "csv"), ("", "csv,noheader")):
+        words = ["--query-gpu=index", f"--format={how}"]
+        assert settings.query(kernel, "", words, f"{head}0\n1\n") == f"{head}0\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "split"),
+    [
+        (["-i", "0", "-pl", "9"], ("0", ["-pl", "9"])),
+        (["-q", "--id=GPU-a"], ("GPU-a", ["-q"])),
+        (["--query-gpu=index", "--id", "1"], ("1", ["--query-gpu=index"])),
+        (["-L"], ("", ["-L"])),
+    ],
+)
+def test_gpu_is_named_in_any_place(words: list[str], split: tuple[str, list[str]]) -> None:
+    """Before the question or behind it."""
+    assert settings.split_id(words) == split
 
 
 @pytest.mark.parametrize(("held", "code"), [("nouveau", ["nouveau_loaded"] * 2), ("nvidia", []), (None, [])])

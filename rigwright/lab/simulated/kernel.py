@@ -120,6 +120,8 @@ class Kernel:
         self._set_modules([one for one in self.modules if one != name])
         if name == "nvidia":
             (self.run / "loaded").unlink(missing_ok=True)
+            for setting in (self.run / "settings").glob("*"):
+                setting.unlink()
             self.publish()
         for device in self._devices(name):
             device.unlink()

@@ -104,7 +104,7 @@ def lsmod(kernel: Kernel, arguments: Sequence[str]) -> int:
 def modinfo(kernel: Kernel, arguments: Sequence[str]) -> int:
     """What the files on disk say of modules."""
     flags, values, names = _split(arguments, "nadlp0")
-    if not any(loaded_name(name) for name in names):
+    if not any(loaded_name(Path(name).name.partition(".ko")[0]) for name in names):
         return _kmod("modinfo", arguments)
     release = values.get("-k") or values.get("--set-version") or kernel.release
     field = values.get("-F") or values.get("--field")
@@ -112,6 +112,8 @@ def modinfo(kernel: Kernel, arguments: Sequence[str]) -> int:
     field = next((letters[flag] for flag in flags if flag in letters), field)
     code = 0
     for name in names:
+        if name.startswith("/") and loaded_name(Path(name).name.partition(".ko")[0]):
+            name, release = Path(name).name.partition(".ko")[0], _release(name) or release
         if loaded_name(name) is None:
             code |= _kmod("modinfo", [one for one in arguments if one not in names or one == name])
             continue
@@ -167,6 +169,11 @@ def _beside(kernel: Kernel, module: Module, part: str) -> str:
     stem, suffix, packed = file.name.partition(".ko")
     inside = file.parent.relative_to(kernel.root) if file.is_absolute() else file.parent
     return f"/{inside}/{stem}{part.replace('_', '-')}{suffix}{packed}"
+
+
+def _release(path: str) -> str:
+    """The kernel whose module a file is."""
+    return path.partition("/lib/modules/")[2].partition("/")[0]
 
 
 def _stem(module: Module | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 # `nvidia_current_open_uvm` is Debian's name of what is called nvidia_uvm once it is loaded.
 _NAME = re.compile(r"nvidia(?:_current)?(?:_open)?(?P<part>_uvm|_modeset|_drm|_peermem)?")
@@ -26,11 +26,10 @@ SETTINGS = ("etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr
 _OFF = re.compile(r"install\s+(\S+)\s+(?:/usr)?/bin/(?:true|false)|alias\s+(\S+)\s+off")
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(NamedTuple):  # a bare Debian 12 has no dataclasses
     """A module by its text: `version: 580.95.05`, `license: NVIDIA` or `Dual MIT/GPL`, and what else a file says."""
 
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str]
     file: Path | None = None
 
     @property

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rigwright.lab.simulated import settings
 from rigwright.lab.simulated.kernel import Kernel, Refused
 
 RECORDED = "usr/lib/rigwright-lab/recorded"
@@ -61,10 +62,22 @@ def nvidia_smi(kernel: Kernel, arguments: Sequence[str]) -> int:
         return code
     if kernel.is_root:
         kernel.make_devices()
-    done = _recorded("nvidia-smi", arguments)
+    wanted, words = settings.split_id(arguments)
+    if put := settings.put(kernel, wanted, words, lambda asked: _recorded("nvidia-smi", asked).stdout):
+        sys.stdout.write(put[1])
+        return put[0]
+    if any(word.startswith("--query-compute-apps=") for word in words):
+        return 0  # nothing computes here
+    is_query = any(word.startswith("--query-gpu=") for word in words)
+    if is_query and not settings.chosen(kernel, wanted):
+        sys.stdout.write(f"{SAYS[NO_DEVICES]}\n")
+        return NO_DEVICES
+    done = _recorded("nvidia-smi", words if is_query else arguments)
     text = with_driver(done.stdout, _recorded_version(kernel.root), driver.version)
-    if kernel.has_fault("gpu-lost"):
-        text = without_gpu(text, len(kernel.gpus), has_header="noheader" not in " ".join(arguments))
+    if is_query:
+        text = settings.query(kernel, wanted, words, text)
+    elif kernel.has_fault("gpu-lost"):
+        text = without_gpu(text, len(kernel.gpus))
     sys.stdout.write(text)
     sys.stderr.write(done.stderr)
     return done.returncode
@@ -143,8 +156,8 @@ def with_holder(text: str, held: str | None, known: list[str]) -> str:
     return "".join(lines)
 
 
-def without_gpu(text: str, index: int, *, has_header: bool = True) -> str:
-    """A recorded answer without its last GPU, whose index this is: of any of the forms that nvidia-smi prints."""
+def without_gpu(text: str, index: int) -> str:
+    """A recorded answer without its last GPU, whose index this is: of any of the forms but a query."""
     if "<nvidia_smi_log" in text:
         head, *gpus = re.split(r"(?=^\s*<gpu id=)", text, flags=re.MULTILINE)
         if gpus:
@@ -165,9 +178,7 @@ def without_gpu(text: str, index: int, *, has_header: bool = True) -> str:
         return _without_column(text, f"GPU{index}")
     if re.search(r"^GPU \d+:", text, re.MULTILINE):
         return re.sub(rf"^GPU {index}:.*\n(?:[ \t].*\n)*", "", text, flags=re.MULTILINE)
-    rows = text.splitlines(keepends=True)
-    at = index + has_header
-    return "".join(rows[:at] + rows[at + 1 :]) if at < len(rows) else text
+    return text
 
 
 def _without_column(text: str, name: str) -> str:
