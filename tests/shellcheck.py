@@ -29,6 +29,8 @@ JOINED = [
     ("base/owner.sh", "base/remove-unit.sh", "base/remove-service.sh"),
     ("base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/owner.sh", "service/key.sh"),
+    ("cuda/prove.sh", "cuda/try.sh"),
+    ("cuda/prove.sh", "cuda/install.sh"),
     ("base/owner.sh", "service/record.sh"),
     (
         "base/owner.sh",

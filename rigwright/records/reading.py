@@ -37,7 +37,15 @@ def read_records(sections: Mapping[str, Sequence[str]]) -> RigRecords:
     lines = sections.get(_INSTALLED, ())
     installed, unnamed = _installed(lines)
     left = tuple(line.removeprefix("left=") for line in lines if line.startswith("left="))
-    return RigRecords(services, installed, unnamed, frozenset(_fresh(lines)), _systemd(lines), left)
+    return RigRecords(
+        services,
+        installed,
+        unnamed,
+        _marked(lines, "release", "fresh"),
+        _systemd(lines),
+        left,
+        _marked(lines, "toolkit", "spare"),
+    )
 
 
 def is_section(name: str) -> bool:
@@ -149,13 +157,15 @@ def _cut(line: str, unit: str | None, record: str | None) -> Cut:
     return Cut(ran, is_proven=step == "proven")
 
 
-def _fresh(lines: Sequence[str]) -> Iterator[str]:
-    release = ""
+def _marked(lines: Sequence[str], kind: str, mark: str) -> frozenset[str]:
+    """Those after which `mark=yes` stands."""
+    found, last = set(), ""
     for line in lines:
-        if line.startswith("release="):
-            release = line.removeprefix("release=")
-        elif line == "fresh=yes":
-            yield release
+        if line.startswith(f"{kind}="):
+            last = line.removeprefix(f"{kind}=")
+        elif line == f"{mark}=yes":
+            found.add(last)
+    return frozenset(found)
 
 
 def _systemd(lines: Sequence[str]) -> int:
@@ -169,7 +179,8 @@ def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
     flags: dict[str, str] = {}
     releases: dict[str, str] = {}
     commits: dict[str, str] = {}
-    nvcc, cuda_version = "nvcc", None
+    nvcc, nvcc_path, cuda_version, proven = "nvcc", "", None, ""
+    toolkits: set[str] = set()
     release = identity = ""
     for line in lines:
         name, _, value = line.partition("=")
@@ -188,8 +199,15 @@ def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
             nvcc = value
         elif name == "nvcc.version":
             cuda_version = value or None
+        elif name == "nvcc.path":
+            nvcc_path = value
+        elif name == "toolkit":
+            toolkits.add(value)
+        elif name == "proven":
+            proven = value
     unnamed = tuple(path for path, name in releases.items() if not name)
-    return Installed(flags, commits, frozenset(releases), nvcc, cuda_version), unnamed
+    found = Installed(flags, commits, frozenset(releases), nvcc, cuda_version, nvcc_path, frozenset(toolkits), proven)
+    return found, unnamed
 
 
 def _text(encoded: str | None) -> str | None:

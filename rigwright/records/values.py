@@ -193,8 +193,8 @@ class RigRecords:
     """All that rigwright left on a rig. `services` is by instance, `chat` and `chat@1`, and has the names asked for.
 
     unnamed: releases that are there and do not tell what they were built from. fresh: those of the last day that no
-    instance ran yet. left: what installations of releases left that were cut. systemd: its version, 0 where it did not
-    tell.
+    instance ran yet. left: what installations left that were cut. systemd: its version, 0 where it did not tell.
+    spare_toolkits: those of ours that no release was built with, and that are not wanted now.
     """
 
     services: Mapping[str, Deployed] = field(default_factory=dict)
@@ -203,6 +203,7 @@ class RigRecords:
     fresh: frozenset[str] = frozenset()
     systemd: int = 0
     left: tuple[str, ...] = ()
+    spare_toolkits: frozenset[str] = frozenset()
 
     def of(self, name: str) -> Deployed:
         """An instance; one without anything where there is none."""

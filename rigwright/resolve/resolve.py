@@ -24,6 +24,7 @@ from rigwright.plan.wish import ModelSource, ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.beside import beside, occupants_of
 from rigwright.resolve.instance import Instance, instances
+from rigwright.resolve.toolkit import with_toolkit
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.gguf import gguf_offer
@@ -104,7 +105,7 @@ def resolve(
     settings = spec.engines
     if held:
         settings = {name: own.with_source(held.builds.get(name, {})) for name, own in settings.items()}
-    engines = planners(settings, records.installed)
+    engines = planners(settings, with_toolkit(records.installed, hardware, spec))
     models, found = _named_files(spec, held, lookup)
     changes += found
     if lock and changes:

@@ -101,11 +101,22 @@ for release in /opt/rigwright/*/releases/*/; do
   # No service ran it yet: another run may have just built it.
   [ -e "$release/.served" ] || [ -z "$(find "$release" -maxdepth 0 -mmin -1440)" ] || echo 'fresh=yes'
 done
-for left in /opt/rigwright/*/releases/.[0-9a-z]*; do [ ! -e "$left" ] || echo "left=$left"; done
+for left in /opt/rigwright/*/releases/.[0-9a-z]* /opt/rigwright/cuda/.[0-9]*; do [ ! -e "$left" ] || echo "left=$left"; done
 for at in /var/lib/rigwright/refs/*; do [ ! -f "$at" ] || echo "ref=${at##*/}|$(head -c 100 -- "$at" | tr -d '\0' | head -n1)"; done
+proof=
+{ IFS= read -r proof </var/lib/rigwright/cuda/proven; } 2>/dev/null
+[ ! -x "${proof%% *}" ] || echo "proven=$proof"
+for at in /opt/rigwright/cuda/*/; do # toolkits; a spare one no release was built with, nor is it wanted now
+  at=${at%/}
+  [ -x "$at/bin/nvcc" ] || continue
+  echo "toolkit=$at"
+  case $proof in "$at"/*) continue ;; esac
+  grep -qsF -- "$at/" /opt/rigwright/*/releases/*/release.json || echo 'spare=yes'
+done
 for nvcc in nvcc /usr/local/cuda/bin/nvcc; do
   command -v "$nvcc" >/dev/null || continue
   echo "nvcc=$nvcc"
+  echo "nvcc.path=$(command -v "$nvcc")"
   echo "nvcc.version=$("$nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')"
   break
 done

@@ -111,7 +111,7 @@ compilers_text() {
 # Each nvcc once, those in PATH first, with what it says below it.
 nvcc_text() {
   seen=' '
-  for at in $(printf %s "$PATH" | tr : '\n') /usr/local/cuda/bin /usr/local/cuda-*/bin; do
+  for at in $(printf %s "$PATH" | tr : '\n') /usr/local/cuda/bin /usr/local/cuda-*/bin /opt/rigwright/cuda/*/bin; do
     [ -x "$at/nvcc" ] || continue
     real=$(readlink -f "$at/nvcc")
     case $seen in *" $real "*) continue ;; esac

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import lzma
 import re
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.roles.base.fetching import NO_PIP, alone, kept, pip_download
 from rigwright.shown import without_secrets
 from rigwright.units import format_bytes
-from rigwright.weights.cache import cache_directory
 
 # llama.cpp's own has 30 MiB; an answer without an end shall not fill the disk.
 _LARGEST_BYTES = 1 << 30
@@ -38,33 +33,16 @@ def source_tree(archive: Archive) -> Path:
     Raises:
         RigwrightError: it cannot be fetched, its sum is wrong, or the tree is not in it.
     """
-    cache = cache_directory() / "sources"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RigwrightError(f"{cache}: cannot be made: {error.strerror}; set XDG_CACHE_HOME") from None
+    cache = kept("sources")
     name = hashlib.sha256(f"{archive.sha256}/{archive.subdirectory}".encode()).hexdigest()[:16]
     tree = cache / f"{name}.tar.gz"
-    with _alone(cache / f"{name}.lock"):
+    with alone(cache / f"{name}.lock"):
         if not tree.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
                 original = _fetch(archive, Path(scratch))
                 _check(original, archive)
                 _cut(original, archive.subdirectory, Path(scratch) / "tree.tar.gz").replace(tree)
     return tree
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process at a time: eight rigs need the archive fetched once."""
-    with lock.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.2)  # not a blocking flock: the holder may be another greenlet of this very process
-        yield
 
 
 def _fetch(archive: Archive, directory: Path) -> Path:
@@ -100,24 +78,16 @@ def _fetch_url(url: str, directory: Path) -> Path:
 
 
 def _fetch_package(archive: Archive, directory: Path) -> Path:
-    """By pip, which knows the index, its mirrors and its certificates; only sources are asked for.
-
-    pip runs code of what it downloads. With the sum among its requirements it looks at that first, and stops.
-    """
-    package, wanted = str(archive.pypi), directory / "requirements.txt"
-    wanted.write_text(f"{package} --hash=sha256:{archive.sha256}\n")
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
-        *("--no-binary", ":all:", "--require-hashes", "--dest", str(directory), "--requirement", str(wanted)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    """By pip; only sources are asked for."""
+    package = str(archive.pypi)
+    said = pip_download(f"{package} --hash=sha256:{archive.sha256}\n", directory, "--no-binary", ":all:")
     found = sorted(directory.glob("*.tar.gz"))
-    if done.returncode or not found:
-        if "No module named pip" in done.stderr:
-            raise RigwrightError("rig.llamacpp.archive: this Python has no pip; run python -m ensurepip, or set path")
-        if got := re.search(r"Got\s+([0-9a-f]{64})", done.stderr):
+    if said or not found:
+        if "No module named pip" in said:
+            raise RigwrightError(f"rig.llamacpp.archive: {NO_PIP}, or set path")
+        if got := re.search(r"Got\s+([0-9a-f]{64})", said):
             raise _wrong_sum(got[1], archive)
-        reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
+        reason = (said.splitlines() or ["no archive came"])[-1]
         raise RigwrightError(
             f"rig.llamacpp.archive: pip cannot download {package}: {reason}; check the network and pip's configuration"
         )

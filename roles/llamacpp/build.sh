@@ -43,12 +43,12 @@ elif ! built; then
   if [ -d /var/cache/rigwright-lab ]; then ccache=/var/cache/rigwright-lab umask=000; fi
   # Bound, not only writable: /var/lib/rigwright may be a link to a disk under /home, which the unit does not see.
   shut_in --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" -p WorkingDirectory="$TREE" \
-    -p BindReadOnlyPaths="${WORK%/*}" -p BindPaths="$TREE $ccache" \
+    -p BindReadOnlyPaths="${WORK%/*} $TOOLKIT" -p BindPaths="$TREE $ccache" \
     -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \
     --setenv=GIT="$GIT" --setenv=REF="$REF" --setenv=COMMIT="$COMMIT" --setenv=ARCHIVE="$ARCHIVE" \
-    --setenv=TARGETS="$TARGETS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
+    --setenv=TOOLKIT="$TOOLKIT" --setenv=TARGETS="$TARGETS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
     -- sh "$WORK/build.sh" || fail "systemd could not start the build: $(last_words); see journalctl -u $UNIT on the rig"
   say "building release $ID"
 fi

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware import Hardware
-from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.channel import NO_STDIN
-from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.facts import Rig, rig_state
 from rigwright.roles.base.packages import package_names
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe, toolkit_room
 from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.dry_run import dry_run
 from rigwright.roles.service.answer import CHAT, Answer
@@ -33,8 +33,9 @@ class Llamacpp:
         return CHAT
 
     def probe(self, spec: RigSpec) -> Probe:
-        """Nothing beyond what every service asks: releases and commits are among what is deployed."""
-        return Probe()
+        """The packages of toolkits where one may come; releases, commits and compilers are among what is deployed."""
+        settings = spec.engines.get(self.name)
+        return Probe() if getattr(settings, "backend", "") == "cpu" else cuda_probe()
 
     def packages(self, hardware: Hardware) -> tuple[str, ...] | None:
         """Compilers, cmake, git, curl."""
@@ -42,30 +43,40 @@ class Llamacpp:
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """No compiler for the GPUs, or too small a disk for a build."""
-        settings = llamacpp.settings_of(context, rig)
         try:
-            release = LlamacppPlanner(settings, rig.records.installed).release(rig.hardware)
+            planner = llamacpp.planner_of(context, rig)
+            release, cuda = planner.release(rig.hardware), llamacpp.toolkit_of(context, rig)
         except RigwrightError as error:
             yield error.message
             return
         if release in rig.records.installed.releases:
             return
+        settings = planner.settings
+        if context.is_stdin_taken and cuda and cuda.source == "pypi":
+            yield f"CUDA {cuda.version} cannot be sent to this rig: {NO_STDIN}"
+            return
         if context.is_stdin_taken and settings.archive:
             yield f"the source archive cannot be sent to this rig: {NO_STDIN}"
             return
         building, installing = build_bytes(settings, rig.hardware), installed_bytes(settings, rig.hardware)
-        for what, needed, where in (
+        room = toolkit_room(cuda, rig.hardware) if cuda else {}
+        for what, own, where in (
             ("building", building, STATE_DIRECTORY),
             ("installing", installing, INSTALL_DIRECTORY),
+            ("the CUDA toolkit", 0, "/usr"),
         ):
-            disk = rig.disks.get(where)
+            disk, needed = rig.disks.get(where), own + room.get(where, 0)
             if disk and disk.free_bytes < needed:
                 have = format_bytes(disk.free_bytes)
                 yield f"{what} needs {format_bytes(needed)} in {where}, the disk has {have}; free some"
                 return
 
     def install(self, context: RigContext, probe: Probe) -> None:
-        """Find the commit and build it."""
+        """Find the commit, have the toolkit that it wants, and build it."""
+        rig = rig_state(probe)
+        cuda = llamacpp.toolkit_of(context, rig) if rig else None
+        if rig and cuda:
+            bring_toolkit(cuda, rig.hardware, probe, install=context.spec.base.install_packages)
         llamacpp.resolve(context=context, probe=probe, name="Find the commit of llama.cpp")
         llamacpp.build(context=context, probe=probe, name="Build llama.cpp")
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from pyinfra.api import operation
 
 from rigwright.errors import RigwrightError
+from rigwright.plan.driver import Cuda
+from rigwright.plan.driver.wheels import directory_of
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.release import TARGETS, build_bytes, installed_bytes, ref_key, source_identity
+from rigwright.plan.engines.llamacpp.release import (
+    TARGETS,
+    build_bytes,
+    installed_bytes,
+    ref_key,
+    source_identity,
+    uses_cuda,
+)
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.records.paths import STATE_DIRECTORY
 from rigwright.resources import role_text, script
@@ -39,9 +48,10 @@ def build(context: RigContext, probe: Probe) -> Commands:
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    settings = settings_of(context, rig)
+    planner = planner_of(context, rig)
+    settings = planner.settings
     try:
-        release = LlamacppPlanner(settings, rig.records.installed).build(rig.hardware)
+        release = planner.build(rig.hardware)
     except RigwrightError as error:
         yield from refuse(error.message)
         return
@@ -72,11 +82,24 @@ def build(context: RigContext, probe: Probe) -> Commands:
             REF=settings.ref,
             COMMIT=release.identity,
             ARCHIVE=archive,
+            TOOLKIT=directory_of(planner.installed.nvcc) or "",
             TARGETS=" ".join(TARGETS),
             JOBS=settings.jobs or rig.hardware.cpu.logical_cores or 1,
             MANIFEST=release.manifest(),
         )
     )
+
+
+def toolkit_of(context: RigContext, rig: Rig) -> Cuda | None:
+    """The CUDA toolkit that has to come before the build; None where none has to, or all is built.
+
+    Raises:
+        RigwrightError: the rig cannot serve what is wished.
+    """
+    planner = planner_of(context, rig)
+    if not uses_cuda(planner.settings, rig.hardware) or planner.release(rig.hardware) in rig.records.installed.releases:
+        return None
+    return planner.installed.toolkit
 
 
 def settings_of(context: RigContext, rig: Rig) -> LlamacppSettings:
@@ -85,5 +108,16 @@ def settings_of(context: RigContext, rig: Rig) -> LlamacppSettings:
     Raises:
         RigwrightError: the rig cannot serve what is wished.
     """
-    found = context.resolved(rig).engines["llamacpp"].settings
-    return found if isinstance(found, LlamacppSettings) else context.spec.settings(LlamacppSettings)
+    return planner_of(context, rig).settings
+
+
+def planner_of(context: RigContext, rig: Rig) -> LlamacppPlanner:
+    """What is built, with which compiler, as the plan of the rig has it.
+
+    Raises:
+        RigwrightError: the rig cannot serve what is wished.
+    """
+    found = context.resolved(rig).engines["llamacpp"]
+    if isinstance(found, LlamacppPlanner):
+        return found
+    return LlamacppPlanner(context.spec.settings(LlamacppSettings), rig.records.installed)

@@ -13,6 +13,8 @@ while IFS= read -r option; do set -- "$@" "$option"; done <../options
 cmake -S src -B build -G Ninja "$@"
 # shellcheck disable=SC2086 # target names, one word each
 cmake --build build -j "$JOBS" --target $TARGETS
+# CUDA's libraries travel with what was built by a toolkit of ours; the packages of others have told the system of theirs.
+for name in ${TOOLKIT:+cudart cublas cublasLt}; do cp "$TOOLKIT/lib/lib$name".so.[0-9]* build/bin/; done
 if grep -q "default arch is used" ../log; then echo "error: nvcc saw no GPU architecture"; exit 1; fi
 # It is run here once, as what it is: somebody else's program. What it says is read later.
 build/bin/llama-server --version >version 2>&1 || { tail -n1 version; echo "error: the new llama-server does not start"; exit 1; }

@@ -106,7 +106,8 @@ class RigContext:
         hardware = replace(rig.hardware, disks=(), problems=driver_failures(rig.hardware))
         installed = rig.records.installed
         beside = tuple((one.name, one.record_sum) for one in self.beside(rig))
-        key = hardware, beside, frozenset(installed.flags), tuple(sorted(installed.commits.items())), installed.nvcc
+        compilers = installed.nvcc, installed.toolkits
+        key = hardware, beside, frozenset(installed.flags), tuple(sorted(installed.commits.items())), compilers
         if key not in self._resolved:
             self._resolved[key] = resolve(self.spec, hardware, self.lock, records=rig.records, lookup=self.lookup)
         return self._resolved[key]

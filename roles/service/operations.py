@@ -134,12 +134,13 @@ def bring_back(instance: str, together: tuple[str, ...], owners: tuple[str, ...]
 def prune(probe: Probe) -> Commands:
     """Remove releases that no instance runs and none would roll back to; one that none ever ran stays for a day.
 
-    What an installation left that was cut goes too.
+    Toolkits that no release was built with go too, and what an installation left that was cut.
 
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    if rig.records.left or rig.records.installed.releases - rig.records.used_releases - rig.records.fresh:
+    spare = rig.records.installed.releases - rig.records.used_releases - rig.records.fresh
+    if spare or rig.records.left or rig.records.spare_toolkits:
         yield Script(script("base", "prune.sh"))
 
 

@@ -195,7 +195,7 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
     """A recorded GPU is planned for, and the missing compiler is named before anything is changed."""
     name = workshop.boot("gpu", from_snapshot=trixie.snapshot, hardware=recorded)
     try:
-        outcome = workshop.deploy(workshop.spec(context=1024, gpu=0), name)
+        outcome = workshop.deploy(workshop.spec(context=1024, gpu=0) | {"cuda": {"source": "none"}}, name)
         refused(outcome, "GPUs answer, but nvcc is not installed; install the CUDA toolkit")
         assert "NVIDIA H100" in outcome.output
         before = workshop.on(name, "systemctl show -P MainPID rigwright-demo")

@@ -32,13 +32,15 @@ TOY_RELEASE, UNPACK = "/opt/rigwright/toy/releases/1", "unpack Toy"
 class Machine:
     """What lies and runs on a rig. Questions are answered from it; a script leaves on it what a real one would.
 
-    sources: what its tools say, by the file of a capture. breaks: the script that fails, or `question`.
+    sources: what its tools say, by the file of a capture. toolkit: one of ours, as it was proven. breaks: the
+    script that fails, or `question`.
     """
 
     sources: dict[str, str] = field(default_factory=lambda: dict(CPU_ONLY))
     uid: int = 0
     init: str = "systemd"
     nvcc: str | None = None
+    toolkit: str = ""
     free_bytes: int = 50 * GIB
     free_bytes_at: dict[str, int] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
@@ -76,6 +78,8 @@ class Machine:
         for path, identity in self.installed.items():
             yield from (f"release={path}", f"identity={identity}")
         yield from ("nvcc=nvcc", f"nvcc.version={self.nvcc}") if self.nvcc else ()
+        if self.toolkit:
+            yield from (f"proven={self.toolkit}", f"toolkit={self.toolkit.partition('/bin/')[0]}")
         ours = (path for path in self.files if path.startswith(("/var/lib", "/etc/rigwright")))
         yield from ("@rigwright ours", *ours)
         account = self.account or (OWN_ACCOUNT if "/etc/rigwright" in self.files else ())
@@ -172,6 +176,10 @@ class Machine:
         used = {one.get(link) for one in self.deployed.values() for link in ("current", "previous")}
         self.installed = {path: identity for path, identity in self.installed.items() if path in used}
 
+    def add_toolkit(self, given: dict[str, str]) -> None:
+        """install.sh of roles/cuda."""
+        self.toolkit = f"{given['AT']}/bin/nvcc {given['VERSION']} {given['TARGETS']}"
+
     def nothing(self, given: dict[str, str]) -> None:
         """prepare.sh, key.sh: what they leave is not asked for here."""
 
@@ -184,6 +192,8 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "weights/prepare.sh": Machine.nothing,
     "weights/install.sh": Machine.add_weights,
     "llamacpp/build.sh": Machine.add_release,
+    "cuda/place.sh": Machine.nothing,
+    "cuda/install.sh": Machine.add_toolkit,
     "service/key.sh": Machine.nothing,
     "service/record.sh": Machine.note,
     "service/switch.sh": Machine.switch,

@@ -28,7 +28,7 @@ esac
 _SYSTEMD_RUN = f"""#!{sys.executable}
 import os, pwd, subprocess, sys
 given = sys.argv[1:]
-own, words = given[: given.index("--")], given[given.index("--") + 1 :]
+own, words = given[: given.index("--")], [word.replace("$$", "$") for word in given[given.index("--") + 1 :]]
 properties = dict(own[at + 1].split("=", 1) for at, word in enumerate(own) if word == "-p")
 options = dict(word[2:].split("=", 1) for word in own if word.startswith("--uid="))
 settings = dict(word[9:].split("=", 1) for word in own if word.startswith("--setenv="))

@@ -131,14 +131,24 @@ def test_what_an_ordinary_user_may_not_see_is_no_difference(changes):
         ({"listeners": {8080: ("nginx", 3)}}, "port 8080 is taken by nginx (pid 3)"),
         ({"listeners": {8080: ("another program", 0)}}, "port 8080 is taken by another program; give"),
         ({"disks": {"/var/lib/rigwright": Disk("/", GIB, GIB // 2)}}, "building needs 1.0 GiB"),
-        ({"hardware": lambda cards: cards(), "records": RigRecords()}, "GPUs answer, but nvcc is not installed"),
+        (
+            {
+                "hardware": lambda cards: replace(cards(), driver_version="570.1"),
+                "disks": {"/usr": Disk("/", GIB, GIB)},
+            },
+            "the CUDA toolkit needs 4.7 GiB in /usr, the disk has 1.0 GiB; free some",
+        ),
+        (
+            {"hardware": lambda cards: replace(cards(), driver_version="570.1", os_version="12")},
+            "GPUs answer, but nvcc is not installed; CUDA 12.8 is in NVIDIA's repository: install cuda-toolkit-12-8",
+        ),
     ],
 )
 def test_each_obstacle_is_named_before_anything_changes(context, blank, cards, change, line):
     """What would stop the deploy half-way stops it at the start."""
     state = {key: value(cards) if callable(value) else value for key, value in change.items()}
-    if found := state.pop("found", None):
-        state["records"] = RigRecords({"chat": found})
+    found = state.pop("found", None)
+    state["records"] = RigRecords({"chat": found} if found else {})
     errors = list(preflight_errors(blank(**state), context({"name": "chat"}), (ENGINE,)))
     assert any(line in text for text in errors), errors
 

@@ -23,6 +23,7 @@ from rigwright.catalogue import load
 from rigwright.hardware import Hardware
 from rigwright.plan import engines as plan_engines
 from rigwright.plan.choice import Choice
+from rigwright.plan.driver.wheels import wheels
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.reasons import Reason
@@ -34,6 +35,7 @@ from rigwright.roles.base.facts import NO_STATE, Rig
 from rigwright.roles.base.failures import summary
 from rigwright.roles.base.operations import Commands, current_rig
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.cuda import archive as toolkit_archives
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.answer import CHAT, Answer
 from rigwright.roles.service.context import RigContext
@@ -288,9 +290,9 @@ PREFLIGHT = [
         "there is a group rigwright, and no account of that name; rename or remove it with groupmod or groupdel",
     ),
     (
-        {"sources": CPU_ONLY | L40S},
+        {"sources": CPU_ONLY | L40S, "free_bytes_at": {"/opt/rigwright": 5 * GIB // 2}},
         {},
-        "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu",
+        "installing needs 2.8 GiB in /opt/rigwright, the disk has 2.5 GiB; free some",
     ),
     (
         {"sources": CPU_ONLY | SILENT},
@@ -316,6 +318,34 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     assert done.lines(stage=StateStage.Execute) == [reason]
     asked, refusal = done.commands()
     assert is_question(asked) and refusal.startswith("printf ")
+
+
+def test_toolkit_comes_before_what_is_built_with_it(run, model, monkeypatch, tmp_path):
+    """GPUs answer and no nvcc is there: wheels are brought, and the build names their compiler. Then all is there."""
+    monkeypatch.setattr(toolkit_archives, "toolkit_archive", lambda made: model)
+    machine = Machine(sources=CPU_ONLY | L40S)
+    wanted = rig({"name": "chat"}, machine=machine, **NOWHERE)
+    done = run(wanted)
+    assert not done.failed
+    brought = [name for name in done.changed() if "CUDA" in name or "Build" in name]
+    assert brought == ["Install packages for CUDA 13.0", "Have CUDA 13.0", "Build llama.cpp"]
+    (build,) = (text for text in done.commands() if role_text("llamacpp", "build.sh") in text)
+    made = wheels("13.0", "x86_64")
+    assert f"-DCMAKE_CUDA_COMPILER={made.nvcc}\n" in build and f"-DCUDAToolkit_ROOT={made.directory}\n" in build
+    assert "-DCMAKE_CUDA_ARCHITECTURES=89-real" in build and f"TOOLKIT={made.directory}\n" in build
+    assert machine.toolkit == f"{made.nvcc} 13.0 89" and "g++" in machine.packages
+    assert run(wanted).changed() == []
+    # What is built needs its compiler no more.
+    machine.toolkit = ""
+    assert run(wanted).changed() == []
+
+
+def test_compiler_that_is_there_stays(run, model):
+    """It makes code for the GPUs: nothing is brought."""
+    done = run(rig({"name": "chat"}, machine=Machine(sources=CPU_ONLY | L40S, nvcc="13.1"), **NOWHERE))
+    assert not done.failed and not [name for name in done.changed() if "CUDA" in name]
+    (build,) = (text for text in done.commands() if role_text("llamacpp", "build.sh") in text)
+    assert "-DCMAKE_CUDA_COMPILER=nvcc\n" in build and "CUDAToolkit_ROOT" not in build
 
 
 def test_failed_rigs_are_listed_with_their_reasons(run, model):

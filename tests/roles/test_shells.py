@@ -99,17 +99,24 @@ def test_build_from_an_archive(room):
         "cat src/CMakeLists.txt >build/bin/ggml.so; id -un\n",
     )
     release, work = "/opt/rigwright/llamacpp/releases/0123", f"{STATE}/build/0123"
+    toolkit = "/opt/rigwright/cuda/13.0-0123"
+    for name in ("cudart", "cublas", "cublasLt"):
+        room.put(f"{toolkit}/lib/lib{name}.so.13")
+        room.path(f"{toolkit}/lib/lib{name}.so").symlink_to(f"lib{name}.so.13")
     given = {
         "ID": "0123", "RELEASE": release, "WORK": work, "BUILDER": "mail", "NEED": 1, "NEED_INSTALLED": 1,
         "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
-        "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TARGETS": "llama-server", "JOBS": 1,
-        "MANIFEST": "{\n \"identity\": \"0123\",\n}",
+        "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TOOLKIT": toolkit,
+        "TARGETS": "llama-server", "JOBS": 1, "MANIFEST": "{\n \"identity\": \"0123\",\n}",
     }  # fmt: skip
     room.put("/opt/rigwright/llamacpp/releases/.cut/x")
     said = room.run(script("llamacpp", "build.sh", **given))
     assert said.splitlines()[-1] == "::progress release 0123 installed", said
     found = room.path(release)
     assert {path.name for path in found.iterdir()} == {"bin", "release.json", "flags.txt", "sums.txt"}
+    assert {"libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13"} < {
+        path.name for path in (found / "bin").iterdir()
+    }
     assert (found / "flags.txt").read_text() == "-m,    --model FNAME\n"
     assert {path.stat().st_uid for path in found.rglob("*")} == {0}
     assert [path.name for path in found.parent.iterdir()] == ["0123"] and not room.path(work).exists()

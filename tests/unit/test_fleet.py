@@ -169,12 +169,23 @@ def test_terminal_without_utf8_gets_the_like_of_each_character(monkeypatch):
     assert raw.getvalue() == b"chat -- 2 x one-two . | x\n"
 
 
-@pytest.mark.parametrize(("cuda", "said"), [(None, "GPUs answer, but nvcc is not installed"), ("12.8", "")])
-def test_plan_of_a_rig_says_what_its_deploy_would_refuse(cuda: str | None, said: str) -> None:
-    """Before the deploy is typed: the compiler that a build for the GPUs wants is not there."""
+@pytest.mark.parametrize(
+    ("cuda", "source", "said"),
+    [
+        (None, "none", "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or"),
+        (None, "nvidia", "GPUs answer, but nvcc is not installed; a toolkit for NVIDIA GeForce RTX 3090 (Ampere) "),
+        (None, "distro", "GPUs answer, but nvcc is not installed; a toolkit for NVIDIA GeForce RTX 3090 (Ampere) "),
+        (None, "auto", ""),
+        ("12.8", "auto", ""),
+        ("12.8", "none", ""),
+    ],
+)
+def test_plan_of_a_rig_says_what_its_deploy_would_refuse(cuda: str | None, source: str, said: str) -> None:
+    """Before the deploy is typed: the compiler that a build for the GPUs wants is not there, and does not come."""
     hardware = described(["3090"], ram_bytes=64 * GIB).hardware
     records = replace(NO_RECORDS, installed=Installed(cuda_version=cuda))
-    spec = parse_spec("rig1", {"services": [{"name": "chat", "model": "qwen3.5-9b"}]})
+    wishes = {"services": [{"name": "chat", "model": "qwen3.5-9b"}], "cuda": {"source": source}}
+    spec = parse_spec("rig1", wishes)
     planned = resolve_all({"rig1": RigRequest(spec, hardware, records=records)}, Lookup())
     notes = [note for note in planned.resolved["rig1"].plan.notes if note.choice == A_DEPLOY_REFUSES]
     assert [note.because[: len(said)] for note in notes] == ([said] if said else [])

@@ -12,6 +12,7 @@ from rigwright.hardware.software import Flavour
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.tables import System, version_of
 from rigwright.plan.driver.values import Source
+from rigwright.plan.driver.wheels import wheels
 
 # Kernels for which Canonical compiles and signs modules, by the end of their release.
 _PREBUILT_FLAVOURS = re.compile(
@@ -100,13 +101,14 @@ def fabric_packages(system: System, source: Source, branch: int, version: str | 
     return [exact, *(("nvlsm", "infiniband-diags") if is_nvlink5 else ())]
 
 
-def toolkit_packages(source: str, version: str) -> tuple[str, ...]:
+def toolkit_packages(source: str, version: str, architecture: str = "x86_64") -> tuple[str, ...]:
     """A toolkit without a driver: never `cuda`, which brings one."""
     if source == "pypi":
-        parts = ("nvidia-cuda-nvcc", "nvidia-cuda-crt", "nvidia-nvvm", "nvidia-cuda-runtime", "nvidia-cuda-cccl")
-        return tuple(f"{part}~={version}" for part in (*parts, "nvidia-cublas")) if version else parts
+        made = wheels(version, architecture)
+        return tuple(made.sums) if made else ()
     if source == "distro":
-        return ("nvidia-cuda-toolkit", "g++")
+        # The second has the compiler that this nvcc takes for what runs on the CPU, the default being too new for it.
+        return ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc")
     return (f"cuda-toolkit-{version.replace('.', '-')}",)
 
 

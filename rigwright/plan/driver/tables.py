@@ -62,7 +62,6 @@ class Toolkit:
     targets: frozenset[int]
     driver: int
     bundled: int
-    has_wheels: bool
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def kernel_problem(kernel: str, version: str, flavour: Flavour) -> str | None:
 def toolkits() -> dict[str, Toolkit]:
     """All that are known, by version."""
     return {
-        version: Toolkit(version, frozenset(row["targets"]), row["driver"], row["bundled"], bool(row.get("pypi")))
+        version: Toolkit(version, frozenset(row["targets"]), row["driver"], row["bundled"])
         for version, row in _data()["cuda"].items()
     }
 

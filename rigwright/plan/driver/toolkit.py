@@ -8,7 +8,6 @@ from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import DrivenGpu, Machine
 from rigwright.plan.driver.packages import toolkit_packages
 from rigwright.plan.driver.tables import (
-    System,
     Toolkit,
     least_cuda_for_glibc,
     preferred_cuda,
@@ -16,12 +15,13 @@ from rigwright.plan.driver.tables import (
     version_of,
 )
 from rigwright.plan.driver.values import Cuda, CudaSource, DriverWish, Step
+from rigwright.plan.driver.wheels import PREFIX, wheels
 
 # In words.
 SOURCES = {
     "nvidia": "NVIDIA's repository",
     "distro": "the distribution",
-    "pypi": "wheels of PyPI, in a folder of the build",
+    "pypi": "wheels of PyPI, in a folder of its own",
     "none": "nowhere",
 }
 
@@ -34,13 +34,27 @@ def plan_toolkit(machine: Machine, wish: DriverWish, branch: int | None) -> tupl
     numbers = sorted({_number(one) for one in machine.gpus} - {0})
     targets = tuple(str(number) for number in numbers)
     fitting, reasons = _fitting(machine, wish, branch, numbers)
-    for path, version in _there(machine, fitting):
+    for path, version in _there(machine, fitting, wish):
         return Cuda(version, _source_of(path), (), targets, path), tuple(_others(machine, numbers, path))
     for version in _ordered(fitting, wish, branch):
-        for source in _sources(machine.system, version, wish):
+        for source in _sources(machine, version, wish):
             notes = tuple(_others(machine, numbers, None))
-            return Cuda(version, source, toolkit_packages(source, version), targets), notes
+            return Cuda(version, source, toolkit_packages(source, version, architecture_of(machine)), targets), notes
     return Cuda(targets=targets), (_none(machine, wish, branch, reasons),)
+
+
+def compiler_of(cuda: Cuda, architecture: str) -> str | None:
+    """The nvcc of a toolkit, there or to come; None where there is none."""
+    if cuda.path or not cuda.version:
+        return cuda.path
+    made = wheels(cuda.version, architecture) if cuda.source == "pypi" else None
+    places = {"distro": "/usr/bin/nvcc", "nvidia": f"/usr/local/cuda-{cuda.version}/bin/nvcc"}
+    return made.nvcc if made else places.get(cuda.source)
+
+
+def architecture_of(machine: Machine) -> str:
+    """That of the processor; the common one where nobody asked."""
+    return machine.hardware.architecture or "x86_64"
 
 
 def toolkit_steps(cuda: Cuda) -> list[Step]:
@@ -79,12 +93,22 @@ def _fitting(
     return found, reasons
 
 
-def _there(machine: Machine, fitting: Sequence[Toolkit]) -> Iterator[tuple[str, str]]:
-    """Toolkits that are installed and fit."""
-    versions = {version_of(one.version)[:2]: one.version for one in fitting}
-    for one in machine.software.toolkits:
-        if version := versions.get(version_of(one.version)[:2]):
+def _there(machine: Machine, fitting: Sequence[Toolkit], wish: DriverWish) -> Iterator[tuple[str, str]]:
+    """Toolkits that are installed and fit, from where the inventory wants one: first ours, as it is made today."""
+    fit = {one.version for one in fitting}
+    for one in sorted(machine.software.toolkits, key=lambda one: not one.path.startswith(PREFIX)):
+        version, row = ".".join(map(str, version_of(one.version)[:2])), row_of(one.version)
+        made = wheels(version, architecture_of(machine)) if one.path.startswith(PREFIX) else None
+        is_current = not one.path.startswith(PREFIX) or (made is not None and made.nvcc == one.path)
+        if row and row.version in fit and is_current and wish.cuda_source in (None, _source_of(one.path)):
             yield one.path, version
+
+
+def row_of(version: str) -> Toolkit | None:
+    """What is known of a version: its own row, else that of the one before it of the same generation; None without."""
+    number = version_of(version)[:2]
+    older = [one for one in toolkits().values() if number[:1] <= version_of(one.version) <= number]
+    return max(older, key=lambda one: version_of(one.version), default=None)
 
 
 def _ordered(fitting: Sequence[Toolkit], wish: DriverWish, branch: int | None) -> list[str]:
@@ -103,9 +127,10 @@ def _ordered(fitting: Sequence[Toolkit], wish: DriverWish, branch: int | None) -
     ]
 
 
-def _sources(system: System | None, version: str, wish: DriverWish) -> list[CudaSource]:
+def _sources(machine: Machine, version: str, wish: DriverWish) -> list[CudaSource]:
     """Where a version comes from, the lightest first."""
-    found: list[CudaSource] = ["pypi"] if toolkits()[version].has_wheels else []
+    system = machine.system
+    found: list[CudaSource] = ["pypi"] if wheels(version, architecture_of(machine)) else []
     if system and version == system.distro_cuda:
         found.append("distro")
     if system:
@@ -114,9 +139,9 @@ def _sources(system: System | None, version: str, wish: DriverWish) -> list[Cuda
 
 
 def _source_of(path: str) -> CudaSource:
-    if path.startswith("/usr/local/"):
-        return "nvidia"
-    return "distro" if path.startswith("/usr/bin") else "pypi"
+    if path.startswith(f"{PREFIX}/"):
+        return "pypi"
+    return "distro" if path.startswith("/usr/bin/") else "nvidia"
 
 
 def _others(machine: Machine, numbers: Sequence[int], chosen: str | None) -> Iterator[Problem]:

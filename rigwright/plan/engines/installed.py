@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rigwright.plan.driver.values import Cuda
+
 
 @dataclass(frozen=True)
 class Installed:
@@ -13,7 +15,11 @@ class Installed:
     flags: by what a release was built from, the lines of its program's --help that name flags and values.
     commits: by a key of git and ref, the commit that the ref was found to be.
     releases: the directories of the releases that are there.
-    nvcc, cuda_version: the CUDA compiler and its release, None without one.
+    nvcc, cuda_version: the CUDA compiler and its release, None without one. nvcc_path: where it really is.
+    toolkits: the directories of those that rigwright brought. proven: the compiler that was last seen to compile, its
+    release and the GPUs, `/usr/bin/nvcc 12.4 86 89`; empty where there is none.
+    toolkit: what a build for the GPUs here is made with, and brought before it where it is not there; None where nobody
+    chose one. no_toolkit: why there is none.
     """
 
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -21,6 +27,11 @@ class Installed:
     releases: frozenset[str] = frozenset()
     nvcc: str = "nvcc"
     cuda_version: str | None = None
+    nvcc_path: str = ""
+    toolkits: frozenset[str] = frozenset()
+    proven: str = ""
+    toolkit: Cuda | None = None
+    no_toolkit: str = ""
 
 
 NOTHING = Installed()

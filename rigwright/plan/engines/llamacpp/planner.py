@@ -92,7 +92,14 @@ class LlamacppPlanner(LayeredPlanner):
             return None
         installed = self.installed
         cuda = installed.cuda_version if uses_cuda(self.settings, hardware) else None
-        return plan_release(self.settings, hardware, identity=identity, cuda_version=cuda, nvcc=installed.nvcc)
+        return plan_release(
+            self.settings,
+            hardware,
+            identity=identity,
+            cuda_version=cuda,
+            nvcc=installed.nvcc,
+            no_toolkit=installed.no_toolkit,
+        )
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of llama-server, in the words of the release that is built."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rigwright.errors import Refused
 from rigwright.hardware import Hardware
+from rigwright.plan.driver.wheels import directory_of
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 PREFIX = "/opt/rigwright/llamacpp/releases"
@@ -64,9 +65,15 @@ class Release:
 
 
 def plan_release(
-    settings: LlamacppSettings, hardware: Hardware, *, identity: str, cuda_version: str | None, nvcc: str = "nvcc"
+    settings: LlamacppSettings,
+    hardware: Hardware,
+    *,
+    identity: str,
+    cuda_version: str | None,
+    nvcc: str = "nvcc",
+    no_toolkit: str = "",
 ) -> Release:
-    """The build that this rig needs.
+    """The build that this rig needs. `no_toolkit` says why no compiler for CUDA is there, nor can come.
 
     Raises:
         Refused: CUDA is wanted and the rig has no toolkit or no GPU to build for.
@@ -87,7 +94,10 @@ def plan_release(
         "LLAMA_BUILD_COMMIT": identity[:9],
     }
     if uses_cuda(settings, hardware):
-        options |= _cuda_options(settings, hardware, cuda_version, nvcc)
+        if cuda_version is None:
+            why = no_toolkit or "install the CUDA toolkit"
+            raise Refused(f"GPUs answer, but nvcc is not installed; {why}, or set rig.llamacpp.backend to cpu")
+        options |= _cuda_options(settings, hardware, nvcc)
     options |= settings.cmake_options
     platform = (hardware.os_id, hardware.os_version, hardware.architecture, hardware.cpu.model, cuda_version or "")
     return Release(identity, tuple(f"-D{key}={value}" for key, value in sorted(options.items())), platform)
@@ -108,19 +118,14 @@ def installed_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     return (2048 if uses_cuda(settings, hardware) else 128) << 20
 
 
-def _cuda_options(
-    settings: LlamacppSettings, hardware: Hardware, cuda_version: str | None, nvcc: str
-) -> dict[str, str]:
-    if cuda_version is None:
-        raise Refused(
-            "GPUs answer, but nvcc is not installed; install the CUDA toolkit, or set rig.llamacpp.backend to cpu"
-        )
+def _cuda_options(settings: LlamacppSettings, hardware: Hardware, nvcc: str) -> dict[str, str]:
     own = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
     architectures = settings.cuda_architectures or tuple(sorted(own))
     if not architectures:
         raise Refused("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
+    root = directory_of(nvcc)
     # Never left to cmake: without a visible GPU it builds for sm_52 and says so only in a warning.
-    return {
+    return ({"CUDAToolkit_ROOT": root} if root else {}) | {
         "GGML_CUDA": "ON",
         "CMAKE_CUDA_ARCHITECTURES": ";".join(f"{name}-real" for name in architectures),
         "CMAKE_CUDA_COMPILER": nvcc,
