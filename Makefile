@@ -20,11 +20,11 @@ demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	@echo "It goes on serving at http://127.0.0.1:8080 on rig1: rigwright lab ssh rig1. 'make clean' takes it away."
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
-test: .venv/ready host  ## everything but lab-faults, on real virtual rigs
-	pytest -m "not faults"
+test: .venv/ready host  ## everything but lab-faults and lab-nvidia, on real virtual rigs
+	pytest -m "not faults and not nvidia"
 
 test-fast: .venv/ready  ## no rigs, seconds
-	pytest -n auto -m "not lab and not packaging and not patience and not faults"
+	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia"
 
 lab-faults: HOST_PACKAGES += gcc libc6-dev
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs

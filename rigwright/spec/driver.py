@@ -69,7 +69,7 @@ class CudaSettings(Strict):
     """The key `rig.cuda`: the toolkit, which only builds want; what serves brings its libraries."""
 
     source: Literal["auto", "nvidia", "distro", "pypi", "none"] = Field(
-        "auto", description="`pypi` is nvcc 13 from wheels, in a folder of the build; `none` installs no toolkit."
+        "auto", description="`pypi` is nvcc 13 from wheels, in a folder of ours; `none` installs no toolkit."
     )
     version: str = Field("auto", description="A version like 12.8.")
 

@@ -5,7 +5,8 @@ ours() {
     [ ! -f "$at" ] || ! head -n1 -- "$at" | grep -q '^# Written by rigwright' || echo "$at"
   done
   for at in /opt/rigwright/*/releases /opt/rigwright/services "$CONFIG"/*.json "$CONFIG"/*.key \
-    /opt/rigwright/cuda/[0-9]* /opt/rigwright/cuda/.[0-9]* "$STATE/cuda" "$STATE/build" "$STATE/ccache" "$STATE/refs" "$STATE/services" "$STATE/account.created" \
+    /opt/rigwright/cuda/[0-9]* /opt/rigwright/cuda/.[0-9]* "$STATE/cuda" \
+    "$STATE/build" "$STATE/ccache" "$STATE/refs" "$STATE/services" "$STATE/account.created" \
     /opt/rigwright/nvidia/power.sh "$CONFIG/nvidia.power" "$RECORD" "$RECORD.before" "$BROUGHT"; do
     if [ -e "$at" ] || [ -L "$at" ]; then echo "$at"; fi
   done

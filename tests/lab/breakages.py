@@ -85,6 +85,7 @@ class Breakage:
         return f"{self.check.removeprefix('test_')}-{self.service or 'rig'}"
 
 
+_TOOLKIT = "/opt/rigwright/cuda/13.0-0123"
 _RIG = (
     Breakage(
         "test_builder_cannot_log_in",
@@ -116,6 +117,19 @@ _RIG = (
         systemctl daemon-reload; systemctl start rigwright-ghost; rm $units/rigwright-ghost.service""",
         "rm /etc/systemd/system/rigwright-stray.service",
     ),
+    # A toolkit that a deploy brought, or so it says there.
+    Breakage(
+        "test_toolkit_is_whole",
+        None,
+        r"\./bin/nvcc: FAILED",
+        f"""mkdir -p {_TOOLKIT}/bin /var/lib/rigwright/cuda
+        echo '{_TOOLKIT}/bin/nvcc 13.0 86 120' >/var/lib/rigwright/cuda/proven
+        printf '%s\\n' '#!/bin/sh' 'case $1 in --version) echo release 13.0 ;; --list-gpu-code) echo sm_86 sm_75 ;;' \\
+            '*) cp three.cu three ;; esac' >{_TOOLKIT}/bin/nvcc; chmod 755 {_TOOLKIT}/bin/nvcc; cd {_TOOLKIT}
+        sed s/sm_75/sm_120/ bin/nvcc | sha256sum | sed 's|-|./bin/nvcc|' >sums.txt; cd /""",
+        f"sed -i s/sm_75/sm_120/ {_TOOLKIT}/bin/nvcc",
+    ),
+    Breakage("test_toolkit_compiles_for_every_gpu", None, r"\['120'\] == \[\]"),
 )
 
 # Nothing here needs a restart, or shows to one.
