@@ -85,6 +85,8 @@ NO_LOCK = {
         "cuda/prove.sh",
     ),
     *("weights/accept.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
+    # A unit of its own runs it at each boot, and it writes nothing.
+    "nvidia/power.sh",
     # They write one file, of their own service or ref, in one step.
     *("llamacpp/estimate.sh", "llamacpp/resolve.sh"),
 }
