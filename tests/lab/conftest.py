@@ -24,6 +24,7 @@ from rigwright.lab import Lab, RigWish, tiny_model
 from rigwright.lab.tiny_model import write_tiny_model
 
 from .driver_repository import DriverRepositories
+from .el_repository import ElRepositories
 
 REPOSITORY = Path(__file__).parents[2]
 # Several processes of pytest-xdist have a lab each.
@@ -178,6 +179,13 @@ def driver_repositories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dr
     repositories = DriverRepositories(tmp_path_factory.mktemp("drivers") / "repositories")
     yield repositories
     repositories.close()
+
+
+@pytest.fixture(scope="session")
+def el_repositories(workshop: Workshop, driver_repositories: DriverRepositories) -> Iterator[ElRepositories]:
+    """The same for dnf, and the disk of a rig that has it."""
+    with ElRepositories(driver_repositories, workshop.lab, f"{LAB_NAME}-dnf") as repositories:
+        yield repositories
 
 
 @dataclass(frozen=True)

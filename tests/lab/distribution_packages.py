@@ -40,9 +40,10 @@ def suite(release: str, kernel: str) -> Mapping[str, list[Deb]]:
 def _tools(release: str, kernel: str, meta_name: str) -> Iterator[Deb]:
     dkms, gcc, libc, meta = TOOLS[release]
     yield deb("dkms", dkms, parts.dkms(dkms.partition("-")[0]), source="dkms", Architecture="all")
-    yield deb("gcc", gcc, parts.compiler(_compiler_of_kernel()), source="gcc-defaults")
+    yield deb("gcc", gcc, parts.compiler(compiler_of_kernel()), source="gcc-defaults")
     yield deb("libc6-dev", libc, source="glibc")
-    yield deb(f"linux-headers-{kernel}", meta, parts.headers(kernel), source="linux")
+    headers = parts.headers(kernel, f"usr/src/linux-headers-{kernel}")
+    yield deb(f"linux-headers-{kernel}", meta, headers, parts.autoinstall(kernel), source="linux")
     yield deb(meta_name, meta, source="linux", Depends=f"linux-headers-{kernel}")
     yield deb("cuda-probe", "1", parts.probe(), source="cuda-probe")
     yield deb("initramfs-tools", "0.999", parts.initramfs_tools(), source="initramfs-tools", Architecture="all")
@@ -118,7 +119,7 @@ def _canonicals(version: str, release: str) -> Iterator[Deb]:
         yield one("nvidia-headless-no-dkms", wants=depends(names, same), rest=rest)
 
 
-def _compiler_of_kernel() -> str:
+def compiler_of_kernel() -> str:
     """The version of the compiler that the running kernel was built with: modules want the same."""
     found = re.search(r"gcc.*? (\d+\.\d+\.\d+)", Path("/proc/version").read_text())
     return found[1] if found else "14.2.0"

@@ -24,12 +24,7 @@ TOOLKITS = ("12.8", "12.9", "13.0")
 
 def deb(name: str, version: str, *held: Part, source: str = "nvidia-graphics-drivers", **fields: str) -> Deb:
     """A package of parts; fields are written as in Python, `Pre_Depends`."""
-    whole = Part()
-    for part in held:
-        whole.files |= part.files
-        whole.links |= part.links
-        whole.installed += part.installed
-        whole.removed += part.removed
+    whole = parts.together(*held)
     named = {key.replace("_", "-"): value for key, value in fields.items()}
     return Deb(name, version, {"Source": source, **named}, whole.files, whole.links, whole.scripts)
 

@@ -54,6 +54,17 @@ class Part:
         return found
 
 
+def together(*held: Part) -> Part:
+    """What one package holds of several parts."""
+    whole = Part()
+    for part in held:
+        whole.files |= part.files
+        whole.links |= part.links
+        whole.installed += part.installed
+        whole.removed += part.removed
+    return whole
+
+
 def branch(version: str) -> int:
     """580 of 580.178.04."""
     return int(version.partition(".")[0])
@@ -173,11 +184,14 @@ def toolkit(version: str, home: str) -> Part:
     return Part({f"{home}/bin/nvcc": tool("nvcc"), **about})
 
 
-def headers(kernel: str) -> Part:
-    """What modules are compiled with; dkms compiles what it has as they come."""
-    source = f"usr/src/linux-headers-{kernel}"
-    hook = f"! command -v dkms >/dev/null || dkms autoinstall -k {kernel}\n"
-    return Part({f"{source}/Makefile": "# none\n"}, {f"usr/lib/modules/{kernel}/build": f"/{source}"}, hook)
+def headers(kernel: str, source: str) -> Part:
+    """What modules are compiled with."""
+    return Part({f"{source}/Makefile": "# none\n"}, {f"usr/lib/modules/{kernel}/build": f"/{source}"})
+
+
+def autoinstall(kernel: str) -> Part:
+    """Debian's hook: dkms compiles what it has as headers come."""
+    return Part(installed=f"! command -v dkms >/dev/null || dkms autoinstall -k {kernel}\n")
 
 
 def compiler(version: str) -> Part:

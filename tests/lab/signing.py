@@ -25,6 +25,11 @@ class Key:
         """What others get, in ASCII armour."""
         return self._gpg("--armor", "--export", self.fingerprint)
 
+    @property
+    def secret(self) -> bytes:
+        """The pair, for what signs elsewhere."""
+        return self._gpg("--armor", "--export-secret-keys", self.fingerprint)
+
     def clearsign(self, text: str) -> bytes:
         """A text with its signature, as an InRelease is."""
         return self._gpg("--clearsign", *self._by, text=text)

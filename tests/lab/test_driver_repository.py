@@ -178,27 +178,3 @@ def test_canonicals_branch_jumps_where_it_ended(workshop, blank: str, served: Se
     library = workshop.on(blank, "readlink -f /usr/lib/x86_64-linux-gnu/libcuda.so.1")
     assert library.endswith(f"libcuda.so.{NEWEST[595]}")
     assert "release o=Ubuntu,a=noble,n=noble,l=Ubuntu,c=restricted" in workshop.on(blank, "apt-cache policy")
-
-
-def test_driver_comes_with_a_reboot_and_its_mismatch_without_one(workshop, served: Served, offer: Offer) -> None:
-    """Packages and the lab's simulated driver together: from nothing to two GPUs, and to newer libraries."""
-    rig = workshop.boot("simulated", hardware="2x-rtx3090", driver="simulated")
-    ready = served.repositories.use_distribution(served.address, "trixie", alone=True)
-    workshop.on(rig, f"{ready}{offer.use(served.address, 'debian13')}{UPDATE}")
-    driver = "nvidia-driver-cuda nvidia-kernel-open-dkms nvidia-persistenced"
-    workshop.on(rig, f"{INSTALL} nvidia-driver-pinning-590")
-    workshop.on(rig, f"{INSTALL} {BUILD} cuda-probe {driver}")
-    assert workshop.on(rig, "cuda-probe; nvidia-smi -L", check=False).startswith(
-        "cuInit(0) = 100\nNVIDIA-SMI has failed"
-    )
-    workshop.lab.reboot(rig)
-    assert workshop.on(rig, "cuda-probe", check=False) == "cuInit(0) = 999"
-    workshop.on(rig, "nvidia-modprobe -c0 -u; systemctl restart nvidia-persistenced")
-    assert workshop.on(rig, "cuda-probe") == "cuInit(0) = 0\nversion 13010, 2 devices\n0000:17:00.0\n0000:65:00.0"
-    workshop.on(rig, f"{INSTALL} nvidia-driver-pinning-595")
-    workshop.on(rig, f"{INSTALL} {driver}")
-    said = workshop.on(rig, "cuda-probe; nvidia-smi -L", check=False)
-    assert said.startswith("cuInit(0) = 803\nFailed to initialize NVML: Driver/library version mismatch")
-    workshop.lab.reboot(rig)
-    assert workshop.on(rig, "nvidia-modprobe -c0 -u; cuda-probe").startswith("cuInit(0) = 0\nversion 13020")
-    workshop.lab.down([rig])

@@ -361,6 +361,26 @@ def test_plan_goes_by_what_is_offered_today(card: str, versions: tuple[str, ...]
         assert plan.driver.version in versions and not plan.assumed
 
 
+STREAMS = [
+    # what NVIDIA's repository for RHEL 9 has as streams, of which the newest is the default; the branch, its version
+    (("latest-dkms", "open-dkms", "580-dkms", "580-open", "595-open"), (580, "580.178.04")),
+    (("latest-dkms", "open-dkms", "595-dkms", "595-open"), (595, "595.91.07")),
+    (("latest", "580", "595-open"), (595, "595.91.07")),
+]
+
+
+@pytest.mark.parametrize(("streams", "driver"), STREAMS)
+def test_stream_that_is_not_enabled_is_offered(streams: tuple[str, ...], driver: tuple[int, str]) -> None:
+    """dnf lists packages of the default stream alone, seen with a real dnf; the plan enables the one it wants."""
+    url = "https://developer.download.nvidia.com/compute/cuda/repos/rhel9/x86_64"
+    offers = [Offer("module:nvidia-driver", stream, url) for stream in streams]
+    offers.append(Offer("nvidia-driver-cuda", "3:595.91.07-1.el9", url))
+    hardware = machine(SYSTEMS["rocky-9"], "Ampere", offers=tuple(offers))
+    plan = plan_driver(_with(hardware, answered=hardware.software.answered | {"offers"}))
+    assert (plan.driver.branch, plan.driver.version) == driver
+    assert f"nvidia-driver:{driver[0]}-open" in plan.driver.packages
+
+
 def test_kernel_whose_headers_are_gone_stops_everything() -> None:
     """Mirrors drop the headers of a kernel that still runs: upgraded and rebooted first."""
     offers = (

@@ -26,6 +26,8 @@ from rigwright.plan.driver.values import Source
 _CONTAINERS = ("lxc", "lxc-libvirt", "docker", "podman", "systemd-nspawn", "openvz", "rkt", "container-other")
 # A GPU of which a hypervisor gives a guest a part: `GRID A100-4C`, `NVIDIA L40S-12Q`.
 _VGPU = re.compile(r"\bGRID\b|-\d{1,3}[ABCQ]\b")
+# `580-open`: a branch with modules that dkms compiles. `580` has modules for some kernels alone.
+_STREAM = re.compile(r"(\d{3})-(?:open|dkms)")
 # Packages whose version is that of the driver's libraries.
 _USERLAND = re.compile(
     r"^(?:libcuda1|libnvidia-compute(?:-\d+(?:-server)?)?|nvidia-driver-(?:cuda|libs|cuda-libs)|libnvidia-ml1?"
@@ -190,13 +192,16 @@ class Machine:
     def offered_branches(self, source: Literal["nvidia", "distro"], names: re.Pattern[str]) -> dict[int, str] | None:
         """What the repositories of this machine have of some packages today: the newest version of each branch.
 
-        None where nobody asked, or no repository of that source is set up.
+        None where nobody asked, or no repository of that source is set up. Of a stream that is not enabled dnf lists no
+        packages: its branch is there, in a version that nobody said.
         """
         mine = [one for one in self.software.offers if is_nvidias(one.origin) == (source == "nvidia")]
         if not mine and not (source == "distro" and "offers" in self.software.answered):
             return None
         found: dict[int, str] = {}
         for one in mine:
+            if one.name == "module:nvidia-driver" and (stream := _STREAM.fullmatch(one.version)):
+                found.setdefault(int(stream[1]), "")
             branch, version = branch_of(one.version), plain(one.version)
             if branch and names.match(one.name) and version_of(version) > version_of(found.get(branch, "")):
                 found[branch] = version
