@@ -47,9 +47,11 @@ def bring_toolkit(cuda: Cuda, hardware: Hardware, probe: Probe, *, install: bool
 
 
 def package_needs(cuda: Cuda, hardware: Hardware) -> tuple[str, ...]:
-    """Packages of the distribution: the toolkit where it is made of them, and a compiler for what runs on the CPU."""
-    # Of the distribution comes the one that this nvcc wants, among the packages of the plan.
-    compiler = package_names("cuda", hardware) or () if cuda.source != "distro" else ()
+    """Packages of the distribution: the toolkit where it is made of them, and a compiler for what runs on the CPU.
+
+    That of Debian has one of its own for this, and asks the `gcc` of the system all the same (11.8, 12.4: run).
+    """
+    compiler = package_names("cuda", hardware) or ()
     packaged = cuda.packages if cuda.source != "pypi" else ()
     return () if cuda.path else (*packaged, *compiler)
 

@@ -35,7 +35,7 @@ def source_tree(archive: Archive) -> Path:
     """
     cache = kept("sources")
     name = hashlib.sha256(f"{archive.sha256}/{archive.subdirectory}".encode()).hexdigest()[:16]
-    tree = cache / f"{name}.tar.gz"
+    tree = cache / f"{name}-2.tar.gz"  # the first ones had files with long names elsewhere
     with alone(cache / f"{name}.lock"):
         if not tree.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
@@ -120,6 +120,8 @@ def _cut(original: Path, subdirectory: str, target: Path) -> Path:
                 if inside.startswith("/") or ".." in inside.split("/") or member.isdev():
                     raise RigwrightError(f"rig.llamacpp.archive: its member {inside!r} is none of a tree; use another")
                 member.name = inside
+                # What they say of the name would be written again in place of it: of long ones it is there as well.
+                member.pax_headers = {}
                 content = source.extractfile(member) if member.isreg() or member.islnk() else None
                 if content and member.islnk():  # what it names may not be in the tree
                     member.type, member.linkname, member.size = tarfile.REGTYPE, "", content.seek(0, io.SEEK_END)

@@ -309,12 +309,12 @@ def test_processor_without_wheels_is_refused(monkeypatch, blank):
         (PYPI, ("g++",)),
         (replace(PYPI, path=MADE.nvcc), ()),
         (Cuda("12.4", "distro", ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc")),
-         ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc")),
+         ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc", "g++")),
         (Cuda("12.8", "nvidia", ("cuda-toolkit-12-8",)), ("cuda-toolkit-12-8", "g++")),
     ],
 )  # fmt: skip
 def test_compiler_for_the_processor_comes_along(blank, cuda, names):
-    """nvcc compiles half of each file with it; the distribution's own nvcc names the one that it wants."""
+    """nvcc compiles half of each file with it."""
     assert operations.package_needs(cuda, blank().hardware) == names
     asked = operations.cuda_probe().packages
     assert set(names) <= set(asked)

@@ -79,6 +79,15 @@ def member(name, kind=tarfile.REGTYPE, link=""):
     return found
 
 
+def test_file_with_a_long_name_is_where_it_was(tmp_path, monkeypatch):
+    """Its name stands twice in an archive. Of the pinned one 300 files lay elsewhere, and no build for CUDA began."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    inside = f"ggml/{'template-instances/' * 5}fattn-vec-instance-f16-f16.cu"
+    wanted = hostile(tmp_path, member(f"engine-1.0/vendor/{inside}"), member("engine-1.0/vendor/ü"))
+    with tarfile.open(source_tree(wanted)) as tree:
+        assert tree.getnames() == [inside, "ü"]
+
+
 def test_hard_links_of_an_archive_are_files(tmp_path, monkeypatch):
     """What a link names may lie outside of the tree that is sent: the content goes along."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
