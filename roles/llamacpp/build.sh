@@ -43,7 +43,7 @@ elif ! built; then
   if [ -d /var/cache/rigwright-lab ]; then ccache=/var/cache/rigwright-lab umask=000; fi
   # Bound, not only writable: /var/lib/rigwright may be a link to a disk under /home, which the unit does not see.
   shut_in --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" -p WorkingDirectory="$TREE" \
-    -p BindReadOnlyPaths="${WORK%/*} $TOOLKIT" -p BindPaths="$TREE $ccache" \
+    -p BindReadOnlyPaths="${WORK%/*}${TOOLKIT:+ $TOOLKIT}" -p BindPaths="$TREE $ccache" \
     -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api import operation
 
-from rigwright.errors import RigwrightError
+from rigwright.errors import Refused, RigwrightError
 from rigwright.plan.driver import Cuda
 from rigwright.plan.driver.wheels import directory_of
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
@@ -91,15 +91,19 @@ def build(context: RigContext, probe: Probe) -> Commands:
 
 
 def toolkit_of(context: RigContext, rig: Rig) -> Cuda | None:
-    """The CUDA toolkit that has to come before the build; None where none has to, or all is built.
+    """The CUDA toolkit that has to come before the build; None where none has to, all is built, or nothing can be.
 
     Raises:
         RigwrightError: the rig cannot serve what is wished.
     """
     planner = planner_of(context, rig)
-    if not uses_cuda(planner.settings, rig.hardware) or planner.release(rig.hardware) in rig.records.installed.releases:
+    if not uses_cuda(planner.settings, rig.hardware):
         return None
-    return planner.installed.toolkit
+    try:
+        is_built = planner.release(rig.hardware) in rig.records.installed.releases
+    except Refused:
+        return None  # preflight says why
+    return None if is_built else planner.installed.toolkit
 
 
 def settings_of(context: RigContext, rig: Rig) -> LlamacppSettings:

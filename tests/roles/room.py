@@ -32,6 +32,8 @@ own, words = given[: given.index("--")], [word.replace("$$", "$") for word in gi
 properties = dict(own[at + 1].split("=", 1) for at, word in enumerate(own) if word == "-p")
 options = dict(word[2:].split("=", 1) for word in own if word.startswith("--uid="))
 settings = dict(word[9:].split("=", 1) for word in own if word.startswith("--setenv="))
+if any(value != value.strip() for key, value in properties.items() if key.startswith("Bind")):
+    sys.exit("Failed to start transient service unit: Source path  is not absolute.")
 out = properties.get("StandardOutput", "").removeprefix("append:")
 user = pwd.getpwnam(options["uid"]) if "uid" in options else None
 done = subprocess.run(

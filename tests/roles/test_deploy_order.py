@@ -340,6 +340,23 @@ def test_toolkit_comes_before_what_is_built_with_it(run, model, monkeypatch, tmp
     assert run(wanted).changed() == []
 
 
+@pytest.mark.parametrize(
+    ("cuda", "reason"),
+    [
+        ({"source": "none"}, "install the CUDA toolkit"),
+        ({"source": "nvidia", "version": "13.0"},
+         "CUDA 13.0 is in NVIDIA's repository: install cuda-toolkit-13-0"),
+    ],
+)  # fmt: skip
+def test_build_without_a_compiler_is_refused_where_none_comes(run, model, cuda, reason):
+    """One line, before anything is touched; the run of the others goes on."""
+    gpus = Machine(sources=CPU_ONLY | L40S)
+    done = run(rig({"name": "chat"}, machine=gpus, cuda=cuda, **NOWHERE), rig({"name": "chat"}, **NOWHERE))
+    assert done.failed == {"rig1"} and done.changed() == [CHECK] and "Serve chat" in done.changed("rig2")
+    said = f"GPUs answer, but nvcc is not installed; {reason}, or set rig.llamacpp.backend to cpu"
+    assert done.lines(stage=StateStage.Execute) == [said]
+
+
 def test_compiler_that_is_there_stays(run, model):
     """It makes code for the GPUs: nothing is brought."""
     done = run(rig({"name": "chat"}, machine=Machine(sources=CPU_ONLY | L40S, nvcc="13.1"), **NOWHERE))

@@ -84,9 +84,12 @@ def test_build_from_an_archive(room):
     """Unpacked, built as the builder in what it is given, and installed as root's."""
     source = room.home / "CMakeLists.txt"
     source.write_text("project\n")
-    archive = room.put(f"{STATE}/build/a.tar.gz")
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(source, "CMakeLists.txt")
+
+    def send():
+        with tarfile.open(room.put(f"{STATE}/build/a.tar.gz"), "w:gz") as tar:
+            tar.add(source, "CMakeLists.txt")
+
+    send()
     room.tool("ninja", "#!/bin/sh\n")
     program = (
         'case $1 in --help) echo "-m,    --model FNAME                    model path" ;; *) echo version 1 ;; esac'
@@ -121,6 +124,12 @@ def test_build_from_an_archive(room):
     assert {path.stat().st_uid for path in found.rglob("*")} == {0}
     assert [path.name for path in found.parent.iterdir()] == ["0123"] and not room.path(work).exists()
     assert room.run(script("llamacpp", "build.sh", **given)) == ""
+    # One that needs no toolkit of ours.
+    send()
+    other = given | {"ID": "4567", "RELEASE": release.replace("0123", "4567"), "WORK": f"{STATE}/build/4567"}
+    said = room.run(script("llamacpp", "build.sh", **other | {"TOOLKIT": ""}))
+    assert said.splitlines()[-1] == "::progress release 4567 installed", said
+    assert not list((found.parent / "4567/bin").glob("libcu*"))
 
 
 @pytest.mark.runs("llamacpp/resolve.sh")
