@@ -17,7 +17,7 @@ from rigwright.lab.host import SEARCH_PATH, run
 from rigwright.lab.layout import LabPaths, RigPaths
 from rigwright.lab.mounts import upper_layer
 from rigwright.lab.network import bridge, remove_link
-from rigwright.lab.process import Process, first_inside, kill_all, living_on
+from rigwright.lab.process import Process, children, first_inside, kill_all, living_on
 from rigwright.lab.wish import Rig
 
 BOOT_SECONDS = 90
@@ -112,15 +112,28 @@ def power_off(process: Process | None, paths: RigPaths) -> None:
 def power_cut(process: Process | None, paths: RigPaths) -> None:
     """Pull the plug: end everything that lives in the rig, and whatever is left of what carried it."""
     upper = upper_layer(paths)
-    first = first_inside(upper)
-    carriers = [carrier for carrier in (first.parent if first else None, process) if carrier]
-    kill_all(living_on(upper))
-    for carrier in carriers:
-        carrier.wait_end(5)
-    kill_all(carriers)
+    carriers = _give_up(process, upper)
+    deadline = time.monotonic() + 5
+    while any(carrier.is_alive for carrier in carriers) and time.monotonic() < deadline:
+        kill_all(living_on(upper))  # again: a rig that is just starting has nobody inside, and a moment later it has
+        time.sleep(0.02)
+    kill_all([*carriers, *living_on(upper)])
     remove_link(link(paths))
     for trace in NSPAWN_RUNTIME.glob(f"*/{machine(paths)}"):
         shutil.rmtree(trace, ignore_errors=True)
+
+
+def _give_up(process: Process | None, upper: Path) -> list[Process]:
+    """See that a rig which is rebooting is not started again; returns what carries it now."""
+    carriers = []
+    if process is not None:
+        process.send(signal.SIGSTOP)  # or it has another child by the time that we have counted them
+        carriers = children(process)
+        kill_all([process])
+    first = first_inside(upper)
+    parent = first.parent if first else None
+    # One that lost its own carrier belongs to pid 1.
+    return [*carriers, *([parent] if parent and parent.pid != 1 and parent not in carriers else [])]
 
 
 def enter(paths: RigPaths) -> list[str]:

@@ -86,6 +86,12 @@ def first_inside(upper: Path) -> Process | None:
     return None
 
 
+def children(process: Process) -> list[Process]:
+    """The processes that this one waits for; none where it is gone, whoever has its pid now."""
+    found = [Process.of(pid) for pid in _pids() if _status(pid).get("PPid", "").strip() == str(process.pid)]
+    return [child for child in found if child] if process.is_alive else []
+
+
 def kill_all(processes: list[Process]) -> None:
     """End processes at once and wait until they are gone."""
     for process in processes:

@@ -140,6 +140,34 @@ def test_rig_that_reboots_itself_comes_back(lab: Lab) -> None:
     assert after not in (before, "")
 
 
+def test_rig_that_reboots_itself_can_be_taken_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its two boots too, when nobody lives in it: nothing starts again what is gone."""
+    from rigwright.lab import boot
+
+    kill_all = boot.kill_all
+    lab = Lab("t-going")
+    lab.down()
+    lab.up([RigWish("rig1")])
+    record = load_rig(lab.paths.rig("rig1"))
+    assert record is not None and record.process is not None
+    record.process.send(signal.SIGSTOP)  # which would start it again at once
+    lab.exec("rig1", ["systemctl", "reboot"])
+    deadline = time.monotonic() + 10
+    while living_on(lab.paths.rig("rig1").disk / "upper"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    carrier = record.process
+
+    def kill_and_go_on(processes: list[Process]) -> None:
+        kill_all(processes)
+        carrier.send(signal.SIGCONT)
+
+    monkeypatch.setattr(boot, "kill_all", kill_and_go_on)
+    lab.down()
+    time.sleep(1)
+    assert not any(traces(lab).values())
+
+
 def test_snapshot_is_born_again_with_its_own_identity(lab: Lab) -> None:
     """A rig from a snapshot has the files of the first, and neither its keys nor its id."""
     lab.exec("rig1", ["sh", "-c", "echo kept > /root/kept"])
