@@ -16,7 +16,7 @@ import click
 from rigwright.cli.machine import limit_option
 from rigwright.errors import RigwrightError
 
-_SHARED = tuple(f"rigwright.roles.{role}.verify" for role in ("base", "cuda", "weights", "service"))
+_SHARED = tuple(f"rigwright.roles.{role}.verify" for role in ("base", "nvidia", "cuda", "weights", "service"))
 _OUTCOMES = ("passed", "failed", "skipped")
 
 

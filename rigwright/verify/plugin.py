@@ -85,7 +85,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One run of a check for each rig, or for each service."""
     from rigwright.catalogue.engines import engine_names
 
-    wanted = {"rig", "served"} & set(metafunc.fixturenames)
+    wanted = {"rig", "served", "driver"} & set(metafunc.fixturenames)
     if not wanted or not metafunc.module.__name__.endswith(".verify"):
         return
     rigs = metafunc.config.stash.get(_RIGS, None)
@@ -95,6 +95,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         role = metafunc.module.__name__.split(".")[-2]
         cases = [case for rig in rigs for case in _cases(rig, role if role in engine_names() else None)]
         metafunc.parametrize("served", cases, scope="module")
+    elif "driver" in wanted:
+        is_first = (
+            next(name for name in vars(metafunc.module) if name.startswith("test_")) == metafunc.function.__name__
+        )
+        cases = [case for rig in rigs for case in _drivers(rig, is_first=is_first)]
+        metafunc.parametrize("driver", cases, scope="module")
     else:
         metafunc.parametrize("rig", rigs, ids=lambda one: one.name, scope="module")
 
@@ -105,6 +111,19 @@ def _cases(rig: RigUnderTest, engine: str | None) -> list[Any]:
     nothing = pytest.mark.skip(reason="this rig has no service" + (f" on {engine}" if engine else ""))
     found = [pytest.param(one, id=f"{rig.name}-{one.name}") for one in mine]
     return found or [pytest.param(rig, id=rig.name, marks=nothing)]
+
+
+def _drivers(rig: RigUnderTest, *, is_first: bool) -> list[Any]:
+    """The driver of a rig; of one without GPUs the first check alone is counted, and says so."""
+    if not rig.driver.nothing:
+        return [pytest.param(rig.driver, id=rig.name)]
+    skipped = pytest.param(rig.driver, id=rig.name, marks=pytest.mark.skip(reason=rig.driver.nothing))
+    return [skipped] if is_first else [pytest.param(None, id=rig.name)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without what a rig has nothing to say to."""
+    items[:] = [item for item in items if getattr(getattr(item, "callspec", None), "params", {}).get("driver", item)]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -118,7 +137,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _rig_of(item: pytest.Item) -> str:
     """The name of the rig that a check is about, empty for any other test."""
     given = getattr(getattr(item, "callspec", None), "params", {})
-    subject = given.get("rig") or given.get("served")
+    subject = given.get("rig") or given.get("served") or given.get("driver")
     return str(getattr(getattr(subject, "rig", subject), "name", ""))
 
 

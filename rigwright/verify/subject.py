@@ -14,12 +14,13 @@ import pytest
 from testinfra.host import Host
 
 from rigwright.plan.wish import ServiceWish
+from rigwright.verify import driver
 from rigwright.verify.login import login
 from rigwright.verify.shell import Lost, Shell
 from rigwright.verify.targets import Target
 
-# The first command on a rig: whether it can be reached at all, as root, and what lies there of ours. Records travel as
-# base64. A unit of a job of ours is transient; one whose file is gone may run on.
+# The first command on a rig: whether it can be reached at all, as root, what lies there of ours, and which GPUs it has.
+# Records travel as base64. A unit of a job of ours is transient; one whose file is gone may run on.
 _LOOK = r"""
 echo "uid $(id -u)"
 for file in /etc/systemd/system/rigwright-*.service; do
@@ -38,7 +39,6 @@ systemctl show -p Id,ActiveState,Transient 'rigwright-*.service' 2>/dev/null | a
     }
     id = state = transient = ""
   }'
-:
 """
 # cmdline, environ and status of a process, a line each in base64; then where its program and its directory are.
 _PROCESS = "cd /proc/%s && for one in cmdline environ status; do base64 <$one | tr -d '\\n'; echo; done"
@@ -80,7 +80,7 @@ class RigUnderTest:
         """Look what is there, once; why no check can run on it, in one line, None where they can."""
         # No cached property: before Python 3.12 each waits for those of all other rigs.
         try:
-            self._seen = [line.split(" ") for line in self.host.check_output(_LOOK).splitlines()]
+            self._seen = [line.split(" ") for line in self.host.check_output(_LOOK + driver.LOOK + ":").splitlines()]
             uid = next((words[1] for words in self._seen if words[0] == "uid"), "")
         except (Lost, AssertionError) as error:
             said = str(error)
@@ -108,6 +108,11 @@ class RigUnderTest:
     def names(self) -> list[str]:
         """The names of the instances on the rig, `chat` and `chat@1`, whoever deployed them."""
         return sorted({words[1] for words in self._seen if words[0] in ("name", "record")})
+
+    @cached_property
+    def driver(self) -> driver.DriverUnderTest:
+        """NVIDIA's driver."""
+        return driver.DriverUnderTest(self, self._seen)
 
     @cached_property
     def services(self) -> list[ServiceUnderTest]:
