@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rigwright.hardware.reading import Pair, Reading, is_empty
-from rigwright.hardware.software import joined
+from rigwright.hardware.software import Software, joined
+from rigwright.hardware.sources import software_text
 from rigwright.hardware.sources.lscpu import cpu_list
 from rigwright.hardware.statements import Record, Source, first
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, Nic, NumaNode, Problem, Vendor
@@ -55,8 +56,21 @@ def merge(sources: Sequence[Source]) -> Hardware:
         chip=first(source.reading.chip for source in ranked),
         chip_gpu_cores=first(source.reading.chip_gpu_cores for source in ranked),
         sources=tuple(sorted({source.name for source in sources if not is_empty(source.reading)})),
-        software=joined(tuple(source.reading.software for source in ranked)),
+        software=_by_address(joined(tuple(source.reading.software for source in ranked))),
         problems=(*(said for source in ranked for said in source.reading.problems), *merger.disagreements),
+    )
+
+
+def _by_address(software: Software) -> Software:
+    """NVIDIA's repository by its address, whatever this machine calls it: dnf lists packages by that name alone."""
+    addresses = {one.name: software_text.origin(one.url) for one in software.repositories if one.name and one.url}
+    mine = {name: at for name, at in addresses.items() if at.startswith(software_text.NVIDIAS_REPOSITORIES)}
+    if not mine:
+        return software
+    return replace(
+        software,
+        packages=tuple(replace(one, origin=mine.get(one.origin, one.origin)) for one in software.packages),
+        offers=tuple(replace(one, origin=mine.get(one.origin, one.origin)) for one in software.offers),
     )
 
 

@@ -58,7 +58,7 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
             f"upgrade the distribution to one with {_OLDEST_SYSTEMD} or later"
         )
         return
-    if package_manager(rig.hardware) is None:
+    if package_manager(rig.hardware) is None or any(engine.packages(rig.hardware) is None for engine in engines):
         system = f"{rig.hardware.os_id} {rig.hardware.os_version}".strip()
         yield f"{system} is not known here; Debian, Ubuntu and Fedora are"
         return

@@ -127,6 +127,24 @@ def test_what_sources_say_is_put_together() -> None:
     )
 
 
+def test_nvidias_repository_is_known_by_its_address() -> None:
+    """dnf lists packages by what the machine calls their repository, which may be anything, and a mirror's."""
+    url = "http://mirror.example.org/compute/cuda/repos/rhel9/x86_64"
+    files = {
+        "repositories.txt": f"==> /etc/yum.repos.d/gpu.repo <==\n[gpu]\nname=GPU\nbaseurl={url}/\nenabled=1\n"
+        "\n==> /etc/yum.repos.d/rocky.repo <==\n[baseos]\nbaseurl=http://mirror.example.org/rocky/9\n",
+        "dnf.txt": "Installed Packages\nnvidia-driver-cuda.x86_64  3:580.95.05-1.el9  @gpu\n"
+        "Available Packages\nkmod-nvidia-open-dkms.x86_64  3:595.91.07-1.el9  gpu\ndkms.noarch  3.2.2-1.el9  baseos\n",
+    }
+    software = read_files(files).software
+    nvidias = "developer.download.nvidia.com/compute/cuda/repos/rhel9"
+    assert [one.origin for one in software.packages] == [nvidias]
+    assert [(one.name, one.origin) for one in software.offers] == [
+        ("kmod-nvidia-open-dkms", nvidias),
+        ("dkms", "baseos"),
+    ]
+
+
 def test_package_of_rpm_is_that_of_dnf() -> None:
     """rpm prints no epoch, dnf does; two kernels of one name stay two."""
     rpm = Software(packages=(Package("nvidia-driver", "580.95.05-1.el9"), Package("kernel-core", "5.14.0-570.el9")))

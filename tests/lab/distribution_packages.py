@@ -46,7 +46,8 @@ def _tools(release: str, kernel: str, meta_name: str) -> Iterator[Deb]:
     yield deb(f"linux-headers-{kernel}", meta, headers, parts.autoinstall(kernel), source="linux")
     yield deb(meta_name, meta, source="linux", Depends=f"linux-headers-{kernel}")
     yield deb("cuda-probe", "1", parts.probe(), source="cuda-probe")
-    yield deb("initramfs-tools", "0.999", parts.initramfs_tools(), source="initramfs-tools", Architecture="all")
+    tools = parts.initramfs_tools("update-initramfs", "lsinitramfs")
+    yield deb("initramfs-tools", "0.999", tools, source="initramfs-tools", Architecture="all")
 
 
 def _debian(release: str, kernel: str) -> Mapping[str, list[Deb]]:

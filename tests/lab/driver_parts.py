@@ -204,9 +204,9 @@ def dkms(version: str) -> Part:
     return Part({"usr/sbin/dkms": tool("dkms"), f"{ABOUT}/dkms-version": f"{version}\n"})
 
 
-def initramfs_tools() -> Part:
-    """An initramfs is the list of what is in it."""
-    return Part({f"usr/sbin/{name}": tool(name) for name in ("update-initramfs", "lsinitramfs")})
+def initramfs_tools(*names: str) -> Part:
+    """What makes an initramfs, which is the list of what is in it, and what looks into it."""
+    return Part({f"usr/sbin/{name}": tool(name) for name in names})
 
 
 def installer_cleanup() -> Part:

@@ -73,13 +73,16 @@ def streams_of(groups: Sequence[Group]) -> dict[str, list[str]]:
 def distribution(major: int, kernel: str) -> Iterator[Group]:
     """What is installed on every such system, and what modules are compiled with; dkms is EPEL's."""
     version = VERSIONS[major]
+    release = f"system-release = {version}, system-release(releasever) = {major}"
     base = [
         Rpm("setup"),
         Rpm("filesystem", Part({"etc/ld.so.conf.d/lib64.conf": "/usr/lib64\n"}, installed="/sbin/ldconfig\n")),
         Rpm("bash", fields={"Provides": "/bin/sh"}),
-        Rpm("rocky-release", fields={"Provides": f"system-release = {version}, system-release(releasever) = {major}"}),
+        Rpm("rocky-release", Part({f"etc/pki/rpm-gpg/RPM-GPG-KEY-Rocky-{major}": ""}), {"Provides": release}),
         Rpm("make"),
         Rpm("gcc", parts.compiler(compiler_of_kernel())),
+        Rpm("epel-release"),
+        Rpm("dracut", parts.initramfs_tools("dracut", "lsinitrd")),
         Rpm("kernel-headers"),
         Rpm(f"kernel-devel-{kernel}", parts.headers(kernel, f"usr/src/kernels/{kernel}"), {"Provides": "kernel-devel"}),
         Rpm("python3-dnf-plugin-versionlock"),

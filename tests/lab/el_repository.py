@@ -76,7 +76,7 @@ skip_if_unavailable=False
 module_platform_id=platform:el@MAJOR
 END
 @SOURCE
-dnf -q -y install setup filesystem bash rocky-release
+dnf -q -y install setup filesystem bash rocky-release dracut
 """
 
 
