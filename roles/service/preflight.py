@@ -17,7 +17,7 @@ from rigwright.roles.base.account import account_errors
 from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
-from rigwright.roles.base.packages import package_manager
+from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
@@ -58,7 +58,7 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
             f"upgrade the distribution to one with {_OLDEST_SYSTEMD} or later"
         )
         return
-    if package_manager(rig.hardware) is None or any(engine.packages(rig.hardware) is None for engine in engines):
+    if package_manager(rig.hardware) is None or package_names("build", rig.hardware) is None:
         system = f"{rig.hardware.os_id} {rig.hardware.os_version}".strip()
         yield f"{system} is not known here; Debian, Ubuntu and Fedora are"
         return
