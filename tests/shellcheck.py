@@ -22,10 +22,18 @@ _REMOVAL = (
     *("base/owner.sh", "base/remove-own.sh", "base/remove.sh"),
 )
 JOINED = [
-    ("base/manager.sh", "base/apt.sh", "base/packages.sh"),
-    ("base/manager.sh", "base/dnf.sh", "base/packages.sh"),
+    ("base/manager.sh", "base/apt.sh", "base/bring.sh", "base/packages.sh"),
+    ("base/manager.sh", "base/dnf.sh", "base/bring.sh", "base/packages.sh"),
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
+    *(
+        ("base/manager.sh", "base/apt.sh", "base/bring.sh", "nvidia/driver.sh", *names)
+        for names in (
+            *((f"nvidia/{name}.sh",) for name in ("mend", "install", "rebuild", "keep", "load", "prove")),
+            ("nvidia/source.sh", "nvidia/repository.sh"),
+        )
+    ),
+    ("base/manager.sh", "base/apt.sh", "nvidia/source.sh", "nvidia/ask.sh"),
     ("base/owner.sh", "base/remove-unit.sh", "base/remove-service.sh"),
     ("base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/owner.sh", "service/key.sh"),

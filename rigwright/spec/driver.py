@@ -32,6 +32,25 @@ class NvidiaSettings(Strict):
         False, description="Take away a driver that NVIDIA's own installer put there; without it such a rig is refused."
     )
 
+    reboot: Literal["never", "report", "auto"] = Field(
+        "report",
+        description="What to do where the driver cannot be loaded in place, as something uses it or nouveau holds the "
+        "GPUs: `report` says so, `auto` reboots the rig and goes on, never while a service of ours has requests in "
+        "flight; `never` unloads nothing either.",
+    )
+    reboot_timeout_seconds: int = Field(
+        600, ge=30, description="How long a rig may stay away for a reboot: servers test their memory for minutes."
+    )
+    repository: str = Field(
+        "",
+        pattern=r"^(https?://[^\s'\"]+)?$",
+        description="A mirror of NVIDIA's `https://developer.download.nvidia.com/compute/cuda/repos`.",
+    )
+    key: str = Field(
+        "",
+        pattern=r"^([0-9A-F]{40})?$",
+        description="The fingerprint of the key that a mirror signs with, where that is its own.",
+    )
     power_watts: int | dict[str, int | None] | None = Field(
         None,
         description="The power limit of every GPU, like 280, or of some: {'GPU-8932f937-…': 300, '*': 250}, by UUID, "
@@ -42,6 +61,17 @@ class NvidiaSettings(Strict):
         description="The least and the most clock, like [210, 1700], of every GPU or of some as above; it brings a "
         "card below its least power limit.",
     )
+
+    @field_validator("repository")
+    @classmethod
+    def _without_end(cls, repository: str) -> str:
+        return repository.rstrip("/")
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _as_fingerprint(cls, key: object) -> object:
+        """As gpg prints it, with blanks."""
+        return re.sub(r"\s", "", str(key)).upper()
 
     @field_validator("power_watts", mode="before")
     @classmethod

@@ -53,9 +53,12 @@ lacks() {
   echo "$(reason) $room $(mark showhold | tr '\n' ' ')" | tr -s ' ' | sed 's/ $//'
 }
 hint() { if [ -n "$broken" ]; then echo "$broken; check the rig's network and sources"; else echo "mend it with apt on the rig"; fi; }
-# What `add` would install that is not there goes to $work/list. It never takes a package away to make room for ours.
+# What `add` would install that is not there goes to $work/list. It never takes a package away to make room for ours, unless
+# $may says otherwise.
+may=--no-remove
 coming() {
-  apt -s --no-remove --no-install-recommends install "$@" >"$log" 2>&1 || fail "apt-get install failed: $(lacks); $(hint)"
+  # shellcheck disable=SC2086 # options, one word each
+  apt -s $may --no-install-recommends install "$@" >"$log" 2>&1 || fail "apt-get install failed: $(lacks); $(hint)"
   awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' "$log" | sort -u >"$work/list"
 }
 # What of it this very command unpacked goes to $work/done.
@@ -63,7 +66,8 @@ coming() {
 add() { patiently attempt "$@" || failure="apt-get install failed: ${held:-$(lacks)}; $(hint)"; }
 attempt() {
   code=0
-  watched apt -y --no-remove --no-install-recommends -o Dpkg::Options::=--force-confold install "$@" || code=$?
+  # shellcheck disable=SC2086 # options, one word each
+  watched apt -y $may --no-install-recommends -o Dpkg::Options::=--force-confold install "$@" || code=$?
   sed -nE 's/^Unpacking ([^ ]+) .*/\1/p' "$log" | sed "s/:$(dpkg --print-architecture)\$//" >>"$work/done"
   return "$code"
 }

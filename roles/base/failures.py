@@ -9,9 +9,10 @@ from weakref import WeakKeyDictionary, ref
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from rigwright.roles.base.pyinfra_private import fail, failures_of, hosts_of, say
+from rigwright.roles.base.pyinfra_private import executes, fail, failures_of, hosts_of, say
 
 _reasons: WeakKeyDictionary[Host, str] = WeakKeyDictionary()
+_notes: WeakKeyDictionary[Host, str] = WeakKeyDictionary()
 _closed: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
 
 
@@ -21,6 +22,11 @@ def complain(host: Host, *lines: str) -> None:
         host.log_styled(line, fg="red")
     if lines:
         _reasons[host] = lines[0]
+
+
+def remember(host: Host, line: str) -> None:
+    """What a rig still wants when the run ends, though nothing failed; an empty line takes that back."""
+    _notes[host] = line
 
 
 def give_up(host: Host, *lines: str) -> None:
@@ -39,6 +45,8 @@ def close_with_failures(state: State) -> None:
 def _tell(run: ref[State]) -> None:
     if state := run():
         say(list(summary(state)))
+        if executes(state):
+            say([f"{host.name}: {line}" for host in hosts_of(state) if (line := _notes.get(host))])
 
 
 def summary(state: State) -> Iterator[str]:

@@ -30,7 +30,7 @@ class PackageManager:
 
     def install(self, names: tuple[str, ...], *, record: str) -> str:
         """A script that installs packages, and adds to `record` what it brought, so that removal takes no other."""
-        return script("base", *self.scripts, "packages.sh", PACKAGES=" ".join(names), RECORD=record)
+        return script("base", *self.scripts, "bring.sh", "packages.sh", PACKAGES=" ".join(names), RECORD=record)
 
 
 def package_manager(hardware: Hardware) -> PackageManager | None:

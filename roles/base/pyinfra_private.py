@@ -12,14 +12,16 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyinfra
-from paramiko import SSHClient
+from paramiko import SSHClient, SSHException
 from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
-from pyinfra.connectors.util import make_unix_command_for_host
+from pyinfra.connectors.util import clear_askpass_cache, make_unix_command_for_host
 from pyinfra.context import ctx_host, ctx_state
 
 # Arguments of an operation that say how pyinfra's own channel behaves, and nothing of the command line.
@@ -115,6 +117,34 @@ def su_reads_password(host: Host) -> bool:
 def shows_output(state: State) -> bool:
     """Whether the user wants to see what commands print: -v."""
     return bool(state.print_output)
+
+
+def executes(state: State) -> bool:
+    """Whether operations were carried out: with --dry they are only told."""
+    return bool(state.is_executing)
+
+
+def boot_id(host: Host) -> str | None:
+    """The name of a machine's boot; None where it does not answer."""
+    try:
+        ok, output = host.run_shell_command(StringCommand("cat /proc/sys/kernel/random/boot_id"), _timeout=20)
+    except (OSError, SSHException, EOFError, PyinfraError):
+        return None
+    return output.stdout.strip() if ok else None
+
+
+def disconnect(host: Host) -> None:
+    """End the connection to a machine that goes away."""
+    clear_askpass_cache(host)
+    with suppress(OSError, SSHException, EOFError, PyinfraError):
+        host.disconnect()
+
+
+def connect_again(host: Host) -> bool:
+    """Whether a connection could be made."""
+    with suppress(OSError, SSHException, EOFError, PyinfraError):
+        host.connect(show_errors=False, raise_exceptions=False)
+    return bool(host.connected)
 
 
 def ssh_client(host: Host) -> SSHClient | None:

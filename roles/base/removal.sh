@@ -37,6 +37,12 @@ keep_weights() {
     say "model files stay in $folder: $count; --data remove_weights=true takes them too"
   done
 }
+# free_holds: those that came with our driver; who held a package himself finds it held.
+free_holds() {
+  [ -s "$STATE/nvidia/held" ] || return 0
+  if command -v apt-mark >/dev/null; then tr '\n' '\0' <"$STATE/nvidia/held" | xargs -0r apt-mark -qq unhold >/dev/null 2>&1 || :
+  else tr '\n' '\0' <"$STATE/nvidia/held" | xargs -0r dnf -q versionlock delete >/dev/null 2>&1 || :; fi
+}
 # remove_packages: those of the list $RECORD that are still ours, and that nothing else needs.
 remove_packages() {
   [ -s "$RECORD" ] || return 0

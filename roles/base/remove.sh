@@ -18,10 +18,12 @@ for unit in $(systemctl list-units --all --plain --no-legend 'rigwright-build-*'
   systemctl reset-failed "$unit" 2>/dev/null || :
 done
 systemctl daemon-reload
+free_holds
 if [ -n "$WEIGHTS" ]; then remove_weights; else keep_weights; fi
 if [ -d "$STATE/weights" ]; then find "$STATE/weights/" -mindepth 1 -depth -type d -empty -delete; fi
 [ -z "$PACKAGES" ] || remove_packages
 remove_account
+ours | grep '^/etc/modprobe.d/' >"$work/boot" || :
 while IFS= read -r file; do
   # The lists and the mark of the account are gone by now, or stay on purpose.
   case $file in "$RECORD" | "$BROUGHT" | "$STATE/account.created") continue ;; /*) ;; *) continue ;; esac
@@ -29,6 +31,9 @@ while IFS= read -r file; do
 done <<END
 $(ours)
 END
+# What kept nouveau away is in it.
+[ ! -s "$work/boot" ] || ! command -v update-initramfs >/dev/null || watched update-initramfs -u -k all || miss "update-initramfs failed: $(tail -n 1 "$log")"
+[ ! -s "$work/boot" ] || ! command -v dracut >/dev/null || watched dracut --regenerate-all --force || miss "dracut failed: $(tail -n 1 "$log")"
 # A link to another disk stays: we did not make it.
 for folder in /opt/rigwright/* /opt/rigwright "$CONFIG" "$STATE/weights" "$STATE"; do
   [ -L "$folder" ] || rmdir -- "$folder" 2>/dev/null || :

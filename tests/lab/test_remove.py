@@ -49,7 +49,7 @@ def test_web_server_that_the_owner_installed_in_between_goes_on(workshop, guest,
     """A first run that fails, packages by hand as it said, a second run, removal: with its settings and its mark."""
 
     def install(names: str, *, check: bool = True) -> str:
-        text = script("base", "manager.sh", "apt.sh", "packages.sh", PACKAGES=names, RECORD=INSTALLED_LIST)
+        text = script("base", "manager.sh", "apt.sh", "bring.sh", "packages.sh", PACKAGES=names, RECORD=INSTALLED_LIST)
         return workshop.on(guest, text, check=check)
 
     assert "mend it with apt on the rig" in install("ncal nosuch", check=False)

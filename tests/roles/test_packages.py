@@ -39,7 +39,8 @@ def box(tmp_path: Path) -> AptBox:
 def install(box: AptBox, *names: str, **variables: str):
     """What a deploy runs."""
     return box.run(
-        script("base", *_MANAGER, "packages.sh", PACKAGES=" ".join(names), RECORD=str(box.record)), **variables
+        script("base", *_MANAGER, "bring.sh", "packages.sh", PACKAGES=" ".join(names), RECORD=str(box.record)),
+        **variables,
     )
 
 
@@ -49,7 +50,7 @@ def remove(box: AptBox, *, asked: str = ""):
     return box.run(f'{text}\nremove_packages\n[ -z "$failed" ]')
 
 
-@pytest.mark.runs("base/manager.sh", "base/apt.sh", "base/packages.sh", "base/removal.sh")
+@pytest.mark.runs("base/manager.sh", "base/apt.sh", "base/bring.sh", "base/packages.sh", "base/removal.sh")
 def test_removal_takes_what_the_deploy_brought(box, each_sh):
     """By name, and what came along; the settings too."""
     done = install(box, "tool")

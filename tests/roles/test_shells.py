@@ -281,7 +281,7 @@ esac
 """
 
 
-@pytest.mark.runs("base/manager.sh", "base/dnf.sh", "base/packages.sh", "base/removal.sh")
+@pytest.mark.runs("base/manager.sh", "base/dnf.sh", "base/bring.sh", "base/packages.sh", "base/removal.sh")
 def test_packages_of_fedora(room):
     """A stand-in of dnf: what it brought is written down, and taken away again."""
     there = room.home / "there"
@@ -289,7 +289,7 @@ def test_packages_of_fedora(room):
     room.tool("dnf", _DNF.format(home=room.home))
     room.tool("rpm", f"#!/bin/sh\ncase $1 in -qa) cat {there} ;; esac\n")
     record = PLACES["RECORD"]
-    room.run(script("base", "manager.sh", "dnf.sh", "packages.sh", PACKAGES="tool", RECORD=record))
+    room.run(script("base", "manager.sh", "dnf.sh", "bring.sh", "packages.sh", PACKAGES="tool", RECORD=record))
     assert room.path(record).read_text() == "lib came purge\ntool asked purge\n"
     text = script("base", "manager.sh", "dnf.sh", "removal.sh", RECORD=record, ASKED="")
     assert "removing 2 packages: lib tool" in room.run(f'{text}\nremove_packages\n[ -z "$failed" ]')

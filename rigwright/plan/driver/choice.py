@@ -145,8 +145,7 @@ def _against(
     if broken and version == str(system.distro["version"]):
         yield Problem("package_is_broken", f"{modules} modules", f"{broken}", "take proprietary ones, or NVIDIA's")
         return
-    kernels = [machine.kernel, *machine.software.kernels]
-    for kernel in dict.fromkeys(filter(None, kernels)):
+    for kernel in machine.built_kernels:
         if why := kernel_problem(kernel, version, modules):
             what = f"{version} does not compile for Linux {kernel}: {why}"
             yield Problem("kernel_too_new_for_driver", kernel, what, "take a newer branch, or an older kernel")
@@ -174,9 +173,7 @@ def _headers(machine: Machine, system: System) -> Iterator[Problem]:
     if "offers" not in machine.software.answered or not machine.kernel or system.family in ("el", "fedora"):
         return
     name = f"linux-headers-{machine.kernel}"
-    has = machine.software.installed(name) or any(one.name == name for one in machine.software.offers)
-    was_asked = any(one.name.startswith("linux-headers-") for one in machine.software.offers)
-    if not has and was_asked:
+    if not machine.built_kernels:
         what = f"{name} is neither installed nor offered, and without it nothing compiles for the running kernel"
         do = "upgrade the kernel and reboot (apt full-upgrade), then deploy again"
         yield Problem("headers_missing", machine.kernel, what, do)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from rigwright.hardware import models
 from rigwright.hardware.software import Flavour, Package, Software
+from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver.tables import (
     Limits,
@@ -85,6 +86,27 @@ class Machine:
     def kernel(self) -> str:
         """The release of the running kernel; '' where nobody asked."""
         return self.hardware.kernel
+
+    @cached_property
+    def next_kernel(self) -> str:
+        """The release of the kernel that boots next: the newest that is installed, else the running one."""
+        return max(self.software.kernels, key=version_of, default="") or self.kernel
+
+    @property
+    def built_kernels(self) -> tuple[str, ...]:
+        """The kernels that modules are compiled for: the running one and the one that boots next.
+
+        The running one is left out where it is about to be replaced and its headers can no longer be had.
+        """
+        found = dict.fromkeys(filter(None, (self.kernel, *sorted(self.software.kernels, key=version_of))))
+        return tuple(kernel for kernel in found if self.has_headers(f"linux-headers-{kernel}") is not False)
+
+    def has_headers(self, name: str) -> bool | None:
+        """Whether headers of a kernel are here or offered; None where nobody asked for any."""
+        if self.software.installed(name) or any(one.name == name for one in self.software.offers):
+            return True
+        was_asked = any(one.name.startswith("linux-headers-") for one in self.software.offers)
+        return False if "offers" in self.software.answered and was_asked else None
 
     @property
     def is_container(self) -> bool:
@@ -185,6 +207,18 @@ class Machine:
         return "nouveau" in self.software.loaded_modules if self.software.knows("loaded_modules") else None
 
     @property
+    def lacks_components(self) -> bool:
+        """Whether Debian's repositories are set up without the component that drivers lie in: a deploy adds it."""
+        mine = [one for one in self.software.repositories if one.is_enabled and origin(one.url) == "Debian"]
+        return any(one.components for one in mine) and not any("non-free" in one.components for one in mine)
+
+    @property
+    def has_nvidias_repository(self) -> bool:
+        """Whether NVIDIA's repository was asked what it has, be it nothing."""
+        mine = [one for one in self.software.repositories if one.is_enabled and is_nvidias(origin(one.url, one.suite))]
+        return bool(mine) and "offers" in self.software.answered
+
+    @property
     def is_driven(self) -> bool:
         """Whether a driver answers for at least one GPU."""
         return bool(self.loaded) and any(one.gpu.state == "ok" for one in self.gpus)
@@ -196,7 +230,8 @@ class Machine:
         packages: its branch is there, in a version that nobody said.
         """
         mine = [one for one in self.software.offers if is_nvidias(one.origin) == (source == "nvidia")]
-        if not mine and not (source == "distro" and "offers" in self.software.answered):
+        was_asked = source == "distro" and "offers" in self.software.answered and not self.lacks_components
+        if not mine and not was_asked and not (source == "nvidia" and self.has_nvidias_repository):
             return None
         found: dict[int, str] = {}
         for one in mine:

@@ -27,6 +27,7 @@ def of_modules(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
     yield from _not_built(machine)
     if is_kept:
         yield from _not_followed(machine)
+        yield from _waits_for_reboot(machine)
 
 
 def of_versions(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
@@ -51,7 +52,7 @@ def of_versions(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
 def _not_built(machine: Machine) -> Iterator[Defect]:
     """dkms has the source and no module for the kernel that runs, or for the one that boots next."""
     mine = [one for one in machine.software.dkms if one.name.startswith("nvidia")]
-    kernels = dict.fromkeys(filter(None, (machine.kernel, *machine.software.kernels)))
+    kernels = machine.built_kernels
     if machine.is_container or not mine:
         return
     for kernel in kernels:
@@ -63,6 +64,23 @@ def _not_built(machine: Machine) -> Iterator[Defect]:
         state = next((one.state for one in mine if one.kernel in ("", kernel)), "added")
         what = f"dkms has nvidia {mine[0].version} as {state} and no module for {kernel}, {which}"
         yield _unbuilt(machine, what, kernel)
+
+
+def _waits_for_reboot(machine: Machine) -> Iterator[Defect]:
+    """A driver that is on the disk and does not run yet: nouveau holds the GPUs, or its kernel is the next one."""
+    if machine.loaded or machine.is_container:
+        return
+    if machine.has_nouveau:
+        what = "the driver is installed, and nouveau holds the GPUs"
+        step = Step("nouveau", "keep nouveau from loading, and make the initramfs anew")
+        yield Defect(Problem("nouveau_loaded", "nouveau", what, "reboot"), "reboot", (step, RELOADING))
+        return
+    have = {one.kernel for one in machine.software.on_disk}
+    have |= {one.kernel for one in machine.software.dkms if one.state == "installed"}
+    following = machine.next_kernel
+    if following != machine.kernel and following in have and machine.kernel not in have and "" not in have:
+        what = f"the modules are there for {following}, which boots next, and {machine.kernel} runs"
+        yield Defect(Problem("kernel_waits_for_reboot", machine.kernel, what, "reboot"), "reboot")
 
 
 def _helps_reboot(machine: Machine, loaded: str) -> bool:

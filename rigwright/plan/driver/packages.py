@@ -117,5 +117,5 @@ def _headers(machine: Machine, system: System) -> tuple[str, ...]:
     if system.family in ("el", "fedora"):
         return (f"kernel-devel-{kernel}" if kernel else "kernel-devel", "kernel-headers", "gcc", "make", "dkms")
     meta = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.hardware.architecture, "amd64")
-    own = (f"linux-headers-{kernel}",) if kernel else ()
+    own = (f"linux-headers-{kernel}",) if kernel and machine.has_headers(f"linux-headers-{kernel}") is not False else ()
     return (*own, *((f"linux-headers-{meta}",) if system.family == "debian" else ()), "gcc", "libc6-dev", "dkms")

@@ -1,0 +1,40 @@
+# Asks what repositories offer, and what installing $NAMES would bring and cost, with sources and pins that the rig does not
+# have yet: in a folder that is gone afterwards, so that nothing of the rig's own apt is touched.
+trap 'rm -rf "$work" "$place"' EXIT
+place=/var/lib/apt/rigwright-ask
+rm -rf "$place"
+mkdir -m 700 "$place" && mkdir "$place/sources" "$place/preferences"
+# The lists that are here already are not fetched again.
+cp -al /var/lib/apt/lists "$place/lists" 2>/dev/null || { rm -rf "$place/lists"; cp -a /var/lib/apt/lists "$place/lists"; }
+mkdir -p "$place/lists/partial"
+cp -L /etc/apt/sources.list.d/* "$place/sources" 2>/dev/null || :
+cp -L /etc/apt/preferences.d/* "$place/preferences" 2>/dev/null || :
+{
+  printf 'Dir::Etc::SourceParts "%s/sources";\nDir::Etc::PreferencesParts "%s/preferences";\n' "$place" "$place"
+  printf 'Dir::State::Lists "%s/lists";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nDebug::NoLocking "1";\n' "$place"
+} >"$place/apt.conf"
+section() { printf '@rigwright %s\n' "$*"; }
+tell() { section "$1"; tr '\200-\377' '?' | sed 's/^/|/'; }
+if ! sources_to "$place/sources"; then echo "$refusal" | tell "asked refusal"; REPO=; fi
+[ -z "$PREFERENCES" ] || printf %s "$PREFERENCES" >"$place/preferences/rigwright-nvidia"
+export APT_CONFIG="$place/apt.conf"
+apt-get -q update >"$log" 2>&1 </dev/null || :
+grep -A6 -E '^(E|W|Err)' "$log" | head -n 60 | tell "asked update" || :
+# shellcheck disable=SC2034 # policy_text reads it
+installed=$(dpkg-query -W -f='${Package}\n' | grep -E "$RELEVANT" || :)
+policy_text 2>/dev/null | tell "source apt-policy.txt"
+if [ -n "$NAMES" ]; then
+  # shellcheck disable=SC2086 # names, one word each
+  if apt-get -qq -s $MAY --no-install-recommends install $NAMES >"$log" 2>&1 </dev/null; then
+    awk '$1 == "Inst" { gsub(/[()]/, ""); print $2, ($3 ~ /^\[/ ? $4 : $3) } $1 == "Remv" { print "-" $2 }' "$log" | tee "$work/coming" | tell "asked coming"
+    # shellcheck disable=SC2086 # names, one word each
+    apt-get -qq $MAY --print-uris --no-install-recommends install $NAMES 2>/dev/null </dev/null |
+      awk '{ total += $3 } END { print "download=" total + 0 }' | tell "asked download"
+    # shellcheck disable=SC2046 # names, one word each
+    apt-cache show $(awk '!/^-/ { print $1 "=" $2 }' "$work/coming") 2>/dev/null |
+      awk '$1 == "Installed-Size:" { total += $2 } END { print "disk=" total * 1024 }' | tell "asked disk"
+  else
+    { grep -E '^E:|Depends:|Conflicts:|Breaks:' "$log" | head -n 12; apt-mark showhold | sed 's/^/held: /'; } | tell "asked failure"
+  fi
+fi
+section end

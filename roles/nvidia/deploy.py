@@ -1,0 +1,133 @@
+"""NVIDIA's driver alone: `from rigwright.roles.nvidia.deploy import deploy`."""
+
+from __future__ import annotations
+
+import io
+import threading
+from weakref import WeakKeyDictionary
+
+from pyinfra.api.deploy import deploy as as_deploy
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from rich.console import Console
+
+from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.plan.driver.sources import Repositories
+from rigwright.resolve.driver import driver_wish
+from rigwright.roles.base.facts import NO_STATE, Rig, rig_state
+from rigwright.roles.base.failures import close_with_failures, give_up
+from rigwright.roles.base.packages import package_manager
+from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
+from rigwright.roles.nvidia import operations as nvidia
+from rigwright.roles.nvidia.reading import Asked, hardware_of, plan_with
+from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.view.driver_table import show
+
+_specs: WeakKeyDictionary[State, dict[str, RigSpec]] = WeakKeyDictionary()
+_guard = threading.Lock()
+_WIDTH = 110
+
+
+class WrongInventory(WrongSpec, PyinfraError):
+    """What stops a run before any rig is touched, in the form that pyinfra prints as a line."""
+
+
+def deploy() -> None:
+    """Bring the driver that each rig of the inventory needs, or say why it cannot be before anything is touched.
+
+    Raises:
+        WrongInventory: before any rig is touched.
+    """
+    _deploy()
+
+
+@as_deploy("NVIDIA driver")
+def _deploy() -> None:
+    host = current_host()
+    spec = _spec_of(host)
+    close_with_failures(host.state)
+    rig = rig_state(nvidia.probe_of())
+    if rig is None:
+        give_up(host, NO_STATE)
+        return
+    wish, settings = driver_wish(spec), spec.nvidia
+    asked = plan_with(rig, wish, settings.repository, settings.key)
+    _announce(host, rig, asked)
+    if lines := _refusal(rig, asked):
+        give_up(host, *lines)
+        return
+    sources = Repositories.of(rig.hardware, asked.plan, settings.repository, settings.key)
+    task = nvidia.Task(wish, settings, asked.simulation, sources, nvidia.probe_of())
+    if not any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus):
+        return
+    nvidia.mend(task=task, name="Mend the packages")
+    nvidia.repository(task=task, name="Set up the repository of the driver")
+    nvidia.install(task=task, name="Install the driver")
+    nvidia.keep(task=task, name="Keep the driver as it is")
+    nvidia.load(task=task, name="Load the driver")
+    nvidia.reboot(task=task, name="Reboot")
+    nvidia.load(task=task, name="Load the driver after the reboot")
+    nvidia.prove(task=task, name="Prove the driver by CUDA")
+
+
+def _spec_of(host: Host) -> RigSpec:
+    """The checked data of the current host; the first one of a run checks that of all."""
+    state = current_state()
+    with _guard:
+        if state not in _specs:
+            _specs[state] = _check(state)
+    return _specs[state][host.name]
+
+
+def _check(state: State) -> dict[str, RigSpec]:
+    found, wrong, inventory = {}, [], inventory_argument()
+    for host in hosts_of(state):
+        try:
+            found[host.name] = parse_spec(host.name, host.data.get("rig"), inventory=inventory)
+        except RigwrightError as error:
+            wrong.append(error.message)
+    if wrong:
+        raise WrongInventory("\n".join(dict.fromkeys(line for message in wrong for line in message.splitlines())))
+    return found
+
+
+def _refusal(rig: Rig, asked: Asked) -> list[str]:
+    """Why nothing is done on this rig, a line each."""
+    plan = asked.plan
+    if plan.verdict == "refuse":
+        return [f"{one.where}: {one.what}; {one.do}" for one in plan.problems if one.code in plan.refused]
+    if plan.verdict == "ok":
+        return []
+    if rig.uid != 0:
+        return ["the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"]
+    if package_manager(rig.hardware) is None:
+        return [f"{rig.hardware.os_id} {rig.hardware.os_version} is not known here; see rigwright driver for the steps"]
+    if asked.simulation and asked.simulation.failure:
+        return ["its package manager refuses that, and nothing was touched:", *asked.simulation.failure]
+    surprising = set(asked.simulation.leaving if asked.simulation else ()) - set(_leaving(asked))
+    if surprising:
+        names = ", ".join(sorted(surprising))
+        return [f"installing it would take away {names}, which the plan does not; nothing was touched"]
+    return []
+
+
+def _leaving(asked: Asked) -> list[str]:
+    return [name for step in asked.plan.steps if step.kind == "remove" for name in step.packages]
+
+
+def _announce(host: Host, rig: Rig, asked: Asked) -> None:
+    """The page of `rigwright driver`, and what the rig's package manager would fetch."""
+    page = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
+    simulation = asked.simulation
+    show(page, "", hardware_of(rig), asked.plan)
+    text = page.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
+    for line in text.splitlines():
+        if line.strip():
+            host.log(line.rstrip())
+    if simulation and asked.plan.verdict != "refuse" and simulation.coming:
+        host.log(
+            f"  {len(simulation.coming)} packages come: {', '.join(one.split(' ')[0] for one in simulation.coming)}"
+        )
+    for line in (simulation.refusal if simulation else ())[:6]:
+        host.log_styled(f"  {line}", fg="yellow")

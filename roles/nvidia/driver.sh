@@ -1,0 +1,84 @@
+# What the scripts of this role share, on top of manager.sh and apt.sh or dnf.sh. $STATE is /var/lib/rigwright/nvidia:
+#   unproven   a change of the driver is under way: what stood before it, the first line its version or "nothing"
+#   previous/  the packages of that version, the way back
+#   held       names that this role held, and nobody else
+BEFORE=$STATE/previous
+# What dkms says, the lines of a build that failed.
+build_errors() {
+  grep -hE 'error:|ERROR:|\*\*\* ' /var/lib/dkms/nvidia*/*/build/make.log 2>/dev/null | grep -v 'recipe for\|Error [0-9]$' | head -n 5 | cut -c1-300
+}
+# The kernels that must have a module: the running one, where its modules can be on the disk at all, and the one that boots
+# next.
+# shellcheck disable=SC2012 # names of kernels are plain, and -v sorts them by version
+kernels() {
+  {
+    [ ! -d "/lib/modules/$(uname -r)" ] || uname -r
+    ls -dv /boot/vmlinuz-* 2>/dev/null | tail -n 1 | sed 's|.*/vmlinuz-||'
+  } | sort -u
+}
+# on_disk KERNEL: the version of the module that it would load.
+on_disk() {
+  for name in nvidia nvidia-current nvidia-current-open; do
+    version=$(modinfo -k "$1" -F version "$name" 2>/dev/null | head -n 1) || continue
+    [ -z "$version" ] || { echo "$version"; return; }
+  done
+}
+running() { sed -nE 's/.*Kernel Module( for [a-z0-9_]+)?  *([0-9.]+).*/\2/p' /proc/driver/nvidia/version 2>/dev/null | head -n 1; }
+libraries() {
+  at=$(ldconfig -p 2>/dev/null | sed -n 's/.*libcuda\.so\.1 .*=> //p' | head -n 1)
+  [ -z "$at" ] || readlink -f "$at" | sed -nE 's/.*\.so\.([0-9.]+)$/\1/p'
+}
+# Packages of which dpkg is half-way through are in the way of all others; those that compile modules go first.
+mend() {
+  half=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1 ~ /^i[^i]/ || $1 ~ /^.[FHUW]/ || $1 ~ /R$/ { print $2 }')
+  [ -n "$half" ] || [ -n "$(dpkg --audit)" ] || return 0
+  culprits=$(printf '%s\n' "$half" | grep -E '^nvidia.*dkms$|^nvidia-(open-)?kernel' || :)
+  if [ -n "$culprits" ]; then
+    build_errors | while IFS= read -r line; do say "$line"; done
+    # shellcheck disable=SC2086 # names, one word each
+    say "taking out what does not compile:" $culprits
+    # shellcheck disable=SC2086
+    patiently watched dpkg --purge --force-depends $culprits || fail "dpkg --purge $culprits failed: $(reason)"
+  fi
+  say "finishing what an interrupted installation left"
+  patiently configure || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
+  patiently watched apt -y -f install || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
+}
+# let_go: the holds of ours, while packages change.
+let_go() {
+  [ ! -s "$STATE/held" ] || { tr '\n' '\0' <"$STATE/held" | xargs -0r apt-mark -qq unhold >/dev/null 2>&1 || :; }
+}
+# keep_before: the packages of the driver that is there, so that there is a way back from the next one.
+keep_before() {
+  rm -rf "$BEFORE"
+  [ -n "$REPLACED" ] || return 0
+  mkdir -p "$BEFORE/deb"
+  wanted=
+  for name in $REPLACED; do wanted="$wanted $name=$(dpkg-query -W -f='${Version}' "$name" 2>/dev/null)"; done
+  # shellcheck disable=SC2086 # names, one word each
+  if (cd "$BEFORE/deb" && chown _apt . 2>/dev/null; watched apt download $wanted); then
+    # shellcheck disable=SC2086
+    printf '%s\n' $wanted >"$BEFORE/packages"
+  else
+    rm -rf "$BEFORE"
+    say "no way back: $(reason)"
+  fi
+}
+# go_back REASON: the driver that was there before comes back from its own packages, and what replaced it goes.
+go_back() {
+  if [ ! -s "$BEFORE/packages" ]; then why "$1"; return 1; fi
+  say "bringing back driver $(head -n 1 "$STATE/unproven" 2>/dev/null)"
+  let_go
+  now=$(sed 's/=.*//' "$BEFORE/packages")
+  gone=
+  for name in $CAME; do printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || gone="$gone ${name%%=*}-"; done
+  rm -f /etc/apt/preferences.d/rigwright-nvidia
+  # shellcheck disable=SC2086 # names, one word each
+  if patiently watched apt -y --allow-downgrades --allow-change-held-packages --no-install-recommends install "$BEFORE"/deb/*.deb $gone; then
+    why "$1; driver $(head -n 1 "$STATE/unproven") is back"
+    rm -rf "$BEFORE" "$STATE/unproven"
+  else
+    why "$1; and the driver before it could not be brought back: ${held:-$(reason)}"
+  fi
+  return 1
+}

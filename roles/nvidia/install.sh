@@ -1,0 +1,69 @@
+# Brings the driver of $BRANCH: $FIRST, what everything else goes by; $HEADERS, what modules are compiled with; then $DRIVER,
+# in one step with what leaves for it, $GOING. What fails leaves the rig as it was.
+lock
+mkdir -p "$STATE"
+readable
+mend
+say "reading package lists"
+refresh
+let_go
+keep_before
+{ libraries || :; } >"$work/version"
+[ -s "$work/version" ] || echo nothing >"$work/version"
+[ -e "$STATE/unproven" ] || write "$STATE/unproven" 644 <"$work/version"
+# What this run brought goes again, and what stood before comes back.
+undo() {
+  reasons=$(build_errors)
+  mend
+  if [ -s "$BEFORE/packages" ]; then
+    # shellcheck disable=SC2034 # go_back reads it
+    CAME="$FIRST $DRIVER"
+    go_back "$1" || :
+  else
+    installed >"$work/there"
+    sort -u "$work/brought" | comm -12 - "$work/there" >"$work/undo"
+    # shellcheck disable=SC2046 # names, one word each
+    [ ! -s "$work/undo" ] || drop $(cat "$work/undo") || why "what came could not be taken away again: $(reason)"
+    rm -f "$STATE/unproven"
+    why "$1"
+  fi
+  printf '%s\n' "$reasons" | grep . | while IFS= read -r line; do why "$line"; done
+  exit 1
+}
+: >"$work/brought"
+step() { # step NAME …
+  bring "$@"
+  cat "$work/ours" >>"$work/brought"
+  [ -z "$failure" ] || undo "$failure"
+}
+# shellcheck disable=SC2086 # names, one word each
+[ -z "$FIRST" ] || { say "pinning branch $BRANCH"; step $FIRST; }
+# shellcheck disable=SC2086
+[ -z "$HEADERS" ] || { say "installing $HEADERS"; step $HEADERS; }
+may="--allow-downgrades --allow-change-held-packages"
+names=$DRIVER
+for name in $GOING; do names="$names $name-"; done
+# Nothing but what the plan names may leave.
+# shellcheck disable=SC2086
+apt -s $may --no-install-recommends install $names >"$log" 2>&1 || undo "the driver cannot be installed: $(lacks); $(hint)"
+leaving=$(awk '$1 == "Remv" { print $2 }' "$log" | sort -u)
+for name in $leaving; do
+  case " $GOING " in *" ${name%%:*} "*) ;; *) undo "installing driver $BRANCH would take away $name, which the plan does not; nothing was changed" ;; esac
+done
+say "installing driver $BRANCH: $DRIVER"
+# shellcheck disable=SC2086
+step $names
+if [ -n "$IS_BUILT" ]; then
+  for kernel in $(kernels); do
+    case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in *": installed"*) continue ;; esac
+    say "compiling the modules for $kernel"
+    watched dkms autoinstall -k "$kernel" || :
+    case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in
+      *": installed"*) ;;
+      *) undo "the modules are not there for $kernel: dkms says $(dkms status 2>/dev/null | grep '^nvidia' | head -n 1)" ;;
+    esac
+  done
+fi
+found=$(libraries)
+[ "${found%%.*}" = "$BRANCH" ] || undo "branch $BRANCH was asked for, and ${found:-nothing} came"
+say "driver $found is installed"

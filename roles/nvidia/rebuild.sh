@@ -1,0 +1,24 @@
+# Compiles the modules of the driver that is installed, for the kernels that have none; $HEADERS come first.
+lock
+readable
+mend
+if [ -n "$HEADERS" ]; then
+  say "reading package lists"
+  refresh
+  say "installing $HEADERS"
+  # shellcheck disable=SC2086 # names, one word each
+  bring $HEADERS
+  [ -z "$failure" ] || fail "$failure"
+fi
+for kernel in $(kernels); do
+  case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in *": installed"*) continue ;; esac
+  say "compiling the modules for $kernel"
+  watched dkms autoinstall -k "$kernel" || :
+  case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in
+    *": installed"*) ;;
+    *)
+      build_errors | while IFS= read -r line; do why "$line"; done
+      fail "the modules do not compile for $kernel; what runs goes on running"
+      ;;
+  esac
+done
