@@ -27,13 +27,14 @@ JOINED = [
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
     *(
-        ("base/manager.sh", "base/apt.sh", "base/bring.sh", "nvidia/driver.sh", *names)
+        ("base/manager.sh", f"base/{tool}.sh", "base/bring.sh", "nvidia/driver.sh", f"nvidia/driver-{tool}.sh", *names)
+        for tool in ("apt", "dnf")
         for names in (
             *((f"nvidia/{name}.sh",) for name in ("mend", "install", "rebuild", "keep", "load", "prove")),
-            ("nvidia/source.sh", "nvidia/repository.sh"),
+            ("nvidia/key.sh", f"nvidia/source-{tool}.sh", "nvidia/repository.sh"),
         )
     ),
-    ("base/manager.sh", "base/apt.sh", "nvidia/source.sh", "nvidia/ask.sh"),
+    ("base/manager.sh", "base/apt.sh", "nvidia/key.sh", "nvidia/source-apt.sh", "nvidia/ask.sh"),
     ("base/owner.sh", "base/remove-unit.sh", "base/remove-service.sh"),
     ("base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/owner.sh", "service/key.sh"),

@@ -18,13 +18,16 @@ refresh() {
 }
 hint() { if [ -n "$broken" ]; then echo "$broken; check the rig's network and repositories"; else echo "mend it with dnf on the rig"; fi; }
 # The table of what it would do, a package a line with one blank before it; --assumeno ends as if it had failed.
+may=
 coming() {
-  dnf --assumeno --setopt=install_weak_deps=False install "$@" >"$log" 2>&1 </dev/null || :
+  # shellcheck disable=SC2086 # options, one word each
+  dnf --assumeno --setopt=install_weak_deps=False $may install "$@" >"$log" 2>&1 </dev/null || :
   awk '/^[^ ]/ { new = /^Installing/ } new && /^ [^ ]/ { print $1 }' "$log" | sort -u >"$work/list"
 }
 # shellcheck disable=SC2034 # packages.sh reads $failure
 add() {
-  watched dnf -y --setopt=install_weak_deps=False install "$@" || failure="dnf install failed: $(reason); $(hint)"
+  # shellcheck disable=SC2086 # options, one word each
+  watched dnf -y --setopt=install_weak_deps=False $may install "$@" || failure="dnf install failed: $(reason); $(hint)"
   installed | comm -12 "$work/new" - >"$work/done"
 }
 # rpm names what would lack something; what it lacks stays, until nobody lacks anything.

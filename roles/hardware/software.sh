@@ -38,6 +38,7 @@ policy_text() {
     nvidia-kernel-dkms nvidia-open-kernel-dkms nvidia-kernel-open-dkms nvidia-dkms nvidia-dkms-open nvidia-cuda-toolkit \
     nvidia-headless-no-dkms-open nvidia-fabricmanager nvlsm nvidia-imex dkms gcc gcc-11 gcc-12 gcc-13 gcc-14 gcc-15 \
     "linux-headers-$kernel" linux-headers-amd64 linux-headers-arm64 linux-headers-generic linux-image-amd64
+  for at in /lib/modules/*/; do at=${at%/}; set -- "$@" "linux-headers-${at##*/}"; done
   for toolkit in 11-8 12-4 12-6 12-8 12-9 13-0 13-1 13-2 13-3 13-4 13-5; do set -- "$@" "cuda-toolkit-$toolkit"; done
   for branch in $branches; do
     set -- "$@" "nvidia-driver-pinning-$branch" "cuda-drivers-$branch" "nvidia-fabricmanager-$branch"

@@ -3,7 +3,7 @@
 trap 'rm -rf "$work" "$place"' EXIT
 place=/var/lib/apt/rigwright-ask
 rm -rf "$place"
-mkdir -m 700 "$place" && mkdir "$place/sources" "$place/preferences"
+mkdir -m 755 "$place" && mkdir "$place/sources" "$place/preferences"
 # The lists that are here already are not fetched again.
 cp -al /var/lib/apt/lists "$place/lists" 2>/dev/null || { rm -rf "$place/lists"; cp -a /var/lib/apt/lists "$place/lists"; }
 mkdir -p "$place/lists/partial"

@@ -13,14 +13,13 @@ from pyinfra.api.state import State
 from rich.console import Console
 
 from rigwright.errors import RigwrightError, WrongSpec
-from rigwright.plan.driver.sources import Repositories
 from rigwright.resolve.driver import driver_wish
 from rigwright.roles.base.facts import NO_STATE, Rig, rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.packages import package_manager
 from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
 from rigwright.roles.nvidia import operations as nvidia
-from rigwright.roles.nvidia.reading import Asked, hardware_of, plan_with
+from rigwright.roles.nvidia.reading import Asked, plan_with
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.view.driver_table import show
 
@@ -57,8 +56,7 @@ def _deploy() -> None:
     if lines := _refusal(rig, asked):
         give_up(host, *lines)
         return
-    sources = Repositories.of(rig.hardware, asked.plan, settings.repository, settings.key)
-    task = nvidia.Task(wish, settings, asked.simulation, sources, nvidia.probe_of())
+    task = nvidia.Task(wish, settings, asked.known, nvidia.probe_of())
     if not any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus):
         return
     nvidia.mend(task=task, name="Mend the packages")
@@ -99,6 +97,11 @@ def _refusal(rig: Rig, asked: Asked) -> list[str]:
         return [f"{one.where}: {one.what}; {one.do}" for one in plan.problems if one.code in plan.refused]
     if plan.verdict == "ok":
         return []
+    if asked.simulation and asked.simulation.refusal and asked.is_second_choice:
+        return [
+            f"NVIDIA's repository could not be asked, and nothing was touched: {asked.simulation.refusal[0]}; deploy "
+            "again when it answers, name a mirror (rig.nvidia.repository), or take the distribution's driver (source: distro)"
+        ]
     if rig.uid != 0:
         return ["the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"]
     if package_manager(rig.hardware) is None:
@@ -120,7 +123,7 @@ def _announce(host: Host, rig: Rig, asked: Asked) -> None:
     """The page of `rigwright driver`, and what the rig's package manager would fetch."""
     page = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
     simulation = asked.simulation
-    show(page, "", hardware_of(rig), asked.plan)
+    show(page, "", rig.hardware, asked.plan)
     text = page.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
     for line in text.splitlines():
         if line.strip():

@@ -28,42 +28,7 @@ libraries() {
   at=$(ldconfig -p 2>/dev/null | sed -n 's/.*libcuda\.so\.1 .*=> //p' | head -n 1)
   [ -z "$at" ] || readlink -f "$at" | sed -nE 's/.*\.so\.([0-9.]+)$/\1/p'
 }
-# Packages of which dpkg is half-way through are in the way of all others; those that compile modules go first.
-mend() {
-  half=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1 ~ /^i[^i]/ || $1 ~ /^.[FHUW]/ || $1 ~ /R$/ { print $2 }')
-  [ -n "$half" ] || [ -n "$(dpkg --audit)" ] || return 0
-  culprits=$(printf '%s\n' "$half" | grep -E '^nvidia.*dkms$|^nvidia-(open-)?kernel' || :)
-  if [ -n "$culprits" ]; then
-    build_errors | while IFS= read -r line; do say "$line"; done
-    # shellcheck disable=SC2086 # names, one word each
-    say "taking out what does not compile:" $culprits
-    # shellcheck disable=SC2086
-    patiently watched dpkg --purge --force-depends $culprits || fail "dpkg --purge $culprits failed: $(reason)"
-  fi
-  say "finishing what an interrupted installation left"
-  patiently configure || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
-  patiently watched apt -y -f install || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
-}
-# let_go: the holds of ours, while packages change.
-let_go() {
-  [ ! -s "$STATE/held" ] || { tr '\n' '\0' <"$STATE/held" | xargs -0r apt-mark -qq unhold >/dev/null 2>&1 || :; }
-}
-# keep_before: the packages of the driver that is there, so that there is a way back from the next one.
-keep_before() {
-  rm -rf "$BEFORE"
-  [ -n "$REPLACED" ] || return 0
-  mkdir -p "$BEFORE/deb"
-  wanted=
-  for name in $REPLACED; do wanted="$wanted $name=$(dpkg-query -W -f='${Version}' "$name" 2>/dev/null)"; done
-  # shellcheck disable=SC2086 # names, one word each
-  if (cd "$BEFORE/deb" && chown _apt . 2>/dev/null; watched apt download $wanted); then
-    # shellcheck disable=SC2086
-    printf '%s\n' $wanted >"$BEFORE/packages"
-  else
-    rm -rf "$BEFORE"
-    say "no way back: $(reason)"
-  fi
-}
+# let_go, keep_before, mend, would_leave and bring_back are the package manager's: driver-apt.sh, driver-dnf.sh.
 # go_back REASON: the driver that was there before comes back from its own packages, and what replaced it goes.
 go_back() {
   if [ ! -s "$BEFORE/packages" ]; then why "$1"; return 1; fi
@@ -71,10 +36,10 @@ go_back() {
   let_go
   now=$(sed 's/=.*//' "$BEFORE/packages")
   gone=
-  for name in $CAME; do printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || gone="$gone ${name%%=*}-"; done
+  for name in $CAME; do printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || gone="$gone ${name%%=*}"; done
   rm -f /etc/apt/preferences.d/rigwright-nvidia
   # shellcheck disable=SC2086 # names, one word each
-  if patiently watched apt -y --allow-downgrades --allow-change-held-packages --no-install-recommends install "$BEFORE"/deb/*.deb $gone; then
+  if bring_back $gone; then
     why "$1; driver $(head -n 1 "$STATE/unproven") is back"
     rm -rf "$BEFORE" "$STATE/unproven"
   else

@@ -40,16 +40,15 @@ step() { # step NAME …
 [ -z "$FIRST" ] || { say "pinning branch $BRANCH"; step $FIRST; }
 # shellcheck disable=SC2086
 [ -z "$HEADERS" ] || { say "installing $HEADERS"; step $HEADERS; }
-may="--allow-downgrades --allow-change-held-packages"
-names=$DRIVER
-for name in $GOING; do names="$names $name-"; done
+may=$MAY
+# shellcheck disable=SC2086
+names="$DRIVER $(leave $GOING | tr '\n' ' ')"
 # Nothing but what the plan names may leave.
 # shellcheck disable=SC2086
-apt -s $may --no-install-recommends install $names >"$log" 2>&1 || undo "the driver cannot be installed: $(lacks); $(hint)"
-leaving=$(awk '$1 == "Remv" { print $2 }' "$log" | sort -u)
-for name in $leaving; do
+would_leave $names || undo "the driver cannot be installed: $(reason); $(hint)"
+while read -r name; do
   case " $GOING " in *" ${name%%:*} "*) ;; *) undo "installing driver $BRANCH would take away $name, which the plan does not; nothing was changed" ;; esac
-done
+done <"$work/leaving"
 say "installing driver $BRANCH: $DRIVER"
 # shellcheck disable=SC2086
 step $names

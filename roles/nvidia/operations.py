@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pyinfra.api import operation
 
@@ -19,22 +19,23 @@ from rigwright.roles.base.packages import PackageManager, package_manager
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.nvidia.keeping import DEVICES, FILES, MODPROBE, UNATTENDED, kept
-from rigwright.roles.nvidia.reading import PROBE, STATE, UNPROVEN, Simulation, hardware_of
+from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN, Known
 from rigwright.roles.nvidia.reboot import Reboot, in_flight
 from rigwright.spec.driver import NvidiaSettings
 
 # Steps that the script which loads a driver takes.
+# What replaces a driver may do that nothing else of ours does: take other versions, and held ones.
+MAY = {"apt": "--allow-downgrades --allow-change-held-packages", "dnf": "--allowerasing"}
 _LOADING = frozenset(("load", "reload", "device nodes", "persistence", "module options", "fabric", "nouveau", "dkms"))
 
 
 @dataclass(frozen=True, repr=False)
 class Task:
-    """What a run wants of one rig's driver, and what its repositories said before anything was changed."""
+    """What a run wants of one rig's driver, and what repositories said before anything was changed."""
 
     wish: DriverWish
     settings: NvidiaSettings
-    asked: Simulation | None = None
-    repositories: Repositories = field(default_factory=Repositories)
+    known: Known = NOTHING_ASKED
     probe: Probe = PROBE
 
     def __repr__(self) -> str:
@@ -43,7 +44,7 @@ class Task:
 
     def plan(self, rig: Rig) -> DriverPlan:
         """The plan of the rig as it is now."""
-        return plan_driver(hardware_of(rig, self.asked, self.repositories), self.wish)
+        return plan_driver(self.known.of(rig.hardware), self.wish)
 
     def sources(self, rig: Rig) -> Repositories:
         """The repositories of that plan."""
@@ -77,7 +78,8 @@ def repository(task: Task) -> Commands:
     rig = yield from current_rig(task.probe)
     plan, sources = task.plan(rig), task.sources(rig)
     if _kinds(plan, ("repository",)) and (manager := _manager(rig)):
-        yield Script(_script(manager, "source.sh", "repository.sh", **sources.variables))
+        names = ("key.sh", f"source-{manager.name}.sh", "repository.sh")
+        yield Script(_script(manager, *names, **sources.variables))
 
 
 @operation()
@@ -193,8 +195,8 @@ def prove(task: Task) -> Commands:
 def _script(manager: PackageManager, *names: str, **variables: str | int) -> str:
     """Scripts of this role behind those of the package manager."""
     before = "\n".join(role_text("base", name) for name in (*manager.scripts, "bring.sh"))
-    given = {"STATE": STATE, "RECORD": INSTALLED_LIST, **variables}
-    return script("nvidia", "driver.sh", *names, before=before, **given)
+    given = {"STATE": STATE, "RECORD": INSTALLED_LIST, "MAY": MAY.get(manager.name, ""), **variables}
+    return script("nvidia", "driver.sh", f"driver-{manager.name}.sh", *names, before=before, **given)
 
 
 def _manager(rig: Rig) -> PackageManager | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pyinfra.api import FactBase
 
 from rigwright.hardware import Hardware, capture, collection
-from rigwright.hardware.software import Repository
+from rigwright.hardware.software import Offer, Repository
 from rigwright.plan.driver import DriverPlan, DriverWish, plan_driver
 from rigwright.plan.driver.sources import Repositories
 from rigwright.records.paths import STATE_DIRECTORY
@@ -21,8 +21,11 @@ from rigwright.units import whole_number
 
 STATE = f"{STATE_DIRECTORY}/nvidia"
 UNPROVEN = f"{STATE}/unproven"
+_OF_OFFERS = frozenset(("branch_not_offered", "headers_missing", "dkms_too_old", "package_is_broken"))
 # Lists of a distribution are fetched for it, over a slow line too.
 _ASK_SECONDS = 600
+# A plan that stands on what was believed; the one by what is offered; one that this left; and it, asked for its size.
+_MOST_QUESTIONS = 4
 PROBE = Probe(
     files=(UNPROVEN, f"{STATE}/held"),
     scripts=(
@@ -77,32 +80,52 @@ class RepositoriesAsked(FactBase[Simulation]):
 
 
 @dataclass(frozen=True)
+class Known:
+    """What repositories were asked, and what they offer: those that are not set up on the rig among them."""
+
+    offers: tuple[Offer, ...] = ()
+    repositories: tuple[Repository, ...] = ()
+
+    def with_answer(self, found: Simulation, url: str) -> Known:
+        """Once more was asked."""
+        offers = capture.read_files(found.files).software.offers
+        asked = (Repository(url, "/"),) if url else ()
+        return Known(*(tuple(dict.fromkeys(both)) for both in ((*self.offers, *offers), (*self.repositories, *asked))))
+
+    def of(self, hardware: Hardware) -> Hardware:
+        """A machine that knows it."""
+        if not self.offers:
+            return hardware
+        software = hardware.software
+        return replace(
+            hardware,
+            software=replace(
+                software,
+                offers=tuple(dict.fromkeys((*software.offers, *self.offers))),
+                repositories=(*software.repositories, *self.repositories),
+                answered=software.answered | {"offers"},
+            ),
+        )
+
+
+NOTHING_ASKED = Known()
+
+
+@dataclass(frozen=True)
 class Asked:
-    """A rig's plan beside what it stands on: what repositories said, where they were asked."""
+    """A rig's plan, what its repositories said, and what its package manager makes of the plan.
+
+    is_second_choice: the distribution's driver is planned after NVIDIA's repository was asked.
+    """
 
     plan: DriverPlan
+    known: Known = NOTHING_ASKED
     simulation: Simulation | None = None
+    is_second_choice: bool = False
 
 
-def hardware_of(rig: Rig, asked: Simulation | None = None, repositories: Repositories | None = None) -> Hardware:
-    """The machine as the rig tells it; with what repositories offer that are not set up yet."""
-    hardware = rig.hardware
-    if not asked or not asked.files:
-        return hardware
-    software = hardware.software
-    offers = capture.read_files(asked.files).software.offers
-    added = (Repository(repositories.url, "/"),) if repositories and repositories.url else ()
-    software = replace(
-        software,
-        offers=tuple(dict.fromkeys((*software.offers, *offers))),
-        repositories=(*software.repositories, *added),
-        answered=software.answered | {"offers"},
-    )
-    return replace(hardware, software=software)
-
-
-def ask(rig: Rig, plan: DriverPlan, repositories: Repositories) -> Simulation | None:
-    """What the rig's package manager says to a plan; None where it is not apt or does not answer."""
+def ask(rig: Rig, repositories: Repositories) -> Simulation | None:
+    """What the rig's package manager says to what a plan wants; None where it is not apt or does not answer."""
     manager = package_manager(rig.hardware)
     if manager is None or manager.name != "apt":
         return None
@@ -110,7 +133,10 @@ def ask(rig: Rig, plan: DriverPlan, repositories: Repositories) -> Simulation | 
     given = {**repositories.variables, "NAMES": " ".join(names), "STATE": STATE}
     given["MAY"] = "--allow-downgrades --allow-change-held-packages"
     texts = [role_text("base", name) for name in ("prelude.sh", *manager.scripts)]
-    texts += [role_text("hardware", "software.sh"), role_text("nvidia", "source.sh"), role_text("nvidia", "ask.sh")]
+    texts += [
+        role_text("hardware", "software.sh"),
+        *(role_text("nvidia", name) for name in ("key.sh", "source-apt.sh", "ask.sh")),
+    ]
     host = current_host()
     script = "\n".join([*assignments(given), *texts])
     found: Simulation = host.get_fact(
@@ -121,26 +147,27 @@ def ask(rig: Rig, plan: DriverPlan, repositories: Repositories) -> Simulation | 
 
 def plan_with(rig: Rig, wish: DriverWish, mirror: str, key: str) -> Asked:
     """The plan of a rig, by what its repositories really offer today: those that it would set up are asked first."""
-    plan = plan_driver(rig.hardware, wish)
+    plan, known, said = plan_driver(rig.hardware, wish), NOTHING_ASKED, None
     if not any(step.kind in ("repository", "install", "headers") for step in plan.steps) and not _may_differ(plan):
         return Asked(plan)
-    asked: Simulation | None = None
-    for _ in range(3):
+    refusal: tuple[str, ...] = ()
+    for _ in range(_MOST_QUESTIONS):
         repositories = Repositories.of(rig.hardware, plan, mirror, key)
-        found = ask(rig, plan, repositories)
+        found = ask(rig, repositories)
         if found is None:
             break
-        asked = found
-        again = plan_driver(hardware_of(rig, asked, repositories), wish)
-        if again.steps == plan.steps and again.verdict == plan.verdict:
-            plan = again
+        said, known = found, known.with_answer(found, repositories.url)
+        refusal = tuple(dict.fromkeys((*refusal, *found.refusal)))
+        before, plan = plan, plan_driver(known.of(rig.hardware), wish)
+        if before.steps == plan.steps and before.verdict == plan.verdict:
             break
-        plan = again
-    if asked and plan.verdict != "refuse":
-        plan = replace(plan, download_bytes=asked.download_bytes, disk_bytes=asked.disk_bytes)
-    return Asked(plan, asked)
+    if said and plan.verdict != "refuse":
+        plan = replace(plan, download_bytes=said.download_bytes, disk_bytes=said.disk_bytes)
+    # What the plan fell back on as the better source did not answer is no choice of it.
+    is_second = wish.source is None and plan.driver.source == "distro" and bool(known.repositories)
+    return Asked(plan, known, replace(said, refusal=refusal) if said else None, is_second)
 
 
 def _may_differ(plan: DriverPlan) -> bool:
-    """Whether a refusal stands on what repositories are believed to have."""
-    return plan.verdict == "refuse" and "branch_not_offered" in plan.refused
+    """Whether a refusal stands on what repositories are believed to have, or had when their lists were read last."""
+    return plan.verdict == "refuse" and bool(_OF_OFFERS & set(plan.refused))

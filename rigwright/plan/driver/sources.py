@@ -24,7 +24,8 @@ class Repositories:
 
     url: the folder of this release in NVIDIA's repositories, empty where it is not wanted. key: the name of its key
     there. fingerprint: which key alone is taken. components: those of Debian that are wanted. preferences: the text of
-    apt's preferences. names: what is installed, in its order; leaving: what goes for it.
+    apt's preferences. names: what is installed, in its order; leaving: what goes for it. stream: that of a module of
+    dnf. wants_epel: whether dkms, which EPEL has, comes too.
     """
 
     url: str = ""
@@ -34,6 +35,8 @@ class Repositories:
     preferences: str = ""
     names: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
+    stream: str = ""
+    wants_epel: bool = False
 
     @property
     def variables(self) -> dict[str, str]:
@@ -44,6 +47,8 @@ class Repositories:
             "FINGERPRINT": self.fingerprint,
             "COMPONENTS": self.components,
             "PREFERENCES": self.preferences,
+            "STREAM": self.stream,
+            "EPEL": "yes" if self.wants_epel else "",
         }
 
     @classmethod
@@ -58,16 +63,18 @@ class Repositories:
         is_nvidias = source == "nvidia" or plan.cuda.source == "nvidia" or is_open
         base = mirror or str(load("drivers")["repositories"]["url"])
         architecture = {"aarch64": "sbsa"}.get(hardware.architecture, "x86_64")
+        wanted = [name for kind in _INSTALLED for step in plan.steps if step.kind == kind for name in step.packages]
+        streams = [name for name in wanted if ":" in name]
         return cls(
             url=f"{base}/{system.repository}/{architecture}" if is_nvidias else "",
             key=str(own["file"]) if is_nvidias else "",
             fingerprint=(fingerprint or str(own["fingerprint"])) if is_nvidias else "",
             components=_COMPONENTS if system.family == "debian" and (source == "distro" or is_open) else "",
             preferences=_preferences(source, branch) if system.family in ("debian", "ubuntu") else "",
-            names=tuple(
-                name for kind in _INSTALLED for step in plan.steps if step.kind == kind for name in step.packages
-            ),
+            names=tuple(name for name in wanted if name not in streams),
             leaving=tuple(name for step in plan.steps if step.kind == "remove" for name in step.packages),
+            stream=streams[0] if streams else "",
+            wants_epel=system.family == "el" and "dkms" in wanted,
         )
 
 

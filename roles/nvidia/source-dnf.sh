@@ -1,0 +1,29 @@
+# NVIDIA's repository as a file of dnf, behind key.sh. STREAM: what is enabled of its module, where the release has modules.
+REPOSITORY=/etc/yum.repos.d/rigwright-nvidia.repo
+TRUSTED=/etc/pki/rpm-gpg/rigwright-nvidia
+set_up() {
+  had=
+  [ ! -e "$REPOSITORY" ] || had=yes
+  [ -z "$REPO" ] || {
+    trusted_key "$work/key.asc" || return 1
+    { printf '# Written by rigwright: the key %s.\n' "$FINGERPRINT"; cat "$work/key.asc"; } | write "$TRUSTED" 644
+    {
+      printf '# Written by rigwright: %s by the key %s.\n' "$REPO" "$FINGERPRINT"
+      printf '[rigwright-nvidia]\nname=NVIDIA driver and CUDA\nbaseurl=%s\nenabled=1\ngpgcheck=1\n' "$REPO"
+      # On EL 10 its packages are filtered out by a module that is not there.
+      printf 'gpgkey=file://%s\nmodule_hotfixes=%s\n' "$TRUSTED" "$([ -n "$STREAM" ] && echo 0 || echo 1)"
+    } | write "$REPOSITORY" 644
+  }
+  # dkms is in EPEL, and wants what is in CRB.
+  [ -z "$EPEL" ] || rpm -q epel-release >/dev/null 2>&1 || {
+    refresh
+    bring epel-release
+    [ -z "$failure" ] || { refusal=$failure; return 1; }
+  }
+  [ -z "$STREAM" ] || {
+    dnf -q -y module reset "${STREAM%%:*}" >"$log" 2>&1 || :
+    watched dnf -q -y module enable "$STREAM" || { refusal="dnf module enable $STREAM failed: $(reason)"; return 1; }
+    printf '%s\n' "${STREAM%%:*}" | write "$STATE/stream" 644
+  }
+}
+take_down() { [ -n "$had" ] || rm -f "$REPOSITORY" "$TRUSTED"; }
