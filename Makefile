@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast lab-faults check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
+.PHONY: demo test test-fast lab-faults lab-nvidia check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -29,6 +29,10 @@ test-fast: .venv/ready  ## no rigs, seconds
 lab-faults: HOST_PACKAGES += gcc libc6-dev
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
 	pytest -m faults --durations 10
+
+lab-nvidia: HOST_PACKAGES += gcc libc6-dev
+lab-nvidia: .venv/ready host  ## Debian's own driver and toolkits on virtual rigs: dkms, half-done states, removal; half an hour
+	pytest -m nvidia --durations 10
 
 check: .venv/ready  ## style, types, layers, shell
 	ruff check .

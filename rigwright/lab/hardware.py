@@ -20,6 +20,8 @@ MACHINES = Path(__file__).parent / "machines"
 STAND_IN = Path(__file__).parent / "stand_in.sh"
 PLACE = Path("usr/lib/rigwright-lab")
 TOOLS = ("nvidia-smi", "lspci", "rocm-smi", "amd-smi", "lscpu", "numactl", "dmesg", "system_profiler")
+# A rig that is a recorded machine is none of the containers that a driver is not installed in.
+BARE_METAL = b"#!/bin/sh\ncase $* in *q*) ;; *) echo none ;; esac\nexit 1\n"
 # Of a query at rest and under load, the one at rest.
 QUERIES = ("query.csv", "query-idle.csv", "query*.csv")
 # Source: nvidia-smi(1), "RETURN VALUE": 9 is "NVIDIA driver is not loaded", 255 any other error.
@@ -97,10 +99,23 @@ def install(root: Path, machine: Path) -> None:
     for name, text in texts.items():
         write_bytes(place / name, text)
     commands = [command for command, _, _ in known] + _queries(machine)
-    for tool in TOOLS:
-        if any(command.split()[0] == tool for command in commands):
-            stand_in = within(root, "usr/bin") / tool
-            write_bytes(stand_in, STAND_IN.read_bytes(), mode=0o755)  # in place of it, should it be a link
+    tools = [tool for tool in TOOLS if any(command.split()[0] == tool for command in commands)]
+    for tool in tools:
+        stand_in = within(root, "usr/bin") / tool
+        write_bytes(stand_in, STAND_IN.read_bytes(), mode=0o755)  # in place of it, should it be a link
+    write_bytes(within(root, "usr/bin") / "systemd-detect-virt", BARE_METAL, mode=0o755)
+    _divert(root, [*tools, "systemd-detect-virt"])
+
+
+def _divert(root: Path, tools: list[str]) -> None:
+    """Have dpkg put the real tools beside the stand-ins: a driver brings pciutils.
+
+    Source: dpkg's own list of diversions, three lines each; `:` is one of the administrator.
+    """
+    path = within(root, "var/lib/dpkg") / "diversions"
+    known = path.read_text("utf-8") if path.is_file() else ""
+    rows = (f"/usr/bin/{tool}\n/usr/bin/{tool}.rigwright-lab\n:\n" for tool in tools)
+    write_bytes(path, (known + "".join(row for row in rows if row not in known)).encode())
 
 
 def answers(machine: Path) -> list[tuple[str, str, str]]:

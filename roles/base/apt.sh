@@ -78,8 +78,9 @@ unneeded() {
     case $name in *:*) of=${name#*:} ;; *) of=$(dpkg --print-architecture) ;; esac
     printf 'Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n' "${name%:*}" "$of"
   done >"$work/states"
-  # Our own packages must not keep each other by suggesting one another.
-  apt -s -o Dir::State::extended_states="$work/states" -o APT::AutoRemove::RecommendsImportant=false \
+  # Our own packages must not keep each other by suggesting one another, nor as headers of the kernel that boots next.
+  echo '#clear APT::NeverAutoRemove;' >"$work/clear.conf"
+  apt -s -c "$work/clear.conf" -o APT::Protect-Kernels=false -o Dir::State::extended_states="$work/states" -o APT::AutoRemove::RecommendsImportant=false \
     -o APT::AutoRemove::SuggestsImportant=false autoremove >"$log" 2>&1 || fail "apt-get autoremove -s failed: $(reason); mend it with apt on the rig"
   awk '$1 == "Remv" { print $2 }' "$log" | sort -u >"$work/list"
 }

@@ -23,6 +23,8 @@ if [ -n "$WEIGHTS" ]; then remove_weights; else keep_weights; fi
 if [ -d "$STATE/weights" ]; then find "$STATE/weights/" -mindepth 1 -depth -type d -empty -delete; fi
 [ -z "$PACKAGES" ] || remove_packages
 remove_account
+# A unit of a package that is gone would be remembered as failed.
+[ ! -e "$STATE/nvidia" ] || systemctl reset-failed nvidia-persistenced nvidia-fabricmanager 2>/dev/null || :
 ours | grep '^/etc/modprobe.d/' >"$work/boot" || :
 while IFS= read -r file; do
   # The lists and the mark of the account are gone by now, or stay on purpose.

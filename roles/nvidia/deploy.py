@@ -65,7 +65,7 @@ def _deploy() -> None:
     nvidia.keep(task=task, name="Keep the driver as it is")
     nvidia.load(task=task, name="Load the driver")
     nvidia.reboot(task=task, name="Reboot")
-    nvidia.load(task=task, name="Load the driver after the reboot")
+    nvidia.load(task=task, is_after_reboot=True, name="Load the driver after the reboot")
     nvidia.prove(task=task, name="Prove the driver by CUDA")
 
 
@@ -100,7 +100,7 @@ def _refusal(rig: Rig, asked: Asked) -> list[str]:
     if asked.simulation and asked.simulation.refusal and asked.is_second_choice:
         return [
             f"NVIDIA's repository could not be asked, and nothing was touched: {asked.simulation.refusal[0]}; deploy "
-            "again when it answers, name a mirror (rig.nvidia.repository), or take the distribution's driver (source: distro)"
+            "again when it answers, name a mirror (nvidia.repository), or take the distribution's (nvidia.source: distro)"
         ]
     if rig.uid != 0:
         return ["the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"]

@@ -65,4 +65,6 @@ if [ -n "$IS_BUILT" ]; then
 fi
 found=$(libraries)
 [ "${found%%.*}" = "$BRANCH" ] || undo "branch $BRANCH was asked for, and ${found:-nothing} came"
+# Its package started it before there was anything for it; the script that loads the driver does so again.
+systemctl reset-failed nvidia-persistenced 2>/dev/null || :
 say "driver $found is installed"

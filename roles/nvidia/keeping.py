@@ -45,7 +45,8 @@ def kept(rig: Rig, plan: DriverPlan, settings: NvidiaSettings) -> Kept:
     """What keeps the driver of a rig; of one that its owner brought nothing is held."""
     kinds = {step.kind for step in plan.steps}
     there = rig.content(MODPROBE) or ""
-    modprobe = _NOUVEAU if "nouveau" in kinds or _NOUVEAU in there else ""
+    brought = _brought(rig)
+    modprobe = _NOUVEAU if brought or "nouveau" in kinds or _NOUVEAU in there else ""
     modprobe += _HMM if "module options" in kinds or _HMM in there else ""
     held = _held(rig) if settings.hold else ()
     is_apt = rig.hardware.os_id in ("debian", "ubuntu")
@@ -53,7 +54,7 @@ def kept(rig: Rig, plan: DriverPlan, settings: NvidiaSettings) -> Kept:
         MODPROBE: _HEAD.format("NVIDIA's driver takes the place of nouveau") + modprobe if modprobe else "",
         UNATTENDED: _unattended(held) if held and is_apt else "",
     }
-    if _brought(rig):
+    if brought:
         files[DEVICES] = template("devices.service")
     return Kept(files, held)
 

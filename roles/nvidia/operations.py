@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pyinfra.api import operation
 
 from rigwright.plan.driver import DriverPlan, DriverWish, plan_driver
+from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.sources import Repositories
 from rigwright.records import paths
 from rigwright.resources import role_text, script
@@ -20,7 +21,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.nvidia.keeping import DEVICES, FILES, MODPROBE, UNATTENDED, kept
 from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN, Known
-from rigwright.roles.nvidia.reboot import Reboot, in_flight
+from rigwright.roles.nvidia.reboot import Reboot, in_flight, was_rebooted
 from rigwright.spec.driver import NvidiaSettings
 
 # Steps that the script which loads a driver takes.
@@ -145,16 +146,25 @@ def keep(task: Task) -> Commands:
 
 
 @operation()
-def load(task: Task) -> Commands:
+def load(task: Task, is_after_reboot: bool = False) -> Commands:
     """Have the installed driver run, in place where nothing uses a GPU.
 
     + task: the driver that is wanted
+    + is_after_reboot: nothing is done where this run did not reboot the rig
     """
+    if is_after_reboot and not was_rebooted(current_host()):
+        return
     rig = yield from current_rig(task.probe)
     plan = task.plan(rig)
-    is_wanted = _kinds(plan, _LOADING) or plan.reboot
-    if is_wanted and not _is_guest(plan) and (manager := _manager(rig)):
+    if _may_load(rig, plan) and not _is_guest(plan) and (manager := _manager(rig)):
         yield Script(_script(manager, "load.sh", MAY_UNLOAD="" if task.settings.reboot == "never" else "yes"))
+
+
+def _may_load(rig: Rig, plan: DriverPlan) -> bool:
+    """Whether there is something to load, or to load anew, on the kernel that runs."""
+    machine = Machine(rig.hardware)
+    waits = plan.reboot and (machine.loaded or machine.has_nouveau)
+    return bool(_kinds(plan, _LOADING) or waits) and (bool(machine.loaded) or machine.has_module)
 
 
 @operation()
@@ -214,8 +224,6 @@ def _packages(plan: DriverPlan, kinds: tuple[str, ...]) -> str:
 
 
 def _driver_packages(rig: Rig) -> list[str]:
-    from rigwright.plan.driver.machine import Machine
-
     return [one.name for one in Machine(rig.hardware).driver_packages if one.state == "installed"]
 
 

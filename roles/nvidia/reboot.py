@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from weakref import WeakSet
 
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -15,6 +16,7 @@ from rigwright.roles.base.pyinfra_private import Command, boot_id, connect_again
 _ASK_EVERY_SECONDS = 2
 # A machine that shuts down stops its services first.
 _SAY_EVERY_SECONDS = 30
+_rebooted: WeakSet[Host] = WeakSet()
 
 
 class Reboot(Command):
@@ -38,6 +40,7 @@ class Reboot(Command):
             if connect_again(host) and boot_id(host) not in (None, before):
                 host.log(f"it is back after {time.monotonic() - began:.0f} s")
                 forget(host)
+                _rebooted.add(host)
                 return True
             if time.monotonic() - spoke > _SAY_EVERY_SECONDS:
                 spoke = time.monotonic()
@@ -48,6 +51,11 @@ class Reboot(Command):
             "(ipmitool chassis power cycle) or at the machine; deploy again when it answers",
         )
         return False
+
+
+def was_rebooted(host: Host) -> bool:
+    """Whether this run rebooted a rig."""
+    return host in _rebooted
 
 
 def in_flight(rig: Rig) -> str:

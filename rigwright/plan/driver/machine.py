@@ -93,6 +93,14 @@ class Machine:
         return max(self.software.kernels, key=version_of, default="") or self.kernel
 
     @property
+    def has_module(self) -> bool:
+        """Whether a module of NVIDIA's is on disk for the running kernel; so it is taken to be where nobody asked."""
+        on_disk = [one.kernel for one in self.software.on_disk]
+        on_disk += [one.kernel for one in self.software.dkms if one.state == "installed"]
+        is_asked = self.software.knows("on_disk") or self.software.knows("dkms")
+        return not is_asked or any(kernel in ("", self.kernel) for kernel in on_disk)
+
+    @property
     def built_kernels(self) -> tuple[str, ...]:
         """The kernels that modules are compiled for: the running one and the one that boots next.
 
