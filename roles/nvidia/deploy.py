@@ -100,7 +100,7 @@ def _refusal(rig: Rig, asked: Asked) -> list[str]:
     if asked.simulation and asked.simulation.refusal and asked.is_second_choice:
         return [
             f"NVIDIA's repository could not be asked, and nothing was touched: {asked.simulation.refusal[0]}; deploy "
-            "again when it answers, name a mirror (nvidia.repository), or take the distribution's (nvidia.source: distro)"
+            "again when it answers, name a mirror (nvidia.repository), or take the distribution's (source: distro)"
         ]
     if rig.uid != 0:
         return ["the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"]

@@ -3,6 +3,7 @@
 #   previous/  the packages of that version, the way back
 #   held       names that this role held, and nobody else
 BEFORE=$STATE/previous
+PINNED=/etc/apt/preferences.d/rigwright-nvidia
 # What dkms says, the lines of a build that failed.
 build_errors() {
   grep -hE 'error:|ERROR:|\*\*\* ' /var/lib/dkms/nvidia*/*/build/make.log 2>/dev/null | grep -v 'recipe for\|Error [0-9]$' | head -n 5 | cut -c1-300
@@ -37,7 +38,9 @@ go_back() {
   now=$(sed 's/=.*//' "$BEFORE/packages")
   gone=
   for name in $CAME; do printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || gone="$gone ${name%%=*}"; done
-  rm -f /etc/apt/preferences.d/rigwright-nvidia
+  old=$(head -n 1 "$STATE/unproven" 2>/dev/null)
+  # The pin goes back with it.
+  [ ! -f "$PINNED" ] || sed "s/^Pin: version [0-9]*\./Pin: version ${old%%.*}./" "$PINNED" | write "$PINNED" 644
   # shellcheck disable=SC2086 # names, one word each
   if bring_back $gone; then
     why "$1; driver $(head -n 1 "$STATE/unproven") is back"

@@ -36,22 +36,25 @@ step() { # step NAME …
   cat "$work/ours" >>"$work/brought"
   [ -z "$failure" ] || undo "$failure"
 }
+# only GOING: nothing but what the plan names may leave, and a pin of NVIDIA's makes room for another one.
+only() {
+  while read -r name; do
+    case " $1 " in *" ${name%%:*} "*) continue ;; esac
+    case $name in nvidia-driver-pinning-*) ;; *) undo "installing driver $BRANCH would take away $name, which the plan does not; nothing was changed" ;; esac
+  done <"$work/leaving"
+}
 # shellcheck disable=SC2086 # names, one word each
-[ -z "$FIRST" ] || { say "pinning branch $BRANCH"; step $FIRST; }
-# shellcheck disable=SC2086
 [ -z "$HEADERS" ] || { say "installing $HEADERS"; step $HEADERS; }
 may=$MAY
-# shellcheck disable=SC2086
-names="$DRIVER $(leave $GOING | tr '\n' ' ')"
-# Nothing but what the plan names may leave.
-# shellcheck disable=SC2086
-would_leave $names || undo "the driver cannot be installed: $(reason); $(hint)"
-while read -r name; do
-  case " $GOING " in *" ${name%%:*} "*) ;; *) undo "installing driver $BRANCH would take away $name, which the plan does not; nothing was changed" ;; esac
-done <"$work/leaving"
-say "installing driver $BRANCH: $DRIVER"
-# shellcheck disable=SC2086
-step $names
+for names in "$FIRST" "$DRIVER $(leave $GOING | tr '\n' ' ')"; do
+  [ -n "$names" ] || continue
+  # shellcheck disable=SC2086
+  would_leave $names || undo "the driver cannot be installed: $(reason); $(hint)"
+  only "$GOING"
+  say "installing $names"
+  # shellcheck disable=SC2086
+  step $names
+done
 if [ -n "$IS_BUILT" ]; then
   for kernel in $(kernels); do
     case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in *": installed"*) continue ;; esac

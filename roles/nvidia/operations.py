@@ -21,7 +21,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.nvidia.keeping import DEVICES, FILES, MODPROBE, UNATTENDED, kept
 from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN, Known
-from rigwright.roles.nvidia.reboot import Reboot, in_flight, was_rebooted
+from rigwright.roles.nvidia.reboot import Reboot, running_services, was_rebooted
 from rigwright.spec.driver import NvidiaSettings
 
 # Steps that the script which loads a driver takes.
@@ -183,7 +183,7 @@ def reboot(task: Task) -> Commands:
         hint = "" if task.settings.reboot == "never" else "; with rig.nvidia.reboot: auto a deploy does both"
         remember(current_host(), why + hint)
         return
-    yield Script(script("nvidia", "reboot.sh", PORTS=in_flight(rig)))
+    yield Script(script("nvidia", "reboot.sh", SERVICES=running_services(rig)))
     yield Reboot(task.settings.reboot_timeout_seconds)
 
 

@@ -9,6 +9,7 @@ from weakref import WeakSet
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from rigwright.records.reading import base_url
 from rigwright.roles.base.facts import Rig, forget
 from rigwright.roles.base.failures import complain
 from rigwright.roles.base.pyinfra_private import Command, boot_id, connect_again, disconnect
@@ -58,7 +59,8 @@ def was_rebooted(host: Host) -> bool:
     return host in _rebooted
 
 
-def in_flight(rig: Rig) -> str:
-    """The ports of our services that run, with their names, a line each."""
-    found = [one for one in rig.records.deployed if one.is_active and one.record and one.record.port]
-    return "\n".join(f"{one.record.port} {one.name}" for one in found if one.record)
+def running_services(rig: Rig) -> str:
+    """Our services that run, `URL PORT NAME` a line."""
+    records = [(one.name, one.record) for one in rig.records.deployed if one.is_active and one.record]
+    rows = [(base_url(record.host, record.port), record.port, name) for name, record in records if record.port]
+    return "\n".join(f"{url} {port} {name}" for url, port, name in rows)

@@ -109,6 +109,12 @@ class Machine:
         found = dict.fromkeys(filter(None, (self.kernel, *sorted(self.software.kernels, key=version_of))))
         return tuple(kernel for kernel in found if self.has_headers(f"linux-headers-{kernel}") is not False)
 
+    def is_offered(self, name: str) -> bool | None:
+        """Whether a package of NVIDIA's repository can be had; None where that was not asked."""
+        if not self.has_nvidias_repository:
+            return None
+        return any(one.name == name for one in self.software.offers)
+
     def has_headers(self, name: str) -> bool | None:
         """Whether headers of a kernel are here or offered; None where nobody asked for any."""
         if self.software.installed(name) or any(one.name == name for one in self.software.offers):

@@ -75,15 +75,14 @@ def bill(machine: Machine, system: System, source: Source, branch: int, modules:
         else:
             dkms = f"nvidia-dkms-{branch}{'-open' if is_open else ''}"
             names = (f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}", dkms)
-        return Bill((f"nvidia-driver-pinning-{branch}",), headers, names, is_built=True)
+        return Bill(_pin(machine, branch), headers, names, is_built=True)
     if system.family == "debian" and source == "distro":
         dkms = "nvidia-open-kernel-dkms" if is_open else "nvidia-kernel-dkms"
         names = (dkms, "nvidia-smi", "libcuda1", "nvidia-persistenced", "libnvidia-ptxjitcompiler1")
         return Bill(headers=headers, driver=names, is_built=True)
     if system.family == "debian":
         dkms = "nvidia-kernel-open-dkms" if is_open else "nvidia-kernel-dkms"
-        pin = (f"nvidia-driver-pinning-{branch}",)
-        return Bill(pin, headers, ("nvidia-driver-cuda", dkms, "nvidia-persistenced"), is_built=True)
+        return Bill(_pin(machine, branch), headers, ("nvidia-driver-cuda", dkms, "nvidia-persistenced"), is_built=True)
     if source == "redhat":
         return Bill(driver=("kmod-nvidia", "nvidia-driver-cuda"), has_prebuilt=True)
     dkms = "kmod-nvidia-open-dkms" if is_open else "kmod-nvidia-latest-dkms"
@@ -110,6 +109,12 @@ def toolkit_packages(source: str, version: str, architecture: str = "x86_64") ->
         # The second has the compiler that this nvcc takes for what runs on the CPU, the default being too new for it.
         return ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc")
     return (f"cuda-toolkit-{version.replace('.', '-')}",)
+
+
+def _pin(machine: Machine, branch: int) -> tuple[str, ...]:
+    """NVIDIA's own pin of a branch, where it has one; apt's preferences keep to it either way."""
+    name = f"nvidia-driver-pinning-{branch}"
+    return () if machine.is_offered(name) is False else (name,)
 
 
 def _headers(machine: Machine, system: System) -> tuple[str, ...]:
