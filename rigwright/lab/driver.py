@@ -11,7 +11,7 @@ from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import read_folder
 from rigwright.hardware.values import Gpu
 from rigwright.lab import hardware
-from rigwright.lab.host import run, write_bytes, write_text
+from rigwright.lab.host import write_bytes, write_text
 from rigwright.lab.mounts import within
 
 FAULTS = ("driver-missing", "driver-late", "driver-mismatch", "gpu-lost")
@@ -95,9 +95,7 @@ def install(root: Path, machine: Path) -> None:
 def divert(root: Path, path: str, tool: str) -> None:
     """Put a stand-in in place of a file, whichever package owns it now or brings it later."""
     at = within(root, Path(path).parent) / Path(path).name
-    for name in (path, path.removeprefix("usr/")):  # Debian 12 knows it below /sbin, though that leads to /usr/sbin
-        ways = ["--quiet", "--local", "--no-rename", "--divert", f"/{name}.kept", "--add", f"/{name}"]
-        run(["chroot", root, "dpkg-divert", *ways])
+    hardware.divert(root, path)
     at.unlink(missing_ok=True)
     at.symlink_to(f"/{PLACE}/bin/{tool}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.hardware.capture import LARGEST_BYTES
-from rigwright.lab.host import write_bytes
+from rigwright.lab.host import run, write_bytes
 from rigwright.lab.mounts import within
 from rigwright.shown import NOT_IN_A_LINE
 
@@ -99,23 +99,19 @@ def install(root: Path, machine: Path) -> None:
     for name, text in texts.items():
         write_bytes(place / name, text)
     commands = [command for command, _, _ in known] + _queries(machine)
-    tools = [tool for tool in TOOLS if any(command.split()[0] == tool for command in commands)]
-    for tool in tools:
+    for tool in (tool for tool in TOOLS if any(command.split()[0] == tool for command in commands)):
         stand_in = within(root, "usr/bin") / tool
         write_bytes(stand_in, STAND_IN.read_bytes(), mode=0o755)  # in place of it, should it be a link
+        divert(root, f"usr/bin/{tool}")
     write_bytes(within(root, "usr/bin") / "systemd-detect-virt", BARE_METAL, mode=0o755)
-    _divert(root, [*tools, "systemd-detect-virt"])
+    divert(root, "usr/bin/systemd-detect-virt")
 
 
-def _divert(root: Path, tools: list[str]) -> None:
-    """Have dpkg put the real tools beside the stand-ins: a driver brings pciutils.
-
-    Source: dpkg's own list of diversions, three lines each; `:` is one of the administrator.
-    """
-    path = within(root, "var/lib/dpkg") / "diversions"
-    known = path.read_text("utf-8") if path.is_file() else ""
-    rows = (f"/usr/bin/{tool}\n/usr/bin/{tool}.rigwright-lab\n:\n" for tool in tools)
-    write_bytes(path, (known + "".join(row for row in rows if row not in known)).encode())
+def divert(root: Path, path: str) -> None:
+    """Have dpkg keep a package's file beside the one that lies there: a driver brings pciutils, and it lspci."""
+    for name in (path, path.removeprefix("usr/")):  # Debian 12 knows it below /sbin, though that leads to /usr/sbin
+        add = ["--quiet", "--local", "--no-rename", "--divert", f"/{name}.kept", "--add", f"/{name}"]
+        run(["chroot", root, "dpkg-divert", *add])
 
 
 def answers(machine: Path) -> list[tuple[str, str, str]]:
