@@ -31,24 +31,49 @@ packets() {
     }'
 }
 # fingerprint FILE: of a key of version 4 (RFC 4880, 12.2): SHA-1 of its first packet. Nothing for a file that holds another
-# key beside it: whoever signs with that one would be believed too.
+# key beside it: whoever signs with that one would be believed too. So besides the key there are its names, its subkeys and
+# signatures, and no packet in which readers of some kind find a further key: a secret one, or compressed ones.
 fingerprint() {
   packets "$1" >"$work/packets"
-  ! grep -q bad "$work/packets" && [ "$(awk '$1 == 6' "$work/packets" | wc -l)" = 1 ] || return 1
+  awk '$1 !~ /^(2|6|13|14|17)$/ || ($1 == 6) != (NR == 1) { wrong = 1 } END { exit wrong || !NR }' "$work/packets" || return 1
+  # shellcheck disable=SC2034 # where the packet begins
   read -r tag at head size <"$work/packets"
-  [ "$tag/$at" = 6/0 ] && [ "$(od -An -tu1 -j "$head" -N 1 -- "$1" | tr -d ' ')" = 4 ] || return 1
+  [ "$(od -An -tu1 -j "$head" -N 1 -- "$1" | tr -d ' ')" = 4 ] && [ "$size" -lt 65536 ] || return 1
   {
     # shellcheck disable=SC2059 # octal numbers of our own
     printf "\\231\\$(printf %03o $((size / 256)))\\$(printf %03o $((size % 256)))"
     tail -c "+$((head + 1))" -- "$1" | head -c "$size"
   } | sha1sum | cut -d' ' -f1 | tr a-f A-F
 }
-# trusted_key FILE: NVIDIA's key as text, once it is the one that was asked for; $refusal says why it is not.
+# trusted_key FILE: NVIDIA's key as text, once it is the one that was asked for; $refusal says why it is not. The text is
+# made anew from what was looked at: in the one that came, apt and rpm might read more than was read here.
 trusted_key() {
   refusal=
   get "$REPO/$KEY" "$work/key" || { refusal="$REPO/$KEY cannot be fetched: $(grep -m1 -E '^E:|curl' "$work/got" || tail -n1 "$work/got")"; return 1; }
-  sed -n '/^-----BEGIN PGP PUBLIC KEY BLOCK-----/,/^-----END PGP/p' "$work/key" | tr -d '\r' >"$1"
-  awk '/^-----END/ { exit } body && !/^=/ { print } /^$/ { body = 1 }' "$1" | base64 -d >"$work/key.bin" 2>/dev/null || :
-  found=$(fingerprint "$work/key.bin") || { refusal="$REPO/$KEY is no single key; nothing was changed"; return 1; }
+  head -c 65536 -- "$work/key" | tr -d '\r' | awk '
+    /^-----BEGIN PGP PUBLIC KEY BLOCK-----/ { block = 1; next }
+    block && /^-----/ { exit }
+    body { print }
+    block && /^[ \t]*$/ { body = 1 }' >"$work/key.body"
+  grep -v '^=' "$work/key.body" | base64 -d >"$work/key.bin" 2>/dev/null || : >"$work/key.bin"
+  found=$(fingerprint "$work/key.bin") || { refusal="$REPO/$KEY is not one OpenPGP key alone; nothing was changed"; return 1; }
   [ "$found" = "$FINGERPRINT" ] || { refusal="$REPO/$KEY is the key $found, and $FINGERPRINT is the one to be trusted; nothing was changed"; return 1; }
+  {
+    printf -- '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n'
+    base64 -w 64 -- "$work/key.bin"
+    grep -m1 -x '=[A-Za-z0-9+/]\{4\}' "$work/key.body" || :
+    printf -- '-----END PGP PUBLIC KEY BLOCK-----\n'
+  } >"$1"
+}
+# aside FILE …: remembers them as they are; put_back FILE … makes them so again.
+aside() {
+  for file; do
+    rm -f -- "$work/was.${file##*/}"
+    [ ! -e "$file" ] || cp -p -- "$file" "$work/was.${file##*/}"
+  done
+}
+put_back() {
+  for file; do
+    if [ -e "$work/was.${file##*/}" ]; then write "$file" 644 <"$work/was.${file##*/}"; else rm -f -- "$file"; fi
+  done
 }
