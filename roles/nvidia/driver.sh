@@ -29,6 +29,13 @@ libraries() {
   at=$(ldconfig -p 2>/dev/null | sed -n 's/.*libcuda\.so\.1 .*=> //p' | head -n 1)
   [ -z "$at" ] || readlink -f "$at" | sed -nE 's/.*\.so\.([0-9.]+)$/\1/p'
 }
+# cuda: "ERROR COUNT" as the driver's own library says them: nvidia-smi may be well where CUDA is not. Nothing where no
+# python3 is here that can ask it.
+cuda() {
+  printf '%s\n' 'import ctypes' 'cuda, n = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()' 'code = cuda.cuInit(0)' \
+    'code = code or cuda.cuDeviceGetCount(ctypes.byref(n))' 'print(code, n.value)' >"$work/ask.py"
+  timeout 120 python3 -I "$work/ask.py" 2>/dev/null || :
+}
 # let_go, keep_before, mend, would_leave and bring_back are the package manager's: driver-apt.sh, driver-dnf.sh.
 # go_back REASON: the driver that was there before comes back from its own packages, and what replaced it goes.
 go_back() {

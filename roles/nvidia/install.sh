@@ -68,6 +68,11 @@ if [ -n "$IS_BUILT" ]; then
 fi
 found=$(libraries)
 [ "${found%%.*}" = "$BRANCH" ] || undo "branch $BRANCH was asked for, and ${found:-nothing} came"
+# CUDA itself is asked whether it works; a minimal python cannot.
+python3 -I -c 'import ctypes' 2>/dev/null || {
+  bring python3
+  [ -z "$failure" ] || say "python3 cannot be installed, so that nobody can ask CUDA: $failure"
+}
 # Its package started it before there was anything for it; the script that loads the driver does so again.
 systemctl reset-failed nvidia-persistenced 2>/dev/null || :
 say "driver $found is installed"
