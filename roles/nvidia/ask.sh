@@ -11,6 +11,12 @@ cp -L /etc/apt/sources.list.d/* "$place/sources" 2>/dev/null || :
 cp -L /etc/apt/preferences.d/* "$place/preferences" 2>/dev/null || :
 {
   printf 'Dir::Etc::SourceParts "%s/sources";\nDir::Etc::PreferencesParts "%s/preferences";\n' "$place" "$place"
+  # Names that a deploy holds it lets go of for a change; those that the owner holds stay.
+  if [ -s "$STATE/held" ]; then
+    awk 'NR == FNR { ours[$1]; next } /^Package: / { mine = $2 in ours } mine && /^Status: hold / { sub(/hold/, "install") } { print }' \
+      "$STATE/held" /var/lib/dpkg/status >"$place/status"
+    printf 'Dir::State::status "%s/status";\n' "$place"
+  fi
   printf 'Dir::State::Lists "%s/lists";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nDebug::NoLocking "1";\n' "$place"
 } >"$place/apt.conf"
 section() { printf '@rigwright %s\n' "$*"; }

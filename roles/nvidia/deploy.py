@@ -108,9 +108,11 @@ def _refusal(rig: Rig, asked: Asked) -> list[str]:
         return [f"{rig.hardware.os_id} {rig.hardware.os_version} is not known here; see rigwright driver for the steps"]
     if asked.simulation and asked.simulation.failure:
         return ["its package manager refuses that, and nothing was touched:", *asked.simulation.failure]
-    surprising = set(asked.simulation.leaving if asked.simulation else ()) - set(_leaving(asked))
+    leaving = set(asked.simulation.leaving if asked.simulation else ()) - set(_leaving(asked))
+    # A pin of NVIDIA's makes room for that of another branch.
+    surprising = sorted(name for name in leaving if not name.startswith("nvidia-driver-pinning-"))
     if surprising:
-        names = ", ".join(sorted(surprising))
+        names = ", ".join(surprising)
         return [f"installing it would take away {names}, which the plan does not; nothing was touched"]
     return []
 

@@ -2,6 +2,17 @@
 # was one.
 lock
 [ -e "$STATE/unproven" ] || exit 0
+# After a boot a driver may take minutes to appear: its modules are compiled, or its module waits for another one.
+for waited in 0 5 10 15 20 25 30 35 40 45 50 55 60 65 70 75 80 85 90 95 100 105 110 115; do
+  [ -z "$(running)" ] || break
+  [ $((waited % 30)) -ne 0 ] || say "waiting for the driver to load"
+  if modprobe nvidia >/dev/null 2>&1; then break; fi
+  sleep 5
+done
+if [ -n "$(running)" ]; then
+  modprobe nvidia_uvm >/dev/null 2>&1 || modprobe nvidia-current-uvm >/dev/null 2>&1 || :
+  ! command -v nvidia-modprobe >/dev/null || nvidia-modprobe -c 0 -u >/dev/null 2>&1 || :
+fi
 is=$(running) have=$(libraries)
 bad() { go_back "$*" || exit 1; }
 [ -n "$is" ] || bad "no driver is loaded: $(modprobe nvidia 2>&1 | tail -n 1)"

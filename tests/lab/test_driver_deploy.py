@@ -88,3 +88,59 @@ def test_bare_machine_computes_after_one_run(shop: Shop) -> None:
     assert gone.code == 0, gone.output
     assert shop.on(name, PACKAGES) == before
     shop.workshop.lab.down([name])
+
+
+@pytest.fixture(scope="module")
+def driven(shop: Shop) -> Iterator[str]:
+    """A rig with driver 580, which its repository's other branches would replace."""
+    name = shop.boot("driven")
+    done = shop.deploy(name, shop.spec(shop.offer("lts", 580), reboot="auto"))
+    assert done.code == 0 and shop.on(name, VERSION) == NEWEST[580], done.output
+    yield name
+    shop.workshop.lab.down([name])
+
+
+def fault(shop: Shop, name: str, *faults: str) -> None:
+    for one in faults:
+        shop.workshop.lab.fault(name, one)
+
+
+def test_upgrade_reloads_in_place_where_nothing_uses_a_gpu(shop: Shop, driven: str) -> None:
+    """Branch 595 replaces 580 without a reboot; what is held lets go for a deploy alone; and back."""
+    both = shop.offer("both", 580, 595)
+    boot = shop.on(driven, "cat /proc/sys/kernel/random/boot_id")
+    shop.on(driven, "sed -i s,/lts/,/both/, /etc/apt/sources.list.d/rigwright-nvidia.sources; apt-get -qq update")
+    upgrades = shop.on(driven, "apt-get -s dist-upgrade | grep ^Inst")
+    assert "nvidia" not in upgrades, upgrades
+
+    up = shop.deploy(driven, shop.spec(both, branch=595))
+    assert up.code == 0, up.output
+    assert shop.on(driven, VERSION) == NEWEST[595]
+    assert shop.on(driven, "cat /proc/sys/kernel/random/boot_id") == boot
+    assert shop.deploy(driven, shop.spec(both, branch=595)).changed == set()
+
+    # Something uses a GPU: a reboot is reported, and no service loses its driver.
+    shop.on(driven, "touch /run/rigwright-lab/driver/in-use")
+    busy = shop.deploy(driven, shop.spec(both, branch=580))
+    assert busy.code == 0 and "a reboot is needed" in busy.output, busy.output
+    assert shop.on(driven, VERSION) == NEWEST[595]
+    shop.workshop.lab.reboot(driven)
+    proven = shop.deploy(driven, shop.spec(both, branch=580))
+    assert proven.code == 0 and "CUDA counts 2" in proven.output, proven.output
+    assert shop.on(driven, VERSION) == NEWEST[580]
+
+
+def test_driver_that_does_not_compute_goes_back(shop: Shop, driven: str) -> None:
+    """595 does not load after the reboot: 580 comes back from its own packages, and the deploy fails and says so."""
+    both = shop.offer("both", 580, 595)
+    shop.on(driven, "touch /run/rigwright-lab/driver/in-use")
+    fault(shop, driven, "gpu-lost")
+    up = shop.deploy(driven, shop.spec(both, branch=595, reboot="auto"))
+    assert up.code != 0, up.output
+    assert "2 GPUs are on the PCI bus, and CUDA counts 1" in up.output and f"driver {NEWEST[580]} is back" in up.output
+    fault(shop, driven, "clear")
+    shop.workshop.lab.reboot(driven)
+    assert shop.on(driven, VERSION) == NEWEST[580]
+    again = shop.deploy(driven, shop.spec(both, branch=580))
+    assert again.code == 0, again.output
+    assert shop.deploy(driven, shop.spec(both, branch=580)).changed == set()
