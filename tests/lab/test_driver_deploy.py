@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .conftest import LAB_NAME, Outcome, Workshop
-from .driver_repository import NEWEST, DriverRepositories, Offer
+from .driver_repository import NEWEST, DriverRepositories, Offer, Signed
 
 pytestmark = [
     pytest.mark.lab,
@@ -144,3 +144,38 @@ def test_driver_that_does_not_compute_goes_back(shop: Shop, driven: str) -> None
     again = shop.deploy(driven, shop.spec(both, branch=580))
     assert again.code == 0, again.output
     assert shop.deploy(driven, shop.spec(both, branch=580)).changed == set()
+
+
+REFUSED = {
+    Signed.BY_SHA1: ("trixie", "SHA1 is not considered secure"),
+    Signed.BY_ANOTHER: ("trixie", "cannot be used"),
+    Signed.BY_A_STRANGER: ("trixie", "is the one to be trusted"),
+    Signed.WITH_A_SECOND_KEY: ("trixie", "is no single key"),
+    Signed.NOT: ("trixie", "is not signed"),
+}
+
+
+@pytest.fixture(scope="module")
+def bare(shop: Shop) -> Iterator[str]:
+    """A rig that every deploy leaves as it is."""
+    name = shop.boot("refusing")
+    yield name
+    shop.workshop.lab.down([name])
+
+
+@pytest.mark.parametrize("signed", list(REFUSED), ids=lambda signed: signed.name)
+def test_repository_that_cannot_be_trusted_is_refused(shop: Shop, bare: str, signed: Signed) -> None:
+    """A key bound by SHA-1, another signer, another key, a second key, no signature: said, and nothing is touched."""
+    before = shop.on(bare, f"{PACKAGES}; find /etc -type f | sort | xargs sha256sum | sha256sum")
+    offer = shop.offer(f"bad-{signed.name.lower()}", 580, signed=signed)
+    outcome = shop.deploy(bare, shop.spec(offer))
+    assert outcome.code != 0 and REFUSED[signed][1] in outcome.output, outcome.output
+    assert shop.on(bare, f"{PACKAGES}; find /etc -type f | sort | xargs sha256sum | sha256sum") == before
+
+
+def test_branch_that_is_not_offered_is_refused(shop: Shop, bare: str) -> None:
+    """580 is asked for, and the repository has 590 and newer alone, as NVIDIA's for Debian 13 had for months."""
+    outcome = shop.deploy(bare, shop.spec(shop.offer("new", 590, 595), branch=580, source="nvidia"))
+    assert outcome.code != 0, outcome.output
+    assert "no branch 580 to 580" in outcome.output and "NVIDIA's repository: 590, 595" in outcome.output
+    assert shop.on(bare, "ls /etc/apt/sources.list.d") == "lab.list"
