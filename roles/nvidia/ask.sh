@@ -25,7 +25,9 @@ if ! sources_to "$place/sources"; then echo "$refusal" | tell "asked refusal"; R
 [ -z "$PREFERENCES" ] || printf %s "$PREFERENCES" >"$place/preferences/rigwright-nvidia"
 export APT_CONFIG="$place/apt.conf"
 apt-get -q update >"$log" 2>&1 </dev/null || :
-grep -A6 -E '^(E|W|Err)' "$log" | head -n 60 | tell "asked update" || :
+# What is wrong with a source, a line each: apt breaks the reasons of a signature into several.
+awk '/^[EW]:/ { if (said != "") print said; said = $0; next } /^[ \t]/ && said != "" { gsub(/^[ \t]+/, ""); said = said " " $0; next }
+  { if (said != "") print said; said = "" } END { if (said != "") print said }' "$log" | cut -c1-600 | head -n 20 | tell "asked update"
 # shellcheck disable=SC2034 # policy_text reads it
 installed=$(dpkg-query -W -f='${Package}\n' | grep -E "$RELEVANT" || :)
 policy_text 2>/dev/null | tell "source apt-policy.txt"

@@ -147,11 +147,11 @@ def test_driver_that_does_not_compute_goes_back(shop: Shop, driven: str) -> None
 
 
 REFUSED = {
-    Signed.BY_SHA1: ("trixie", "SHA1 is not considered secure"),
-    Signed.BY_ANOTHER: ("trixie", "cannot be used"),
-    Signed.BY_A_STRANGER: ("trixie", "is the one to be trusted"),
-    Signed.WITH_A_SECOND_KEY: ("trixie", "is no single key"),
-    Signed.NOT: ("trixie", "is not signed"),
+    Signed.BY_SHA1: "SHA1 is not considered secure",
+    Signed.BY_ANOTHER: "OpenPGP signature verification failed",
+    Signed.BY_A_STRANGER: "is the one to be trusted",
+    Signed.BY_A_SECOND_KEY: "OpenPGP signature verification failed",
+    Signed.NOT: "is not signed",
 }
 
 
@@ -165,11 +165,11 @@ def bare(shop: Shop) -> Iterator[str]:
 
 @pytest.mark.parametrize("signed", list(REFUSED), ids=lambda signed: signed.name)
 def test_repository_that_cannot_be_trusted_is_refused(shop: Shop, bare: str, signed: Signed) -> None:
-    """A key bound by SHA-1, another signer, another key, a second key, no signature: said, and nothing is touched."""
+    """A key bound by SHA-1, another signer, another key, a second one in its file, no signature: said, and nothing is touched."""
     before = shop.on(bare, f"{PACKAGES}; find /etc -type f | sort | xargs sha256sum | sha256sum")
     offer = shop.offer(f"bad-{signed.name.lower()}", 580, signed=signed)
     outcome = shop.deploy(bare, shop.spec(offer))
-    assert outcome.code != 0 and REFUSED[signed][1] in outcome.output, outcome.output
+    assert outcome.code != 0 and REFUSED[signed] in outcome.output, outcome.output
     assert shop.on(bare, f"{PACKAGES}; find /etc -type f | sort | xargs sha256sum | sha256sum") == before
 
 

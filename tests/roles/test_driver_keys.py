@@ -164,6 +164,10 @@ def test_second_key_in_the_same_text_is_not_passed_on(each_sh, tmp_path, gpg):
 def test_hostile_words_of_a_fetched_file_are_words(each_sh, tmp_path, gpg):
     """Nothing of it is run, or taken for a file."""
     hostile = "$(touch planted) `touch planted` ; touch planted\n* ? -n\n"
-    for text in (hostile, f"{BEGIN}\n{hostile}\n{hostile}{END}\n", armored(gpg.key("ed@x")).replace("\n\n", f"\n{hostile}\n")):
+    for text in (
+        hostile,
+        f"{BEGIN}\n{hostile}\n{hostile}{END}\n",
+        armored(gpg.key("ed@x")).replace("\n\n", f"\n{hostile}\n"),
+    ):
         take(tmp_path, text, gpg.fingerprint("ed@x"))
     assert {path.name for path in tmp_path.iterdir()} <= {"came", "key", "key.bin", "key.body", "packets"}
