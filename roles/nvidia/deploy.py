@@ -134,5 +134,5 @@ def _announce(host: Host, rig: Rig, asked: Asked) -> None:
         host.log(
             f"  {len(simulation.coming)} packages come: {', '.join(one.split(' ')[0] for one in simulation.coming)}"
         )
-    for line in (simulation.refusal if simulation else ())[:6]:
+    for line in (*simulation.refusal, *simulation.remarks)[:6] if simulation else ():
         host.log_styled(f"  {line}", fg="yellow")

@@ -40,7 +40,7 @@ class Simulation:
     """What installing packages would do, as the rig's own package manager says.
 
     coming: `libcuda1 580.95.05-1` each. leaving: names. failure: why it cannot be done. refusal: why NVIDIA's
-    repository is not used.
+    repository is not used. remarks: what is said of others.
     """
 
     coming: tuple[str, ...] = ()
@@ -49,6 +49,7 @@ class Simulation:
     disk_bytes: int = 0
     failure: tuple[str, ...] = ()
     refusal: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,7 +75,8 @@ class RepositoriesAsked(FactBase[Simulation]):
             download_bytes=whole_number(numbers.get("download", "")) or 0,
             disk_bytes=whole_number(numbers.get("disk", "")) or 0,
             failure=tuple(told.get("failure", ())),
-            refusal=(*told.get("refusal", ()), *told.get("update", ())),
+            refusal=tuple(told.get("refusal", ())),
+            remarks=tuple(told.get("update", ())),
             files=collection.files(sections),
         )
 

@@ -5,9 +5,9 @@ readable
 set_up || { take_down; fail "$refusal"; }
 say "reading package lists"
 refresh
-place=${REPO#*://}
-if [ -n "$REPO" ] && [ -n "$broken" ] && grep -qF -- "${place%%/*}" "$log"; then
-  why "$(grep -m1 -A4 -F -- "${place%%/*}" "$log" | grep -iE '^(E|W|Err):?|because|signed|error' | tr -s '\n ' '  ' | cut -c1-400)"
+said=$(complaint)
+if [ -n "$said" ]; then
+  why "$(printf %s "$said" | cut -c1-400)"
   take_down
   fail "NVIDIA's repository $REPO cannot be used; nothing else was changed"
 fi

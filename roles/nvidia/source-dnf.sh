@@ -2,17 +2,17 @@
 REPOSITORY=/etc/yum.repos.d/rigwright-nvidia.repo
 TRUSTED=/etc/pki/rpm-gpg/rigwright-nvidia
 set_up() {
-  had=
-  [ ! -e "$REPOSITORY" ] || had=yes
+  aside "$REPOSITORY" "$TRUSTED"
   [ -z "$REPO" ] || {
     trusted_key "$work/key.asc" || return 1
-    { printf '# Written by rigwright: the key %s.\n' "$FINGERPRINT"; cat "$work/key.asc"; } | write "$TRUSTED" 644
+    refusal="$REPOSITORY cannot be written"
+    { printf '# Written by rigwright: the key %s.\n' "$FINGERPRINT"; cat "$work/key.asc"; } | write "$TRUSTED" 644 || return 1
     {
       printf '# Written by rigwright: %s by the key %s.\n' "$REPO" "$FINGERPRINT"
       printf '[rigwright-nvidia]\nname=NVIDIA driver and CUDA\nbaseurl=%s\nenabled=1\ngpgcheck=1\n' "$REPO"
       # On EL 10 its packages are filtered out by a module that is not there.
       printf 'gpgkey=file://%s\nmodule_hotfixes=%s\n' "$TRUSTED" "$([ -n "$STREAM" ] && echo 0 || echo 1)"
-    } | write "$REPOSITORY" 644
+    } | write "$REPOSITORY" 644 || return 1
   }
   # dkms is in EPEL, and wants what is in CRB.
   [ -z "$EPEL" ] || rpm -q epel-release >/dev/null 2>&1 || {
@@ -26,4 +26,6 @@ set_up() {
     printf '%s\n' "${STREAM%%:*}" | write "$STATE/stream" 644
   }
 }
-take_down() { [ -n "$had" ] || rm -f "$REPOSITORY" "$TRUSTED"; }
+take_down() { put_back "$REPOSITORY" "$TRUSTED"; }
+# complaint: why NVIDIA's repository cannot be used, a line of dnf's; nothing where it can.
+complaint() { [ -z "$REPO" ] || [ -z "$broken" ] || grep -F -e "'rigwright-nvidia'" -e "$REPO" "$log" | tail -n 1; }

@@ -6,9 +6,11 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 _CONFIG = """
 Dir "{home}/";
@@ -27,7 +29,7 @@ class AptBox:
     home: Path
 
     @classmethod
-    def made(cls, home: Path) -> AptBox:
+    def made(cls, home: Path) -> Self:
         """Empty, with a repository in which nothing is yet."""
         for folder in (
             "etc/apt/sources.list.d", "etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/trusted.gpg.d", "run",
@@ -53,9 +55,19 @@ class AptBox:
         """The lines of the record."""
         return self.record.read_text().splitlines() if self.record.exists() else []
 
-    def offer(self, name: str, *, conffile: str = "", postinst: str = "", **fields: str) -> Path:
+    def offer(
+        self,
+        name: str,
+        *,
+        conffile: str = "",
+        postinst: str = "",
+        prerm: str = "",
+        files: Mapping[str, str] = MappingProxyType({}),
+        **fields: str,
+    ) -> Path:
         """A package in the repository; `fields` are those of its control file, `Depends` say."""
-        tree = self.home / "tmp" / name
+        full = "_".join((name, *([fields["Version"]] if "Version" in fields else [])))
+        tree = self.home / "tmp" / full
         (tree / "DEBIAN").mkdir(parents=True)
         (tree / "usr/share" / name).mkdir(parents=True)
         (tree / "usr/share" / name / "data").write_text(name)
@@ -67,16 +79,20 @@ class AptBox:
             (tree / "etc").mkdir()
             (tree / "etc" / f"{name}.conf").write_text(conffile)
             (tree / "DEBIAN/conffiles").write_text(f"/etc/{name}.conf\n")
-        if postinst:
-            script = tree / "DEBIAN/postinst"
-            script.write_text(f"#!/bin/sh\n{postinst}\n")
-            script.chmod(0o755)
-        file = self.home / "repository" / f"{name}.deb"
+        for path, data in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(data)
+        for kind, lines in {"postinst": postinst, "prerm": prerm}.items():
+            if lines:
+                script = tree / "DEBIAN" / kind
+                script.write_text(f"#!/bin/sh\n{lines}\n")
+                script.chmod(0o755)
+        file = self.home / "repository" / f"{full}.deb"
         subprocess.run(["dpkg-deb", "-Znone", "--build", str(tree), str(file)], check=True, capture_output=True)
-        data = file.read_bytes()
+        content = file.read_bytes()
         with (self.home / "repository/Packages").open("a") as index:
-            digest = hashlib.sha256(data).hexdigest()
-            index.write(f"{text}Filename: ./{name}.deb\nSize: {len(data)}\nSHA256: {digest}\n\n")
+            digest = hashlib.sha256(content).hexdigest()
+            index.write(f"{text}Filename: ./{full}.deb\nSize: {len(content)}\nSHA256: {digest}\n\n")
         return file
 
     def run(self, text: str, **variables: str) -> subprocess.CompletedProcess[str]:
