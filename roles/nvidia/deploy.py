@@ -109,6 +109,8 @@ def _refusal(rig: Rig, asked: Asked) -> list[str]:
     if asked.simulation and asked.simulation.failure:
         return ["its package manager refuses that, and nothing was touched:", *asked.simulation.failure]
     leaving = set(asked.simulation.leaving if asked.simulation else ()) - set(_leaving(asked))
+    # What is half there is taken out before.
+    leaving -= {one.name for one in rig.hardware.software.packages if one.state == "half"}
     # A pin of NVIDIA's makes room for that of another branch.
     surprising = sorted(name for name in leaving if not name.startswith("nvidia-driver-pinning-"))
     if surprising:

@@ -24,10 +24,12 @@ APT = "export DEBIAN_FRONTEND=noninteractive; apt-get -qq -y --no-install-recomm
 # NVIDIA's repository is not asked, as no rig of a lab can reach it.
 SPEC: dict[str, Any] = {"services": [], "nvidia": {"source": "distro"}}
 VERSIONS = {"trixie": "550.163.01", "bookworm": "535.309.01"}
-_PACKAGES = "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' | sort; apt-mark showhold"
+_PACKAGES = (
+    "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' | sort; apt-mark showhold; getent passwd; getent group"
+)
 _FILES = (
     "find /etc /usr/lib/modules /boot /opt /var/lib/rigwright -newer /root/before ! -type d ! -name '*.cache'"
-    " ! -name 'initrd.img*' ! -name 'ld.so*' ! -name '*-' ! -name 'modules.*' 2>/dev/null | sort"
+    " ! -name 'initrd.img*' ! -name 'ld.so*' ! -name '*-' ! -name 'modules.*' ! -name passwd ! -name group ! -name '*shadow' 2>/dev/null | sort"
 )
 
 

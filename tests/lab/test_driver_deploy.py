@@ -165,7 +165,7 @@ def bare(shop: Shop) -> Iterator[str]:
 
 @pytest.mark.parametrize("signed", list(REFUSED), ids=lambda signed: signed.name)
 def test_repository_that_cannot_be_trusted_is_refused(shop: Shop, bare: str, signed: Signed) -> None:
-    """A key bound by SHA-1, another signer, another key, a second one in its file, no signature: said, and nothing is touched."""
+    """Bound by SHA-1, by another signer, another key, a second one in its file, none: said, and nothing is touched."""
     before = shop.on(bare, f"{PACKAGES}; find /etc -type f | sort | xargs sha256sum | sha256sum")
     offer = shop.offer(f"bad-{signed.name.lower()}", 580, signed=signed)
     outcome = shop.deploy(bare, shop.spec(offer))
@@ -179,3 +179,57 @@ def test_branch_that_is_not_offered_is_refused(shop: Shop, bare: str) -> None:
     assert outcome.code != 0, outcome.output
     assert "no branch 580 to 580" in outcome.output and "NVIDIA's repository: 590, 595" in outcome.output
     assert shop.on(bare, "ls /etc/apt/sources.list.d") == "lab.list"
+
+
+@pytest.mark.faults
+def test_rig_that_stays_away_and_a_driver_that_does_not_come(shop: Shop) -> None:
+    """A reboot that does not end is said, with what to do; what comes late is waited for; what never comes is told."""
+    name = shop.boot("away")
+    spec = shop.spec(shop.offer("lts", 580), reboot="auto", reboot_timeout_seconds=30)
+    fault(shop, name, "no-boot")
+    first = shop.deploy(name, spec)
+    assert first.code != 0, first.output
+    assert "it did not come back within 30 s of its reboot" in first.output and "BMC" in first.output
+
+    fault(shop, name, "clear", "driver-missing")
+    shop.workshop.lab.reboot(name)
+    second = shop.deploy(name, spec)
+    assert second.code != 0 and "no driver is loaded: " in second.output, second.output
+    assert "No such device" in second.output
+
+    fault(shop, name, "clear", "driver-late")
+    shop.workshop.lab.reboot(name)
+    third = shop.deploy(name, spec)
+    assert third.code == 0 and "CUDA counts 2" in third.output, third.output
+    assert shop.deploy(name, spec).changed == set()
+    shop.workshop.lab.down([name])
+
+
+def test_open_modules_that_do_not_compile_are_mended(shop: Shop) -> None:
+    """What Debian's own open modules leave, half-configured: out of it, and to a driver that compiles."""
+    name = shop.boot("half")
+    shop.on(name, "apt-get -qq update")
+    install = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install"
+    shop.on(name, f"{install} linux-headers-$(uname -r) gcc libc6-dev dkms nvidia-open-kernel-dkms nvidia-smi")
+    assert shop.on(name, "dpkg --audit") != ""
+    spec = shop.spec(shop.offer("lts", 580), source="distro", reboot="auto")
+    done = shop.deploy(name, spec)
+    assert done.code == 0, done.output
+    assert "taking out what does not compile: nvidia-open-kernel-dkms" in done.output
+    assert "CUDA counts 2" in done.output and shop.on(name, "dpkg --audit") == ""
+    assert shop.deploy(name, spec).changed == set()
+    shop.workshop.lab.down([name])
+
+
+def test_two_controllers_and_a_connection_that_drops(shop: Shop) -> None:
+    """Two deploys at the same moment come to one driver; one whose connection drops is finished by the next."""
+    name = shop.boot("twice")
+    spec = shop.spec(shop.offer("lts", 580), reboot="auto")
+    running = [shop.workshop.start(spec, name, deploy="nvidia") for _ in range(2)]
+    outcomes = [shop.workshop._finish(one) for one in running]
+    last = shop.deploy(name, spec)
+    assert last.code == 0, last.output
+    assert shop.on(name, VERSION) == NEWEST[580]
+    assert shop.deploy(name, spec).changed == set()
+    assert any(one.code == 0 for one in outcomes), "\n".join(one.output for one in outcomes)
+    shop.workshop.lab.down([name])
