@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from pyinfra.api.deploy import deploy as as_deploy
@@ -17,9 +18,12 @@ from rigwright.resolve.driver import driver_wish
 from rigwright.roles.base.facts import NO_STATE, Rig, rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.packages import package_manager
+from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
+from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe
 from rigwright.roles.nvidia import operations as nvidia
-from rigwright.roles.nvidia.reading import Asked, plan_with
+from rigwright.roles.nvidia.power import power, power_probe
+from rigwright.roles.nvidia.reading import PROBE, Asked, plan_with
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.view.driver_table import show
 
@@ -46,7 +50,8 @@ def _deploy() -> None:
     host = current_host()
     spec = _spec_of(host)
     close_with_failures(host.state)
-    rig = rig_state(nvidia.probe_of())
+    probe = _probe()
+    rig = rig_state(probe)
     if rig is None:
         give_up(host, NO_STATE)
         return
@@ -56,7 +61,7 @@ def _deploy() -> None:
     if lines := _refusal(rig, asked):
         give_up(host, *lines)
         return
-    task = nvidia.Task(wish, settings, asked.known, nvidia.probe_of())
+    task = nvidia.Task(wish, settings, asked.known, probe)
     if not any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus):
         return
     nvidia.mend(task=task, name="Mend the packages")
@@ -67,6 +72,15 @@ def _deploy() -> None:
     nvidia.reboot(task=task, name="Reboot")
     nvidia.load(task=task, is_after_reboot=True, name="Load the driver after the reboot")
     nvidia.prove(task=task, name="Prove the driver by CUDA")
+    power(wish=wish, probe=probe, name="Limit the power")
+    bring_toolkit(asked.plan.cuda, rig.hardware, probe, install=spec.base.install_packages)
+
+
+def _probe() -> Probe:
+    """The one question that all operations of a run share; all of them read the machine from the same answer."""
+    asked = nvidia.probe_of() | power_probe() | cuda_probe()
+    whole = PROBE.scripts[0]
+    return replace(asked, scripts=tuple(one for one in asked.scripts if one == whole or one[0] != whole[0]))
 
 
 def _spec_of(host: Host) -> RigSpec:

@@ -78,7 +78,9 @@ def repository(task: Task) -> Commands:
     """
     rig = yield from current_rig(task.probe)
     plan, sources = task.plan(rig), task.sources(rig)
-    if _kinds(plan, ("repository",)) and (manager := _manager(rig)):
+    # A toolkit of NVIDIA's may be wanted beside a driver that is there.
+    lacks = bool(sources.url) and not Machine(rig.hardware).has_nvidias_repository and bool(plan.cuda.packages)
+    if (_kinds(plan, ("repository",)) or lacks) and (manager := _manager(rig)):
         names = ("key.sh", f"source-{manager.name}.sh", "repository.sh")
         yield Script(_script(manager, *names, **sources.variables))
 
@@ -109,7 +111,7 @@ def install(task: Task) -> Commands:
                 HEADERS=headers,
                 DRIVER=driver,
                 GOING=_packages(plan, ("remove",)),
-                REPLACED=" ".join(_driver_packages(rig)),
+                REPLACED=" ".join(Machine(rig.hardware).replaced),
                 BRANCH=str(plan.driver.branch or ""),
                 IS_BUILT="yes" if _kinds(plan, ("dkms",)) else "",
             )

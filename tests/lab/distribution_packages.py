@@ -66,7 +66,7 @@ def _debian(release: str, kernel: str) -> Mapping[str, list[Deb]]:
     non_free = [
         *behind,
         deb("nvidia-smi", own, parts.smi(), Depends=depends(["libnvidia-ml1"], same)),
-        deb("nvidia-kernel-support", own, support, parts.no_nouveau("etc/modprobe.d")),
+        deb("nvidia-kernel-support", own, support, parts.no_nouveau("etc/modprobe.d"), Depends="nvidia-modprobe"),
         deb("nvidia-kernel-dkms", own, closed, Depends=wants, Conflicts="nvidia-open-kernel-dkms"),
         deb("nvidia-cuda-toolkit", f"{cuda}.131~99", parts.toolkit(cuda, "usr/lib/nvidia-cuda-toolkit"), _NVCC),
     ]

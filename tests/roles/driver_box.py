@@ -148,7 +148,9 @@ class DriverBox(AptBox):
 
     def holds(self) -> set[str]:
         """The packages that are held."""
-        done = subprocess.run(["apt-mark", "showhold"], env=self.environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["apt-mark", "showhold"], env=self.environment, capture_output=True, text=True, check=True
+        )
         return set(done.stdout.split())
 
     def offer_driver(self, version: str, *, breaks: str = "", **more: Mapping[str, str]) -> None:
@@ -185,4 +187,3 @@ def role(*names: str, manager: str = "apt", **variables: object) -> str:
     given = {"STATE": "/var/lib/rigwright/nvidia", "RECORD": "/var/lib/rigwright/packages.installed", "MAY": may}
     given |= {name: str(value) for name, value in variables.items()}
     return script("nvidia", "driver.sh", f"driver-{manager}.sh", *names, before=before, **given)
-

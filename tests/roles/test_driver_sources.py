@@ -73,7 +73,9 @@ def set_up(box: DriverBox, **variables: str) -> subprocess.CompletedProcess[str]
 
 def policy(box: DriverBox, name: str) -> str:
     """What apt would install of a package."""
-    done = subprocess.run(["apt-cache", "policy", name], env=box.environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["apt-cache", "policy", name], env=box.environment, capture_output=True, text=True, check=True
+    )
     return next((line.split()[1] for line in done.stdout.splitlines() if "Candidate:" in line), "")
 
 
@@ -120,7 +122,9 @@ def test_repository_that_cannot_be_trusted_goes_again(each_sh, box, nvidia, case
 def test_broken_source_of_the_owner_is_no_reason(each_sh, box, nvidia):
     """Not even one on the same host, whose name stands in every line of apt's."""
     address = nvidia.url.replace("/debian13", "/gone")
-    box.put("etc/apt/sources.list.d/own.list", f"deb [trusted=yes] {address}/ ./\ndeb [trusted=yes] {nvidia.url}-old/ ./\n")
+    box.put(
+        "etc/apt/sources.list.d/own.list", f"deb [trusted=yes] {address}/ ./\ndeb [trusted=yes] {nvidia.url}-old/ ./\n"
+    )
     box.put("etc/apt/sources.list.d/bad.list", "deb nonsense\n")
     done = set_up(box, **given(nvidia))
     assert (done.returncode, done.stderr, said(done)) == (0, "", [])

@@ -163,6 +163,13 @@ class Machine:
         return tuple(one for one in self.packages if _USERLAND.match(one.name) or _MODULES.match(one.name))
 
     @property
+    def replaced(self) -> tuple[str, ...]:
+        """The packages of a whole driver, libraries and modules: what there is a way back to; () where none is whole."""
+        whole = tuple(one.name for one in self.driver_packages if one.state == "installed")
+        has_modules = any(one.state == "installed" for one in self.module_packages)
+        return whole if has_modules and self.userland else ()
+
+    @property
     def userland(self) -> str | None:
         """The version of the driver's libraries on disk."""
         if self.software.userland_version:
