@@ -40,7 +40,8 @@ keep_weights() {
 # free_holds: those that came with our driver; who held a package himself finds it held.
 free_holds() {
   [ -s "$STATE/nvidia/held" ] || return 0
-  if command -v apt-mark >/dev/null; then tr '\n' '\0' <"$STATE/nvidia/held" | xargs -0r apt-mark -qq unhold >/dev/null 2>&1 || :
+  # One name that apt does not know would keep it from all.
+  if command -v apt-mark >/dev/null; then apt-mark showhold | grep -xF -f "$STATE/nvidia/held" | xargs -r apt-mark -qq unhold >/dev/null 2>&1 || :
   else tr '\n' '\0' <"$STATE/nvidia/held" | xargs -0r dnf -q versionlock delete >/dev/null 2>&1 || :; fi
 }
 # remove_packages: those of the list $RECORD that are still ours, and that nothing else needs.

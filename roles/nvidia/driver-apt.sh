@@ -3,7 +3,8 @@
 mend() {
   half=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1 ~ /^i[^i]/ || $1 ~ /^.[FHUW]/ || $1 ~ /R$/ { print $2 }')
   [ -n "$half" ] || [ -n "$(dpkg --audit)" ] || return 0
-  culprits=$(printf '%s\n' "$half" | grep -E '^nvidia.*dkms$|^nvidia-(open-)?kernel' || :)
+  # nvidia-kernel-dkms, nvidia-dkms-580-open
+  culprits=$(printf '%s\n' "$half" | grep -E '^nvidia-(.*-)?dkms(-|$)' || :)
   if [ -n "$culprits" ]; then
     build_errors | while IFS= read -r line; do say "$line"; done
     # shellcheck disable=SC2086 # names, one word each
@@ -12,15 +13,19 @@ mend() {
     patiently watched dpkg --purge --force-depends $culprits || fail "dpkg --purge $culprits failed: $(reason)"
   fi
   say "finishing what an interrupted installation left"
-  patiently configure || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
-  patiently watched apt -y -f install || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
+  # What needs the packages that went is left over, and goes as well: nothing compiles them once more now.
+  patiently configure || [ -n "$culprits" ] || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
+  # shellcheck disable=SC2046,SC2086 # names, one word each
+  patiently watched apt -y -f --allow-change-held-packages install $(leave $culprits) || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
 }
-# let_go: the holds of ours, while packages change.
-let_go() {
-  [ ! -s "$STATE/held" ] || { tr '\n' '\0' <"$STATE/held" | xargs -0r apt-mark -qq unhold >/dev/null 2>&1 || :; }
-}
-# keep_before: the packages of the driver that is there, so that there is a way back from the next one.
+# holds: the packages that are held; hold NAMES, unhold NAMES.
+holds() { mark showhold | sort -u; }
+hold() { mark hold "$@" >"$log" 2>&1; }
+unhold() { mark unhold "$@" >"$log" 2>&1; }
+# keep_before: the packages of the driver that is there, so that there is a way back from the next one. While one that nobody
+# has proved is there, the way back stays the one from it.
 keep_before() {
+  [ ! -e "$STATE/unproven" ] || return 0
   rm -rf "$BEFORE"
   [ -n "$REPLACED" ] || return 0
   mkdir -p "$BEFORE/deb"
@@ -28,6 +33,7 @@ keep_before() {
   for name in $REPLACED; do wanted="$wanted $name=$(dpkg-query -W -f='${Version}' "$name" 2>/dev/null)"; done
   # shellcheck disable=SC2086 # names, one word each
   if (cd "$BEFORE/deb" && chown _apt . 2>/dev/null; watched apt download $wanted); then
+    cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
     # shellcheck disable=SC2086
     printf '%s\n' $wanted >"$BEFORE/packages"
   else
@@ -41,12 +47,11 @@ would_leave() {
   apt -s $may --no-install-recommends install "$@" >"$log" 2>&1 || return 1
   awk '$1 == "Remv" { print $2 }' "$log" | sort -u >"$work/leaving"
 }
-# leave NAMES: as names of `bring`.
+# leave NAMES: as names of `bring`. clear_away NAMES: what has to go before it.
 leave() { for name; do echo "$name-"; done; }
+clear_away() { :; }
 # bring_back NAMES: the packages that were kept, and these go.
 bring_back() {
   # shellcheck disable=SC2046 # names, one word each
   patiently watched apt -y --allow-downgrades --allow-change-held-packages --no-install-recommends install "$BEFORE"/deb/*.deb $(leave "$@")
 }
-# reinstall NAMES: their files anew.
-reinstall() { patiently watched apt -y --reinstall --allow-change-held-packages install "$@"; }

@@ -1,17 +1,24 @@
 # dnf and rpm behind the names that the scripts of this role use.
 mend() { :; }
-let_go() {
-  # shellcheck disable=SC2046 # names, one word each
-  [ ! -s "$STATE/held" ] || dnf -q versionlock delete $(cat "$STATE/held") >/dev/null 2>&1 || :
+# dnf 5 says a name and its version in two lines, dnf 4 in one: NAME-EPOCH:VERSION-RELEASE.*
+holds() {
+  dnf -q versionlock list 2>/dev/null |
+    sed -nE 's/^Package name: ([a-z0-9][a-z0-9+._-]*)$/\1/p; s/^([a-z0-9][a-z0-9+._-]*)-[0-9]+:[0-9].*$/\1/p' | sort -u
 }
+hold() { dnf -q versionlock add "$@" >"$log" 2>&1; }
+unhold() { dnf -q versionlock delete "$@" >"$log" 2>&1; }
 keep_before() {
+  [ ! -e "$STATE/unproven" ] || return 0
   rm -rf "$BEFORE"
   [ -n "$REPLACED" ] || return 0
   mkdir -p "$BEFORE/rpm"
   # shellcheck disable=SC2046,SC2086 # names, one word each
   set -- $(rpm -q $REPLACED)
   # shellcheck disable=SC2086
-  if watched dnf -q download --destdir "$BEFORE/rpm" "$@"; then printf '%s\n' $REPLACED >"$BEFORE/packages"
+  if watched dnf -q download --destdir "$BEFORE/rpm" "$@"; then
+    cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
+    # shellcheck disable=SC2086
+    printf '%s\n' $REPLACED >"$BEFORE/packages"
   else
     rm -rf "$BEFORE"
     say "no way back: $(reason)"
@@ -24,9 +31,9 @@ would_leave() {
   ! grep -qE '^Error' "$log" || return 1
   awk '/^[^ ]/ { gone = /^Removing/ } gone && /^ [^ ]/ { print $1 }' "$log" | sort -u >"$work/leaving"
 }
-leave() { [ $# = 0 ] || watched dnf -q -y --setopt=clean_requirements_on_remove=False remove "$@"; }
+leave() { :; }
+clear_away() { [ $# = 0 ] || drop "$@"; }
 bring_back() {
-  [ $# = 0 ] || watched dnf -q -y --setopt=clean_requirements_on_remove=False remove "$@"
+  clear_away "$@" || return 1
   watched dnf -q -y --allowerasing install "$BEFORE"/rpm/*.rpm
 }
-reinstall() { watched dnf -q -y reinstall "$@"; }

@@ -25,6 +25,10 @@ on_disk() {
   done
 }
 running() { sed -nE 's/.*Kernel Module( for [a-z0-9_]+)?  *([0-9.]+).*/\2/p' /proc/driver/nvidia/version 2>/dev/null | head -n 1; }
+# is_built KERNEL: whether dkms has compiled, for that kernel, the modules of the libraries that are here.
+is_built() {
+  dkms status -k "$1" 2>/dev/null | grep -E "^nvidia[^ ,/]*[/,] *$(libraries | sed 's/\./\\./g')[^,]*, " | grep -q ': installed'
+}
 libraries() {
   at=$(ldconfig -p 2>/dev/null | sed -n 's/.*libcuda\.so\.1 .*=> //p' | head -n 1)
   [ -z "$at" ] || readlink -f "$at" | sed -nE 's/.*\.so\.([0-9.]+)$/\1/p'
@@ -36,7 +40,21 @@ cuda() {
     'code = code or cuda.cuDeviceGetCount(ctypes.byref(n))' 'print(code, n.value)' >"$work/ask.py"
   timeout 120 python3 -I "$work/ask.py" 2>/dev/null || :
 }
-# let_go, keep_before, mend, would_leave and bring_back are the package manager's: driver-apt.sh, driver-dnf.sh.
+# holds, hold, unhold, keep_before, mend, would_leave and bring_back are the package manager's: driver-apt.sh, driver-dnf.sh.
+# let_go: the holds of ours, while packages change. What of them is still there at the end is held again, however that comes.
+let_go() {
+  holds >"$work/held"
+  cat "$STATE/held" 2>/dev/null | sort -u | comm -12 - "$work/held" >>"$work/let_go"
+  trap 'hold_again; rm -rf "$work"' EXIT
+  # shellcheck disable=SC2046 # names, one word each
+  [ ! -s "$work/let_go" ] || unhold $(cat "$work/let_go") || :
+}
+hold_again() {
+  installed >"$work/there"
+  sort -u "$work/let_go" | comm -12 - "$work/there" >"$work/again"
+  # shellcheck disable=SC2046 # names, one word each
+  [ ! -s "$work/again" ] || hold $(cat "$work/again") || :
+}
 # go_back REASON: the driver that was there before comes back from its own packages, and what replaced it goes.
 go_back() {
   if [ ! -s "$BEFORE/packages" ]; then why "$1"; return 1; fi
@@ -44,13 +62,18 @@ go_back() {
   let_go
   now=$(sed 's/=.*//' "$BEFORE/packages")
   gone=
-  for name in $CAME; do printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || gone="$gone ${name%%=*}"; done
+  installed >"$work/there"
+  for name in $CAME; do
+    printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || ! grep -qxF -e "${name%%=*}" "$work/there" || gone="$gone ${name%%=*}"
+  done
   old=$(head -n 1 "$STATE/unproven" 2>/dev/null)
   # The pin goes back with it.
   [ ! -f "$PINNED" ] || sed "s/^Pin: version [0-9]*\./Pin: version ${old%%.*}./" "$PINNED" | write "$PINNED" 644
   # shellcheck disable=SC2086 # names, one word each
   if bring_back $gone; then
     why "$1; driver $(head -n 1 "$STATE/unproven") is back"
+    cat "$BEFORE/held" >>"$work/let_go"
+    sort -u "$STATE/held" "$BEFORE/held" 2>/dev/null | write "$STATE/held" 644
     rm -rf "$BEFORE" "$STATE/unproven"
   else
     why "$1; and the driver before it could not be brought back: ${held:-$(reason)}"

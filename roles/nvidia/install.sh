@@ -10,28 +10,33 @@ let_go
 keep_before
 { libraries || :; } >"$work/version"
 [ -s "$work/version" ] || echo nothing >"$work/version"
-[ -e "$STATE/unproven" ] || write "$STATE/unproven" 644 <"$work/version"
+is_first=
+[ -e "$STATE/unproven" ] || { is_first=yes; write "$STATE/unproven" 644 <"$work/version"; }
 # What this run brought goes again, and what stood before comes back.
 undo() {
   reasons=$(build_errors)
-  mend
+  # By itself, as it may fail: there is more to be done and to be said.
+  (mend) || :
   if [ -s "$BEFORE/packages" ]; then
     # shellcheck disable=SC2034 # go_back reads it
-    CAME="$FIRST $DRIVER"
+    CAME="$FIRST $DRIVER $REPLACED $(tr '\n' ' ' <"$work/brought")"
     go_back "$1" || :
   else
     installed >"$work/there"
     sort -u "$work/brought" | comm -12 - "$work/there" >"$work/undo"
     # shellcheck disable=SC2046 # names, one word each
     [ ! -s "$work/undo" ] || drop $(cat "$work/undo") || why "what came could not be taken away again: $(reason)"
-    rm -f "$STATE/unproven"
+    [ -z "$is_first" ] || rm -f "$STATE/unproven"
     why "$1"
   fi
   printf '%s\n' "$reasons" | grep . | while IFS= read -r line; do why "$line"; done
   exit 1
 }
 : >"$work/brought"
-step() { # step NAME …
+step() { # step NAME …: these come, and nothing leaves for them but what the plan names
+  would_leave "$@" || undo "the driver cannot be installed: $(reason); $(hint)"
+  only "$GOING"
+  say "installing $*"
   bring "$@"
   cat "$work/ours" >>"$work/brought"
   [ -z "$failure" ] || undo "$failure"
@@ -44,33 +49,30 @@ only() {
   done <"$work/leaving"
 }
 # shellcheck disable=SC2086 # names, one word each
-[ -z "$HEADERS" ] || { say "installing $HEADERS"; step $HEADERS; }
+[ -z "$HEADERS" ] || step $HEADERS
 may=$MAY
-for names in "$FIRST" "$DRIVER $(leave $GOING | tr '\n' ' ')"; do
-  [ -n "$names" ] || continue
-  # shellcheck disable=SC2086
-  would_leave $names || undo "the driver cannot be installed: $(reason); $(hint)"
+# shellcheck disable=SC2086
+[ -z "$FIRST" ] || step $FIRST
+# shellcheck disable=SC2046,SC2086
+if [ -n "$DRIVER$GOING" ]; then
+  would_leave $DRIVER $(leave $GOING) || undo "the driver cannot be installed: $(reason); $(hint)"
   only "$GOING"
-  say "installing $names"
-  # shellcheck disable=SC2086
-  step $names
-done
+  clear_away $GOING || undo "$GOING cannot be taken away: $(reason)"
+  step $DRIVER $(leave $GOING)
+fi
 if [ -n "$IS_BUILT" ]; then
   for kernel in $(kernels); do
-    case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in *": installed"*) continue ;; esac
+    ! is_built "$kernel" || continue
     say "compiling the modules for $kernel"
     watched dkms autoinstall -k "$kernel" || :
-    case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in
-      *": installed"*) ;;
-      *) undo "the modules are not there for $kernel: dkms says $(dkms status 2>/dev/null | grep '^nvidia' | head -n 1)" ;;
-    esac
+    is_built "$kernel" || undo "the modules are not there for $kernel: dkms says $(dkms status 2>/dev/null | grep '^nvidia' | head -n 1)"
   done
 fi
 found=$(libraries)
 [ "${found%%.*}" = "$BRANCH" ] || undo "branch $BRANCH was asked for, and ${found:-nothing} came"
 # CUDA itself is asked whether it works; a minimal python cannot.
 python3 -I -c 'import ctypes' 2>/dev/null || {
-  bring python3
+  if would_leave python3; then bring python3; else failure=$(reason); fi
   [ -z "$failure" ] || say "python3 cannot be installed, so that nobody can ask CUDA: $failure"
 }
 # Its package started it before there was anything for it; the script that loads the driver does so again.

@@ -3,45 +3,47 @@
 lock
 mkdir -p "$STATE"
 put() { # put FILE TEXT: succeeds where that changed something
-  if [ -z "$2" ]; then [ -e "$1" ] && rm -f -- "$1"; return; fi
-  ! printf %s "$2" | cmp -s - "$1" || return 1
-  mkdir -p "$(dirname -- "$1")"
-  printf %s "$2" | write "$1" 644
+  if [ -z "$2" ]; then
+    [ -e "$1" ] || return 1
+    rm -f -- "$1" && return
+  elif printf %s "$2" | cmp -s - "$1"; then return 1
+  else
+    mkdir -p "$(dirname -- "$1")"
+    printf %s "$2" | write "$1" 644 && return
+  fi
+  fail "$1 cannot be written"
 }
+BOOT=/etc/modprobe.d/rigwright-nvidia.conf
 is_stale=$STALE
-put /etc/modprobe.d/rigwright-nvidia.conf "$MODPROBE" && is_stale=yes
-if command -v apt-mark >/dev/null; then
-  put /etc/apt/apt.conf.d/52rigwright-nvidia "$UNATTENDED" || :
-  has() { mark showhold | sort -u; }
-  hold() { mark hold "$@" >"$log" 2>&1; }
-  free() { mark unhold "$@" >"$log" 2>&1; }
-else
-  has() { dnf -q versionlock list 2>/dev/null | sed -nE 's/^(Package name: )?([a-z0-9][a-z0-9+._-]*)-[0-9]*:?[0-9].*$/\2/p; s/^Package name: //p' | sort -u; }
-  hold() { dnf -q versionlock add "$@" >"$log" 2>&1; }
-  free() { dnf -q versionlock delete "$@" >"$log" 2>&1; }
-fi
+if put "$BOOT" "$MODPROBE"; then is_stale=yes; fi
+if command -v apt-mark >/dev/null; then put /etc/apt/apt.conf.d/52rigwright-nvidia "$UNATTENDED" || :; fi
 touch "$STATE/held"
 # shellcheck disable=SC2086 # names, one word each
-# shellcheck disable=SC2086 # names, one word each
 printf '%s\n' $HELD | grep . | sort -u >"$work/wanted" || :
-has >"$work/held"
+holds >"$work/held"
 sort -u "$STATE/held" | comm -23 - "$work/wanted" | comm -12 - "$work/held" >"$work/free"
 # shellcheck disable=SC2046 # names, one word each
-[ ! -s "$work/free" ] || free $(cat "$work/free") || why "these stay held: $(tr '\n' ' ' <"$work/free")"
+[ ! -s "$work/free" ] || unhold $(cat "$work/free") || why "these stay held: $(tr '\n' ' ' <"$work/free")"
 comm -23 "$work/wanted" "$work/held" >"$work/new"
 { sort -u "$STATE/held" | comm -12 - "$work/wanted"; cat "$work/new"; } | sort -u | write "$STATE/held" 644
 # shellcheck disable=SC2046
 [ ! -s "$work/new" ] || { say "holding $(tr '\n' ' ' <"$work/new")"; hold $(cat "$work/new"); } || fail "holding failed: $(tail -n 1 "$log")"
+# What the next boot loads by: without it the next run sees that there is something to do.
+stale() {
+  rm -f -- "$BOOT"
+  fail "$1 failed: $(tail -n 1 "$log"); the next boot may load what was there before"
+}
 if [ -n "$is_stale" ]; then
   if command -v update-initramfs >/dev/null; then
     say "making the initramfs anew"
-    watched update-initramfs -u -k all || fail "update-initramfs failed: $(tail -n 1 "$log"); the next boot may load what was there before"
+    watched update-initramfs -u -k all || stale update-initramfs
   elif command -v dracut >/dev/null; then
     say "making the initramfs anew"
-    watched dracut --regenerate-all --force || fail "dracut failed: $(tail -n 1 "$log"); the next boot may load what was there before"
+    watched dracut --regenerate-all --force || stale dracut
   fi
 fi
-if put "/etc/systemd/system/$DEVICES_UNIT" "$DEVICES"; then systemctl daemon-reload; fi
+# Services may want it that run on a driver of the owner's.
+if [ -n "$DEVICES" ] && put "/etc/systemd/system/$DEVICES_UNIT" "$DEVICES"; then systemctl daemon-reload; fi
 if [ -n "$CDI" ] && command -v nvidia-ctk >/dev/null; then
   nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml >"$log" 2>&1 || why "nvidia-ctk cdi generate failed: $(tail -n 1 "$log")"
 fi

@@ -19,26 +19,32 @@ if loaded nouveau && [ -n "$MAY_UNLOAD" ]; then
   if quiet modprobe -r nouveau; then say "nouveau is unloaded"; else say "nouveau is in use: a reboot takes it away"; fi
 fi
 wanted=$(on_disk "$(uname -r)")
+started=''
+gone=''
 if [ -n "$MAY_UNLOAD" ] && [ -n "$(running)" ] && [ -n "$wanted" ] && [ "$(running)" != "$wanted" ]; then
   busy=$(users)
   if [ -n "$busy" ]; then
     say "driver $(running) stays loaded: $(named "$busy")use the GPUs"
   else
-    started=
     for unit in $DAEMONS; do
       if systemctl is-active -q "$unit"; then started="$started $unit"; systemctl stop "$unit" || :; fi
     done
-    for module in $MODULES; do ! loaded "$module" || quiet rmmod "$module" || break; done
+    for module in $MODULES; do
+      loaded "$module" || continue
+      quiet rmmod "$module" || break
+      gone="$module $gone"
+    done
     if [ -n "$(running)" ]; then
       say "driver $(running) does not unload"
-      quiet modprobe nvidia_uvm || :
-      for unit in $started; do systemctl start "$unit" || :; done
+      for module in $gone; do quiet modprobe "$module" || :; done
     else say "driver $wanted takes the place of the loaded one"; fi
   fi
 fi
 if [ -z "$(running)" ] && [ -n "$wanted" ] && ! loaded nouveau; then
   if said=$(modprobe nvidia 2>&1); then
     quiet modprobe nvidia_uvm || quiet modprobe nvidia-current-uvm || :
+    # Those of a screen, where they were there.
+    for module in $gone; do [ "$module" = nvidia ] || quiet modprobe "$module" || :; done
     say "driver $(running) is loaded"
   else say "the module does not load: $(printf '%s' "$said" | tail -n 1)"; fi
 fi
@@ -54,3 +60,6 @@ if [ -n "$(running)" ]; then
     systemctl restart "$unit" 2>/dev/null || say "$unit does not start; see journalctl -u $unit"
   done
 fi
+for unit in $started; do
+  systemctl is-active -q "$unit" || systemctl start "$unit" 2>/dev/null || say "$unit does not start; see journalctl -u $unit"
+done

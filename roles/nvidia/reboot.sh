@@ -25,4 +25,4 @@ $SERVICES
 END
 say "rebooting"
 # The connection ends in order before the machine does.
-systemd-run -q --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot
+transient -q --on-active=1 --timer-property=AccuracySec=100ms -- systemctl reboot

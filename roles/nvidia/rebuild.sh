@@ -11,14 +11,11 @@ if [ -n "$HEADERS" ]; then
   [ -z "$failure" ] || fail "$failure"
 fi
 for kernel in $(kernels); do
-  case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in *": installed"*) continue ;; esac
+  ! is_built "$kernel" || continue
   say "compiling the modules for $kernel"
   watched dkms autoinstall -k "$kernel" || :
-  case $(dkms status -k "$kernel" 2>/dev/null | grep '^nvidia') in
-    *": installed"*) ;;
-    *)
-      build_errors | while IFS= read -r line; do why "$line"; done
-      fail "the modules do not compile for $kernel; what runs goes on running"
-      ;;
-  esac
+  is_built "$kernel" || {
+    build_errors | while IFS= read -r line; do why "$line"; done
+    fail "the modules do not compile for $kernel; what runs goes on running"
+  }
 done
