@@ -13,10 +13,13 @@ mend() {
     patiently watched dpkg --purge --force-depends $culprits || fail "dpkg --purge $culprits failed: $(reason)"
   fi
   say "finishing what an interrupted installation left"
-  # What needs the packages that went is left over, and goes as well: nothing compiles them once more now.
+  # What needs the packages that went is left over, and goes as well: they do not come once more now, nor others like them.
   patiently configure || [ -n "$culprits" ] || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
-  # shellcheck disable=SC2046,SC2086 # names, one word each
-  patiently watched apt -y -f --allow-change-held-packages install $(leave $culprits) || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
+  {
+    cat /etc/apt/preferences 2>/dev/null || :
+    [ -z "$culprits" ] || printf '\nPackage: nvidia-*dkms*\nPin: version *\nPin-Priority: -1\n'
+  } >"$work/preferences"
+  patiently watched apt -y -f --allow-change-held-packages -o "Dir::Etc::preferences=$work/preferences" install || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
 }
 # holds: the packages that are held; hold NAMES, unhold NAMES.
 holds() { mark showhold | sort -u; }

@@ -1,5 +1,6 @@
 # Compiles the modules of the driver that is installed, for the kernels that have none; $HEADERS come first.
 lock
+mkdir -p "$STATE"
 readable
 mend
 if [ -n "$HEADERS" ]; then

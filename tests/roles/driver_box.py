@@ -59,7 +59,7 @@ echo "systemctl $*" >>{home}/did""",
     "dkms": """
 case $1 in
   status) [ ! -e {home}/dkms ] || cat {home}/dkms ;;
-  autoinstall) echo "dkms $*" >>{home}/did; [ -e {home}/broken ] || sed -i 's/: added$/: installed/' {home}/dkms ;;
+  autoinstall) echo "dkms $*" >>{home}/did; [ -e {home}/broken ] || sed -i 's/: added$/, 6.12.0-amd64, x86_64: installed/' {home}/dkms ;;
 esac""",
     # The rig's own python3 asks CUDA.
     "python3": "cat {home}/cuda",

@@ -127,7 +127,7 @@ def test_what_fails_on_a_blank_rig_leaves_nothing(each_sh, box, case):
 
 
 @pytest.mark.parametrize("case", _FAILURES)
-def test_what_fails_brings_the_driver_before_back(each_sh, box, case):
+def test_what_fails_brings_the_driver_before_back(box, case):
     """Its packages, its module, and the holds of ours; the owner's stay where they were."""
     with_old(box)
     box.offer("mine")
@@ -185,3 +185,107 @@ def test_driver_whose_packages_nobody_has_any_more_has_no_way_back(each_sh, box)
     assert done.returncode == 0, done.stdout
     assert any(line.startswith("no way back: ") for line in said(done, "progress"))
     assert box.has() >= of(NEW) and not (box.state / "previous").exists()
+
+
+def mend(box: DriverBox, runfile: str = "") -> subprocess.CompletedProcess[str]:
+    """What a deploy runs first."""
+    return box.role("mend.sh", RUNFILE=runfile)
+
+
+def broken_off(box: DriverBox, name: str = "nvidia-kernel-dkms") -> None:
+    """A rig on which apt was left with modules that do not compile."""
+    box.offer_driver(NEW, breaks="compile")
+    if name != "nvidia-kernel-dkms":
+        box.offer(name, Version=NEW, postinst="exit 10")
+        box.offer("nvidia-driver-580-open", Version=NEW, Depends=f"{name} (= {NEW}), libcuda1 (= {NEW})")
+    box.apt("update")
+    top = "nvidia-driver" if name == "nvidia-kernel-dkms" else "nvidia-driver-580-open"
+    done = subprocess.run(["apt-get", "-y", "install", top], env=box.environment, capture_output=True, check=False)
+    assert done.returncode != 0 and "iF" in box.there().values()
+
+
+@pytest.mark.runs("nvidia/mend.sh", "nvidia/driver-apt.sh")
+@pytest.mark.parametrize("name", ["nvidia-kernel-dkms", "nvidia-dkms-580-open"])
+def test_modules_that_do_not_compile_are_taken_out(each_sh, box, name):
+    """In NVIDIA's names and in Ubuntu's; what else was half there is brought to its end, and apt works again."""
+    broken_off(box, name)
+    box.offer("late", postinst=f"[ -e {box.home}/now ]")
+    box.apt("update")
+    subprocess.run(["apt-get", "-y", "install", "late"], env=box.environment, capture_output=True, check=False)
+    (box.home / "now").touch()
+    done = mend(box)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"taking out what does not compile: {name}" in done.stdout
+    assert "late=1" in box.has() and set(box.there().values()) <= {"ii", "rc"}
+    assert not any(one.startswith((name, "nvidia-driver=", "nvidia-driver-580-open=")) for one in box.has())
+    box.offer("next")
+    box.apt("update")
+    box.apt("install", "next")
+    assert mend(box).stdout == ""
+
+
+def test_package_of_another_that_cannot_be_finished_is_named(each_sh, box):
+    """It is not ours to take out."""
+    box.offer("mine", postinst="echo no disk here; exit 1")
+    box.apt("update")
+    subprocess.run(["apt-get", "-y", "install", "mine"], env=box.environment, capture_output=True, check=False)
+    done = mend(box)
+    assert done.returncode == 1 and box.there()["mine"] == "iF"
+    (line,) = said(done)
+    assert line.startswith("dpkg --configure -a failed: ") and "no disk here" in line and "mend it on the rig" in line
+
+
+@pytest.mark.parametrize("tool", ["nvidia-uninstall", "nvidia-installer"])
+def test_driver_of_nvidias_own_installer_goes(each_sh, box, tool):
+    """By its own uninstaller, with nobody to answer questions; units of it are stopped first."""
+    box.put("active", "nvidia-persistenced\n")
+    path = box.home / "bin" / tool
+    box.tool(tool, f'echo "{tool} $*" >>{box.home}/did; read -r line && exit 9; rm -f {path}')
+    assert mend(box).returncode == 0 and path.exists()
+    done = mend(box, "yes")
+    assert (done.returncode, said(done), done.stderr) == (0, [], "")
+    options = "--silent" if tool == "nvidia-uninstall" else "--uninstall --no-questions --no-runlevel-check --no-x-check --ui=none"
+    assert [line for line in box.did() if line.startswith("nvidia")] == [f"{tool} {options}"]
+    assert box.read("active") == "" and not path.exists()
+
+
+_UNINSTALLERS = {
+    "echo 'ERROR: a GPU is in use'; exit 1": "nvidia-uninstall failed: ERROR: a GPU is in use; nothing else was changed",
+    "exit 0": "says that it is done, and is still there; take NVIDIA's own driver away by hand",
+    "": "nvidia-uninstall is not there; take NVIDIA's own driver away by hand",
+}
+
+
+@pytest.mark.parametrize("text", _UNINSTALLERS)
+def test_uninstaller_that_does_not_do_it(each_sh, box, text):
+    """One line, and no package is touched."""
+    if text:
+        box.tool("nvidia-uninstall", text)
+    done = mend(box, "yes")
+    (line,) = said(done)
+    assert done.returncode == 1 and line.endswith(_UNINSTALLERS[text])
+
+
+@pytest.mark.runs("nvidia/rebuild.sh")
+def test_modules_are_compiled_for_the_kernel_that_lacks_them(each_sh, box):
+    """With headers that come first; where they do not compile, what runs stays and the compiler's words are shown."""
+    box.offer_driver(NEW)
+    box.apt("update")
+    box.apt("install", "nvidia-driver")
+    assert box.role("rebuild.sh", HEADERS="").returncode == 0 and box.did() == []
+    box.put("dkms", f"nvidia/{NEW}: added\n")
+    done = box.role("rebuild.sh", HEADERS="linux-headers")
+    assert (done.returncode, done.stderr, said(done)) == (0, "", [])
+    assert "linux-headers=1" in box.has() and f"dkms autoinstall -k {KERNEL}" in box.did()
+    # Of another version they are of no use.
+    box.put("dkms", f"nvidia/{OLD}, {KERNEL}, x86_64: installed\nnvidia/{NEW}: added\n")
+    box.put(f"var/lib/dkms/nvidia/{NEW}/build/make.log", "x.c:1: error: no member named 'y'\nmake: *** [all] Error 2\n")
+    (box.home / "broken").touch()
+    done = box.role("rebuild.sh", HEADERS="")
+    assert done.returncode == 1
+    assert said(done) == [
+        "x.c:1: error: no member named 'y'",
+        f"the modules do not compile for {KERNEL}; what runs goes on running",
+    ]
+    assert box.has() >= of(NEW)
+    assert box.role("rebuild.sh", HEADERS="linux-headers-6").returncode == 1
