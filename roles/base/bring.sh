@@ -22,7 +22,8 @@ bring() {
     known | grep -vxF -f "$work/planned" || :
     while read -r name; do
       how=came way=purge
-      case " $* " in *" $name "*) how=asked ;; esac
+      # By a version too: `name=1.2` of apt, `name-1.*` of dnf.
+      case " $* " in *" $name "* | *" $name="* | *" $name-"[0-9]*) how=asked ;; esac
       if grep -qxF -e "$name" "$work/leftovers"; then way=remove; fi
       echo "$name $how $way"
     done <"$work/ours"

@@ -23,6 +23,8 @@ if [ -n "$WEIGHTS" ]; then remove_weights; else keep_weights; fi
 if [ -d "$STATE/weights" ]; then find "$STATE/weights/" -mindepth 1 -depth -type d -empty -delete; fi
 [ -z "$PACKAGES" ] || remove_packages
 remove_account
+# The stream of a module that the driver came by.
+[ ! -s "$STATE/nvidia/stream" ] || dnf -q -y module reset "$(cat "$STATE/nvidia/stream")" >"$log" 2>&1 || miss "dnf module reset failed: $(reason)"
 # A unit of a package that is gone would be remembered as failed.
 [ ! -e "$STATE/nvidia" ] || systemctl reset-failed nvidia-persistenced nvidia-fabricmanager 2>/dev/null || :
 ours | grep '^/etc/modprobe.d/' >"$work/boot" || :

@@ -107,9 +107,10 @@ def install(task: Task) -> Commands:
             _script(
                 manager,
                 "install.sh",
-                FIRST=_packages(plan, ("pin",)),
+                # A stream is enabled with its repository.
+                FIRST=" ".join(name for name in _packages(plan, ("pin",)).split() if ":" not in name),
                 HEADERS=headers,
-                DRIVER=driver,
+                DRIVER=" ".join(_of_branch(driver.split(), plan, manager)),
                 GOING=_packages(plan, ("remove",)),
                 REPLACED=" ".join(Machine(rig.hardware).replaced),
                 BRANCH=str(plan.driver.branch or ""),
@@ -223,6 +224,14 @@ def _kinds(plan: DriverPlan, kinds: Iterable[str]) -> set[str]:
 def _packages(plan: DriverPlan, kinds: tuple[str, ...]) -> str:
     """The packages of these steps, in the order of the plan."""
     return " ".join(dict.fromkeys(name for step in plan.steps if step.kind in kinds for name in step.packages))
+
+
+def _of_branch(names: list[str], plan: DriverPlan, manager: PackageManager) -> list[str]:
+    """Names as the package manager finds the branch by them: apt by its preferences, dnf by a stream or by the version."""
+    has_stream = any(":" in name for name in _packages(plan, ("pin",)).split())
+    if manager.name != "dnf" or has_stream or plan.driver.source != "nvidia":
+        return names
+    return [name if "=" in name else f"{name}-{plan.driver.branch}.*" for name in names]
 
 
 def _driver_packages(rig: Rig) -> list[str]:

@@ -155,7 +155,9 @@ def test_upgrade_keeps_the_way_back_until_it_is_proven(each_sh, box):
     box.run("apt-mark hold libcuda1")
     box.offer_driver(NEW)
     box.offer_driver("590.10.01")
-    box.put("etc/apt/preferences.d/rigwright-nvidia", "Package: nvidia-* libcuda1\nPin: version 580.*\nPin-Priority: 1000\n")
+    box.put(
+        "etc/apt/preferences.d/rigwright-nvidia", "Package: nvidia-* libcuda1\nPin: version 580.*\nPin-Priority: 1000\n"
+    )
     box.apt("update")
     assert install(box, **UPGRADE).returncode == 0
     assert box.has() >= of(NEW) and box.holds() == {"libcuda1"}
@@ -244,7 +246,11 @@ def test_driver_of_nvidias_own_installer_goes(each_sh, box, tool):
     assert mend(box).returncode == 0 and path.exists()
     done = mend(box, "yes")
     assert (done.returncode, said(done), done.stderr) == (0, [], "")
-    options = "--silent" if tool == "nvidia-uninstall" else "--uninstall --no-questions --no-runlevel-check --no-x-check --ui=none"
+    options = (
+        "--silent"
+        if tool == "nvidia-uninstall"
+        else "--uninstall --no-questions --no-runlevel-check --no-x-check --ui=none"
+    )
     assert [line for line in box.did() if line.startswith("nvidia")] == [f"{tool} {options}"]
     assert box.read("active") == "" and not path.exists()
 
