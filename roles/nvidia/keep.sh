@@ -3,13 +3,14 @@
 lock
 mkdir -p "$STATE"
 put() { # put FILE TEXT: succeeds where that changed something
+  printf %s "$2" >"$work/text"
   if [ -z "$2" ]; then
     [ -e "$1" ] || return 1
     rm -f -- "$1" && return
-  elif printf %s "$2" | cmp -s - "$1"; then return 1
+  elif cmp -s "$work/text" "$1"; then return 1
   else
     mkdir -p "$(dirname -- "$1")"
-    printf %s "$2" | write "$1" 644 && return
+    write "$1" 644 <"$work/text" && return
   fi
   fail "$1 cannot be written"
 }
@@ -17,7 +18,7 @@ BOOT=/etc/modprobe.d/rigwright-nvidia.conf
 is_stale=$STALE
 if put "$BOOT" "$MODPROBE"; then is_stale=yes; fi
 if command -v apt-mark >/dev/null; then put /etc/apt/apt.conf.d/52rigwright-nvidia "$UNATTENDED" || :; fi
-touch "$STATE/held"
+[ -e "$STATE/held" ] || : >"$STATE/held"
 # shellcheck disable=SC2086 # names, one word each
 printf '%s\n' $HELD | grep . | sort -u >"$work/wanted" || :
 holds >"$work/held"
@@ -25,7 +26,8 @@ sort -u "$STATE/held" | comm -23 - "$work/wanted" | comm -12 - "$work/held" >"$w
 # shellcheck disable=SC2046 # names, one word each
 [ ! -s "$work/free" ] || unhold $(cat "$work/free") || why "these stay held: $(tr '\n' ' ' <"$work/free")"
 comm -23 "$work/wanted" "$work/held" >"$work/new"
-{ sort -u "$STATE/held" | comm -12 - "$work/wanted"; cat "$work/new"; } | sort -u | write "$STATE/held" 644
+{ sort -u "$STATE/held" | comm -12 - "$work/wanted"; cat "$work/new"; } | sort -u >"$work/ours"
+cmp -s "$work/ours" "$STATE/held" || write "$STATE/held" 644 <"$work/ours"
 # shellcheck disable=SC2046
 [ ! -s "$work/new" ] || { say "holding $(tr '\n' ' ' <"$work/new")"; hold $(cat "$work/new"); } || fail "holding failed: $(tail -n 1 "$log")"
 # What the next boot loads by: without it the next run sees that there is something to do.

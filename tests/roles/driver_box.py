@@ -22,7 +22,7 @@ KERNEL = "6.12.0-amd64"
 # Where a rig has what the scripts name; of these, and of nothing else, the box has its own.
 _PLACES = re.compile(
     r"(?<![\w$}./])/(etc/(?:apt|systemd|modprobe\.d|rigwright|yum\.repos\.d|pki|cdi)|opt/rigwright|var/(?:lib|cache)/"
-    r"|run/rigwright\.lock|boot/|lib/modules|proc/(?:driver|modules))"
+    r"|run/rigwright\.lock|boot/|lib/modules|proc/(?:driver|modules)|dev/nvidia)"
 )
 _TOOLS = {
     "uname": f"echo {KERNEL}",
