@@ -9,7 +9,7 @@ mend() {
     build_errors | while IFS= read -r line; do say "$line"; done
     # shellcheck disable=SC2086 # names, one word each
     say "taking out what does not compile:" $culprits
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # names, one word each
     patiently watched dpkg --purge --force-depends $culprits || fail "dpkg --purge $culprits failed: $(reason)"
   fi
   say "finishing what an interrupted installation left"
@@ -37,7 +37,7 @@ keep_before() {
   # shellcheck disable=SC2086 # names, one word each
   if (cd "$BEFORE/deb" && chown _apt . 2>/dev/null; watched apt download $wanted); then
     cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # names, one word each
     printf '%s\n' $wanted >"$BEFORE/packages"
   else
     rm -rf "$BEFORE"

@@ -14,10 +14,10 @@ keep_before() {
   mkdir -p "$BEFORE/rpm"
   # shellcheck disable=SC2046,SC2086 # names, one word each
   set -- $(rpm -q $REPLACED)
-  # shellcheck disable=SC2086
+  # shellcheck disable=SC2086 # names, one word each
   if watched dnf -q download --destdir "$BEFORE/rpm" "$@"; then
     cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # names, one word each
     printf '%s\n' $REPLACED >"$BEFORE/packages"
   else
     rm -rf "$BEFORE"

@@ -51,7 +51,7 @@ only() {
 # shellcheck disable=SC2086 # names, one word each
 [ -z "$HEADERS" ] || step $HEADERS
 may=$MAY
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # names, one word each
 [ -z "$FIRST" ] || step $FIRST
 # shellcheck disable=SC2046,SC2086
 if [ -n "$DRIVER$GOING" ]; then

@@ -28,7 +28,7 @@ sort -u "$STATE/held" | comm -23 - "$work/wanted" | comm -12 - "$work/held" >"$w
 comm -23 "$work/wanted" "$work/held" >"$work/new"
 { sort -u "$STATE/held" | comm -12 - "$work/wanted"; cat "$work/new"; } | sort -u >"$work/ours"
 cmp -s "$work/ours" "$STATE/held" || write "$STATE/held" 644 <"$work/ours"
-# shellcheck disable=SC2046
+# shellcheck disable=SC2046 # names, one word each
 [ ! -s "$work/new" ] || { say "holding $(tr '\n' ' ' <"$work/new")"; hold $(cat "$work/new"); } || fail "holding failed: $(tail -n 1 "$log")"
 # What the next boot loads by: without it the next run sees that there is something to do.
 stale() {

@@ -227,7 +227,7 @@ def _packages(plan: DriverPlan, kinds: tuple[str, ...]) -> str:
 
 
 def _of_branch(names: list[str], plan: DriverPlan, manager: PackageManager) -> list[str]:
-    """Names as the package manager finds the branch by them: apt by its preferences, dnf by a stream or by the version."""
+    """Names as the package manager finds the branch by them: apt has preferences, dnf a stream or the version."""
     has_stream = any(":" in name for name in _packages(plan, ("pin",)).split())
     if manager.name != "dnf" or has_stream or plan.driver.source != "nvidia":
         return names

@@ -1,4 +1,4 @@
-"""A deploy of the driver where dnf rules: Rocky Linux 9 with its streams, 10 without, by a real dnf on rigs of the lab."""
+"""A deploy of the driver where dnf rules: Rocky Linux 9 with its streams, 10 without, by a real dnf in the lab."""
 
 from __future__ import annotations
 

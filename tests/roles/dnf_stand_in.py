@@ -98,7 +98,7 @@ if command == "versionlock":
 if command in ("module", "repoquery"):
     end(0, *(there if command == "repoquery" else ()))
 end(64, "unknown: " + command)
-"""
+"""  # noqa: E501
 _RPM = f"""#!{sys.executable} -I
 import json, sys
 there = json.load(open("@HOME@/dnf.json"))["there"]
@@ -113,7 +113,7 @@ elif words[:2] == ["-e", "--test"]:
     pass
 else:
     sys.exit(64)
-"""
+"""  # noqa: E501
 
 
 class Dnf:
@@ -147,11 +147,11 @@ class Dnf:
         home = self.box.home
         requires = ["kmod-nvidia-open-dkms", "nvidia-driver-libs"]
         added = f"echo 'nvidia/VERSION: added' >{home}/dkms"
-        built = f"echo 'nvidia/VERSION, {KERNEL}, x86_64: installed' >{home}/dkms; echo VERSION >{home}/lib/modules/{KERNEL}/nvidia.ko"
-        link = f"mkdir -p {home}/usr/lib; touch {home}/usr/lib/libcuda.so.VERSION; ln -sf libcuda.so.VERSION {home}/usr/lib/libcuda.so.1"
+        built = f"echo 'nvidia/VERSION, {KERNEL}, x86_64: installed' >{home}/dkms; echo VERSION >{home}/lib/modules/{KERNEL}/nvidia.ko"  # noqa: E501
+        link = f"mkdir -p {home}/usr/lib; touch {home}/usr/lib/libcuda.so.VERSION; ln -sf libcuda.so.VERSION {home}/usr/lib/libcuda.so.1"  # noqa: E501
         if breaks:
             (home / "broken").touch()
-            added += f"; mkdir -p {home}/var/lib/dkms/nvidia/VERSION/build; echo 'x.c: error: y' >{home}/var/lib/dkms/nvidia/VERSION/build/make.log"
+            added += f"; mkdir -p {home}/var/lib/dkms/nvidia/VERSION/build; echo 'x.c: error: y' >{home}/var/lib/dkms/nvidia/VERSION/build/make.log"  # noqa: E501
         state = self.state
         state["offered"] |= {
             "nvidia-open": {"version": version, "requires": requires},
@@ -162,7 +162,9 @@ class Dnf:
         state["hooks"] |= {
             "install nvidia-driver-libs": [link],
             "remove nvidia-driver-libs": [f"rm -f {home}/usr/lib/libcuda*"],
-            "install kmod-nvidia-open-dkms": [f'case VERSION in {version}) {added if breaks else built} ;; *) {built} ;; esac'],
+            "install kmod-nvidia-open-dkms": [
+                f"case VERSION in {version}) {added if breaks else built} ;; *) {built} ;; esac"
+            ],
             "remove kmod-nvidia-open-dkms": [f"rm -f {home}/dkms {home}/lib/modules/{KERNEL}/nvidia.ko"],
         }
         self.write(state)

@@ -3,7 +3,7 @@
 A driver is packages of the test's own. What a kernel would answer, the stand-ins answer from files:
 `lib/modules/KERNEL/nvidia.ko` holds the version of a module on the disk, `proc/driver/nvidia/version` that of the loaded
 one, `proc/modules` the names of what is loaded.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLACES = re.compile(
 )
 _TOOLS = {
     "uname": f"echo {KERNEL}",
-    "ldconfig": 'for at in {home}/usr/lib/libcuda.so.1; do [ ! -e "$at" ] || echo "	libcuda.so.1 (libc6,x86-64) => $at"; done',
+    "ldconfig": 'for at in {home}/usr/lib/libcuda.so.1; do [ ! -e "$at" ] || echo "	libcuda.so.1 (libc6,x86-64) => $at"; done',  # noqa: E501
     "modinfo": 'cat "{home}/lib/modules/$2/$5.ko"',
     "lsmod": "cat {home}/proc/modules",
     "modprobe": """
@@ -39,7 +39,7 @@ esac
 version=$(cat {home}/lib/modules/*/nvidia.ko | head -n 1)
 mkdir -p {home}/proc/driver/nvidia
 echo "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  $version  Release Build" >{home}/proc/driver/nvidia/version
-echo "nvidia 1 0" >>{home}/proc/modules""",
+echo "nvidia 1 0" >>{home}/proc/modules""",  # noqa: E501
     "rmmod": """
 echo "rmmod $1" >>{home}/did
 [ ! -e {home}/in-use ] || [ "$1" != nvidia ] || { echo "rmmod: ERROR: Module nvidia is in use" >&2; exit 1; }
@@ -54,13 +54,13 @@ case $1,$* in
   start,* | restart,*) echo "$2" >>{home}/active ;;
 esac
 echo "systemctl $*" >>{home}/did""",
-    "update-initramfs": 'echo "update-initramfs $*" >>{home}/did; [ ! -e {home}/no-initramfs ] || { echo "No space left on device"; exit 1; }',
+    "update-initramfs": 'echo "update-initramfs $*" >>{home}/did; [ ! -e {home}/no-initramfs ] || { echo "No space left on device"; exit 1; }',  # noqa: E501
     "nvidia-smi": "cat {home}/gpus",
     "dkms": """
 case $1 in
   status) [ ! -e {home}/dkms ] || cat {home}/dkms ;;
   autoinstall) echo "dkms $*" >>{home}/did; [ -e {home}/broken ] || sed -i 's/: added$/, 6.12.0-amd64, x86_64: installed/' {home}/dkms ;;
-esac""",
+esac""",  # noqa: E501
     # The rig's own python3 asks CUDA.
     "python3": "cat {home}/cuda",
     "systemd-run": 'echo "systemd-run $*" >>{home}/did',
@@ -165,10 +165,10 @@ class DriverBox(AptBox):
             "libcuda1", Version=version, files={f"usr/lib/libcuda.so.{version}": version}, postinst=link,
             prerm=f"rm -f {home}/usr/lib/libcuda.so.1",
         )  # fmt: skip
-        built = f"echo 'nvidia/{version}, {KERNEL}, x86_64: installed' >{home}/dkms\necho {version} >{home}/lib/modules/{KERNEL}/nvidia.ko"
+        built = f"echo 'nvidia/{version}, {KERNEL}, x86_64: installed' >{home}/dkms\necho {version} >{home}/lib/modules/{KERNEL}/nvidia.ko"  # noqa: E501
         failed = (
             f"mkdir -p {home}/var/lib/dkms/nvidia/{version}/build\n"
-            f"echo 'conftest.h:1: error: too few arguments to pci_resize_resource' >{home}/var/lib/dkms/nvidia/{version}/build/make.log\n"
+            f"echo 'conftest.h:1: error: too few arguments to pci_resize_resource' >{home}/var/lib/dkms/nvidia/{version}/build/make.log\n"  # noqa: E501
             f"echo 'nvidia/{version}: added' >{home}/dkms\n"
         )
         postinst = {"": built, "compile": f"{failed}exit 10", "added": failed}[breaks]

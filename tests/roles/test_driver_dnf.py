@@ -22,7 +22,7 @@ pytestmark = [
 ]
 OLD, NEW = "570.211.01", "580.95.05"
 NAMES = ("kmod-nvidia-open-dkms", "nvidia-driver-libs", "nvidia-open")
-WANTED = {"FIRST": "", "HEADERS": "kernel-devel", "DRIVER": "nvidia-open", "GOING": "", "REPLACED": "", "BRANCH": "580"} | {
+WANTED = {"FIRST": "", "HEADERS": "kernel-devel", "DRIVER": "nvidia-open", "GOING": "", "REPLACED": "", "BRANCH": "580"} | {  # noqa: E501
     "IS_BUILT": "yes"
 }  # fmt: skip
 REPOSITORY, TRUSTED = "etc/yum.repos.d/rigwright-nvidia.repo", "etc/pki/rpm-gpg/rigwright-nvidia"
@@ -75,7 +75,9 @@ def test_repository_of_dnf(each_sh, box, nvidia, gpg):
     assert text.startswith(f"# Written by rigwright: {nvidia.url} by the key {gpg.fingerprint('rsa@x')}.\n")
     assert f"baseurl={nvidia.url}\nenabled=1\ngpgcheck=1\n" in text and "module_hotfixes=1\n" in text
     assert text.count("gpgkey=file://") == 1
-    assert box.read(TRUSTED).startswith("# Written by rigwright") and box.read(TRUSTED).endswith(armored(gpg.key("rsa@x")))
+    assert box.read(TRUSTED).startswith("# Written by rigwright") and box.read(TRUSTED).endswith(
+        armored(gpg.key("rsa@x"))
+    )
     assert set_up(box, nvidia, STREAM="nvidia-driver:580-open", EPEL="yes").returncode == 0
     assert "module_hotfixes=0\n" in box.read(REPOSITORY) and "epel-release" in dnf.state["there"]
     assert "dnf -q -y module enable nvidia-driver:580-open" in box.did()
@@ -160,14 +162,20 @@ def test_what_dnf_cannot_do_brings_the_driver_before_back(each_sh, box, case):
     dnf.offer_driver(NEW, breaks="added" if case == "modules" else "")
     if case == "transaction":
         dnf.change(failing=["nvidia-driver-libs"])
-    done = install(box, REPLACED=" ".join(NAMES), DRIVER="nvidia-open never-heard-of" if case == "name" else "nvidia-open")
+    done = install(
+        box, REPLACED=" ".join(NAMES), DRIVER="nvidia-open never-heard-of" if case == "name" else "nvidia-open"
+    )
     assert done.returncode == 1
     if case != "transaction":  # which fails on the way back too
         assert f"driver {OLD} is back" in said(done)[0]
     assert dnf.state["there"] == {"mine": "1", **dict.fromkeys(NAMES, OLD)}
     assert dnf.state["locks"] == ["mine", "nvidia-open"]
     assert box.read(f"lib/modules/{KERNEL}/nvidia.ko") == f"{OLD}\n"
-    expected = {"modules": "the modules are not there", "transaction": "dnf install failed", "name": "Unable to find a match"}
+    expected = {
+        "modules": "the modules are not there",
+        "transaction": "dnf install failed",
+        "name": "Unable to find a match",
+    }
     assert expected[case] in "\n".join(said(done))
 
 
@@ -180,7 +188,10 @@ def test_driver_that_does_not_compute_goes_back_by_dnf(each_sh, box):
     box.put("cuda", "999 0\n")
     done = box.role("prove.sh", manager="dnf", COUNT=1, FABRIC="", CAME=" ".join(NAMES))
     assert done.returncode == 1 and said(done) == [f"driver {NEW} is loaded, and cuInit says 999; driver {OLD} is back"]
-    assert dnf.state["there"].items() >= dict.fromkeys(NAMES, OLD).items() and dnf.state["locks"] == ["mine", "nvidia-open"]
+    assert dnf.state["there"].items() >= dict.fromkeys(NAMES, OLD).items() and dnf.state["locks"] == [
+        "mine",
+        "nvidia-open",
+    ]
     dnf.change(lost=[OLD])
     done = install(box, REPLACED=" ".join(NAMES))
     assert done.returncode == 0 and "no way back: " in done.stdout

@@ -63,7 +63,7 @@ _WRITTEN = {
     "CRLF": lambda key: armored(key, end="\r\n"),
     "without its sum": lambda key: armored(key, checksum=False),
     "with a header and words around it": lambda key: (
-        f"This is the key.\n\n{armored(key).replace(BEGIN, f'{BEGIN}{chr(10)}Version: GnuPG v1{chr(10)}Comment: x')}\nBye.\n"
+        f"This is the key.\n\n{armored(key).replace(BEGIN, f'{BEGIN}{chr(10)}Version: GnuPG v1{chr(10)}Comment: x')}\nBye.\n"  # noqa: E501
     ),
 }
 

@@ -1,4 +1,4 @@
-"""A driver is kept, loaded, proven, and the rig rebooted: what the scripts tell the kernel's side, and when they leave it."""
+"""A driver is kept, loaded, proven, and the rig rebooted: what the scripts tell the kernel's side, and when they leave it."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_driver_is_kept(each_sh, box):
 
 
 def test_what_is_not_wanted_any_more_is_let_go(each_sh, box):
-    """Holds of ours, files of ours; a unit of device files stays, which services on a driver of the owner's want too."""
+    """Holds of ours, files of ours; a unit of device files stays, which services on a driver of the owner's want too."""  # noqa: E501
     box.run("apt-mark hold mine")
     keep(box)
     box.did()
@@ -94,7 +94,9 @@ def test_initramfs_that_cannot_be_made_is_made_by_the_next_run(each_sh, box):
     (box.home / "no-initramfs").touch()
     done = keep(box)
     assert done.returncode == 1
-    assert said(done) == ["update-initramfs failed: No space left on device; the next boot may load what was there before"]
+    assert said(done) == [
+        "update-initramfs failed: No space left on device; the next boot may load what was there before"
+    ]
     assert box.read("etc/modprobe.d/rigwright-nvidia.conf") == ""
     (box.home / "no-initramfs").unlink()
     box.did()
@@ -131,7 +133,7 @@ def load(box: DriverBox, may_unload: str = "yes") -> subprocess.CompletedProcess
 def user_of(box: DriverBox, name: str = "gpu-burn") -> Iterator[int]:
     """A program that has a GPU open."""
     path = box.put("dev/nvidia0", "")
-    text = "import sys, time; f = open(sys.argv[1]); open('/proc/self/comm', 'w').write(sys.argv[2]); print(flush=True); time.sleep(60)"
+    text = "import sys, time; f = open(sys.argv[1]); open('/proc/self/comm', 'w').write(sys.argv[2]); print(flush=True); time.sleep(60)"  # noqa: E501
     with subprocess.Popen([sys.executable, "-c", text, str(path), name], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         program.stdout.readline()
@@ -277,7 +279,7 @@ def test_driver_that_does_not_compute_is_no_success(each_sh, box, case):
 def test_fabric_that_comes_to_its_end(each_sh, box):
     """It is waited for."""
     unproven(box)
-    text = f"n=$(cat {box.home}/n 2>/dev/null); echo $((n + 1)) >{box.home}/n; printf '    Fabric\\n        State  : %s\\n' "
+    text = f"n=$(cat {box.home}/n 2>/dev/null); echo $((n + 1)) >{box.home}/n; printf '    Fabric\\n        State  : %s\\n' "  # noqa: E501
     box.tool("nvidia-smi", f'{text} "$([ "$n" = 2 ] && echo Completed || echo "In Progress")"')
     done = prove(box, fabric="yes")
     assert done.returncode == 0 and done.stdout.count("waiting for Fabric Manager: In Progress") == 2
@@ -287,17 +289,22 @@ def test_fabric_that_comes_to_its_end(each_sh, box):
 def test_rig_is_rebooted_when_it_is_quiet(each_sh, box):
     """A service at work is waited for, named, and never cut."""
     box.tool("sleep", "")
-    box.tool("curl", "cat {0}/slots 2>/dev/null || exit 7".format(box.home))
+    box.tool("curl", f"cat {box.home}/slots 2>/dev/null || exit 7")
     box.tool("ss", f"cat {box.home}/connections")
     box.put("connections", "")
     text = script("nvidia", "reboot.sh", SERVICES="http://127.0.0.1:8080 8080 chat\nhttp://127.0.0.1:8081 8081 it's")
     reboot = "systemd-run -q --on-active=1 --timer-property=AccuracySec=100ms -- systemctl reboot"
     done = box.run(text)
     assert (done.returncode, done.stderr, box.did()) == (0, "", [reboot])
-    for name, busy in {"connections": "ESTAB 0 0 a b\n", "slots": '[{"is_processing":true},{"is_processing":false}]'}.items():
+    for name, busy in {
+        "connections": "ESTAB 0 0 a b\n",
+        "slots": '[{"is_processing":true},{"is_processing":false}]',
+    }.items():
         box.put(name, busy)
         done = box.run(text)
         assert (done.returncode, done.stderr, box.did()) == (1, "", [])
-        assert said(done) == ["chat is at work (1 requests), so this rig was not rebooted; deploy again when it is quiet, or stop it"]
+        assert said(done) == [
+            "chat is at work (1 requests), so this rig was not rebooted; deploy again when it is quiet, or stop it"
+        ]
         box.put(name, "[]" if name == "slots" else "")
     assert box.run(script("nvidia", "reboot.sh", SERVICES="")).returncode == 0 and box.did() == [reboot]

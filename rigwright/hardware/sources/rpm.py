@@ -25,7 +25,9 @@ _REPOSITORY = re.compile(r"[\w.:+-]+")
 # nvidia-driver-3:580.95.05-1.el9.* · of dnf 5: `Package name: nvidia-driver`
 _LOCKED = re.compile(r"(?P<name>[A-Za-z0-9][\w.+-]*?)-(?:[0-9]+:)?[\w.+~^]+-[\w.+~^]+\.\*")
 _LOCKED_5 = re.compile(r"Package name: (?P<name>\S+)")
-_NVIDIAS = re.compile(r"(?:rigwright-)?cuda-(?P<release>(?:rhel|fedora|sles|opensuse|amzn|cm|azl|kylin)[0-9]+)(?:-\w+)?")
+_NVIDIAS = re.compile(
+    r"(?:rigwright-)?cuda-(?P<release>(?:rhel|fedora|sles|opensuse|amzn|cm|azl|kylin)[0-9]+)(?:-\w+)?"
+)
 _KERNELS = ("kernel", "kernel-core", "kernel-uek-core", "kernel-rt-core")
 
 

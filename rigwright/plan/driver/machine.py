@@ -164,7 +164,7 @@ class Machine:
 
     @property
     def replaced(self) -> tuple[str, ...]:
-        """The packages of a whole driver, libraries and modules: what there is a way back to; () where none is whole."""
+        """The packages of a whole driver, its modules too: what there is a way back to; () where none is whole."""
         whole = tuple(one.name for one in self.driver_packages if one.state == "installed")
         has_modules = any(one.state == "installed" for one in self.module_packages)
         return whole if has_modules and self.userland else ()
