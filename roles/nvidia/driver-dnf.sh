@@ -12,9 +12,10 @@ keep_before() {
   rm -rf "$BEFORE"
   [ -n "$REPLACED" ] || return 0
   mkdir -p "$BEFORE/rpm"
-  # shellcheck disable=SC2046,SC2086 # names, one word each
-  set -- $(rpm -q $REPLACED)
   # shellcheck disable=SC2086 # names, one word each
+  rpm -q $REPLACED >"$work/whole"
+  # shellcheck disable=SC2046 # names, one word each
+  set -- $(cat "$work/whole")
   if watched dnf -q download --destdir "$BEFORE/rpm" "$@"; then
     cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
     # shellcheck disable=SC2086 # names, one word each

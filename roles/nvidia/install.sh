@@ -53,12 +53,16 @@ only() {
 may=$MAY
 # shellcheck disable=SC2086 # names, one word each
 [ -z "$FIRST" ] || step $FIRST
-# shellcheck disable=SC2046,SC2086
+# shellcheck disable=SC2086 # names, one word each
+leaving=$(leave $GOING | tr '\n' ' ')
 if [ -n "$DRIVER$GOING" ]; then
-  would_leave $DRIVER $(leave $GOING) || undo "the driver cannot be installed: $(reason); $(hint)"
+  # shellcheck disable=SC2086 # names, one word each
+  would_leave $DRIVER $leaving || undo "the driver cannot be installed: $(reason); $(hint)"
   only "$GOING"
+  # shellcheck disable=SC2086 # names, one word each
   clear_away $GOING || undo "$GOING cannot be taken away: $(reason)"
-  step $DRIVER $(leave $GOING)
+  # shellcheck disable=SC2086 # names, one word each
+  step $DRIVER $leaving
 fi
 if [ -n "$IS_BUILT" ]; then
   for kernel in $(kernels); do

@@ -97,7 +97,7 @@ def test_repository_that_dnf_refuses_goes_again(each_sh, box, nvidia, had):
     assert done.returncode == 1 and "is the one to be trusted" in said(done)[0]
     assert {path: box.read(path) for path in now} == now
     nvidia.publish("")
-    dnf.change(broken=["rigwright-nvidia"])
+    dnf.change(broken=["rigwright-cuda-" + "-".join(nvidia.url.split("/")[-2:])])
     done = set_up(box, nvidia)
     assert done.returncode == 1 and "Cannot download repomd.xml" in said(done)[0]
     assert {path: box.read(path) for path in now} == now
