@@ -57,7 +57,8 @@ if command == "install":
     if "--assumeno" in words:
         row = " {{:30}} x86_64  1  nvidia  1 k".format
         end(1, "Dependencies resolved.", "Installing:", *(row(name) for name in coming),
-            *(["Removing:", *(row(name) for name in erased)] if erased else []), "", "Transaction Summary", "Operation aborted.")
+            *(["Removing:", *(row(name) for name in erased)] if erased else []),
+            "", "Transaction Summary", "Operation aborted.")
     if any(name in state["failing"] for name in coming):
         end(1, "Error: Transaction test error:", "  file /usr/bin/x conflicts between attempted installs")
     for name in erased:
@@ -87,7 +88,8 @@ if command == "versionlock":
     kind, names = names[0], names[1:]
     locks = state["locks"]
     if kind == "list" and state["is_dnf5"]:
-        end(0, *(f"# Added by 'versionlock add' command on 2026-11-29\\nPackage name: {{one}}\\nevr = 3:1-1.fc42" for one in locks))
+        text = "# Added by 'versionlock add' command on 2026-11-29\\nPackage name: {{}}\\nevr = 3:1-1.fc42"
+        end(0, *(text.format(one) for one in locks))
     if kind == "list":
         end(0, *(f"{{one}}-3:1-1.el9.*" for one in locks))
     if kind == "add":
@@ -98,7 +100,7 @@ if command == "versionlock":
 if command in ("module", "repoquery"):
     end(0, *(there if command == "repoquery" else ()))
 end(64, "unknown: " + command)
-"""  # noqa: E501
+"""
 _RPM = f"""#!{sys.executable} -I
 import json, sys
 there = json.load(open("@HOME@/dnf.json"))["there"]
@@ -107,13 +109,14 @@ if words[0] == "-qa":
     print("\\n".join(there))
 elif words[0] == "-q":
     lacking = [name for name in words[1:] if name not in there]
-    print("\\n".join(f"{{name}}-{{there[name]}}-1.el9.x86_64" if name in there else f"package {{name}} is not installed" for name in words[1:]))
+    for name in words[1:]:
+        print(f"{{name}}-{{there[name]}}-1.el9.x86_64" if name in there else f"package {{name}} is not installed")
     sys.exit(bool(lacking))
 elif words[:2] == ["-e", "--test"]:
     pass
 else:
     sys.exit(64)
-"""  # noqa: E501
+"""
 
 
 class Dnf:
@@ -147,11 +150,13 @@ class Dnf:
         home = self.box.home
         requires = ["kmod-nvidia-open-dkms", "nvidia-driver-libs"]
         added = f"echo 'nvidia/VERSION: added' >{home}/dkms"
-        built = f"echo 'nvidia/VERSION, {KERNEL}, x86_64: installed' >{home}/dkms; echo VERSION >{home}/lib/modules/{KERNEL}/nvidia.ko"  # noqa: E501
-        link = f"mkdir -p {home}/usr/lib; touch {home}/usr/lib/libcuda.so.VERSION; ln -sf libcuda.so.VERSION {home}/usr/lib/libcuda.so.1"  # noqa: E501
+        module, library = f"{home}/lib/modules/{KERNEL}/nvidia.ko", f"{home}/usr/lib/libcuda.so"
+        built = f"echo 'nvidia/VERSION, {KERNEL}, x86_64: installed' >{home}/dkms; echo VERSION >{module}"
+        link = f"mkdir -p {home}/usr/lib; touch {library}.VERSION; ln -sf libcuda.so.VERSION {library}.1"
         if breaks:
             (home / "broken").touch()
-            added += f"; mkdir -p {home}/var/lib/dkms/nvidia/VERSION/build; echo 'x.c: error: y' >{home}/var/lib/dkms/nvidia/VERSION/build/make.log"  # noqa: E501
+            folder = f"{home}/var/lib/dkms/nvidia/VERSION/build"
+            added += f"; mkdir -p {folder}; echo 'x.c: error: y' >{folder}/make.log"
         state = self.state
         state["offered"] |= {
             "nvidia-open": {"version": version, "requires": requires},

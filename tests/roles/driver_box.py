@@ -1,9 +1,9 @@
 """A rig for the scripts of the driver's role: real apt and dpkg in a folder, and stand-ins of the kernel's side.
 
 A driver is packages of the test's own. What a kernel would answer, the stand-ins answer from files:
-`lib/modules/KERNEL/nvidia.ko` holds the version of a module on the disk, `proc/driver/nvidia/version` that of the loaded
-one, `proc/modules` the names of what is loaded.
-"""  # noqa: E501
+`lib/modules/KERNEL/nvidia.ko` holds the version of a module on the disk, `proc/driver/nvidia/version` that of the
+loaded one, `proc/modules` the names of what is loaded.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +26,25 @@ _PLACES = re.compile(
 )
 _TOOLS = {
     "uname": f"echo {KERNEL}",
-    "ldconfig": 'for at in {home}/usr/lib/libcuda.so.1; do [ ! -e "$at" ] || echo "	libcuda.so.1 (libc6,x86-64) => $at"; done',  # noqa: E501
+    "ldconfig": 'at={home}/usr/lib/libcuda.so.1; [ ! -e "$at" ] || echo "	libcuda.so.1 (libc6,x86-64) => $at"',
     "modinfo": 'cat "{home}/lib/modules/$2/$5.ko"',
     "lsmod": "cat {home}/proc/modules",
     "modprobe": """
 case $1 in
   -r) [ ! -e {home}/busy ] && sed -i "/^$2 /d" {home}/proc/modules; exit ;;
   nvidia) ;;
-  *) [ -s {home}/proc/driver/nvidia/version ] && { grep -q "^$1 " {home}/proc/modules || echo "$1 1 0" >>{home}/proc/modules; }; exit ;;
+  *)
+    [ -s {home}/proc/driver/nvidia/version ] || exit 1
+    grep -q "^$1 " {home}/proc/modules || echo "$1 1 0" >>{home}/proc/modules
+    exit
+    ;;
 esac
 [ ! -e {home}/no-device ] || { echo "modprobe: ERROR: could not insert 'nvidia': No such device" >&2; exit 1; }
 version=$(cat {home}/lib/modules/*/nvidia.ko | head -n 1)
 mkdir -p {home}/proc/driver/nvidia
-echo "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  $version  Release Build" >{home}/proc/driver/nvidia/version
-echo "nvidia 1 0" >>{home}/proc/modules""",  # noqa: E501
+said="NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  $version  Release Build"
+echo "$said" >{home}/proc/driver/nvidia/version
+echo "nvidia 1 0" >>{home}/proc/modules""",
     "rmmod": """
 echo "rmmod $1" >>{home}/did
 [ ! -e {home}/in-use ] || [ "$1" != nvidia ] || { echo "rmmod: ERROR: Module nvidia is in use" >&2; exit 1; }
@@ -54,13 +59,18 @@ case $1,$* in
   start,* | restart,*) echo "$2" >>{home}/active ;;
 esac
 echo "systemctl $*" >>{home}/did""",
-    "update-initramfs": 'echo "update-initramfs $*" >>{home}/did; [ ! -e {home}/no-initramfs ] || { echo "No space left on device"; exit 1; }',  # noqa: E501
+    "update-initramfs": """
+echo "update-initramfs $*" >>{home}/did
+[ ! -e {home}/no-initramfs ] || { echo "No space left on device"; exit 1; }""",
     "nvidia-smi": "cat {home}/gpus",
     "dkms": """
 case $1 in
   status) [ ! -e {home}/dkms ] || cat {home}/dkms ;;
-  autoinstall) echo "dkms $*" >>{home}/did; [ -e {home}/broken ] || sed -i 's/: added$/, 6.12.0-amd64, x86_64: installed/' {home}/dkms ;;
-esac""",  # noqa: E501
+  autoinstall)
+    echo "dkms $*" >>{home}/did
+    [ -e {home}/broken ] || sed -i "s/: added$/, $3, x86_64: installed/" {home}/dkms
+    ;;
+esac""",
     # The rig's own python3 asks CUDA.
     "python3": "cat {home}/cuda",
     "systemd-run": 'echo "systemd-run $*" >>{home}/did',
@@ -165,10 +175,11 @@ class DriverBox(AptBox):
             "libcuda1", Version=version, files={f"usr/lib/libcuda.so.{version}": version}, postinst=link,
             prerm=f"rm -f {home}/usr/lib/libcuda.so.1",
         )  # fmt: skip
-        built = f"echo 'nvidia/{version}, {KERNEL}, x86_64: installed' >{home}/dkms\necho {version} >{home}/lib/modules/{KERNEL}/nvidia.ko"  # noqa: E501
+        module, folder = f"{home}/lib/modules/{KERNEL}/nvidia.ko", f"{home}/var/lib/dkms/nvidia/{version}/build"
+        built = f"echo 'nvidia/{version}, {KERNEL}, x86_64: installed' >{home}/dkms\necho {version} >{module}"
         failed = (
-            f"mkdir -p {home}/var/lib/dkms/nvidia/{version}/build\n"
-            f"echo 'conftest.h:1: error: too few arguments to pci_resize_resource' >{home}/var/lib/dkms/nvidia/{version}/build/make.log\n"  # noqa: E501
+            f"mkdir -p {folder}\n"
+            f"echo 'conftest.h:1: error: too few arguments to pci_resize_resource' >{folder}/make.log\n"
             f"echo 'nvidia/{version}: added' >{home}/dkms\n"
         )
         postinst = {"": built, "compile": f"{failed}exit 10", "added": failed}[breaks]

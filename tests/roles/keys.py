@@ -1,4 +1,4 @@
-"""OpenPGP keys that gpg makes, and their bytes written in other ways: what a mirror, or somebody on the way, may send."""  # noqa: E501
+"""OpenPGP keys that gpg makes, and their bytes in other forms: what a mirror, or somebody on the way, may send."""
 
 from __future__ import annotations
 

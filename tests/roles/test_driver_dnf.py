@@ -22,9 +22,8 @@ pytestmark = [
 ]
 OLD, NEW = "570.211.01", "580.95.05"
 NAMES = ("kmod-nvidia-open-dkms", "nvidia-driver-libs", "nvidia-open")
-WANTED = {"FIRST": "", "HEADERS": "kernel-devel", "DRIVER": "nvidia-open", "GOING": "", "REPLACED": "", "BRANCH": "580"} | {  # noqa: E501
-    "IS_BUILT": "yes"
-}  # fmt: skip
+WANTED = {"FIRST": "", "HEADERS": "kernel-devel", "DRIVER": "nvidia-open", "GOING": "", "REPLACED": ""}
+WANTED |= {"BRANCH": "580", "IS_BUILT": "yes"}
 REPOSITORY, TRUSTED = "etc/yum.repos.d/rigwright-nvidia.repo", "etc/pki/rpm-gpg/rigwright-nvidia"
 
 

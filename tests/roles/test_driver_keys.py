@@ -62,9 +62,8 @@ _WRITTEN = {
     "old headers, long": lambda key: armored(keys.in_long_old_format(key)),
     "CRLF": lambda key: armored(key, end="\r\n"),
     "without its sum": lambda key: armored(key, checksum=False),
-    "with a header and words around it": lambda key: (
-        f"This is the key.\n\n{armored(key).replace(BEGIN, f'{BEGIN}{chr(10)}Version: GnuPG v1{chr(10)}Comment: x')}\nBye.\n"  # noqa: E501
-    ),
+    "with a header": lambda key: armored(key).replace(BEGIN, f"{BEGIN}\nVersion: GnuPG v1\nComment: x"),
+    "with words around it": lambda key: f"This is the key.\n\n{armored(key)}\nBye.\n",
 }
 
 

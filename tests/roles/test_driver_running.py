@@ -1,4 +1,4 @@
-"""A driver is kept, loaded, proven, and the rig rebooted: what the scripts tell the kernel's side, and when they leave it."""  # noqa: E501
+"""A driver is kept, loaded and proven, and the rig rebooted: what scripts tell the kernel, and when they leave it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_driver_is_kept(each_sh, box):
 
 
 def test_what_is_not_wanted_any_more_is_let_go(each_sh, box):
-    """Holds of ours, files of ours; a unit of device files stays, which services on a driver of the owner's want too."""  # noqa: E501
+    """Holds of ours, files of ours; a unit of device files stays, which services want on any driver."""
     box.run("apt-mark hold mine")
     keep(box)
     box.did()
@@ -133,7 +133,8 @@ def load(box: DriverBox, may_unload: str = "yes") -> subprocess.CompletedProcess
 def user_of(box: DriverBox, name: str = "gpu-burn") -> Iterator[int]:
     """A program that has a GPU open."""
     path = box.put("dev/nvidia0", "")
-    text = "import sys, time; f = open(sys.argv[1]); open('/proc/self/comm', 'w').write(sys.argv[2]); print(flush=True); time.sleep(60)"  # noqa: E501
+    text = "import sys, time; f = open(sys.argv[1]); open('/proc/self/comm', 'w').write(sys.argv[2])"
+    text += "; print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", text, str(path), name], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         program.stdout.readline()
@@ -279,8 +280,9 @@ def test_driver_that_does_not_compute_is_no_success(each_sh, box, case):
 def test_fabric_that_comes_to_its_end(each_sh, box):
     """It is waited for."""
     unproven(box)
-    text = f"n=$(cat {box.home}/n 2>/dev/null); echo $((n + 1)) >{box.home}/n; printf '    Fabric\\n        State  : %s\\n' "  # noqa: E501
-    box.tool("nvidia-smi", f'{text} "$([ "$n" = 2 ] && echo Completed || echo "In Progress")"')
+    count = f"n=$(cat {box.home}/n 2>/dev/null); echo $((n + 1)) >{box.home}/n; state='In Progress'"
+    said_once = "printf '    Fabric\\n        State  : %s\\n' \"$state\""
+    box.tool("nvidia-smi", f'{count}\n[ "$n" != 2 ] || state=Completed\n{said_once}')
     done = prove(box, fabric="yes")
     assert done.returncode == 0 and done.stdout.count("waiting for Fabric Manager: In Progress") == 2
 

@@ -256,7 +256,7 @@ def test_driver_of_nvidias_own_installer_goes(each_sh, box, tool):
 
 
 _UNINSTALLERS = {
-    "echo 'ERROR: a GPU is in use'; exit 1": "nvidia-uninstall failed: ERROR: a GPU is in use; nothing else was changed",  # noqa: E501
+    "echo 'ERROR: in use'; exit 1": "nvidia-uninstall failed: ERROR: in use; nothing else was changed",
     "exit 0": "says that it is done, and is still there; take NVIDIA's own driver away by hand",
     "": "nvidia-uninstall is not there; take NVIDIA's own driver away by hand",
 }

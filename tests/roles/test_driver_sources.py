@@ -142,7 +142,7 @@ def test_address_that_does_not_answer(each_sh, box, nvidia):
 
 _ONE_LINE = """\
 deb http://deb.debian.org/debian trixie main # my contrib, non-free
- deb\t[arch=amd64  signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]\thttp://deb.debian.org/debian trixie-updates contrib main
+ deb\t[arch=amd64  signed-by=/usr/share/keyrings/d.gpg]\thttp://deb.debian.org/debian trixie-updates contrib main
 deb-src http://deb.debian.org/debian trixie main
 # deb http://deb.debian.org/debian sid main
 deb http://security.debian.org/debian-security trixie-security main non-free-firmware non-free contrib
@@ -206,7 +206,7 @@ def test_components_that_the_owners_sources_lack(each_sh, box):
         head = "# Written by rigwright: further components of the distribution.\n\n"
         assert lines.replace("\t", " ") == head + (
             "deb http://deb.debian.org/debian trixie contrib non-free non-free-firmware\n"
-            " deb [arch=amd64  signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian "
+            " deb [arch=amd64  signed-by=/usr/share/keyrings/d.gpg] http://deb.debian.org/debian "
             "trixie-updates non-free non-free-firmware\n"
             "deb http://deb.debian.org/debian trixie-backports contrib non-free non-free-firmware\n"
         )
