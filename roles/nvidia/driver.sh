@@ -2,6 +2,8 @@
 #   unproven   a change of the driver is under way: what stood before it, the first line its version or "nothing"
 #   previous/  the packages of that version, the way back
 #   held       names that this role held, and nobody else
+# Names go as words, of a version too: `nvidia-open-580.*` names no file here.
+cd "$work"
 BEFORE=$STATE/previous
 PINNED=/etc/apt/preferences.d/rigwright-nvidia
 # What dkms says, the lines of a build that failed.

@@ -42,6 +42,10 @@ if command == "install":
         version = None
         if name.endswith(".rpm"):
             name, version = json.load(open(name))
+        if name.endswith(".*") and offered.get(name[:-2].rpartition("-")[0], {{"version": ""}})["version"].startswith(
+            name[:-1].rpartition("-")[2]
+        ):
+            name = name.rpartition("-")[0]
         row = offered.get(name)
         if row is None:
             end(1, f"Error: Unable to find a match: {{name}}")

@@ -12,7 +12,7 @@ import pytest
 
 from .apt_box import said
 from .dnf_stand_in import Dnf
-from .driver_box import KERNEL, DriverBox
+from .driver_box import KERNEL, DriverBox, role
 from .keys import Gpg, armored
 from .mirror import Mirror, mirror
 
@@ -96,7 +96,7 @@ def test_repository_that_dnf_refuses_goes_again(each_sh, box, nvidia, had):
     assert done.returncode == 1 and "is the one to be trusted" in said(done)[0]
     assert {path: box.read(path) for path in now} == now
     nvidia.publish("")
-    dnf.change(broken=["rigwright-cuda-" + "-".join(nvidia.url.split("/")[-2:])])
+    dnf.change(broken=["rigwright-cuda-debian13-x86_64"])
     done = set_up(box, nvidia)
     assert done.returncode == 1 and "Cannot download repomd.xml" in said(done)[0]
     assert {path: box.read(path) for path in now} == now
@@ -136,6 +136,18 @@ def test_driver_comes_by_dnf(each_sh, box):
         "kernel-devel asked purge", "kmod-nvidia-open-dkms came purge", "nvidia-driver-libs came purge",
         "nvidia-open asked purge",
     }  # fmt: skip
+
+
+def test_version_of_a_name_is_no_pattern_of_files(each_sh, box, tmp_path):
+    """Whatever lies where root logs in."""
+    dnf = Dnf(box)
+    dnf.offer_driver(NEW)
+    (tmp_path / "nvidia-open-580.run").touch()
+    text = role("install.sh", manager="dnf", **{**WANTED, "DRIVER": "nvidia-open-580.*"})
+    done = box.run(f"cd {tmp_path}\n{text}")
+    assert (done.returncode, done.stderr, said(done)) == (0, "", [])
+    assert dnf.state["there"].items() >= dict.fromkeys(NAMES, NEW).items()
+    assert "nvidia-open asked purge" in box.read("var/lib/rigwright/packages.installed")
 
 
 def test_what_the_plan_replaces_goes_first_and_nothing_else(each_sh, box):
