@@ -13,6 +13,9 @@ from rigwright.strict import Strict
 # What no card takes: a slip of a digit, or kilowatts.
 _LEAST_WATTS, _MOST_WATTS = 10, 2000
 _LEAST_MHZ, _MOST_MHZ = 100, 5000
+# What is written to files of apt and dnf as it is.
+_ADDRESS = r"(https?://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%+/-]*)?)?"
+_FINGERPRINT = r"([0-9A-F]{40})?"
 
 
 class NvidiaSettings(Strict):
@@ -43,12 +46,10 @@ class NvidiaSettings(Strict):
     )
     repository: str = Field(
         "",
-        pattern=r"^(https?://[^\s'\"]+)?$",
         description="A mirror of NVIDIA's `https://developer.download.nvidia.com/compute/cuda/repos`.",
     )
     key: str = Field(
         "",
-        pattern=r"^([0-9A-F]{40})?$",
         description="The fingerprint of the key that a mirror signs with, where that is its own.",
     )
     power_watts: int | dict[str, int | None] | None = Field(
@@ -62,16 +63,31 @@ class NvidiaSettings(Strict):
         "card below its least power limit.",
     )
 
-    @field_validator("repository")
+    @field_validator("repository", mode="before")
     @classmethod
-    def _without_end(cls, repository: str) -> str:
+    def _as_address(cls, repository: object) -> object:
+        """Without an end; it is written where everybody reads it."""
+        if not isinstance(repository, str):
+            return repository
+        if "@" in repository:
+            raise ValueError(
+                "an address with a password would be read by everybody on the rig; write it without, and name user and "
+                "password in a file of /etc/apt/auth.conf.d there"
+            )
+        if not re.fullmatch(_ADDRESS, repository):
+            raise ValueError(
+                f"{repository!r} is no address of a mirror; write one like https://mirror.example/compute/cuda/repos"
+            )
         return repository.rstrip("/")
 
     @field_validator("key", mode="before")
     @classmethod
     def _as_fingerprint(cls, key: object) -> object:
         """As gpg prints it, with blanks."""
-        return re.sub(r"\s", "", str(key)).upper()
+        found = re.sub(r"\s", "", str(key)).upper()
+        if not re.fullmatch(_FINGERPRINT, found):
+            raise ValueError(f"{key!r} is no fingerprint of a key; write its 40 digits, as gpg --show-keys prints them")
+        return found
 
     @field_validator("power_watts", mode="before")
     @classmethod

@@ -22,8 +22,10 @@ _NOUVEAU = "blacklist nouveau\noptions nouveau modeset=0\n"
 _UPGRADES = ("nvidia-", "libnvidia-", "libcuda1$", "cuda-drivers", "linux-modules-nvidia-", "xserver-xorg-video-nvidia")
 _KERNELS = ("linux-image-", "linux-headers-", "linux-generic", "linux-modules-")
 _DRIVER = re.compile(r"nvidia|^libcuda1|^libcudadebugger|^cuda-drivers|fabric-?manager|^nvlsm$")
-# Metas, which a new kernel comes with: `linux-image-generic-hwe-24.04`, `linux-generic`.
-_KERNEL = re.compile(r"linux-(?:image-|headers-)?[a-z][a-z0-9.-]*$")
+# Metas, which a new kernel comes with: `linux-image-generic-hwe-24.04`, `linux-generic`; not what is of one kernel.
+_KERNEL = re.compile(
+    r"linux-(?!.*\d\.\d+\.\d)(?:image-|headers-|modules-extra-)?(?!modules-|firmware)[a-z][a-z0-9.-]*$"
+)
 _HMM = "options nvidia_uvm uvm_disable_hmm=1\n"
 
 

@@ -20,7 +20,7 @@ from rigwright.roles.base.packages import PackageManager, package_manager
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.nvidia.keeping import DEVICES, FILES, MODPROBE, UNATTENDED, kept
-from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN, Known
+from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN, Known, as_nvidias
 from rigwright.roles.nvidia.reboot import Reboot, running_services, was_rebooted
 from rigwright.spec.driver import NvidiaSettings
 
@@ -79,7 +79,8 @@ def repository(task: Task) -> Commands:
     rig = yield from current_rig(task.probe)
     plan, sources = task.plan(rig), task.sources(rig)
     # A toolkit of NVIDIA's may be wanted beside a driver that is there.
-    lacks = bool(sources.url) and not Machine(rig.hardware).has_nvidias_repository and bool(plan.cuda.packages)
+    machine = Machine(as_nvidias(rig.hardware, task.settings.repository))
+    lacks = bool(sources.url) and not machine.has_nvidias_repository and bool(plan.cuda.packages)
     if (_kinds(plan, ("repository",)) or lacks) and (manager := _manager(rig)):
         names = ("key.sh", f"source-{manager.name}.sh", "repository.sh")
         yield Script(_script(manager, *names, **sources.variables))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from pyinfra.api import FactBase
 
 from rigwright.hardware import Hardware, capture, collection
-from rigwright.hardware.software import Offer, Repository
+from rigwright.hardware.software import Offer, Package, Repository
+from rigwright.hardware.sources import software_text
 from rigwright.plan.driver import DriverPlan, DriverWish, plan_driver
 from rigwright.plan.driver.sources import Repositories
 from rigwright.records.paths import STATE_DIRECTORY
@@ -19,6 +21,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, seen_environment
 from rigwright.units import whole_number
 
+_Named = TypeVar("_Named", Offer, Package)
 STATE = f"{STATE_DIRECTORY}/nvidia"
 UNPROVEN = f"{STATE}/unproven"
 _OF_OFFERS = frozenset(("branch_not_offered", "headers_missing", "dkms_too_old", "package_is_broken"))
@@ -83,31 +86,59 @@ class RepositoriesAsked(FactBase[Simulation]):
 
 @dataclass(frozen=True)
 class Known:
-    """What repositories were asked, and what they offer: those that are not set up on the rig among them."""
+    """What repositories were asked, and what they offer: those that are not set up on the rig among them.
+
+    mirror: the address of a mirror of NVIDIA's repositories, whose packages are NVIDIA's, whatever its path.
+    """
 
     offers: tuple[Offer, ...] = ()
     repositories: tuple[Repository, ...] = ()
+    mirror: str = ""
 
     def with_answer(self, found: Simulation, url: str) -> Known:
         """Once more was asked."""
         offers = capture.read_files(found.files).software.offers
         asked = (Repository(url, "/"),) if url else ()
-        return Known(*(tuple(dict.fromkeys(both)) for both in ((*self.offers, *offers), (*self.repositories, *asked))))
+        return replace(
+            self,
+            offers=tuple(dict.fromkeys((*self.offers, *offers))),
+            repositories=tuple(dict.fromkeys((*self.repositories, *asked))),
+        )
 
     def of(self, hardware: Hardware) -> Hardware:
         """A machine that knows it."""
-        if not self.offers:
-            return hardware
         software = hardware.software
-        return replace(
-            hardware,
-            software=replace(
+        if self.offers:
+            software = replace(
                 software,
                 offers=tuple(dict.fromkeys((*software.offers, *self.offers))),
                 repositories=(*software.repositories, *self.repositories),
                 answered=software.answered | {"offers"},
-            ),
-        )
+            )
+        return as_nvidias(replace(hardware, software=software), self.mirror)
+
+
+def as_nvidias(hardware: Hardware, mirror: str) -> Hardware:
+    """A machine on which what comes from a mirror comes from NVIDIA; its address says so to nobody else."""
+    if not mirror:
+        return hardware
+    software, place = hardware.software, software_text.origin(mirror)
+
+    def of_nvidia(one: _Named) -> _Named:
+        is_mirrored = one.origin == place or one.origin.startswith(f"{place}/")
+        found = f"{software_text.NVIDIAS_REPOSITORIES}{one.origin.removeprefix(place)}"
+        return replace(one, origin=found) if is_mirrored else one
+
+    software = replace(
+        software,
+        offers=tuple(map(of_nvidia, software.offers)),
+        packages=tuple(map(of_nvidia, software.packages)),
+        repositories=tuple(
+            replace(one, url=one.url.replace(mirror, f"https://{software_text.NVIDIAS_REPOSITORIES}", 1))
+            for one in software.repositories
+        ),
+    )
+    return replace(hardware, software=software)
 
 
 NOTHING_ASKED = Known()
@@ -149,9 +180,10 @@ def ask(rig: Rig, repositories: Repositories) -> Simulation | None:
 
 def plan_with(rig: Rig, wish: DriverWish, mirror: str, key: str) -> Asked:
     """The plan of a rig, by what its repositories really offer today: those that it would set up are asked first."""
-    plan, known, said = plan_driver(rig.hardware, wish), NOTHING_ASKED, None
+    known = Known(mirror=mirror)
+    plan, said = plan_driver(known.of(rig.hardware), wish), None
     if not any(step.kind in ("repository", "install", "headers") for step in plan.steps) and not _may_differ(plan):
-        return Asked(plan)
+        return Asked(plan, known)
     refusal: tuple[str, ...] = ()
     for _ in range(_MOST_QUESTIONS):
         repositories = Repositories.of(rig.hardware, plan, mirror, key)
