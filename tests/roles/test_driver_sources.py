@@ -147,7 +147,7 @@ deb-src http://deb.debian.org/debian trixie main
 # deb http://deb.debian.org/debian sid main
 deb http://security.debian.org/debian-security trixie-security main non-free-firmware non-free contrib
 deb https://download.docker.com/linux/debian trixie stable
-deb http://example.org/ubuntu noble main"""  # noqa: E501
+deb http://example.org/ubuntu noble main"""
 _STANZAS = """\
 # The distribution
 Types: deb deb-src
