@@ -9,6 +9,8 @@ from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import flag_changes
 from rigwright.plan.budget import A_DEPLOY_REFUSES
 from rigwright.plan.changes import Change, changed, differences
+from rigwright.plan.driver import Cuda
+from rigwright.plan.driver.tables import size
 from rigwright.plan.engines import label
 from rigwright.plan.reasons import Reason
 from rigwright.records.values import Deployed, RigRecords, marker_of
@@ -43,15 +45,27 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
 
 
 def deploy_notes(resolved: Resolved, hardware: Hardware) -> tuple[Reason, ...]:
-    """What a deploy would refuse of this plan on a rig as it is: no compiler for the GPUs that answer."""
+    """What a deploy would refuse of this plan on a rig as it is: no compiler for its GPUs; or what it brings first."""
     said = {}
     for engine in {plan.engine: resolved.engines[plan.engine] for plan in resolved.plan.services}.values():
         try:
-            if engine.program:
-                engine.release(hardware)
+            is_built = not engine.program or engine.release(hardware) in engine.installed.releases
         except Refused as error:
             said[error.message] = Reason(choice=A_DEPLOY_REFUSES, because=error.message)
+            continue
+        if engine.installed.toolkit and not is_built:
+            said["toolkit"] = _toolkit_note(engine.installed.toolkit)
     return tuple(said.values())
+
+
+def _toolkit_note(cuda: Cuda) -> Reason:
+    where = "packages of the distribution" if cuda.source == "distro" else "wheels from PyPI, by this machine"
+    download, disk = (size(f"toolkit_{cuda.source}", key) / 1e9 for key in ("download", "disk"))
+    what = f"no nvcc here makes code for {', '.join(f'sm_{one}' for one in cuda.targets)}"
+    return Reason(
+        choice=f"CUDA {cuda.version} comes before the build",
+        because=f"{what}: {where}, {download:.1f} GB, {disk:.1f} GB on the disk",
+    )
 
 
 def surplus(resolved: Resolved, records: RigRecords) -> list[Deployed]:

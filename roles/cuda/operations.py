@@ -52,8 +52,8 @@ def package_needs(cuda: Cuda, hardware: Hardware) -> tuple[str, ...]:
     That of Debian has one of its own for this, and asks the `gcc` of the system all the same (11.8, 12.4: run).
     """
     compiler = package_names("cuda", hardware) or ()
-    packaged = cuda.packages if cuda.source != "pypi" else ()
-    return () if cuda.path else (*packaged, *compiler)
+    packaged = cuda.packages if cuda.source != "pypi" and not cuda.path else ()
+    return (*packaged, *compiler)
 
 
 def toolkit_room(cuda: Cuda, hardware: Hardware) -> dict[str, int]:

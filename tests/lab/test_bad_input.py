@@ -198,6 +198,9 @@ def test_gpu_rig_without_a_toolkit(workshop, trixie, recorded):
         outcome = workshop.deploy(workshop.spec(context=1024, gpu=0) | {"cuda": {"source": "none"}}, name)
         refused(outcome, "GPUs answer, but nvcc is not installed; install the CUDA toolkit")
         assert "NVIDIA H100" in outcome.output
+        # Left to the plan, wheels come first: said before the deploy is typed.
+        planned = workshop.rigwright("plan", str(workshop.inventory(workshop.spec(context=1024, gpu=0), name)))
+        assert planned.code == 0 and "CUDA 13.0 comes before the build" in planned.output, planned.output
         before = workshop.on(name, "systemctl show -P MainPID rigwright-demo")
         cpu = workshop.spec(llamacpp={"archive": "pinned", "backend": "cpu"})
         assert workshop.deploy(cpu, name).code == 0

@@ -307,7 +307,7 @@ def test_processor_without_wheels_is_refused(monkeypatch, blank):
     ("cuda", "names"),
     [
         (PYPI, ("g++",)),
-        (replace(PYPI, path=MADE.nvcc), ()),
+        (replace(PYPI, path=MADE.nvcc), ("g++",)),
         (Cuda("12.4", "distro", ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc")),
          ("nvidia-cuda-toolkit", "nvidia-cuda-toolkit-gcc", "g++")),
         (Cuda("12.8", "nvidia", ("cuda-toolkit-12-8",)), ("cuda-toolkit-12-8", "g++")),

@@ -189,6 +189,9 @@ def test_plan_of_a_rig_says_what_its_deploy_would_refuse(cuda: str | None, sourc
     planned = resolve_all({"rig1": RigRequest(spec, hardware, records=records)}, Lookup())
     notes = [note for note in planned.resolved["rig1"].plan.notes if note.choice == A_DEPLOY_REFUSES]
     assert [note.because[: len(said)] for note in notes] == ([said] if said else [])
+    comes = [f"{note.choice}: {note.because}" for note in planned.resolved["rig1"].plan.notes if "CUDA" in note.choice]
+    brought = "CUDA 13.0 comes before the build: no nvcc here makes code for sm_86: wheels from PyPI, by this machine, "
+    assert comes == ([f"{brought}0.5 GB, 0.8 GB on the disk"] if (cuda, source) == (None, "auto") else [])
     # A machine that no deploy goes to has no such note.
     alone = resolve_all({"rig1": RigRequest(spec, hardware)}, Lookup())
     assert A_DEPLOY_REFUSES not in {note.choice for note in alone.resolved["rig1"].plan.notes}
