@@ -13,9 +13,11 @@ import click
 
 from rigwright.plan.driver.tables import toolkits
 
-# The wheel with ptxas of each version that the catalogue lists.
+# The wheel with ptxas of each version that the catalogue lists; None where PyPI has none.
 WHEELS = {
+    "11.5": None,
     "11.8": "nvidia-cuda-nvcc-cu11==11.8.*",
+    "12.0": "nvidia-cuda-nvcc-cu12==12.0.*",
     "12.4": "nvidia-cuda-nvcc-cu12==12.4.*",
     "12.8": "nvidia-cuda-nvcc-cu12==12.8.*",
     "12.9": "nvidia-cuda-nvcc-cu12==12.9.*",
@@ -43,6 +45,9 @@ def main() -> int:
     known, wrong = toolkits(), 0
     assert set(known) == set(WHEELS), "a version without a wheel to check it against"
     for version, requirement in WHEELS.items():
+        if requirement is None:
+            click.echo(f"CUDA {version}: not checked, PyPI has no wheel of it")
+            continue
         with tempfile.TemporaryDirectory() as folder:
             found = targets(requirement, Path(folder))
         listed = known[version].targets

@@ -66,11 +66,14 @@ BROUGHT = Installed(toolkits=frozenset({MADE.directory}))
         (machine("3090"), Installed(toolkits=frozenset({OLD})), {}, MADE.nvcc, "pypi"),
         # It makes no code for this card, or the inventory wants another one.
         (machine("5090"), IN_PATH, {}, MADE.nvcc, "pypi"),
+        (machine("5090", os="ubuntu-24.04"), replace(IN_PATH, cuda_version="12.0"), {}, MADE.nvcc, "pypi"),
+        (machine("3090", os="ubuntu-24.04"), replace(IN_PATH, cuda_version="12.0"), {}, "nvcc", None),
         (machine("3090"), IN_PATH, {"source": "pypi"}, MADE.nvcc, "pypi"),
         (machine("3090"), IN_PATH, {"version": "13.0"}, MADE.nvcc, "pypi"),
         # The driver is older than what wheels want: Debian's own, which is called as it is called when it is there.
         (machine("3090", driver="550.163.01"), NOTHING, {}, "nvcc", "distro"),
         (machine("3090"), NOTHING, {"source": "distro"}, "nvcc", "distro"),
+        (machine("3090", os="ubuntu-24.04"), NOTHING, {"source": "distro"}, "nvcc", "distro"),
         # Nothing is known of it: it stays, as before.
         (machine("3090"), replace(IN_PATH, cuda_version="10.2"), {}, "nvcc", None),
         (machine("3090"), NOTHING, {"source": "none"}, "nvcc", None),
@@ -150,7 +153,15 @@ def test_each_source_has_its_place(cuda: Cuda, nvcc: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("version", "row"),
-    [("12.6.85", "12.4"), ("13.5", "13.2"), ("12.8", "12.8"), ("12.0", None), ("14.0", None), ("", None)],
+    [
+        ("12.6.85", "12.4"),
+        ("13.5", "13.2"),
+        ("12.8", "12.8"),
+        ("12.2", "12.0"),
+        ("11.2", None),
+        ("14.0", None),
+        ("", None),
+    ],
 )
 def test_version_between_two_rows_can_do_what_the_older_can(version: str, row: str | None) -> None:
     """Of another generation nothing is known."""

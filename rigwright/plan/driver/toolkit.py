@@ -36,7 +36,7 @@ def plan_toolkit(machine: Machine, wish: DriverWish, branch: int | None) -> tupl
     fitting, reasons = _fitting(machine, wish, branch, numbers)
     for path, version in _there(machine, fitting, wish):
         return Cuda(version, _source_of(path), (), targets, path), tuple(_others(machine, numbers, path))
-    for version in _ordered(fitting, wish, branch):
+    for version in _ordered(machine, fitting, wish, branch):
         for source in _sources(machine, version, wish):
             notes = tuple(_others(machine, numbers, None))
             return Cuda(version, source, toolkit_packages(source, version, architecture_of(machine)), targets), notes
@@ -111,10 +111,11 @@ def row_of(version: str) -> Toolkit | None:
     return max(older, key=lambda one: version_of(one.version), default=None)
 
 
-def _ordered(fitting: Sequence[Toolkit], wish: DriverWish, branch: int | None) -> list[str]:
-    """The best first: those that the driver knows whole, in the order of preference."""
+def _ordered(machine: Machine, fitting: Sequence[Toolkit], wish: DriverWish, branch: int | None) -> list[str]:
+    """The best first: those that the driver knows whole, in the order of preference; others where one asks for them."""
     order = list(preferred_cuda())
-    known = [one for one in fitting if one.version in order or wish.cuda_version]
+    own = machine.system.distro_cuda if machine.system and wish.cuda_source == "distro" else None
+    known = [one for one in fitting if one.version in (*order, own) or wish.cuda_version]
     return [
         one.version
         for one in sorted(
