@@ -20,6 +20,7 @@ from rigwright.plan.engines.installed import Installed
 from rigwright.records.values import RigRecords
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Upload
+from rigwright.roles.base.facts import read_rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda import archive, operations
 
@@ -242,6 +243,25 @@ def test_toolkits_that_no_release_was_built_with_go(room):
     said = room.run(script("base", "prune.sh"))
     assert "::progress toolkit 13.0-old removed\n" in said
     assert {path.name for path in room.path("/opt/rigwright/cuda").iterdir()} == {"13.0-used", "13.1-wanted"}
+
+
+@pytest.mark.runs("base/deployed.sh")
+def test_toolkits_are_told_with_what_was_proven(room):
+    """Those that nothing needs any more, and installations that were cut; a compiler that is gone proves nothing."""
+    for name in ("13.0-used", "13.0-old", "13.1-wanted", ".13.2-cut"):
+        room.put(f"/opt/rigwright/cuda/{name}/bin/nvcc").chmod(0o755)
+    room.put("/opt/rigwright/cuda/13.0-half/lib/x")
+    room.put("/opt/rigwright/llamacpp/releases/1/release.json", '"-DA=/opt/rigwright/cuda/13.0-used/bin/nvcc"')
+    proof = "/opt/rigwright/cuda/13.1-wanted/bin/nvcc 13.1 86 120"
+    room.put(f"{STATE}/proven", f"{proof}\n")
+    records = read_rig(Probe(), room.run(Probe().script()).splitlines()).records
+    names = ("13.0-used", "13.0-old", "13.1-wanted")
+    assert records.installed.toolkits == {f"/opt/rigwright/cuda/{name}" for name in names}
+    assert records.spare_toolkits == {"/opt/rigwright/cuda/13.0-old"} and records.installed.proven == proof
+    assert records.left == ("/opt/rigwright/cuda/.13.2-cut",)
+    room.path("/opt/rigwright/cuda/13.1-wanted/bin/nvcc").unlink()
+    records = read_rig(Probe(), room.run(Probe().script()).splitlines()).records
+    assert records.installed.proven == "" and len(records.installed.toolkits) == 2
 
 
 # --- what is decided
