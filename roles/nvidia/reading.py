@@ -198,8 +198,8 @@ def plan_with(rig: Rig, wish: DriverWish, mirror: str, key: str) -> Asked:
     if said and plan.verdict != "refuse":
         plan = replace(plan, download_bytes=said.download_bytes, disk_bytes=said.disk_bytes)
     # What the plan fell back on as the better source did not answer is no choice of it.
-    is_second = wish.source is None and plan.driver.source == "distro" and bool(known.repositories)
-    return Asked(plan, known, replace(said, refusal=refusal) if said else None, is_second)
+    is_second = wish.source is None and plan.driver.source == "distro" and rig.hardware.os_id == "debian"
+    return Asked(plan, known, replace(said, refusal=refusal) if said else None, is_second and bool(known.repositories))
 
 
 def _may_differ(plan: DriverPlan) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB_NAME, Outcome, Workshop
+from .conftest import LAB_NAME, FirstRun, Outcome, Workshop, wait_healthy
 from .driver_repository import NEWEST, DriverRepositories, Offer, Signed
 
 pytestmark = [
@@ -232,4 +232,65 @@ def test_two_controllers_and_a_connection_that_drops(shop: Shop) -> None:
     assert shop.on(name, VERSION) == NEWEST[580]
     assert shop.deploy(name, spec).changed == set()
     assert any(one.code == 0 for one in outcomes), "\n".join(one.output for one in outcomes)
+    shop.workshop.lab.down([name])
+
+
+UBUNTU = """. /etc/os-release
+cat >/etc/os-release <<'END'
+PRETTY_NAME="Ubuntu 24.04.3 LTS"
+NAME="Ubuntu"
+VERSION_ID="24.04"
+VERSION_CODENAME=noble
+ID=ubuntu
+ID_LIKE=debian
+END
+"""
+
+
+def test_ubuntu_takes_canonicals_packages(shop: Shop) -> None:
+    """On what passes for Ubuntu 24.04: Canonical's own driver for servers, NVIDIA's repository untouched."""
+    name = shop.boot("noble")
+    shop.on(name, UBUNTU + shop.repositories.use_distribution(shop.address, "noble", alone=True))
+    spec = shop.spec(shop.offer("lts", 580), reboot="auto")
+    done = shop.deploy(name, spec)
+    assert done.code == 0 and "CUDA counts 2" in done.output, done.output
+    assert shop.on(name, VERSION) == NEWEST[580]
+    assert "nvidia-dkms-580-server-open" in shop.on(name, "apt-mark showhold")
+    assert "rigwright-nvidia.sources" not in shop.on(name, "ls /etc/apt/sources.list.d")
+    assert shop.deploy(name, spec).changed == set()
+    shop.workshop.lab.down([name])
+
+
+def test_rig_without_a_gpu_is_left_alone(shop: Shop) -> None:
+    """Nothing of NVIDIA's is there to be driven."""
+    name = shop.workshop.boot("plain")
+    before = shop.on(name, PACKAGES)
+    done = shop.deploy(name, shop.spec(shop.offer("lts", 580)))
+    assert (done.code, done.changed) == (0, set()), done.output
+    assert "nothing for NVIDIA's driver to drive" in done.output
+    assert shop.on(name, PACKAGES) == before
+    shop.workshop.lab.down([name])
+
+
+ASKING = """while :; do
+curl -s http://127.0.0.1:8080/completion -d '{"prompt": "a", "n_predict": 1800, "ignore_eos": true}' >/dev/null
+done
+"""
+
+
+@pytest.mark.faults
+def test_service_at_work_is_not_rebooted(shop: Shop, trixie: FirstRun) -> None:
+    """A service of ours that always answers somebody keeps the rig from its reboot; a quiet one does not."""
+    name = shop.workshop.boot("atwork", from_snapshot=trixie.snapshot, hardware="2x-rtx3090", driver="simulated")
+    shop.on(name, shop.repositories.use_distribution(shop.address, "trixie"))
+    wait_healthy(shop.workshop, name)
+    shop.on(name, f"cat >/root/ask <<'END'\n{ASKING}END\nsystemd-run -q --unit=asking sh /root/ask")
+    spec = shop.spec(shop.offer("lts", 580), reboot="auto")
+    boot = shop.on(name, "cat /proc/sys/kernel/random/boot_id")
+    busy = shop.deploy(name, spec)
+    assert busy.code != 0 and "demo is at work" in busy.output, busy.output
+    assert shop.on(name, "cat /proc/sys/kernel/random/boot_id") == boot
+    shop.on(name, "systemctl stop asking")
+    quiet = shop.deploy(name, spec)
+    assert quiet.code == 0 and "CUDA counts 2" in quiet.output, quiet.output
     shop.workshop.lab.down([name])
