@@ -17,6 +17,7 @@ from rigwright.hardware.software import Failure, KernelModule, Offer, Package, S
 from rigwright.hardware.values import Gpu, Hardware, Problem
 from rigwright.plan.driver import DriverPlan, DriverWish, Need, plan_driver
 from rigwright.plan.driver.tables import branch_of, version_of
+from rigwright.plan.driver.values import Source
 
 # PCI ids of cards that people serve from.
 CARDS = {
@@ -379,6 +380,44 @@ def test_stream_that_is_not_enabled_is_offered(streams: tuple[str, ...], driver:
     plan = plan_driver(_with(hardware, answered=hardware.software.answered | {"offers"}))
     assert (plan.driver.branch, plan.driver.version) == driver
     assert f"nvidia-driver:{driver[0]}-open" in plan.driver.packages
+
+
+OF_580 = "libnvidia-compute-580 nvidia-utils-580 nvidia-kernel-common-580 nvidia-dkms-580-open"
+OF_580_SERVER = (
+    "libnvidia-compute-580-server nvidia-kernel-common-580-server linux-modules-nvidia-580-server-open-generic"
+)
+OF_590 = "libnvidia-compute nvidia-utils nvidia-kernel-common nvidia-headless-no-dkms-open nvidia-dkms-open"
+BRANCH_CHANGES = [
+    # installed, the wish, which of it goes
+    (OF_580, ("nvidia", 590), OF_580),
+    (OF_590, ("nvidia", 580), OF_590),
+    (
+        "nvidia-driver-570-open nvidia-fabricmanager-570 libnvidia-nscq-570 libnvidia-compute-570",
+        ("distro", 580),
+        "nvidia-driver-570-open nvidia-fabricmanager-570 libnvidia-nscq-570 libnvidia-compute-570",
+    ),
+    # The same for servers and for screens; packages of one name are upgraded.
+    (f"{OF_580_SERVER} nvidia-fabricmanager-595 libnvidia-nscq-595", ("distro", 595), OF_580_SERVER),
+    (OF_590, ("nvidia", 595), ""),
+    (OF_580, ("distro", 580), OF_580),
+    (OF_580_SERVER, ("distro", 595), OF_580_SERVER),
+    (OF_580_SERVER, ("nvidia", 580), OF_580_SERVER),
+]
+
+
+@pytest.mark.parametrize(("installed", "wish", "goes"), BRANCH_CHANGES)
+def test_ubuntus_packages_of_another_branch_go(installed: str, wish: tuple[Source, int], goes: str) -> None:
+    """What apt would take away for the new ones is planned: a deploy takes away nothing else. Seen with a real apt."""
+    named = ("nvidia-driver-pinning-580", "nvidia-container-toolkit", "libnvidia-container1", "nvidia-cuda-toolkit")
+    origin = "Ubuntu" if "server" in installed else "developer.download.nvidia.com/compute/cuda/repos/ubuntu2404"
+    version = "590.48.01-1ubuntu1" if installed == OF_590 else "580.126.09-1ubuntu1"
+    packages = [Package(name, version, origin=origin) for name in installed.split()]
+    packages += [Package(name, "1") for name in named]
+    plan = plan_driver(
+        machine(SYSTEMS["ubuntu-24.04"], "Ampere", packages=tuple(packages)), DriverWish(source=wish[0], branch=wish[1])
+    )
+    assert (plan.driver.source, plan.driver.branch) == wish, plan
+    assert {name for step in plan.steps if step.kind == "remove" for name in step.packages} == set(goes.split())
 
 
 def test_kernel_whose_headers_are_gone_stops_everything() -> None:

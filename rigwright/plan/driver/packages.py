@@ -6,6 +6,7 @@ Source: packages.ubuntu.com, the gpu-driver-container of NVIDIA, its installatio
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rigwright.hardware.software import Flavour
@@ -28,6 +29,18 @@ OFFERED = {
     "distro": re.compile(r"^(?:nvidia-headless-no-dkms-\d+.*|nvidia-utils-\d+.*|nvidia-kernel-dkms|libcuda1"
                          r"|nvidia-dkms-\d+.*|kmod-nvidia.*|nvidia-driver.*|nvidia-smi)$"),
 }  # fmt: skip
+# A driver's packages on Ubuntu: `libnvidia-compute-580`, `nvidia-utils-580-server`; NVIDIA's have none from 590 on.
+_BRANCHED = re.compile(
+    r"(?:(?:lib)?nvidia-(?!driver-pinning)[a-z0-9-]+?|xserver-xorg-video-nvidia|cuda-drivers)"
+    r"-(?P<branch>\d{3})(?P<server>-server)?(?:-open)?"
+)
+# Those that Canonical names alike for servers and for screens.
+_OF_BOTH = re.compile(r"nvidia-(?:fabricmanager|imex)-|libnvidia-nscq-")
+_UNBRANCHED = re.compile(
+    r"libnvidia-(?:cfg1|common|compute|decode|encode|extra|fbc1|gl|gpucomp)|xserver-xorg-video-nvidia|cuda-drivers"
+    r"|nvidia-(?:open|utils|compute-utils|firmware|(?:dkms|driver|headless|headless-no-dkms|kernel-common|kernel-source)"
+    r"(?:-open)?)"
+)
 
 
 class Bill(NamedTuple):
@@ -74,7 +87,7 @@ def bill(machine: Machine, system: System, source: Source, branch: int, modules:
             names = (f"nvidia-headless-no-dkms{'-open' if is_open else ''}", f"nvidia-dkms{'-open' if is_open else ''}")
         else:
             dkms = f"nvidia-dkms-{branch}{'-open' if is_open else ''}"
-            names = (f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}", dkms)
+            names = (f"libnvidia-compute-{branch}", f"nvidia-utils-{branch}", f"nvidia-compute-utils-{branch}", dkms)
         return Bill(_pin(machine, branch), headers, names, is_built=True)
     if system.family == "debian" and source == "distro":
         dkms = "nvidia-open-kernel-dkms" if is_open else "nvidia-kernel-dkms"
@@ -90,6 +103,20 @@ def bill(machine: Machine, system: System, source: Source, branch: int, modules:
     if system.row.get("has_streams"):
         return Bill((f"nvidia-driver:{branch}-{'open' if is_open else 'dkms'}",), headers, names, is_built=True)
     return Bill(("python3-dnf-plugin-versionlock",), headers, names, is_built=True)
+
+
+def not_beside(names: Iterable[str], source: Source, branch: int) -> Iterator[str]:
+    """Of an Ubuntu's packages those of a driver that are not of this source and branch, as their names say."""
+    is_server = source == "distro"
+    is_named = is_server or branch < 590
+    for name in names:
+        if found := _BRANCHED.fullmatch(name):
+            is_of_the_other_kind = bool(found["server"]) != is_server and not _OF_BOTH.match(name)
+            is_other = not is_named or int(found["branch"]) != branch or is_of_the_other_kind
+        else:
+            is_other = is_named and bool(_UNBRANCHED.fullmatch(name))
+        if is_other:
+            yield name
 
 
 def fabric_packages(system: System, source: Source, branch: int, version: str | None, *, is_nvlink5: bool) -> list[str]:

@@ -10,7 +10,7 @@ from rigwright.plan.driver.choice import Choice, Chosen, choose
 from rigwright.plan.driver.elsewhere import in_container, not_ours, refused, unknown_system
 from rigwright.plan.driver.limits import Allowed, allowed
 from rigwright.plan.driver.machine import Machine
-from rigwright.plan.driver.packages import fabric_packages
+from rigwright.plan.driver.packages import fabric_packages, not_beside
 from rigwright.plan.driver.power import with_power
 from rigwright.plan.driver.state import defects
 from rigwright.plan.driver.tables import branch_of, default_flavour, size
@@ -186,11 +186,19 @@ class _Plan:
         return steps
 
     def _replaced(self, chosen: Chosen) -> tuple[str, ...]:
-        """What cannot stand beside it: modules of another branch or flavour, all packages of another source."""
-        is_other_source = self.machine.installed_source not in ("none", chosen.source)
-        gone = self.machine.driver_packages if is_other_source else self.machine.module_packages
+        """What cannot stand beside it: modules of another branch or flavour, all packages of another source.
+
+        On Ubuntu each package of a driver has its branch in its name, and takes none of another one beside it.
+        """
+        machine, system = self.machine, self.machine.system
+        is_other_source = machine.installed_source not in ("none", chosen.source)
+        gone = machine.driver_packages if is_other_source else machine.module_packages
         kept = () if is_other_source else chosen.bill.driver
-        return tuple(one.name for one in gone if one.name not in kept and one.state == "installed")
+        found = [one.name for one in gone if one.name not in kept and one.state == "installed"]
+        if system and system.family == "ubuntu":
+            there = (one.name for one in machine.packages if one.state == "installed")
+            found += not_beside(there, chosen.source, chosen.branch)
+        return tuple(dict.fromkeys(found))
 
     def _reboot(self) -> str:
         """Why a reboot is needed at the end; '' where none is."""
