@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from rigwright.lab.simulated import kmod, smi
 from rigwright.lab.simulated.kernel import LATE_SECONDS, Kernel, Refused
 from rigwright.lab.simulated.modules import loaded_name
 
+_LOCKED = "RIGWRIGHT_LAB_DRIVER_LOCKED"
 _MODULES_LOAD = ("etc/modules-load.d", "run/modules-load.d", "usr/local/lib/modules-load.d", "usr/lib/modules-load.d")
 
 
@@ -22,9 +24,12 @@ def main(words: Sequence[str]) -> int:
     if not kernel.is_root:
         return TOOLS[name](kernel, arguments)
     kernel.run.mkdir(parents=True, exist_ok=True)
+    if arguments == ["late"]:
+        time.sleep(kernel.seconds_late())
     with (kernel.run / "lock").open("w") as lock:
-        if arguments != ["late"]:
+        if _LOCKED not in os.environ:  # kmod runs modprobe again where settings say so
             fcntl.flock(lock, fcntl.LOCK_EX)
+        os.environ[_LOCKED] = "yes"
         return TOOLS[name](kernel, arguments)
 
 
@@ -34,7 +39,6 @@ def driver(kernel: Kernel, arguments: Sequence[str]) -> int:
     if what == "boot":
         kernel.boot()
     elif what == "late":
-        time.sleep(kernel.seconds_late())
         kernel.come_up()
     elif what == "fault":
         try:
