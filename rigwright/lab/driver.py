@@ -25,7 +25,6 @@ INSTEAD = {
     "usr/bin/lsmod": "lsmod",
     "usr/sbin/modinfo": "modinfo",
     "usr/bin/lspci": "lspci",
-    "usr/bin/systemd-detect-virt": "systemd-detect-virt",
 }
 TOOLS = (*dict.fromkeys(INSTEAD.values()), "nvidia-smi", "nvidia-modprobe", "driver", "modules-load")
 STAND_IN = f"""#!/usr/bin/python3 -I
@@ -67,7 +66,9 @@ def refuse_machine(name: str, machine: Path | None) -> None:
 
 
 def install(root: Path, machine: Path) -> None:
-    """Put the simulated driver into a rig's `/` that already has the recordings; no driver is installed in it."""
+    """Put the recordings and the simulated driver into a rig's `/`; no driver is installed in it."""
+    # nvidia-smi comes with a package.
+    hardware.install(root, machine, tools=[tool for tool in hardware.TOOLS if tool not in ("nvidia-smi", "lspci")])
     place = within(root, PLACE)
     for source in sorted(SOURCES.glob("*.py")):
         write_bytes(place / "python/rigwright/lab/simulated" / source.name, source.read_bytes())
@@ -79,7 +80,6 @@ def install(root: Path, machine: Path) -> None:
     rows = [(gpu.pci_address or "", gpu.name or "", gpu.uuid or f"GPU-{at:08}") for at, gpu in enumerate(gpus)]
     write_text(place / "driver/gpus.tsv", "".join("\t".join(row) + "\n" for row in rows))
     write_text(place / "driver/recorded-version", f"{read_folder(machine).driver_version or ''}\n")
-    (within(root, "usr/bin") / "nvidia-smi").unlink(missing_ok=True)  # it comes with a package
     for path, tool in INSTEAD.items():
         divert(root, path, tool)
     units = within(root, "usr/lib/systemd/system")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
@@ -86,7 +87,7 @@ def find_machine(name_or_folder: str) -> Path:
     raise RigwrightError(f"lab: no recorded machine {name_or_folder!r}; use a folder of recordings, or one of {known}")
 
 
-def install(root: Path, machine: Path) -> None:
+def install(root: Path, machine: Path, *, tools: Sequence[str] = TOOLS) -> None:
     """Put the stand-ins and the recordings into a rig's `/`; a tool without a recording is left away."""
     place = within(root, PLACE)
     known = answers(machine)
@@ -99,7 +100,7 @@ def install(root: Path, machine: Path) -> None:
     for name, text in texts.items():
         write_bytes(place / name, text)
     commands = [command for command, _, _ in known] + _queries(machine)
-    for tool in (tool for tool in TOOLS if any(command.split()[0] == tool for command in commands)):
+    for tool in (tool for tool in tools if any(command.split()[0] == tool for command in commands)):
         stand_in = within(root, "usr/bin") / tool
         write_bytes(stand_in, STAND_IN.read_bytes(), mode=0o755)  # in place of it, should it be a link
         divert(root, f"usr/bin/{tool}")

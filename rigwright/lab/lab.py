@@ -212,9 +212,7 @@ class Lab:
         identity.write_birth(paths.root, record, host_key=draft)
         if record.settled.hardware:
             machine = hardware.find_machine(record.settled.hardware)
-            hardware.install(paths.root, machine)
-            if record.settled.driver:
-                driver.install(paths.root, machine)
+            (driver if record.settled.driver else hardware).install(paths.root, machine)
         return record.save(paths)
 
     def _image(self, release: str) -> str:

@@ -87,13 +87,6 @@ def modules_load(kernel: Kernel, arguments: Sequence[str]) -> int:
     return code
 
 
-def detect_virt(kernel: Kernel, arguments: Sequence[str]) -> int:
-    """systemd-detect-virt: a machine of its own, since a container has no driver of its own."""
-    if not {"-q", "--quiet"} & set(arguments):
-        sys.stdout.write("none\n")
-    return 1
-
-
 TOOLS: dict[str, Callable[[Kernel, Sequence[str]], int]] = {
     "modprobe": kmod.modprobe,
     "rmmod": kmod.rmmod,
@@ -102,7 +95,6 @@ TOOLS: dict[str, Callable[[Kernel, Sequence[str]], int]] = {
     "nvidia-smi": smi.nvidia_smi,
     "nvidia-modprobe": smi.nvidia_modprobe,
     "lspci": smi.lspci,
-    "systemd-detect-virt": detect_virt,
     "driver": driver,
     "modules-load": modules_load,
 }
