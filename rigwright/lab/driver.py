@@ -36,7 +36,11 @@ from rigwright.lab.simulated.tools import main
 
 sys.exit(main(sys.argv))
 """
-_EARLY = "DefaultDependencies=no\nBefore=systemd-modules-load.service sysinit.target\n"
+# Units that want the driver load it as early as systemd lets them: what boots with a fault has it before.
+_EARLY = (
+    "DefaultDependencies=no\n"
+    "Before=systemd-modules-load.service modprobe@nvidia.service modprobe@nvidia_uvm.service sysinit.target\n"
+)
 UNITS = {
     "lab-driver.service": (
         f"[Unit]\nDescription=Simulated NVIDIA driver of the lab\n{_EARLY}\n"

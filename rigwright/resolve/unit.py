@@ -80,6 +80,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         uses_gpu=plan.uses_gpu,
         allow=_allowed(wish),
         devices=paths.DEVICES_UNIT,
+        power=paths.POWER_UNIT,
         has_steps=systemd >= _RESTART_STEPS,
     )
     marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={_digest(body)[:12]}\n", 1)

@@ -18,6 +18,7 @@ from rigwright.verify.subject import NOTED
 _FIRST_WITH_OPEN, _FIRST_OPEN_ALONE = 0x1E00, 0x2900
 # Xid that programs cause in their own contexts. Source: NVIDIA, "XID Errors".
 _OF_PROGRAMS = {13, 31, 43, 45}
+_OF_DRIVER = re.compile(r"nvidia-(?!driver-pinning)|lib(?:nvidia|cuda1)|cuda-drivers|linux-modules-nvidia|kmod-nvidia")
 _MAKERS = {"nvidia", "geforce", "tesla", "quadro", "rtx", "gtx"}
 _CUDA_ERRORS = {
     3: "not initialized",
@@ -162,6 +163,23 @@ def test_branch_is_the_wished_one(driver: DriverUnderTest) -> None:
         pytest.skip("the inventory leaves the branch to the plan")
     found = str(driver.loaded or next(iter(driver.libraries.values()), "none")).partition(".")[0]
     assert found == str(driver.wish.branch)
+
+
+def test_packages_are_held(driver: DriverUnderTest) -> None:
+    """Those of the driver that a deploy brought, where the inventory does not say otherwise."""
+    driver.with_modules()
+    if not driver.wish.hold:
+        pytest.skip("the inventory lets the driver be upgraded")
+    brought = [
+        line.split() for line in driver.host.run("cat /var/lib/rigwright/packages.installed").stdout.splitlines()
+    ]
+    mine = {words[0] for words in brought if words[1:2] == ["asked"] and _OF_DRIVER.match(words[0])}
+    if not mine:
+        pytest.skip("no deploy brought this driver")
+    held = driver.host.run("apt-mark showhold 2>/dev/null || dnf -q versionlock list 2>/dev/null").stdout
+    # dnf names a version too: nvidia-driver-cuda-3:580.95.05-1.el9.*
+    names = {re.sub(r":amd64$|-\d+:.*$", "", line.strip()) for line in held.splitlines()}
+    assert sorted(mine - names) == [], "apt-mark hold, or dnf versionlock add, keeps them as they are"
 
 
 def test_persistence_daemon_runs(driver: DriverUnderTest) -> None:

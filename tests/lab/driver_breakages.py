@@ -14,10 +14,11 @@ in_place() { cat >/usr/local/bin/$1; chmod 755 /usr/local/bin/$1; }
 # As it was: what is installed, loaded anew, with its device files and its daemon.
 SAVE = "cp -a --parents /usr/lib/modules /usr/lib/x86_64-linux-gnu/libcuda.so* /boot /var/lib/dkms /root/driver/"
 MEND = r"""set -u
-rm -f /usr/local/bin/* /boot/* /dev/dxg /dev/nvidia-uvm /dev/nvidia-uvm-tools
+rm -f /usr/local/bin/* /boot/* /var/lib/rigwright/packages.installed /dev/dxg /dev/nvidia-uvm /dev/nvidia-uvm-tools
 find /usr/lib/x86_64-linux-gnu -name 'libcuda.so*' -delete
 cp -a --remove-destination /root/driver/. /
 ldconfig
+apt-mark -qq unhold nvidia-kernel-open-dkms
 systemctl stop nvidia-persistenced; rmmod nvidia_uvm nvidia_modeset nvidia 2>/dev/null
 modprobe nvidia && nvidia-modprobe -c 0 -u && nvidia-smi -L >/dev/null
 systemctl reset-failed nvidia-persistenced; systemctl start nvidia-persistenced
@@ -128,6 +129,13 @@ PLANTED = {
         also=("test_next_kernel_has_its_module",),
     ),
     "another branch": Planted("test_branch_is_the_wished_one", "'580' == '595'", nvidia={"branch": 595}),
+    "driver that nobody holds": Planted(
+        "test_packages_are_held",
+        r"\['nvidia-driver-cuda'\] == \[\]",
+        "mkdir -p /var/lib/rigwright; cd /var/lib/rigwright\n"
+        "printf '%s asked purge\\n' nvidia-driver-cuda nvidia-kernel-open-dkms nvidia-driver-pinning-580 dkms >list\n"
+        "echo 'libnvidia-ml1 came purge' >>list; mv list packages.installed; apt-mark -qq hold nvidia-kernel-open-dkms",
+    ),
     "daemon that stopped": Planted(
         "test_persistence_daemon_runs",
         "systemctl reset-failed nvidia-persistenced",

@@ -7,9 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rigwright.records.paths import DEVICES_UNIT, POWER_UNIT
+from rigwright.resources import render_text, role_text, template
+from rigwright.roles.nvidia.power import PROGRAM, SETTINGS
 
 from .driver_breakages import HELP, MEND, PLANTED, SAVE
 from .driver_repository import NEWEST, DriverRepositories
@@ -17,6 +22,7 @@ from .driver_repository import NEWEST, DriverRepositories
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="virtual rigs need root")]
 
 NAME = "driven"
+CARD = "GPU-1aff65f8-8897-eaee-29e4-6871ef7491a0"
 WISH = {"branch": 580, "modules": "open", "power_watts": 350}
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends -o Dpkg::Use-Pty=0 -y install"
 _DRIVER = "nvidia-driver-cuda nvidia-kernel-open-dkms nvidia-persistenced"
@@ -70,7 +76,10 @@ def test_driver_that_is_well_passes(workshop: Any, rig: str) -> None:
     outcome, rows = verify(workshop, **WISH)
     assert failed(rows) == set(), outcome.output
     skipped = {check: row["message"] for check, row in rows.items() if row["outcome"] == "skipped"}
-    assert skipped == {"test_fabric_is_completed": "no NVSwitch is here"}
+    assert skipped == {
+        "test_fabric_is_completed": "no NVSwitch is here",
+        "test_packages_are_held": "no deploy brought this driver",
+    }
     assert {planted.check for planted in PLANTED.values()} == set(rows)
 
 
@@ -115,7 +124,7 @@ def test_modules_of_a_container_are_its_hosts(workshop: Any, rig: str) -> None:
     assert failed(rows) == set(), outcome.output
     why = "modules are not checked: this is a container (lxc), and they are the host's"
     skipped = {check for check, row in rows.items() if row["message"] == why}
-    assert len(skipped) == 6 and "test_next_kernel_has_its_module" in skipped
+    assert len(skipped) == 7 and "test_next_kernel_has_its_module" in skipped
     passed = {check for check, row in rows.items() if row["outcome"] == "passed"}
     assert {"test_cuda_counts_every_gpu", "test_device_files_are_there"} <= passed
 
@@ -165,3 +174,54 @@ def test_rig_without_a_driver_wants_one_only_where_something_does(workshop: Any)
     why = "no driver is installed, and no service here is planned on a GPU"
     assert {row["message"] for row in unwanted.values()} == {why}
     assert {"test_driver_answers_for_every_gpu", "test_module_of_this_kernel_is_on_disk"} <= failed(wanted)
+
+
+# What an engine on GPUs needs, and no more: CUDA of the lab answers it, in the walls of a real unit.
+_ENGINE = (
+    "import ctypes, http.server, sys; "
+    "sys.exit(1) if ctypes.CDLL('libcuda.so.1').cuInit(0) else "
+    "http.server.HTTPServer(('127.0.0.1', 8080), http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+_LATE_SECONDS = 15
+
+
+def test_service_on_gpus_outlives_a_driver_that_comes_late(workshop: Any, rig: str) -> None:
+    """A9: it tries again and again; device files and the daemon come with it, and a power limit comes first."""
+    unit = render_text(
+        '{% extends "service.j2" %}', description="late", after="network.target", mounts="", uses_gpu=True,
+        devices=DEVICES_UNIT, power=POWER_UNIT, exec_start=[f'ExecStart=/usr/bin/python3 -c "{_ENGINE}"'],
+        environment=[], credential="", weights=[], has_steps=True, binds=[], allow="localhost",
+    )  # fmt: skip
+    units = {
+        "rigwright-late.service": unit,
+        DEVICES_UNIT: template("devices.service"),
+        POWER_UNIT: template("power.service"),
+    }
+    texts = {f"/etc/systemd/system/{name}": text for name, text in units.items()}
+    texts |= {PROGRAM: role_text("nvidia", "power.sh"), SETTINGS: f"{CARD} 280 210,1700\n"}
+    for path, text in texts.items():
+        workshop.lab.exec(rig, ["sh", "-c", f"mkdir -p {Path(path).parent}; cat >{path}"], input=text)
+    workshop.on(rig, "systemctl enable -q rigwright-late nvidia-persistenced rigwright.power")
+    workshop.on(rig, f"/usr/lib/rigwright-lab/bin/driver fault driver-late {_LATE_SECONDS}")
+    try:
+        workshop.lab.reboot(NAME)
+        healthy = "timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080' 2>/dev/null"
+        assert workshop.on(rig, f"{healthy} && echo healthy", check=False) == ""
+        workshop.on(rig, f"for n in $(seq 120); do {healthy} && exit; sleep 0.5; done; exit 1")
+        # Before anything else wants it: a daemon that ends for want of device files is started by nobody.
+        assert workshop.on(rig, "systemctl is-active nvidia-persistenced", check=False) == "active"
+        tries = int(workshop.on(rig, "systemctl show -P NRestarts rigwright-late"))
+        limited = f"nvidia-smi -i {CARD} --query-gpu=power.limit --format=csv,noheader | grep -q ^280"
+        workshop.on(rig, f"for n in $(seq 80); do {limited} && exit; sleep 0.5; done; exit 1")
+        states = workshop.on(rig, f"systemctl is-active {' '.join(units)} nvidia-persistenced", check=False).split()
+        assert tries >= 2 and states == ["active"] * 4, (tries, states)
+        # As the unit of a real engine, it is not loosened.
+        assert workshop.on(rig, "systemctl show -P DevicePolicy rigwright-late") == "closed"
+        outcome, rows = verify(workshop, **WISH | {"power_watts": {CARD: 280, "*": 350}})
+        assert failed(rows) == set(), outcome.output
+    finally:
+        workshop.lab.fault(NAME, "clear")
+        workshop.on(
+            rig, f"systemctl disable -q --now rigwright-late rigwright.power; rm -f {' '.join(texts)}", check=False
+        )
+        workshop.on(rig, f"systemctl daemon-reload; {MEND}", check=False)

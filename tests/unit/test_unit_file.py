@@ -123,23 +123,44 @@ def test_unit_never_gives_up_and_waits_longer_each_time():
 def test_service_on_gpus_has_their_device_files_made_first():
     """Nobody else makes them on a machine without a desktop, and the service itself may not."""
     text = unit(WITH_CARD)
-    for key in ("Wants", "After"):
-        assert f"{key}=rigwright.devices.service nvidia-persistenced.service\n" in text
+    assert "Wants=rigwright.devices.service nvidia-persistenced.service\n" in text
+    assert "After=rigwright.devices.service nvidia-persistenced.service rigwright.power.service\n" in text
+    # Who waits for a oneshot that is started again and again waits for ever.
+    assert "Type=exec\n" in template("power.service") and "Restart=" not in template("devices.service")
+    # The daemon needs them too.
+    assert "Before=nvidia-persistenced.service\n" in template("devices.service")
     assert "rigwright.devices" not in unit()
 
 
-@pytest.mark.parametrize(("modprobe", "asked"), [("exit 0", "-c 0 -u\n"), ("exit 1", "-c 0 -u\n"), (None, "")])
-def test_device_files_of_cuda_are_made_where_the_driver_can(tmp_path, modprobe, asked):
+def devices_command(tmp_path: Path, modprobe: str | None) -> list[str]:
+    """What makes the device files, with tools of a test's own; /proc/devices is a file there."""
+    text = template("devices.service").replace("\\\n", "").replace("$$", "$")
+    command = next(line for line in text.splitlines() if line.startswith("ExecStart="))
+    tools = {name: f"echo {name} $* >>{tmp_path}/seen" for name in ("nvidia-smi", "nvidia-modprobe", "mknod")}
+    tools["nvidia-smi"] += "; exit 3"
+    tools["nvidia-modprobe"] += f"; {modprobe}"
+    for name, script in tools.items():
+        if name != "nvidia-modprobe" or modprobe:
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+    (tmp_path / "devices").write_text("Character devices:\n195 nvidia\n509 nvidia-uvm\n\nBlock devices:\n  8 sd\n")
+    return shlex.split(command.removeprefix("ExecStart=").replace("/proc/devices", f"{tmp_path}/devices"))
+
+
+ASKED = "nvidia-modprobe -c 0 -u\n"
+MADE = "mknod -m 666 /dev/nvidia-uvm c 509 0\nmknod -m 666 /dev/nvidia-uvm-tools c 509 1\n"
+
+
+@pytest.mark.skipif(Path("/dev/nvidia-uvm").exists(), reason="this machine has the files of a GPU")
+@pytest.mark.parametrize(
+    ("modprobe", "asked"),
+    [("exit 0", "nvidia-modprobe -c 0 -u\n"), ("exit 1", "nvidia-modprobe -c 0 -u\n"), (None, MADE)],
+)
+def test_device_files_of_cuda_are_made_by_the_driver_or_by_hand(tmp_path, modprobe, asked):
     """A9: by nvidia-modprobe, where there is one; whether GPUs answer, nvidia-smi alone decides."""
-    command = next(line for line in template("devices.service").splitlines() if line.startswith("ExecStart="))
-    tools = {"nvidia-smi": f"echo smi $* >>{tmp_path}/seen; exit 3"}
-    tools |= {"nvidia-modprobe": f"echo $* >>{tmp_path}/seen; {modprobe}"} if modprobe else {}
-    for name, text in tools.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    words = shlex.split(command.removeprefix("ExecStart="))
-    assert subprocess.run(words, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}).returncode == 3
-    assert (tmp_path / "seen").read_text() == f"{asked}smi -L\n"
+    command = devices_command(tmp_path, modprobe)
+    assert subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}).returncode == 3
+    assert (tmp_path / "seen").read_text() == f"{asked}nvidia-smi -L\n"
 
 
 def test_marker_changes_with_the_unit():
