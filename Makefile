@@ -26,11 +26,11 @@ test: .venv/ready host  ## everything but lab-faults and lab-nvidia, on real vir
 test-fast: .venv/ready  ## no rigs, seconds
 	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia"
 
-lab-faults: HOST_PACKAGES += gcc libc6-dev
+lab-faults: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
 	pytest -m faults --durations 10
 
-lab-nvidia: HOST_PACKAGES += gcc libc6-dev
+lab-nvidia: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-nvidia: .venv/ready host  ## Debian's own driver and toolkits on virtual rigs: dkms, half-done states, removal; half an hour
 	pytest -m nvidia --durations 10
 
