@@ -38,6 +38,6 @@ def with_toolkit(installed: Installed, hardware: Hardware, spec: RigSpec) -> Ins
         name = "nvcc" if nvcc == _DISTRO_NVCC else nvcc
         return replace(installed, nvcc=name, cuda_version=cuda.version, toolkit=None if cuda.path else cuda)
     if cuda.version:
-        why = f"CUDA {cuda.version} is in NVIDIA's repository: install {' '.join(cuda.packages)}"
+        why = f"CUDA {cuda.version} is in NVIDIA's repository: have it by deploys/nvidia.py"
         return replace(installed, no_toolkit=why)
     return replace(installed, no_toolkit="; ".join(one.what for one in problems if one.code == "no_toolkit_fits"))

@@ -142,7 +142,7 @@ def test_what_an_ordinary_user_may_not_see_is_no_difference(changes):
         ),
         (
             {"hardware": lambda cards: replace(cards(), driver_version="570.1", os_version="12")},
-            "GPUs answer, but nvcc is not installed; CUDA 12.8 is in NVIDIA's repository: install cuda-toolkit-12-8",
+            "GPUs answer, but nvcc is not installed; CUDA 12.8 is in NVIDIA's repository: have it by deploys/nvidia.py",
         ),
     ],
 )

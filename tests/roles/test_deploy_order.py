@@ -345,7 +345,7 @@ def test_toolkit_comes_before_what_is_built_with_it(run, model, monkeypatch, tmp
     [
         ({"source": "none"}, "install the CUDA toolkit"),
         ({"source": "nvidia", "version": "13.0"},
-         "CUDA 13.0 is in NVIDIA's repository: install cuda-toolkit-13-0"),
+         "CUDA 13.0 is in NVIDIA's repository: have it by deploys/nvidia.py"),
     ],
 )  # fmt: skip
 def test_build_without_a_compiler_is_refused_where_none_comes(run, model, cuda, reason):

@@ -91,7 +91,7 @@ def test_compiler_is_the_one_that_fits(
 @pytest.mark.parametrize(
     ("hardware", "cuda", "said"),
     [
-        (machine("1080", os="debian-12"), {}, "CUDA 12.9 is in NVIDIA's repository: install cuda-toolkit-12-9"),
+        (machine("1080", os="debian-12"), {}, "CUDA 12.9 is in NVIDIA's repository: have it by deploys/nvidia.py"),
         (machine("5090", driver="570.1", os="ubuntu-24.04"), {}, "CUDA 12.8 is in NVIDIA's repository"),
         (machine("5090", driver="570.1"), {}, "a toolkit for NVIDIA GeForce 5090"),
         (machine("3090"), {"version": "12.8"}, "does not compile with glibc 2.41"),
