@@ -45,7 +45,10 @@ if [ -n "$is_stale" ]; then
   fi
 fi
 # Services may want it that run on a driver of the owner's.
-if [ -n "$DEVICES" ] && put "/etc/systemd/system/$DEVICES_UNIT" "$DEVICES"; then systemctl daemon-reload; fi
+if [ -n "$DEVICES" ] && put "/etc/systemd/system/$DEVICES_UNIT" "$DEVICES"; then
+  systemctl daemon-reload
+  systemctl enable -q "$DEVICES_UNIT"
+fi
 if [ -n "$CDI" ] && command -v nvidia-ctk >/dev/null; then
   nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml >"$log" 2>&1 || why "nvidia-ctk cdi generate failed: $(tail -n 1 "$log")"
 fi

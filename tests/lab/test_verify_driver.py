@@ -176,6 +176,25 @@ def test_rig_without_a_driver_wants_one_only_where_something_does(workshop: Any)
     assert {"test_driver_answers_for_every_gpu", "test_module_of_this_kernel_is_on_disk"} <= failed(wanted)
 
 
+def test_device_files_come_with_the_boot(workshop: Any, rig: str) -> None:
+    """Without a desktop nobody else makes them, and the daemon ends for want of them."""
+    unit = f"/etc/systemd/system/{DEVICES_UNIT}"
+    workshop.lab.reboot(NAME)
+    _, without = verify(workshop, **WISH)
+    workshop.lab.exec(rig, ["sh", "-c", f"cat >{unit}"], input=template("devices.service"))
+    try:
+        workshop.on(rig, f"systemctl daemon-reload; systemctl enable -q {DEVICES_UNIT}")
+        workshop.lab.reboot(NAME)
+        workshop.on(rig, "systemctl is-system-running --wait", check=False)
+        outcome, rows = verify(workshop, **WISH)
+    finally:
+        workshop.on(
+            rig, f"systemctl disable -q {DEVICES_UNIT}; rm {unit}; systemctl daemon-reload; {MEND}", check=False
+        )
+    assert {"test_device_files_are_there", "test_persistence_daemon_runs"} <= failed(without)
+    assert failed(rows) == set(), outcome.output
+
+
 # What an engine on GPUs needs, and no more: CUDA of the lab answers it, in the walls of a real unit.
 _ENGINE = (
     "import ctypes, http.server, sys; "

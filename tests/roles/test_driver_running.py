@@ -63,7 +63,8 @@ def test_driver_is_kept(each_sh, box):
     assert box.read("etc/modprobe.d/rigwright-nvidia.conf") == MODPROBE
     assert box.read("etc/apt/apt.conf.d/52rigwright-nvidia") == KEPT["UNATTENDED"]
     assert box.read("etc/systemd/system/rigwright.devices.service") == KEPT["DEVICES"]
-    assert box.did() == ["update-initramfs -u -k all", "systemctl daemon-reload"]
+    enabled = "systemctl enable -q rigwright.devices.service"
+    assert box.did() == ["update-initramfs -u -k all", "systemctl daemon-reload", enabled]
     before = written(box)
     assert keep(box).stdout == "" and box.did() == []
     assert written(box) == before
