@@ -2,24 +2,27 @@
 # Packages of which dpkg is half-way through are in the way of all others; those that compile modules go first.
 mend() {
   half=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1 ~ /^i[^i]/ || $1 ~ /^.[FHUW]/ || $1 ~ /R$/ { print $2 }')
-  [ -n "$half" ] || [ -n "$(dpkg --audit)" ] || return 0
+  [ -n "$half" ] || [ -n "$(dpkg --audit)" ] || { rm -f "$STATE/taken-out"; return 0; }
   # nvidia-kernel-dkms, nvidia-dkms-580-open
   culprits=$(printf '%s\n' "$half" | grep -E '^nvidia-(.*-)?dkms(-|$)' || :)
   if [ -n "$culprits" ]; then
     build_errors | while IFS= read -r line; do say "$line"; done
     # shellcheck disable=SC2086 # names, one word each
     say "taking out what does not compile:" $culprits
+    # A run that is cut from here on has left its word for the next one.
+    printf '%s\n' "$culprits" | write "$STATE/taken-out" 644
     # shellcheck disable=SC2086 # names, one word each
     patiently watched dpkg --purge --force-depends $culprits || fail "dpkg --purge $culprits failed: $(reason)"
   fi
   say "finishing what an interrupted installation left"
   # What needs the packages that went is left over, and goes as well: they do not come once more now, nor others like them.
-  patiently configure || [ -n "$culprits" ] || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
+  patiently configure || [ -s "$STATE/taken-out" ] || fail "dpkg --configure -a failed: ${held:-$(reason)}; mend it on the rig"
   {
     cat /etc/apt/preferences 2>/dev/null || :
-    [ -z "$culprits" ] || printf '\nPackage: nvidia-*dkms*\nPin: version *\nPin-Priority: -1\n'
+    [ ! -s "$STATE/taken-out" ] || printf '\nPackage: nvidia-*dkms*\nPin: version *\nPin-Priority: -1\n'
   } >"$work/preferences"
   patiently watched apt -y -f --allow-change-held-packages -o "Dir::Etc::preferences=$work/preferences" install || fail "apt-get -f install failed: ${held:-$(reason)}; mend it on the rig"
+  rm -f "$STATE/taken-out"
 }
 # holds: the packages that are held; hold NAMES, unhold NAMES.
 holds() { mark showhold | sort -u; }
@@ -37,6 +40,7 @@ keep_before() {
   # shellcheck disable=SC2086 # names, one word each
   if (cd "$BEFORE/deb" && chown _apt . 2>/dev/null; watched apt download $wanted); then
     cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
+    known >"$BEFORE/record"
     # shellcheck disable=SC2086 # names, one word each
     printf '%s\n' $wanted >"$BEFORE/packages"
   else

@@ -18,6 +18,7 @@ keep_before() {
   set -- $(cat "$work/whole")
   if watched dnf -q download --destdir "$BEFORE/rpm" "$@"; then
     cat "$STATE/held" >"$BEFORE/held" 2>/dev/null || :
+    known >"$BEFORE/record"
     # shellcheck disable=SC2086 # names, one word each
     printf '%s\n' $REPLACED >"$BEFORE/packages"
   else

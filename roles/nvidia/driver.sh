@@ -2,6 +2,7 @@
 #   unproven   a change of the driver is under way: what stood before it, the first line its version or "nothing"
 #   previous/  the packages of that version, the way back
 #   held       names that this role held, and nobody else
+#   taken-out  modules that did not compile: what needs them is being taken out as well
 # Names go as words, of a version too: `nvidia-open-580.*` names no file here.
 cd "$work"
 BEFORE=$STATE/previous
@@ -43,7 +44,8 @@ cuda() {
   timeout 120 python3 -I "$work/ask.py" 2>/dev/null || :
 }
 # holds, hold, unhold, keep_before, mend, would_leave and bring_back are the package manager's: driver-apt.sh, driver-dnf.sh.
-# let_go: the holds of ours, while packages change. What of them is still there at the end is held again, however that comes.
+# let_go: the holds of ours, while packages change. What of them is still there at the end is held again, however that comes;
+# those too that a run which was cut had let go of.
 let_go() {
   holds >"$work/held"
   cat "$STATE/held" 2>/dev/null | sort -u | comm -12 - "$work/held" >>"$work/let_go"
@@ -53,7 +55,7 @@ let_go() {
 }
 hold_again() {
   installed >"$work/there"
-  sort -u "$work/let_go" | comm -12 - "$work/there" >"$work/again"
+  sort -u "$work/let_go" "$STATE/held" 2>/dev/null | comm -12 - "$work/there" >"$work/again"
   # shellcheck disable=SC2046 # names, one word each
   [ ! -s "$work/again" ] || hold $(cat "$work/again") || :
 }
@@ -62,11 +64,11 @@ go_back() {
   if [ ! -s "$BEFORE/packages" ]; then why "$1"; return 1; fi
   say "bringing back driver $(head -n 1 "$STATE/unproven" 2>/dev/null)"
   let_go
-  now=$(sed 's/=.*//' "$BEFORE/packages")
+  sed 's/=.*//' "$BEFORE/packages" >"$work/back"
   gone=
   installed >"$work/there"
   for name in $CAME; do
-    printf '%s\n' "$now" | grep -qxF -e "${name%%=*}" || ! grep -qxF -e "${name%%=*}" "$work/there" || gone="$gone ${name%%=*}"
+    grep -qxF -e "${name%%=*}" "$work/back" || ! grep -qxF -e "${name%%=*}" "$work/there" || gone="$gone ${name%%=*}"
   done
   old=$(head -n 1 "$STATE/unproven" 2>/dev/null)
   # The pin goes back with it.
@@ -76,6 +78,11 @@ go_back() {
     why "$1; driver $(head -n 1 "$STATE/unproven") is back"
     cat "$BEFORE/held" >>"$work/let_go"
     sort -u "$STATE/held" "$BEFORE/held" 2>/dev/null | write "$STATE/held" 644
+    # Whose these packages were then they are now.
+    {
+      known | awk 'NR == FNR { back[$1]; next } !($1 in back)' "$work/back" -
+      awk 'NR == FNR { back[$1]; next } $1 in back' "$work/back" "$BEFORE/record"
+    } | sort -u | write "$RECORD" 644
     rm -rf "$BEFORE" "$STATE/unproven"
   else
     why "$1; and the driver before it could not be brought back: ${held:-$(reason)}"

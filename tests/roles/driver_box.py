@@ -117,14 +117,16 @@ class DriverBox(AptBox):
 
     def run(self, text: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A script, run on the rig."""
-        text = "\n".join(
-            line if line.startswith("#") else _PLACES.sub(rf"{self.home}/\1", line) for line in text.split("\n")
-        )
         return subprocess.run(
-            ["sh", "-c", text],
+            ["sh", "-c", self.placed(text)],
             env=self.environment | {"PATIENCE": "5"} | variables,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=100,
         )  # fmt: skip
+
+    def placed(self, text: str) -> str:
+        """A script whose places are those of the folder."""
+        lines = text.split("\n")
+        return "\n".join(line if line.startswith("#") else _PLACES.sub(rf"{self.home}/\1", line) for line in lines)
 
     def role(self, *names: str, manager: str = "apt", **variables: object) -> subprocess.CompletedProcess[str]:
         """Scripts of the role as its operations run them."""
