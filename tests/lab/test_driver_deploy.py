@@ -140,7 +140,8 @@ def test_driver_that_does_not_compute_goes_back(shop: Shop, driven: str) -> None
     assert "2 GPUs are on the PCI bus, and CUDA counts 1" in up.output and f"driver {NEWEST[580]} is back" in up.output
     fault(shop, driven, "clear")
     shop.workshop.lab.reboot(driven)
-    assert shop.on(driven, VERSION) == NEWEST[580]
+    state = "dkms status; lsmod; modinfo nvidia; dpkg -l | grep nvidia; ls /var/lib/rigwright/nvidia; dmesg | tail -3"
+    assert shop.on(driven, VERSION) == NEWEST[580], shop.on(driven, state) + up.output
     again = shop.deploy(driven, shop.spec(both, branch=580))
     assert again.code == 0, again.output
     assert shop.deploy(driven, shop.spec(both, branch=580)).changed == set()
