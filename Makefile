@@ -31,7 +31,7 @@ lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every 
 	pytest -m faults --durations 10
 
 lab-nvidia: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
-lab-nvidia: .venv/ready host  ## Debian's own driver and toolkits on virtual rigs: dkms, half-done states, removal; half an hour
+lab-nvidia: .venv/ready host  ## drivers and toolkits on virtual rigs, the long form: Debian's own, compiled; branches; RHEL's like; an hour
 	pytest -m nvidia --durations 10
 
 check: .venv/ready  ## style, types, layers, shell

@@ -105,6 +105,7 @@ def fault(shop: Shop, name: str, *faults: str) -> None:
         shop.workshop.lab.fault(name, one)
 
 
+@pytest.mark.nvidia
 def test_upgrade_reloads_in_place_where_nothing_uses_a_gpu(shop: Shop, driven: str) -> None:
     """Branch 595 replaces 580 without a reboot; what is held lets go for a deploy alone; and back."""
     both = shop.offer("both", 580, 595)

@@ -15,6 +15,7 @@ from .test_driver_deploy import VERSION
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.nvidia,
     pytest.mark.skipif(os.geteuid() != 0, reason="virtual rigs need root"),
 ]
 PACKAGES = (

@@ -8,7 +8,7 @@ import pytest
 
 from .driver_repository import NEWEST, DriverRepositories
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.nvidia]
 
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends -o Dpkg::Use-Pty=0 -y install"
 DRIVER = "nvidia-driver-cuda nvidia-kernel-open-dkms nvidia-persistenced"

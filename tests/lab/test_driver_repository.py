@@ -9,7 +9,7 @@ import pytest
 
 from .driver_repository import NEWEST, DriverRepositories, Offer, Signed
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.nvidia]
 
 BRANCHES = (580, 590, 595)
 UPDATE = "rm -rf /var/lib/apt/lists/*; apt-get -qq update 2>&1; echo rc=$?"

@@ -14,7 +14,7 @@ from rigwright.plan.driver import plan_driver
 from .driver_repository import NEWEST, DriverRepositories
 from .el_repository import ElOffer, ElRepositories
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.nvidia]
 
 PACKAGES = "nvidia-driver-cuda kmod-nvidia-open-dkms"
 
