@@ -58,7 +58,7 @@ def _deploy() -> None:
     wish, settings = driver_wish(spec), spec.nvidia
     asked = plan_with(rig, wish, settings.repository, settings.key)
     _announce(host, rig, asked)
-    if lines := _refusal(rig, asked):
+    if lines := refusal(rig, asked, may_install=spec.base.install_packages):
         give_up(host, *lines)
         return
     task = nvidia.Task(wish, settings, asked.known, probe)
@@ -104,8 +104,8 @@ def _check(state: State) -> dict[str, RigSpec]:
     return found
 
 
-def _refusal(rig: Rig, asked: Asked) -> list[str]:
-    """Why nothing is done on this rig, a line each."""
+def refusal(rig: Rig, asked: Asked, *, may_install: bool = True) -> list[str]:
+    """Why nothing is done on this rig, a line each; `may_install`: packages are ours to install."""
     plan = asked.plan
     if plan.verdict == "refuse":
         return [f"{one.where}: {one.what}; {one.do}" for one in plan.problems if one.code in plan.refused]
@@ -120,6 +120,12 @@ def _refusal(rig: Rig, asked: Asked) -> list[str]:
         return ["the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"]
     if package_manager(rig.hardware) is None:
         return [f"{rig.hardware.os_id} {rig.hardware.os_version} is not known here; see rigwright driver for the steps"]
+    by_hand = [step for step in plan.steps if step.kind == "firmware" or (step.kind == "install" and not step.packages)]
+    if by_hand:
+        return [f"no deploy does this yet: {by_hand[0].what}; do it by hand, then deploy again"]
+    missing = [name for step in plan.steps if step.kind in ("pin", "headers", "install") for name in step.packages]
+    if missing and not may_install:
+        return [f"missing packages: {' '.join(missing)}; install them, or set rig.base.install_packages"]
     if asked.simulation and asked.simulation.failure:
         return ["its package manager refuses that, and nothing was touched:", *asked.simulation.failure]
     leaving = set(asked.simulation.leaving if asked.simulation else ()) - set(_leaving(asked))

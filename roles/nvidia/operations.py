@@ -24,9 +24,9 @@ from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN
 from rigwright.roles.nvidia.reboot import Reboot, running_services, was_rebooted
 from rigwright.spec.driver import NvidiaSettings
 
-# Steps that the script which loads a driver takes.
 # What replaces a driver may do that nothing else of ours does: take other versions, and held ones.
 MAY = {"apt": "--allow-downgrades --allow-change-held-packages", "dnf": "--allowerasing"}
+# Steps that the script which loads a driver takes.
 _LOADING = frozenset(("load", "reload", "device nodes", "persistence", "module options", "fabric", "nouveau", "dkms"))
 
 

@@ -31,10 +31,7 @@ _ASK_SECONDS = 600
 _MOST_QUESTIONS = 4
 PROBE = Probe(
     files=(UNPROVEN, f"{STATE}/held"),
-    scripts=(
-        ("hardware", collection.script(everything=True, with_software=True)),
-        ("driver files", f'for at in {STATE}/previous/packages; do [ ! -e "$at" ] || echo "$at"; done'),
-    ),
+    scripts=(("hardware", collection.script(everything=True, with_software=True)),),
 )
 
 
