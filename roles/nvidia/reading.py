@@ -182,15 +182,18 @@ def plan_with(rig: Rig, wish: DriverWish, mirror: str, key: str) -> Asked:
     if not any(step.kind in ("repository", "install", "headers") for step in plan.steps) and not _may_differ(plan):
         return Asked(plan, known)
     refusal: tuple[str, ...] = ()
-    for _ in range(_MOST_QUESTIONS):
-        repositories = Repositories.of(rig.hardware, plan, mirror, key)
+    # NVIDIA's comes first on Debian, whatever the catalogue believes that it has.
+    is_open = wish.source is None and rig.hardware.os_id == "debian" and plan.driver.source == "distro"
+    for number in range(_MOST_QUESTIONS):
+        asks_all = is_open and number == 0
+        repositories = Repositories.of(rig.hardware, plan, mirror, key, asks_all=asks_all)
         found = ask(rig, repositories)
         if found is None:
             break
         said, known = found, known.with_answer(found, repositories.url)
         refusal = tuple(dict.fromkeys((*refusal, *found.refusal)))
         before, plan = plan, plan_driver(known.of(rig.hardware), wish)
-        if before.steps == plan.steps and before.verdict == plan.verdict:
+        if not asks_all and before.steps == plan.steps and before.verdict == plan.verdict:
             break
     if said and plan.verdict != "refuse":
         plan = replace(plan, download_bytes=said.download_bytes, disk_bytes=said.disk_bytes)

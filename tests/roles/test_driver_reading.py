@@ -275,3 +275,16 @@ def test_options_stay_once_they_are_there():
     found = keeper("libcuda1", modprobe=before)
     text = kept(found, plan_driver(rig("ubuntu-24.04").hardware), NvidiaSettings()).files[MODPROBE]
     assert text.partition("\n")[2] == options
+
+
+def test_nvidias_repository_is_asked_for_what_it_was_not_seen_to_have(monkeypatch):
+    """A Pascal on Debian 13: its repository had 590 and newer for months; today it has 580."""
+    shop = Repository("debian-13", (580, 595), (550,), headers=True, dkms="3.2.2")
+    monkeypatch.setattr(reading, "ask", shop.ask)
+    asked = plan_with(rig("debian-13", "Pascal"), DriverWish(), "", "")
+    assert (asked.plan.driver.source, asked.plan.driver.branch, asked.plan.driver.modules) == (
+        "nvidia",
+        580,
+        "proprietary",
+    )
+    assert not asked.is_second_choice

@@ -52,12 +52,14 @@ class Repositories:
         }
 
     @classmethod
-    def of(cls, hardware: Hardware, plan: DriverPlan, mirror: str = "", fingerprint: str = "") -> Repositories:
-        """Those of a plan. Of a refused one, all that might have what it lacks."""
+    def of(
+        cls, hardware: Hardware, plan: DriverPlan, mirror: str = "", fingerprint: str = "", *, asks_all: bool = False
+    ) -> Repositories:
+        """Those of a plan. Of a refused one, and with `asks_all`, every one that might have a better driver."""
         system = system_of(hardware)
         if system is None:
             return cls()
-        is_open = plan.verdict == "refuse"
+        is_open = asks_all or plan.verdict == "refuse"
         source, branch = plan.driver.source, plan.driver.branch
         own = _key_of(system)
         is_nvidias = source == "nvidia" or plan.cuda.source == "nvidia" or is_open
