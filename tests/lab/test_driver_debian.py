@@ -25,7 +25,10 @@ APT = "export DEBIAN_FRONTEND=noninteractive; apt-get -qq -y --no-install-recomm
 SPEC: dict[str, Any] = {"services": [], "nvidia": {"source": "distro"}}
 VERSIONS = {"trixie": "550.163.01", "bookworm": "535.309.01"}
 # The account of nvidia-persistenced stays, as Debian's packages leave theirs.
-_PACKAGES = "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' | sort; apt-mark showhold; { getent passwd; getent group; } | grep -v ^nvpd"
+_PACKAGES = (
+    "dpkg-query -W -f='${db:Status-Abbrev} ${Package}\\n' | sort; apt-mark showhold;"
+    " { getent passwd; getent group; } | grep -v ^nvpd"
+)
 _FILES = (
     "find /etc /usr/lib/modules /boot /opt /var/lib/rigwright -newer /root/before ! -type d ! -name '*.cache'"
     " ! -name 'initrd.img*' ! -name 'ld.so*' ! -name '*-' ! -name 'modules.*' ! -name passwd ! -name group ! -name '*shadow'"  # noqa: E501
