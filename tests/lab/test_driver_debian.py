@@ -31,7 +31,8 @@ _PACKAGES = (
 )
 _FILES = (
     "find /etc /usr/lib/modules /boot /opt /var/lib/rigwright -newer /root/before ! -type d ! -name '*.cache'"
-    " ! -name 'initrd.img*' ! -name 'ld.so*' ! -name '*-' ! -name 'modules.*' ! -name passwd ! -name group ! -name '*shadow'"  # noqa: E501
+    " ! -name 'initrd.img*' ! -name 'ld.so*' ! -name '*-' ! -name 'modules.*'"
+    " ! -name passwd ! -name group ! -name '*shadow'"
     " 2>/dev/null | sort"
 )
 
