@@ -80,7 +80,10 @@ def repository(task: Task) -> Commands:
     plan, sources = task.plan(rig), task.sources(rig)
     # A toolkit of NVIDIA's may be wanted beside a driver that is there.
     machine = Machine(as_nvidias(rig.hardware, task.settings.repository))
-    lacks = bool(sources.url) and not machine.has_nvidias_repository and bool(plan.cuda.packages)
+    lacks = (bool(sources.url) and not machine.has_nvidias_repository) or (
+        bool(sources.components) and machine.lacks_components
+    )
+    lacks = lacks and bool(plan.cuda.packages)
     if (_kinds(plan, ("repository",)) or lacks) and (manager := _manager(rig)):
         names = ("key.sh", f"source-{manager.name}.sh", "repository.sh")
         yield Script(_script(manager, *names, **sources.variables))

@@ -138,3 +138,11 @@ def test_words_of_a_repository_are_one_line_each():
     for system, architecture in product(SYSTEMS, ARCHITECTURES):
         found = Repositories.of(machine(system, architecture), NVIDIAS).variables
         assert not any("\n" in value for name, value in found.items() if name != "PREFERENCES")
+
+
+def test_toolkit_of_debians_wants_the_components_that_it_lies_in():
+    """Beside a driver of NVIDIA's or one that is there: nvidia-cuda-toolkit is in non-free."""
+    hardware = Hardware(os_id="debian", os_version="13", architecture="x86_64")
+    plan = replace(NVIDIAS, cuda=Cuda("12.4", "distro", ("nvidia-cuda-toolkit",)))
+    assert Repositories.of(hardware, plan).components == "contrib non-free non-free-firmware"
+    assert Repositories.of(hardware, replace(plan, cuda=Cuda("12.4", "distro"))).components == ""

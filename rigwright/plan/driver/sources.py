@@ -63,6 +63,7 @@ class Repositories:
         source, branch = plan.driver.source, plan.driver.branch
         own = _key_of(system)
         is_nvidias = source == "nvidia" or plan.cuda.source == "nvidia" or is_open
+        is_distros = source == "distro" or (plan.cuda.source == "distro" and bool(plan.cuda.packages))
         base = mirror or str(load("drivers")["repositories"]["url"])
         architecture = {"aarch64": "sbsa"}.get(hardware.architecture, "x86_64")
         wanted = [name for kind in _INSTALLED for step in plan.steps if step.kind == kind for name in step.packages]
@@ -71,7 +72,7 @@ class Repositories:
             url=f"{base}/{system.repository}/{architecture}" if is_nvidias else "",
             key=str(own["file"]) if is_nvidias else "",
             fingerprint=(fingerprint or str(own["fingerprint"])) if is_nvidias else "",
-            components=_COMPONENTS if system.family == "debian" and (source == "distro" or is_open) else "",
+            components=_COMPONENTS if system.family == "debian" and (is_distros or is_open) else "",
             preferences=_preferences(source, branch) if system.family in ("debian", "ubuntu") else "",
             names=tuple(name for name in wanted if name not in streams),
             leaving=tuple(name for step in plan.steps if step.kind == "remove" for name in step.packages),
