@@ -27,7 +27,7 @@ REFUSED = (
     "ssh: connect to host 127.0.0.1 port 9: Connection refused; "
     "start sshd on the rig, or correct ssh_hostname and ssh_port"
 )  # fmt: skip
-NO_DRIVER = "this is a container (systemd-nspawn) without a GPU of NVIDIA's: no driver is checked"
+NO_DRIVER = "this rig has no GPU of NVIDIA's"
 # What no recording of a machine has: the processes on its GPUs.
 SAID = "/usr/lib/rigwright-lab/machine/apps.txt"
 APPS = (
