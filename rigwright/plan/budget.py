@@ -101,7 +101,7 @@ def _driver_first(hardware: Hardware, usable: Sequence[Device]) -> Iterator[Reas
     if plan.verdict == "refuse":
         because = f"{plan.problems[0].what}; {plan.problems[0].do}"
     else:
-        because = f"{plan.driver.branch}, {plan.driver.modules} modules; `rigwright driver` says what that takes"
+        because = f"{plan.driver.branch}, {plan.driver.modules} modules; deploys/nvidia.py brings it"
     yield Reason(choice=DRIVER_FIRST, because=because)
 
 

@@ -160,7 +160,9 @@ def test_gpu_without_a_driver_is_not_served_from_the_cpu_in_silence(context, bla
     rig, nowhere = blank(cards(has_driver=False)), {"weights": {"hugging_face": "http://127.0.0.1:9"}}
     chat = context({"name": "chat", "model": "qwen3-8b:Q4_K_M", "engine": "llamacpp"}, **nowhere)
     errors = list(preflight_errors(rig, chat, (ENGINE,)))
-    assert any("for which no driver answers; install it, or set gpu to none" in text for text in errors), errors
+    assert any(
+        "for which no driver answers; deploys/nvidia.py brings one, or set gpu to none" in text for text in errors
+    ), errors
     assert list(preflight_errors(rig, context({"name": "chat", "gpu": "none"}), (ENGINE,))) == []
     unknown = replace(rig.hardware, gpus=tuple(replace(gpu, pci_id="10de:ffff") for gpu in rig.hardware.gpus))
     errors = list(preflight_errors(replace(rig, hardware=unknown), context({"name": "chat"}), (ENGINE,)))

@@ -297,8 +297,8 @@ PREFLIGHT = [
     (
         {"sources": CPU_ONLY | SILENT},
         {"model": "qwen3-8b:Q4_K_M", "engine": "llamacpp"},
-        "chat is planned on GPU 0 (NVIDIA GeForce RTX 3090), for which no driver answers; install it, or set "
-        "gpu to none",
+        "chat is planned on GPU 0 (NVIDIA GeForce RTX 3090), for which no driver answers; deploys/nvidia.py "
+        "brings one, or set gpu to none",
     ),
 ]
 
