@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from rigwright.hardware.capture import read_files
+from rigwright.hardware.software import DkmsModule, Package, Software
+from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver import DriverPlan, DriverWish, Need, plan_driver
 
 CASES = yaml.safe_load((Path(__file__).parent / "data/driver_failures.yml").read_text())
@@ -51,3 +53,20 @@ def test_every_problem_is_for_people(case: dict[str, Any]) -> None:
     for problem in planned(case).problems:
         for text in (problem.what, problem.do):
             assert text and "\n" not in text and not text.endswith("."), problem
+
+
+@pytest.mark.parametrize("state", ["installed", "added"])
+def test_modules_that_were_compiled_want_no_other_compiler(state):
+    """Ubuntu's kernel of gcc 13 and gcc 12: a warning of dkms, where it compiles all the same."""
+    software = Software(
+        answered=frozenset({"dkms", "packages", "loaded_modules"}),
+        packages=(Package("nvidia-kernel-open-dkms", "580.95.05-1"), Package("libcuda1", "580.95.05-1")),
+        dkms=(DkmsModule("nvidia", "580.95.05", state, "6.8.0-90-generic"),),
+        userland_version="580.95.05", kernel_compiler="gcc 13.3.0", compiler="gcc 12.3.0",
+    )  # fmt: skip
+    gpu = Gpu(index=0, pci_address="0000:01:00.0", pci_id="10de:2204", vendor="NVIDIA")
+    machine = Hardware(
+        os_id="ubuntu", os_version="24.04", kernel="6.8.0-90-generic", gpu_count=1, gpus=(gpu,), software=software
+    )
+    codes = [problem.code for problem in plan_driver(machine).problems]
+    assert ("compiler_differs" in codes) == (state == "added")

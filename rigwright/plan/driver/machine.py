@@ -93,12 +93,16 @@ class Machine:
         return max(self.software.kernels, key=version_of, default="") or self.kernel
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether dkms has compiled a module for the running kernel, whatever compiler that one was built by."""
+        return any(one.kernel == self.kernel and one.state == "installed" for one in self.software.dkms)
+
+    @property
     def has_module(self) -> bool:
         """Whether a module of NVIDIA's is on disk for the running kernel; so it is taken to be where nobody asked."""
-        on_disk = [one.kernel for one in self.software.on_disk]
-        on_disk += [one.kernel for one in self.software.dkms if one.state == "installed"]
         is_asked = self.software.knows("on_disk") or self.software.knows("dkms")
-        return not is_asked or any(kernel in ("", self.kernel) for kernel in on_disk)
+        on_disk = any(one.kernel in ("", self.kernel) for one in self.software.on_disk)
+        return not is_asked or on_disk or self.is_compiled
 
     @property
     def built_kernels(self) -> tuple[str, ...]:

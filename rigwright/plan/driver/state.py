@@ -87,7 +87,8 @@ def _compiler(machine: Machine) -> Iterator[Defect]:
     """Modules want the compiler of the kernel, whose options an older one does not know."""
     kernel, own = _gcc(machine.software.kernel_compiler), _gcc(machine.software.compiler)
     builds = any(one.name.endswith("dkms") or "dkms" in one.name for one in machine.module_packages)
-    if kernel and own and own < kernel and builds and machine.kernel in machine.built_kernels:
+    is_due = machine.kernel in machine.built_kernels and not machine.is_compiled
+    if kernel and own and own < kernel and builds and is_due:
         what = f"the kernel was built by gcc {kernel}, cc is gcc {own}: modules do not compile"
         step = Step("compiler", f"install gcc-{kernel}, and compile the modules with it", (f"gcc-{kernel}",))
         do = f"install gcc-{kernel} and compile with CC=gcc-{kernel}, or take modules that are compiled already"
