@@ -131,6 +131,7 @@ def test_upgrade_reloads_in_place_where_nothing_uses_a_gpu(shop: Shop, driven: s
     assert shop.on(driven, VERSION) == NEWEST[580]
 
 
+@pytest.mark.nvidia
 def test_driver_that_does_not_compute_goes_back(shop: Shop, driven: str) -> None:
     """595 does not load after the reboot: 580 comes back from its own packages, and the deploy fails and says so."""
     both = shop.offer("both", 580, 595)
@@ -223,8 +224,9 @@ def test_open_modules_that_do_not_compile_are_mended(shop: Shop) -> None:
     shop.workshop.lab.down([name])
 
 
-def test_two_controllers_and_a_connection_that_drops(shop: Shop) -> None:
-    """Two deploys at the same moment come to one driver; one whose connection drops is finished by the next."""
+@pytest.mark.nvidia
+def test_two_controllers_come_to_one_driver(shop: Shop) -> None:
+    """Two deploys at the same moment: one waits for the other, and what is left is what one alone leaves."""
     name = shop.boot("twice")
     spec = shop.spec(shop.offer("lts", 580), reboot="auto")
     running = [shop.workshop.start(spec, name, deploy="nvidia") for _ in range(2)]
