@@ -29,7 +29,7 @@ from rigwright.records.values import RigRecords
 from rigwright.resolve import Resolved
 from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.instance import Instance
-from rigwright.resolve.running import running_changes
+from rigwright.resolve.running import deploy_notes, running_changes
 from rigwright.resolve.unit import render_unit
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.engine import ENGINE
@@ -349,7 +349,9 @@ def deploy_of(context: RigContext, rig: Rig) -> Deploy:
     assert resolved.is_locked == bool(context.lock)
     changes = running_changes(resolved, context.spec, rig.hardware, rig.records)
     lock = lock_answer(Path(context.lock_file) if context.lock else None, resolved)
-    plan = json.loads(json.dumps(plan_answer(context.rig, resolved.plan, changes=changes, lock=lock).plain()))
+    # What comes before a build is said by the plan, and announced by what brings it.
+    noted = resolved.plan.model_copy(update={"notes": (*deploy_notes(resolved, rig.hardware), *resolved.plan.notes)})
+    plan = json.loads(json.dumps(plan_answer(context.rig, noted, changes=changes, lock=lock).plain()))
     found = resolved.instances(context.spec)
     assert [(one.name, one.port, list(one.argv), dict(one.environment)) for one in found] == instances_in(plan)
     units = tuple(checked_unit(one, resolved) for one in found if one.engine == ENGINE.name)
