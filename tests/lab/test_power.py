@@ -109,6 +109,7 @@ def test_limits_are_set_and_a_second_run_changes_nothing(workshop, rig):
     assert workshop.on(rig, reloads, check=False) != before
 
 
+@pytest.mark.nvidia  # it waits by the clock, and others share this machine
 def test_limits_come_back_after_a_boot_with_a_driver_that_is_late(workshop, rig):
     """The unit waits for it, and a card that was pulled meanwhile stops nobody."""
     workshop.on(rig, f"mkdir -p /etc/systemd/system/{UNIT}.d")
