@@ -239,8 +239,7 @@ def test_two_controllers_come_to_one_driver(shop: Shop) -> None:
     shop.workshop.lab.down([name])
 
 
-UBUNTU = """. /etc/os-release
-cat >/etc/os-release <<'END'
+UBUNTU = """cat >/etc/os-release <<'END'
 PRETTY_NAME="Ubuntu 24.04.3 LTS"
 NAME="Ubuntu"
 VERSION_ID="24.04"

@@ -15,15 +15,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="virtual rigs need root"),
 ]
 shop = driver.shop
-UBUNTU = """cat >/etc/os-release <<'END'
-PRETTY_NAME="Ubuntu 24.04.3 LTS"
-NAME="Ubuntu"
-VERSION_ID="24.04"
-VERSION_CODENAME=noble
-ID=ubuntu
-ID_LIKE=debian
-END
-"""
 
 
 @pytest.mark.parametrize(
@@ -45,7 +36,7 @@ def test_branch_is_changed_with_its_names(
     """Packages of the other branch go in the same step; nothing of them stays, and removal gives all back."""
     workshop, repositories, name = shop.workshop, shop.repositories, "ubuntu"
     workshop.boot(name, from_snapshot=driver.SHELF)
-    workshop.on(name, UBUNTU + repositories.use_distribution(shop.address, "noble", alone=True))
+    workshop.on(name, driver.UBUNTU + repositories.use_distribution(shop.address, "noble", alone=True))
     before = shop.on(name, driver.PACKAGES)
     offer = repositories.offer("ubuntu", [NEWEST[branch] for branch in (580, 590, 595)], systems=("ubuntu2404",))
     for number, (source, branch) in enumerate(steps):

@@ -79,7 +79,7 @@ class Repository:
         return RepositoriesAsked().process(lines)
 
     def _distros(self, *, has_components: bool) -> Iterator[tuple[str, str, str]]:
-        where = f"http://deb.{self.os}.org/{self.os} stable/main amd64"
+        where = f"http://mirror.example/{self.os} stable/main amd64"
         yield from ((name, "1", where) for name in ("base-files", "dpkg", "gcc", "libc6-dev"))
         yield "dkms", self.dkms, where
         if self.headers:

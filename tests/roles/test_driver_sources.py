@@ -141,17 +141,17 @@ def test_address_that_does_not_answer(each_sh, box, nvidia):
 
 
 _ONE_LINE = """\
-deb http://deb.debian.org/debian trixie main # my contrib, non-free
- deb\t[arch=amd64  signed-by=/usr/share/keyrings/d.gpg]\thttp://deb.debian.org/debian trixie-updates contrib main
-deb-src http://deb.debian.org/debian trixie main
-# deb http://deb.debian.org/debian sid main
-deb http://security.debian.org/debian-security trixie-security main non-free-firmware non-free contrib
+deb http://mirror.example/debian trixie main # my contrib, non-free
+ deb\t[arch=amd64  signed-by=/usr/share/keyrings/d.gpg]\thttp://mirror.example/debian trixie-updates contrib main
+deb-src http://mirror.example/debian trixie main
+# deb http://mirror.example/debian sid main
+deb http://mirror.example/debian-security trixie-security main non-free-firmware non-free contrib
 deb https://download.docker.com/linux/debian trixie stable
 deb http://example.org/ubuntu noble main"""
 _STANZAS = """\
 # The distribution
 Types: deb deb-src
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example/debian
 Suites: trixie trixie-updates
 Components: main
 # in the middle
@@ -170,13 +170,13 @@ components: non-free-firmware
 X-Mine: 1
 
 Types: deb-src
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example/debian
 Suites: trixie
 Components: main
 
 Enabled: False
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: http://mirror.example/debian
 Suites: trixie-backports
 Components: main
 
@@ -200,18 +200,18 @@ def test_components_that_the_owners_sources_lack(each_sh, box):
     own = {"etc/apt/sources.list": _ONE_LINE, "etc/apt/sources.list.d/debian.sources": _STANZAS}
     for path, text in own.items():
         box.put(path, text)
-    box.put("etc/apt/sources.list.d/more.list", "deb http://deb.debian.org/debian trixie-backports main")
+    box.put("etc/apt/sources.list.d/more.list", "deb http://mirror.example/debian trixie-backports main")
     for _ in range(2):
         lines, stanzas = components(box)
         head = "# Written by rigwright: further components of the distribution.\n\n"
         assert lines.replace("\t", " ") == head + (
-            "deb http://deb.debian.org/debian trixie contrib non-free non-free-firmware\n"
-            " deb [arch=amd64  signed-by=/usr/share/keyrings/d.gpg] http://deb.debian.org/debian "
+            "deb http://mirror.example/debian trixie contrib non-free non-free-firmware\n"
+            " deb [arch=amd64  signed-by=/usr/share/keyrings/d.gpg] http://mirror.example/debian "
             "trixie-updates non-free non-free-firmware\n"
-            "deb http://deb.debian.org/debian trixie-backports contrib non-free non-free-firmware\n"
+            "deb http://mirror.example/debian trixie-backports contrib non-free non-free-firmware\n"
         )
         assert stanzas == head + (
-            "Types: deb deb-src\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\n"
+            "Types: deb deb-src\nURIs: http://mirror.example/debian\nSuites: trixie trixie-updates\n"
             "Components: contrib non-free non-free-firmware\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n"
             " mDMEaw==\n -----END PGP PUBLIC KEY BLOCK-----\n\n"
             "types: deb\nuris:\n https://mirror.example/debian-security\nSuites: trixie-security\n"
