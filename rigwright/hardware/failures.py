@@ -11,12 +11,13 @@ _DRIVER = frozenset(
         "nvml_unknown_error", "gpu_access_blocked", "insufficient_permissions", "no_devices",
         "container_toolkit_missing", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "gsp_firmware_missing",
         "fabric_not_ready", "wrong_kernel_module", "gpu_init_failed", "gsp_timeout", "gpu_needs_power_off",
+        "module_of_other_kernel", "module_symbol_missing",
     )
 )  # fmt: skip
 _GPU = frozenset(
     (
         "gpu_lost", "one_gpu_lost", "fallen_off_bus", "gpu_requires_reset", "device_handle_unknown_error",
-        "gpu_missing_from_driver", "xid_48", "xid_95", "xid_140", "xid_143", "xid_154",
+        "gpu_missing_from_driver", "gpu_unpowered", "xid_48", "xid_95", "xid_140", "xid_143", "xid_154",
     )
 )  # fmt: skip
 

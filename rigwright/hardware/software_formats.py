@@ -19,8 +19,11 @@ SOFTWARE: tuple[Format, ...] = (
     software_form("dpkg", r"(?!)", r"packages"),
     software_form(
         "rpm",
+        # A release of a kernel ends as packages do.
+        r"(?![0-9]+\.[0-9]+\.[0-9]+-)"
         r"[A-Za-z0-9][\w.+-]*-(?:[0-9]+:)?[\w.+~^]+-[\w.+~^]+\.(?:x86_64|noarch|aarch64|i[3-6]86|ppc64le)(?:\s|$)"
-        r"|[A-Za-z0-9][\w.+-]*\.(?:x86_64|noarch|aarch64|i[3-6]86|ppc64le)(?:\s+(?:[0-9]+:)?[\w.+~^]+-[\w.+~^]+|$)"
+        r"|(?![0-9]+\.[0-9]+\.[0-9]+-)"
+        r"[A-Za-z0-9][\w.+-]*\.(?:x86_64|noarch|aarch64|i[3-6]86|ppc64le)(?:\s+(?:[0-9]+:)?[\w.+~^]+-[\w.+~^]+|$)"
         r"|Name\s+Stream\s+Profiles|nvidia-driver\s+\S+(?: ?\[[dexia]\])*\s+\S+"
         r"|[A-Za-z0-9][\w.+-]*-[0-9]+:[\w.+~^]+-[\w.+~^]+\.\*$|Package name: \S+$",
         r"^rpm\b|^dnf|^yum",

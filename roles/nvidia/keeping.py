@@ -18,6 +18,8 @@ DEVICES = f"/etc/systemd/system/{paths.DEVICES_UNIT}"
 FILES = (MODPROBE, UNATTENDED, DEVICES)
 _HEAD = "# Written by rigwright: {}.\n"
 _NOUVEAU = "blacklist nouveau\noptions nouveau modeset=0\n"
+# Its successor, which Ubuntu 26.04's first kernels have and which holds cards without driving them.
+_NOVA = "blacklist nova_core\nblacklist nova_drm\n"
 # Regular expressions of Python, matched where a name begins.
 _UPGRADES = ("nvidia-", "libnvidia-", "libcuda1$", "cuda-drivers", "linux-modules-nvidia-", "xserver-xorg-video-nvidia")
 _KERNELS = ("linux-image-", "linux-headers-", "linux-generic", "linux-modules-")
@@ -48,7 +50,7 @@ def kept(rig: Rig, plan: DriverPlan, settings: NvidiaSettings) -> Kept:
     kinds = {step.kind for step in plan.steps}
     there = rig.content(MODPROBE) or ""
     brought = _brought(rig)
-    modprobe = _NOUVEAU if brought or "nouveau" in kinds or _NOUVEAU in there else ""
+    modprobe = _NOUVEAU + _NOVA if brought or "nouveau" in kinds or _NOUVEAU in there else ""
     modprobe += _HMM if "module options" in kinds or _HMM in there else ""
     held = _held(rig) if settings.hold else ()
     is_apt = rig.hardware.os_id in ("debian", "ubuntu")

@@ -15,8 +15,10 @@ users() {
   done 2>/dev/null | sort -un
 }
 named() { for pid in $1; do printf '%s (pid %s) ' "$(cat "/proc/$pid/comm" 2>/dev/null)" "$pid"; done; }
-if loaded nouveau && [ -n "$MAY_UNLOAD" ]; then
-  if quiet modprobe -r nouveau; then say "nouveau is unloaded"; else say "nouveau is in use: a reboot takes it away"; fi
+held() { loaded nouveau || loaded nova_core; }
+if held && [ -n "$MAY_UNLOAD" ]; then
+  for own in nouveau nova_drm nova_core; do ! loaded "$own" || quiet modprobe -r "$own" || :; done
+  if held; then say "nouveau is in use: a reboot takes it away"; else say "nouveau is unloaded"; fi
 fi
 wanted=$(on_disk "$(uname -r)")
 started=''
@@ -40,7 +42,7 @@ if [ -n "$MAY_UNLOAD" ] && [ -n "$(running)" ] && [ -n "$wanted" ] && [ "$(runni
     else say "driver $wanted takes the place of the loaded one"; fi
   fi
 fi
-if [ -z "$(running)" ] && [ -n "$wanted" ] && ! loaded nouveau; then
+if [ -z "$(running)" ] && [ -n "$wanted" ] && ! held; then
   if said=$(modprobe nvidia 2>&1); then
     quiet modprobe nvidia_uvm || quiet modprobe nvidia-current-uvm || :
     # Those of a screen, where they were there.

@@ -270,7 +270,8 @@ def test_kernel_stays_with_modules_that_came_compiled():
 
 def test_options_stay_once_they_are_there():
     """A later plan has no step for them any more."""
-    options = "blacklist nouveau\noptions nouveau modeset=0\noptions nvidia_uvm uvm_disable_hmm=1\n"
+    options = "blacklist nouveau\noptions nouveau modeset=0\nblacklist nova_core\nblacklist nova_drm\n"
+    options += "options nvidia_uvm uvm_disable_hmm=1\n"
     before = f"# Written by rigwright: x.\n{options}"
     found = keeper("libcuda1", modprobe=before)
     text = kept(found, plan_driver(rig("ubuntu-24.04").hardware), NvidiaSettings()).files[MODPROBE]

@@ -158,7 +158,7 @@ _MAJOR = re.compile(r"(?:version |\) )(?P<major>[0-9]{1,2})\.[0-9]")
 _BUILD_ERROR = re.compile(r"(?:\bfatal )?\berror: |^make.*\*\*\* |ERROR: modpost|: No such file or directory$")
 _NO_RULE = re.compile(r"^make.*\*\*\* ")
 _MAKE_LOG = re.compile(
-    r"(?:DKMS )?make\.log for (?P<module>[\w.+-]+?)-(?P<version>[0-9][\w.]*) for kernel (?P<kernel>\S+)"
+    r"(?:DKMS )?make\.log for (?P<module>[\w.+-]+?)[-/](?P<version>[0-9][\w.]*) for kernel (?P<kernel>\S+)"
 )
 _MODULE = re.compile(r"/var/lib/dkms/(?P<module>[\w.+-]+)/(?P<version>[\w.+~]+)/build")
 _KERNEL_LOG = re.compile(r"NVRM:|^\s*(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]+\]|\bkernel: ")

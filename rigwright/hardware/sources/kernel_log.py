@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rigwright.hardware.reading import Reading
-from rigwright.hardware.sources import cells
+from rigwright.hardware.sources import cells, module_log
 from rigwright.hardware.values import Gpu, Problem, Vendor
 
 _BOOT = re.compile(r"^-- (?:Boot|Reboot)\b|(?:\] |kernel: )Linux version [0-9]")
@@ -40,6 +40,8 @@ class _Event:
 _RESEAT = "reboot; if it comes back, check power, riser, cables and heat, and lower the power limit"
 _FELL = _Event("fallen_off_bus", "the GPU has fallen off the PCIe bus", _RESEAT)
 _MEMORY = "reset the GPU or reboot, then look at `nvidia-smi -q -d ECC,ROW_REMAPPER`; exchange it if it comes back"
+_UNPOWERED = _Event("gpu_unpowered", "a power cable of the GPU is not connected",
+                    "switch the machine off, and connect every power cable of the card")  # fmt: skip
 _REMAP = _Event("xid_63", "a bad row of memory was taken out", "reset the GPU or reboot, so that it takes effect")
 _NVLINK = "look at `nvidia-smi nvlink -s` and `-e`; reseat the bridge; reset the GPUs or reboot"
 _SWITCH = _Event("nvswitch_error", "a fatal error of an NVSwitch",
@@ -49,6 +51,7 @@ _GSP = _Event("gsp_timeout", "the GPU's own processor (GSP) does not answer",
 # Those that say something of the machine. 13, 31, 43 and 45 come from programs that crash, and are left out.
 _XIDS = {
     48: _Event("xid_48", "an error in memory that ECC cannot correct", _MEMORY),
+    54: _UNPOWERED,
     61: _Event("xid_61", "the GPU's microcontroller broke down", "reboot; update driver and VBIOS if it comes back"),
     62: _Event("xid_62", "the GPU's microcontroller halted", "reboot; update driver and VBIOS if it comes back"),
     63: _REMAP,
@@ -91,6 +94,8 @@ _INSTALLED = (
 _MESSAGES = (
     (re.compile(_INSTALLED + "has fallen off the bus"), _FELL),
     (re.compile(rf"GPU (?:at )?(?:PCI:)?{_PLACE}:?(?: GPU)? has fallen off the bus"), _FELL),
+    (re.compile(rf"(?:GPU (?:at )?(?:PCI:)?{_PLACE}:? )?GPU does not have the necessary power cables connected"),
+     _UNPOWERED),
     (re.compile(rf"(?:GPU {_PLACE}: )?(?:RmInitAdapter|rm_init_adapter) failed"),
      _Event("gpu_init_failed", "the driver could not start the GPU",
             "reboot; then try another driver (open or closed modules) and another slot; see the lines before it")),
@@ -158,7 +163,12 @@ def read(text: str) -> Reading:
     said = [*_events(nvrm), *((found["place"].lower(), _SWITCH) for found in _SXID.finditer("\n".join(lines)))]
     said += [found for found in dict.fromkeys(_events(all_said)) if found not in said]
     placed = {event for place, event in said if place}
-    events = Counter((place, event) for place, event in said if place or event not in placed)
+    unpowered = {place for place, event in said if event is _UNPOWERED}
+    events = Counter(
+        (place, event)
+        for place, event in said
+        if (place or event not in placed) and not (event.code == "gpu_init_failed" and place in unpowered)
+    )
     amd_events = Counter((match["place"].lower(), event) for pattern, event in _AMD for match in pattern.finditer(amd))
     uuids = {match["place"].lower(): match["uuid"] for match in _UUID.finditer(nvrm)}
     mismatch = _MISMATCH.search(nvrm)
@@ -170,7 +180,7 @@ def read(text: str) -> Reading:
     ]
     if mismatch:
         problems.append(_mismatch(mismatch["client"].rstrip("."), mismatch["module"].rstrip(".")))
-    problems += [*_unsupported(all_said), *_firmware(lines, nvrm)]
+    problems += [*_unsupported(all_said), *_firmware(lines, nvrm), *module_log.problems(lines)]
     return Reading(
         gpus=(*_lost(events, uuids, "NVIDIA"), *_lost(amd_events, {}, "AMD")),
         kernel_module_version=mismatch["module"].rstrip(".") if mismatch else None,

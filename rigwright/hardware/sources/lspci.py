@@ -73,11 +73,15 @@ def fallen_off_bus(address: str) -> Problem:
     )
 
 
+# The kernel's own drivers of NVIDIA's cards: `NovaCore` is the driver that the module nova_core has.
+KERNELS_OWN = ("nouveau", "NovaCore", "nova_core", "nvidiafb", "rivafb")
+
+
 def driver_problem(address: str, driver: str, vendor: Vendor | None) -> Problem | None:
-    """The problem of a card that another driver holds: nouveau, vfio-pci."""
-    if driver == "nouveau" and vendor == "NVIDIA":
-        do = "install NVIDIA's driver, which blacklists nouveau, and reboot"
-        return Problem("nouveau_loaded", address, "the nouveau driver holds the card: CUDA cannot use it", do)
+    """The problem of a card that another driver holds: nouveau, nova, vfio-pci."""
+    if driver in KERNELS_OWN and vendor == "NVIDIA":
+        do = f"install NVIDIA's driver, which blacklists {driver}, and reboot"
+        return Problem("nouveau_loaded", address, f"the {driver} driver holds the card: CUDA cannot use it", do)
     if driver == "vfio-pci":
         do = "unbind it from vfio-pci and reboot, or leave the card to its virtual machine"
         return Problem("gpu_passed_through", address, "vfio-pci keeps the card for a virtual machine", do)

@@ -56,10 +56,17 @@ def _module(block: Mapping[str, str]) -> KernelModule | None:
     file = block.get("filename", "")
     if not version or (file and not _FILE.fullmatch(file)) or (not file and block.get("name", "nvidia") != "nvidia"):
         return None
-    kernel = _KERNEL.search(file)
-    return KernelModule(
-        version[0],
-        _LICENSES.get(block.get("license", "").lower()),
-        kernel["kernel"] if kernel else block.get("vermagic", "").split(" ")[0],
-        block.get("signer", ""),
-    )
+    flavour = _LICENSES.get(block.get("license", "").lower())
+    return KernelModule(version[0], flavour, _kernel(file, block.get("vermagic", "")), block.get("signer", ""))
+
+
+def _kernel(file: str, magic: str) -> str:
+    """The kernel that takes the module: that of its folder, or the one it was compiled for.
+
+    In `weak-updates` lie modules of another kernel. One whose symbols have versions is taken by any kernel that has
+    them, as RHEL's; else the kernel asks for its very own release.
+    """
+    folder, compiled_for = _KERNEL.search(file), magic.split(" ")[0]
+    if folder and (not compiled_for or "modversions" in magic):
+        return folder["kernel"]
+    return compiled_for or ""

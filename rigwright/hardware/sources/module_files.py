@@ -15,14 +15,19 @@ _MODULE = re.compile(
     r"(?P<root>/)?(?:usr/)?lib/modules/(?P<kernel>[^/\s]+)/(?:\S*/)?nvidia(?:-current|-[0-9]{3})?(?:-open)?\.ko\b"
 )
 _ANY_FILE = re.compile(r"(?:\S+\s+){0,9}(?:usr/|etc/|bin$|lib/modules/\S+\.ko)")
-_LIBRARY = re.compile(r"/lib(?:nvidia-ml|cuda)\.so\.(?P<version>[0-9]{3}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w.])")
+# One of cuda-compat is not the driver's own.
+_LIBRARY = re.compile(
+    r"(?<!/compat)/lib(?:nvidia-ml|cuda)\.so\.(?P<version>[0-9]{3}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w.])"
+)
 _ASKED = r"(?:\S*/)?(?:lsinitramfs|lsinitrd|unmkinitramfs)\b"
 
 
 def read(text: str) -> Reading:
     """NVIDIA's module in initramfs and on disk (of no known version), and the version of the driver's libraries."""
     lines = cells.lines(text)
-    modules = {(bool(found["root"]), found["kernel"]) for line in lines if (found := _MODULE.search(line))}
+    # modinfo's own, which says more: the kernel that takes the module may be another than that of its folder.
+    files = (line for line in lines if not line.lstrip().startswith("filename:"))
+    modules = {(bool(found["root"]), found["kernel"]) for line in files if (found := _MODULE.search(line))}
     early = tuple(KernelModule("", kernel=kernel) for is_on_disk, kernel in sorted(modules) if not is_on_disk)
     late = tuple(KernelModule("", kernel=kernel) for is_on_disk, kernel in sorted(modules) if is_on_disk)
     version = next((found["version"] for line in lines if (found := _LIBRARY.search(line))), None)

@@ -10,6 +10,7 @@ from rigwright.hardware.values import Problem
 from rigwright.plan.driver.limits import Allowed
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import OFFERED, Bill, bill
+from rigwright.plan.driver.stranded import failed_build
 from rigwright.plan.driver.tables import (
     System,
     branches,
@@ -18,6 +19,7 @@ from rigwright.plan.driver.tables import (
     kernel_problem,
     needs_newer_dkms,
     preferred_branches,
+    version_of,
 )
 from rigwright.plan.driver.values import DriverWish, Source
 
@@ -144,6 +146,10 @@ def _against(
     broken = system.distro.get("broken", {}).get(modules) if source == "distro" else None
     if broken and version == str(system.distro["version"]):
         yield Problem("package_is_broken", f"{modules} modules", f"{broken}", "take proprietary ones, or NVIDIA's")
+        return
+    if (failed := failed_build(machine)) and version_of(failed.version) == version_of(version):
+        what = f"{version} did not compile here for Linux {failed.kernel}: {failed.said}"
+        yield Problem("kernel_too_new_for_driver", failed.kernel, what, "take a newer branch, or an older kernel")
         return
     for kernel in machine.built_kernels:
         if why := kernel_problem(kernel, version, modules):

@@ -19,6 +19,7 @@ from rigwright.plan.driver.tables import (
     limits,
     old_architecture,
     plain,
+    release_of,
     system_of,
     version_of,
 )
@@ -32,10 +33,11 @@ _STREAM = re.compile(r"(\d{3})-(?:open|dkms)")
 # Packages whose version is that of the driver's libraries.
 _USERLAND = re.compile(
     r"^(?:libcuda1|libnvidia-compute(?:-\d+(?:-server)?)?|nvidia-driver-(?:cuda|libs|cuda-libs)|libnvidia-ml1?"
-    r"|nvidia-utils-\d+(?:-server)?|nvidia-smi|xorg-x11-drv-nvidia-cuda(?:-libs)?)$"
+    r"|nvidia-utils-\d+(?:-server)?|nvidia-smi|xorg-x11-drv-nvidia-cuda(?:-libs)?|nvidia-compute-G\d\d)$"
 )
 _MODULES = re.compile(r"^(?:nvidia-(?:open-)?kernel(?:-open)?-dkms|nvidia-dkms(?:-\d+)?(?:-server)?(?:-open)?"
-                      r"|a?kmod-nvidia.*|linux-modules-nvidia-.*|nvidia-kernel-(?:open-)?dkms)$")  # fmt: skip
+                      r"|a?kmod-nvidia.*|nvidia(?:-open)?-kmod|linux-modules-nvidia-.*|nvidia-kernel-(?:open-)?dkms"
+                      r"|nvidia-(?:open-)?driver-G\d\d-.*kmp-.*)$")  # fmt: skip
 _FACTORY = re.compile(r"-(?:tegra|nvidia(?:-64k)?)$")
 
 
@@ -90,7 +92,7 @@ class Machine:
     @cached_property
     def next_kernel(self) -> str:
         """The release of the kernel that boots next: the newest that is installed, else the running one."""
-        return max(self.software.kernels, key=version_of, default="") or self.kernel
+        return max(self.software.kernels, key=release_of, default="") or self.kernel
 
     @property
     def is_compiled(self) -> bool:
@@ -110,7 +112,7 @@ class Machine:
 
         The running one is left out where it is about to be replaced and its headers can no longer be had.
         """
-        found = dict.fromkeys(filter(None, (self.kernel, *sorted(self.software.kernels, key=version_of))))
+        found = dict.fromkeys(filter(None, (self.kernel, *sorted(self.software.kernels, key=release_of))))
         return tuple(kernel for kernel in found if self.has_headers(f"linux-headers-{kernel}") is not False)
 
     def is_offered(self, name: str) -> bool | None:
@@ -224,12 +226,13 @@ class Machine:
 
     @property
     def has_nouveau(self) -> bool | None:
-        """Whether nouveau holds the GPUs; None where nobody asked."""
+        """Whether the kernel's own driver, nouveau or nova, holds the GPUs; None where nobody asked."""
         if self.software.loaded or self.hardware.driver_version:
             return False
         if any(problem.code == "nouveau_loaded" for problem in self.hardware.problems):
             return True
-        return "nouveau" in self.software.loaded_modules if self.software.knows("loaded_modules") else None
+        held = any(name in self.software.loaded_modules for name in ("nouveau", "nova_core"))
+        return held if self.software.knows("loaded_modules") else None
 
     @property
     def lacks_components(self) -> bool:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import kernel_flavour
+from rigwright.plan.driver.stranded import failed_build, following_modules, is_stranded, lacks_modules
 from rigwright.plan.driver.tables import plain, version_of
 from rigwright.plan.driver.values import Defect, Step
 
 RELOAD = "unload and load the modules while nothing uses a GPU, else reboot"
 RELOADING = Step("reload", "unload and load NVIDIA's modules where nothing uses a GPU; reboot where that fails")
+_LOAD = Step("load", "load NVIDIA's modules (modprobe nvidia), and make their device nodes")
 _REBUILD = Step("dkms", "compile the modules for the kernel that will boot, and see `dkms status` say installed")
 # Modules that came compiled: `linux-modules-nvidia-580-server-open-6.8.0-90-generic`, akmods'
 # `kmod-nvidia-6.16.10-200.fc42.x86_64`.
 _COMPILED = re.compile(
-    r"(?P<stem>linux-modules-nvidia-\d+(?:-server)?(?:-open)?|kmod-nvidia)-(?P<kernel>\d+\.\d+\.\d+-.+)"
+    r"(?P<stem>linux-modules-nvidia-\d+(?:-server)?(?:-open)?|kmod-nvidia)-(?P<kernel>\d{1,2}\.\d+\.\d+-.+)"
 )
 
 
 def of_modules(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
     """All of them; a driver that does not stay wants no modules."""
     yield from of_versions(machine, is_kept=is_kept)
-    yield from _not_built(machine)
+    found = [*_not_built(machine), *_none_for_kernel(machine)]
     if is_kept:
-        yield from _not_followed(machine)
-        yield from _waits_for_reboot(machine)
+        found += [*_not_followed(machine), *_waits_for_reboot(machine)]
+    yield from found or (_not_taken(machine) if is_kept else ())
 
 
 def of_versions(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
@@ -53,9 +56,12 @@ def _not_built(machine: Machine) -> Iterator[Defect]:
     """dkms has the source and no module for the kernel that runs, or for the one that boots next."""
     mine = [one for one in machine.software.dkms if one.name.startswith("nvidia")]
     kernels = machine.built_kernels
+    failed = failed_build(machine)
     if machine.is_container or not mine:
         return
     for kernel in kernels:
+        if failed and failed.kernel == kernel:
+            continue  # said with what the compiler said
         if any(one.kernel == kernel and one.state == "installed" for one in mine):
             continue
         if any(one.kernel in ("", kernel) for one in machine.software.on_disk):
@@ -71,8 +77,9 @@ def _waits_for_reboot(machine: Machine) -> Iterator[Defect]:
     if machine.loaded or machine.is_container:
         return
     if machine.has_nouveau:
-        what = "the driver is installed, and nouveau holds the GPUs"
-        step = Step("nouveau", "keep nouveau from loading, and make the initramfs anew")
+        own = "nova_core" if "nova_core" in machine.software.loaded_modules else "nouveau"
+        what = f"the driver is installed, and {own} holds the GPUs"
+        step = Step("nouveau", f"keep {own} from loading, and make the initramfs anew")
         yield Defect(Problem("nouveau_loaded", "nouveau", what, "reboot"), "reboot", (step, RELOADING))
         return
     have = {one.kernel for one in machine.software.on_disk}
@@ -103,7 +110,9 @@ def _left_behind(machine: Machine, loaded: str) -> Defect:
     if names:
         do = f"bring all packages of the driver to one version: {' '.join(names)}, and hold them together"
         step = Step("install", "bring the modules to the version of the libraries", tuple(names))
-        return Defect(Problem("modules_left_behind", "driver", what, do), "repair", (step, RELOADING))
+        problem = Problem("modules_left_behind", "driver", what, do)
+        # Of a release that is not known nobody here knows the package manager.
+        return Defect(problem, "repair", (step, RELOADING)) if machine.system else Defect(problem, "refuse")
     do = f"no package owns these modules: install libraries of {loaded}, or take the modules out the way they came"
     return Defect(Problem("modules_left_behind", "driver", what, do), "refuse")
 
@@ -113,9 +122,11 @@ def _unbuilt(machine: Machine, what: str, kernel: str = "") -> Defect:
     kernel = kernel or machine.kernel
     stem = "linux-headers" if machine.hardware.os_id in ("debian", "ubuntu") else "kernel-devel"
     headers = f"{stem}-{kernel}"
-    do = f"install {headers} and the kernel's compiler, then dkms autoinstall -k {kernel}"
-    step = Step("headers", f"install {headers}", (headers,))
-    return Defect(Problem("dkms_not_built", kernel, what, do), "repair", (step, _REBUILD))
+    is_here = machine.software.installed(headers) or (kernel == machine.kernel and _is_of_kernel(machine, stem))
+    rest = f"the kernel's compiler, then dkms autoinstall -k {kernel}"
+    do = f"install {rest}; {headers} is here" if is_here else f"install {headers} and {rest}"
+    steps = () if is_here else (Step("headers", f"install {headers}", (headers,)),)
+    return Defect(Problem("dkms_not_built", kernel, what, do), "repair", (*steps, _REBUILD))
 
 
 def _not_followed(machine: Machine) -> Iterator[Defect]:
@@ -145,5 +156,58 @@ def _not_followed(machine: Machine) -> Iterator[Defect]:
         steps = (Step("install", do, names),)
     else:
         return
-    load = Step("load", "load NVIDIA's modules (modprobe nvidia), and make their device nodes")
-    yield Defect(Problem("modules_of_other_kernel", kernel, what, do), "repair", (*steps, load))
+    yield Defect(Problem("modules_of_other_kernel", kernel, what, do), "repair", (*steps, _LOAD))
+
+
+def _none_for_kernel(machine: Machine) -> Iterator[Defect]:
+    """RHEL's kernel was upgraded, and the modules that came compiled are for the one before."""
+    if machine.system is None or machine.system.family not in ("el", "fedora") or not lacks_modules(machine):
+        return
+    mine = [one.name for one in machine.module_packages if one.state == "installed"]
+    what = f"{', '.join(mine[:2])} came compiled and {_have(mine)} no module for {machine.kernel}, the running kernel"
+    if is_stranded(machine):
+        do = "boot the kernel that they are for; or take modules that dkms compiles for every kernel"
+        yield Defect(Problem("modules_of_other_kernel", machine.kernel, what, do), "note")
+        return
+    names = following_modules(machine) or tuple(mine)
+    do = f"dnf upgrade {' '.join(names)}, which follows the kernel; until it has come, boot the kernel before"
+    steps = (Step("install", f"modules for {machine.kernel}", names), _LOAD)
+    yield Defect(Problem("modules_of_other_kernel", machine.kernel, what, do), "repair", steps)
+
+
+def _have(names: list[str]) -> str:
+    return "has" if len(names) == 1 else "have"
+
+
+def _not_taken(machine: Machine) -> Iterator[Defect]:
+    """What the kernel's log says of modules that are there: a symbol is missing, or they are of another build."""
+    kernel = machine.kernel
+    for problem in machine.hardware.problems if not machine.loaded and not machine.is_container else ():
+        if problem.code == "module_symbol_missing":
+            names = _rest_of_kernel(machine)
+            do = f"install {' '.join(names)}, then modprobe nvidia" if names else problem.do
+            steps = (Step("install", "the rest of the kernel's own modules", names), _LOAD) if names else ()
+            yield Defect(replace(problem, do=do), "repair" if names else "refuse", steps)
+        elif problem.code == "module_of_other_kernel":
+            if any(one.name.startswith("nvidia") for one in machine.software.dkms) and kernel:
+                do = f"dkms install --force for this kernel: dkms autoinstall -k {kernel}"
+                yield Defect(replace(problem, do=do), "repair", (_REBUILD, _LOAD))
+            else:
+                yield Defect(problem, "refuse")
+
+
+def _rest_of_kernel(machine: Machine) -> tuple[str, ...]:
+    """The package with the modules of the kernel that a small installation leaves out; () where it is here."""
+    family = machine.system.family if machine.system else ""
+    if not machine.kernel or not machine.software.knows("packages"):
+        return ()
+    if family in ("el", "fedora"):
+        return () if _is_of_kernel(machine, "kernel-modules") else (f"kernel-modules-{machine.kernel}",)
+    extra = f"linux-modules-extra-{machine.kernel}"
+    return () if family != "ubuntu" or machine.software.installed(extra) else (extra,)
+
+
+def _is_of_kernel(machine: Machine, name: str) -> bool:
+    """Whether a package of RHEL that goes with a kernel is here for the running one: `kernel-devel`."""
+    mine = (one.version for one in machine.packages if one.name in (name, f"{name}-{machine.kernel}"))
+    return any(not one or machine.kernel == one or machine.kernel.startswith(f"{one}.") for one in mine)

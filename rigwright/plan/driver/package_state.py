@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine, is_nvidias
+from rigwright.plan.driver.stranded import failed_build
 from rigwright.plan.driver.tables import System, branch_of, failure_row
 from rigwright.plan.driver.values import Defect, DriverWish, Step
 
@@ -94,6 +95,11 @@ def _half_configured(machine: Machine) -> Iterator[Defect]:
     said = [one for one in machine.software.failures if one.code in ("dkms_build_failed", "half_configured")]
     names = list(dict.fromkeys([*(one.name for one in half), *(name for one in said for name in one.names)]))
     if not half and not said:
+        return
+    if not half and (failed := failed_build(machine)) and all(one.code == "dkms_build_failed" for one in said):
+        what = f"{failed.version} does not compile for {failed.kernel}: {failed.said}"
+        do = f"take a driver that does, or boot another kernel than {failed.kernel}"
+        yield Defect(Problem("dkms_build_failed", failed.kernel, what, do), "repair")
         return
     culprits = [name for name in names if "dkms" in name or re.match(r"nvidia-.*kernel", name)]
     because = next((f": {one.said}" for one in said if one.code == "dkms_build_failed"), "")

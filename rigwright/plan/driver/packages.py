@@ -17,7 +17,7 @@ from rigwright.plan.driver.wheels import wheels
 
 # Kernels for which Canonical compiles and signs modules, by the end of their release.
 _PREBUILT_FLAVOURS = re.compile(
-    r"-(generic(?:-64k)?|lowlatency(?:-64k)?|aws|azure|gcp|gke|oracle|kvm|ibm|nvidia|nvidia-lowlatency|oem)$"
+    r"-(generic(?:-64k)?|lowlatency(?:-64k)?|aws|azure|gcp|gke|oracle|kvm|ibm|nvidia(?:-64k)?|nvidia-lowlatency|oem)$"
 )
 # The kernel that a release came with: a newer one is of its hardware enablement stack.
 _FIRST_KERNELS = {"22.04": (5, 15), "24.04": (6, 8), "26.04": (7, 0)}

@@ -13,6 +13,7 @@ from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import fabric_packages, not_beside
 from rigwright.plan.driver.power import with_power
 from rigwright.plan.driver.state import defects
+from rigwright.plan.driver.stranded import is_stranded
 from rigwright.plan.driver.tables import branch_of, default_flavour, size
 from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
 from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverPlan, DriverWish, Step, Verdict
@@ -285,7 +286,7 @@ _BROKEN = frozenset(
 def _keeps(machine: Machine, within: Allowed, wish: DriverWish) -> bool:
     """Whether the driver that is there stays: it drives every GPU, and the inventory asks for no other."""
     branch, flavour = machine.installed_branch, machine.flavour
-    if machine.software.runfile:
+    if machine.software.runfile or is_stranded(machine):
         return False
     if branch is None:
         # A driver answered, and nobody recorded which.

@@ -19,6 +19,7 @@ _BROKEN = frozenset(
         "gpu_lost",
         "one_gpu_lost",
         "fallen_off_bus",
+        "gpu_unpowered",
         "xid_48",
         "xid_95",
         "xid_140",
@@ -163,17 +164,20 @@ def _cuda(machine: Machine) -> Iterator[Defect]:
     error, kernel = machine.software.cuda_error, machine.kernel
     if error in (None, 0, 802):
         return
-    if error == 803:
+    if error in (803, 804):
         is_same = machine.loaded and machine.userland and version_of(machine.loaded) == version_of(machine.userland)
         if is_same:
-            what = "CUDA says 803 though module and libraries are of one version: another libcuda is found first"
+            names = " ".join(one.name for one in machine.packages if one.name.startswith("cuda-compat"))
+            by = f" ({names})" if names else ""
+            what = f"CUDA says {error} though module and libraries agree: another libcuda is found first{by}"
             do = "cuda-compat stands before the driver's: set LD_LIBRARY_PATH=/usr/local/nvidia/lib64, or take it out"
+            do = f"take out {names}, which GeForce cannot use and a newer driver does not want" if names else do
             yield Defect(Problem("cuda_compat_first", "libcuda", what, do), "refuse")
-        elif not any(one.problem.code == "driver_library_mismatch" for one in of_versions(machine)):
-            what = "CUDA says 803: the loaded module and the libraries are of different versions"
+        elif not any(of_versions(machine)):
+            what = f"CUDA says {error}: the loaded module and the libraries are of different versions"
             yield Defect(Problem("driver_library_mismatch", "driver", what, RELOAD), "reboot", (RELOADING,))
-    elif re.search(r"\.el9", kernel) and error in (1, 3, 100, 101, 304, 999):
-        what = f"nvidia-smi is well and cuInit says {error}: memory management of nvidia_uvm fails on kernels of EL 9"
+    elif (error == 3 and _has_uvm(machine)) or (re.search(r"\.el9", kernel) and error in (1, 3, 100, 101, 304, 999)):
+        what = f"nvidia-smi is well and cuInit says {error}: memory management (HMM) of nvidia_uvm fails on this kernel"
         do = "write options nvidia_uvm uvm_disable_hmm=1 into /etc/modprobe.d, and load nvidia_uvm again"
         step = Step("module options", "set uvm_disable_hmm=1 for nvidia_uvm, and load it again")
         yield Defect(Problem("uvm_hmm", "nvidia_uvm", what, do), "repair", (step,))
@@ -182,6 +186,10 @@ def _cuda(machine: Machine) -> Iterator[Defect]:
         do = "see that /dev/nvidia-uvm is there (nvidia-modprobe -c 0 -u), and in a container that it was passed in"
         step = Step("device nodes", "make /dev/nvidia-uvm: nvidia-modprobe -c 0 -u")
         yield Defect(Problem("cuda_does_not_start", "libcuda", what, do), "repair", (step,))
+
+
+def _has_uvm(machine: Machine) -> bool:
+    return bool(machine.software.uvm_major) or "nvidia_uvm" in machine.software.loaded_modules
 
 
 def _cdi(machine: Machine) -> Iterator[Defect]:

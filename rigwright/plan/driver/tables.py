@@ -23,6 +23,11 @@ def version_of(text: str) -> Version:
     return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
+def release_of(kernel: str) -> Version:
+    """All numbers of a kernel's release, the build's too: `6.8.0-107-generic` comes after `6.8.0-90-generic`."""
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", kernel))
+
+
 def plain(version: str) -> str:
     """`580.95.05` of `3:580.95.05-0ubuntu1`, as NVIDIA writes it."""
     found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version.strip())

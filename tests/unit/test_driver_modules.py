@@ -1,0 +1,181 @@
+"""Kernel modules and kernels: which one boots next, whose module is whose, and what the kernel's log says of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rigwright.hardware.capture import read_files
+from rigwright.hardware.software import KernelModule
+from rigwright.plan.driver import DriverPlan, plan_driver
+from rigwright.plan.driver.machine import Machine
+
+EL9 = "5.14.0-570.23.1.el9_6.x86_64"
+ROCKY = {
+    "os-release": 'ID="rocky"\nVERSION_ID="9.6"\n',
+    "uname.txt": f"Linux rig {EL9} #1 SMP PREEMPT_DYNAMIC x86_64 GNU/Linux\n",
+    "lspci.txt": "01:00.0 3D controller [0302]: NVIDIA Corporation AD102GL [L40S] [10de:26b9] (rev a1)\n",
+    "lsmod.txt": "Module                  Size  Used by\nxfs                  2478080  2\n",
+    "modinfo.txt": "",
+    "dkms-status.txt": "",
+    "secure-boot.txt": "SecureBoot disabled\n",
+}
+SIGNED = "kmod-nvidia-580.95.05-5.14.0-570.12.1"
+PACKAGES = (
+    f"{SIGNED}-580.95.05-3.el9_6.x86_64\nnvidia-driver-cuda-580.95.05-1.el9.x86_64\nfilesystem-3.16-5.el9.x86_64\n"
+)
+UBUNTU = {
+    "os-release": "ID=ubuntu\nVERSION_ID=24.04\n",
+    "uname.txt": "Linux rig 6.8.0-107-generic #1 SMP x86_64 GNU/Linux\n",
+    "lspci.txt": "01:00.0 VGA compatible controller [0300]: NVIDIA Corporation GA102 [10de:2204] (rev a1)\n",
+    "lsmod.txt": "Module                  Size  Used by\next4                 1187840  1\n",
+    "packages.txt": "ii  base-files 13ubuntu10\nii  dpkg 1.22.6\nii  nvidia-dkms-580-server-open 580.95.05-0ubuntu1\n"
+    "ii  libnvidia-compute-580-server 580.95.05-0ubuntu1\n",
+    "dkms-status.txt": "nvidia-srv/580.95.05, 6.8.0-107-generic, x86_64: installed\n",
+}
+
+
+def planned(files: dict[str, str]) -> DriverPlan:
+    return plan_driver(read_files(files))
+
+
+def codes(files: dict[str, str]) -> list[str]:
+    return [problem.code for problem in planned(files).problems]
+
+
+def offers(*rows: str) -> str:
+    return "Available Packages\n" + "".join(f"{row}  cuda-rhel9-x86_64\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("listed", "following"),
+    [
+        ("6.8.0-107-generic\n6.8.0-90-generic\n", "6.8.0-107-generic"),
+        ("5.14.0-570.23.1.el9_6.x86_64\n5.14.0-687.9.1.el9_8.x86_64\n", "5.14.0-687.9.1.el9_8.x86_64"),
+        ("6.12.57+deb13-amd64\n6.12.6-amd64\n", "6.12.57+deb13-amd64"),
+    ],
+)
+def test_next_kernel_is_the_newest_build(listed: str, following: str) -> None:
+    """A folder lists kernels by their letters, and builds of one version differ behind it."""
+    machine = Machine(read_files({"os-release": UBUNTU["os-release"], "lib-modules.txt": listed}))
+    assert following == machine.next_kernel
+
+
+@pytest.mark.parametrize(
+    ("magic", "kernel"),
+    [
+        ("6.17.7-300.fc43.x86_64 SMP preempt mod_unload ", "6.17.7-300.fc43.x86_64"),
+        ("6.17.7-300.fc43.x86_64 SMP preempt mod_unload modversions ", "6.17.10-300.fc43.x86_64"),
+        ("", "6.17.10-300.fc43.x86_64"),
+    ],
+)
+def test_module_is_for_the_kernel_that_takes_it(magic: str, kernel: str) -> None:
+    """In weak-updates lie modules of another kernel, which only one whose symbols have versions takes."""
+    file = "/lib/modules/6.17.10-300.fc43.x86_64/weak-updates/nvidia.ko.xz"
+    text = f"filename:       {file}\nversion:        580.105.08\nlicense:        NVIDIA\n"
+    text += f"vermagic:       {magic}\n" if magic else ""
+    assert (KernelModule("580.105.08", "proprietary", kernel),) == read_files({"modinfo.txt": text}).software.on_disk
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("nvidia: version magic '6.8.0-90-generic SMP mod_unload ' should be '6.8.0-107-generic SMP mod_unload '",
+         "module_of_other_kernel"),
+        ("nvidia: disagrees about version of symbol module_layout", "module_of_other_kernel"),
+        ("nvidia_uvm: disagrees about version of symbol __folio_put", "module_of_other_kernel"),
+        ("nvidia: Unknown symbol i2c_get_adapter (err -22)", "module_of_other_kernel"),
+        ("nvidia_modeset: Unknown symbol acpi_video_register_backlight (err -2)", "module_symbol_missing"),
+        ("nvidia_drm: Unknown symbol drm_client_setup (err 0)", "module_symbol_missing"),
+        ("nvidia_drm: Unknown symbol nvKmsKapiGetFunctionsTable (err -2)", None),
+        ("nvidia: loading out-of-tree module taints kernel.", None),
+    ],
+)  # fmt: skip
+def test_kernel_says_why_it_takes_no_module(said: str, code: str | None) -> None:
+    """By its sentence, whether other lines stand around it; a module that wants another of NVIDIA's is no reason."""
+    found = [problem.code for problem in read_files({"dmesg.txt": f"[    9.880431] {said}\n"}).problems]
+    assert ([code] if code else []) == found
+
+
+def test_unloaded_modules_are_mended_and_loaded_ones_left() -> None:
+    """What only a screen lacks stops no CUDA: where nvidia is loaded, the log of the others is no defect."""
+    log = {"dmesg.txt": "[    9.1] nvidia_drm: Unknown symbol drm_client_setup (err -2)\n"}
+    plan = planned(UBUNTU | log)
+    assert (plan.verdict, plan.problems[0].code) == ("repair", "module_symbol_missing")
+    assert plan.steps[0].packages == ("linux-modules-extra-6.8.0-107-generic",)
+    module = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
+    assert codes(UBUNTU | log | {"proc-driver-nvidia-version.txt": module, "lsmod.txt": ""}) == []
+
+
+def test_module_of_another_build_is_compiled_again() -> None:
+    """dkms says installed, and the kernel does not take it."""
+    plan = planned(UBUNTU | {"dmesg.txt": "[ 9.1] nvidia: disagrees about version of symbol module_layout\n"})
+    assert (plan.verdict, [step.kind for step in plan.steps]) == ("repair", ["dkms", "load", "verify"])
+
+
+@pytest.mark.parametrize(
+    ("offered", "verdict", "packages"),
+    [
+        ([f"{SIGNED.replace('570.12.1', '570.23.1')}.x86_64  3:580.95.05-3.el9_6"], "repair",
+         (SIGNED.replace("570.12.1", "570.23.1"),)),
+        ([f"{SIGNED}.x86_64  3:580.95.05-3.el9_6"], "install", ()),
+        ([], "repair", (SIGNED,)),
+    ],
+    ids=["its own", "none", "nobody asked"],
+)  # fmt: skip
+def test_modules_that_came_compiled_follow_the_kernel(offered, verdict, packages) -> None:
+    """That of the kernel where it is offered; without one, modules that dkms compiles."""
+    lists = {"dnf-list.txt": offers(*offered)} if offered else {}
+    plan = planned(ROCKY | {"packages.txt": PACKAGES} | lists)
+    assert verdict == plan.verdict
+    assert "modules_of_other_kernel" in [problem.code for problem in plan.problems]
+    if packages:
+        assert packages == next(step for step in plan.steps if step.kind == "install").packages
+    else:
+        assert "kmod-nvidia-latest-dkms" in plan.driver.packages
+
+
+def test_signed_modules_give_way_to_none_that_the_firmware_refuses() -> None:
+    """With Secure Boot, dkms is no way out: refused, with both reasons."""
+    lists = {"dnf-list.txt": offers(f"{SIGNED}.x86_64  3:580.95.05-3.el9_6")}
+    plan = planned(ROCKY | {"packages.txt": PACKAGES, "secure-boot.txt": "SecureBoot enabled\n"} | lists)
+    assert ("refuse", {"secure_boot", "modules_of_other_kernel"}) == (plan.verdict, {one.code for one in plan.problems})
+
+
+@pytest.mark.parametrize("module", ["nvidia-580.95.05", "nvidia/580.95.05"])
+def test_version_that_does_not_compile_is_not_tried_again(module: str) -> None:
+    """As dkms 3.0 and 3.2 head their log: a newer version of the same branch is, where it is offered."""
+    log = (
+        f"DKMS make.log for {module} for kernel 6.8.0-107-generic (x86_64)\n/x/nv-drm.c:9:1: error: too few arguments\n"
+    )
+    files = UBUNTU | {"dkms-status.txt": "nvidia/580.95.05: added\n", "dkms-make.txt": log}
+    plan = planned(files)
+    assert "dkms_build_failed" in [problem.code for problem in plan.problems]
+    assert "linux-modules-nvidia-580-server-open-generic" in plan.driver.packages
+    assert "dkms_not_built" not in [problem.code for problem in plan.problems]
+
+
+def test_power_cable_is_told_by_xid_too() -> None:
+    """Xid 54 is the same, of cards for servers; that the card does not start is no second finding."""
+    log = "[1.0] NVRM: Xid (PCI:0000:02:00): 54, Auxiliary power is not connected to the GPU board.\n"
+    log += "[1.1] NVRM: GPU 0000:02:00.0: RmInitAdapter failed! (0x24:0x1c:1435)\n"
+    problems = read_files({"dmesg.txt": log}).problems
+    assert [(one.code, one.where) for one in problems] == [("gpu_unpowered", "0000:02:00.0")]
+
+
+@pytest.mark.parametrize(
+    ("error", "modules", "code"),
+    [
+        (3, "nvidia_uvm           2154496  0\nnvidia  14381056  1 nvidia_uvm\n", "uvm_hmm"),
+        (3, "nvidia              14381056  0\n", "cuda_does_not_start"),
+        (999, "nvidia_uvm           2154496  0\nnvidia  14381056  1 nvidia_uvm\n", "cuda_does_not_start"),
+    ],
+)
+def test_cuda_that_does_not_start(error: int, modules: str, code: str) -> None:
+    """3 with nvidia_uvm loaded is its memory management, on any system; without it, its device is missing."""
+    module = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
+    files = UBUNTU | {
+        "proc-driver-nvidia-version.txt": module,
+        "lsmod.txt": "Module                  Size  Used by\nfat  98304  1\n" + modules,
+        "cuinit.txt": f"cuInit(0) = {error}\n",
+    }
+    assert [code] == codes(files)
