@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rigwright.hardware.software import Flavour
 from rigwright.hardware.values import Problem
-from rigwright.plan.driver.machine import DrivenGpu
+from rigwright.plan.driver.gpus import DrivenGpu
 from rigwright.plan.driver.tables import has_flavour
 from rigwright.plan.driver.values import DriverWish
 

@@ -7,22 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from rigwright.hardware import models
 from rigwright.hardware.software import Flavour, Package, Software
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Gpu, Hardware
-from rigwright.plan.driver.tables import (
-    Limits,
-    System,
-    architecture_of_name,
-    branch_of,
-    limits,
-    old_architecture,
-    plain,
-    release_of,
-    system_of,
-    version_of,
-)
+from rigwright.plan.driver.gpus import DrivenGpu, driven
+from rigwright.plan.driver.tables import System, branch_of, plain, release_of, system_of, version_of
 from rigwright.plan.driver.values import Source
 
 _CONTAINERS = ("lxc", "lxc-libvirt", "docker", "podman", "systemd-nspawn", "openvz", "rkt", "container-other")
@@ -42,22 +31,6 @@ _FACTORY = re.compile(r"-(?:tegra|nvidia(?:-64k)?)$")
 
 
 @dataclass(frozen=True)
-class DrivenGpu:
-    """A GPU of NVIDIA and the drivers that can drive it; no limits where its chip is not known."""
-
-    gpu: Gpu
-    architecture: str | None
-    capability: str | None
-    limits: Limits | None
-
-    @property
-    def label(self) -> str:
-        """How a message names it."""
-        name = self.gpu.name or self.gpu.pci_id or "a GPU"
-        return f"{name} ({self.architecture})" if self.architecture else name
-
-
-@dataclass(frozen=True)
 class Machine:
     """What is asked of a machine again and again."""
 
@@ -72,7 +45,7 @@ class Machine:
     def gpus(self) -> tuple[DrivenGpu, ...]:
         """NVIDIA's, without those that virtual machines have."""
         mine = (gpu for gpu in self.hardware.gpus if gpu.vendor == "NVIDIA")
-        return tuple(_driven(gpu) for gpu in mine if gpu.pci_address not in self.passed_through)
+        return tuple(driven(gpu) for gpu in mine if gpu.pci_address not in self.passed_through)
 
     @property
     def passed_through(self) -> frozenset[str]:
@@ -279,25 +252,3 @@ def is_nvidias(origin: str) -> bool:
 def is_factory_kernel(kernel: str) -> bool:
     """Whether the kernel is one that NVIDIA builds for its machines."""
     return bool(_FACTORY.search(kernel))
-
-
-def _driven(gpu: Gpu) -> DrivenGpu:
-    model = models.find(gpu.name, gpu.pci_id)
-    by_id, capability = models.architecture(gpu.pci_id)
-    architecture = by_id or gpu.architecture or (model.architecture if model else None) or old_architecture(gpu.pci_id)
-    capability = gpu.compute_capability or (model.compute_capability if model else None) or capability
-    architecture = architecture or _by_capability(capability) or architecture_of_name(gpu.name or "")
-    if architecture is None and gpu.pci_id and gpu.pci_id.lower() > "10de:3340":
-        # Ids grow with time: what is newer than the table wants what the newest in it wants.
-        architecture = "Blackwell"
-    return DrivenGpu(gpu, architecture, capability, limits(architecture, capability) if architecture else None)
-
-
-def _by_capability(capability: str | None) -> str | None:
-    number = version_of(capability or "")
-    names = {3: "Kepler", 5: "Maxwell", 6: "Pascal", 9: "Hopper", 10: "Blackwell", 11: "Blackwell", 12: "Blackwell"}
-    if number[:1] == (7,):
-        return "Turing" if number[1:2] == (5,) else "Volta"
-    if number[:1] == (8,):
-        return "Ada Lovelace" if number[1:2] == (9,) else "Ampere"
-    return names.get(number[0]) if number else None

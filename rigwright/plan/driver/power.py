@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from rigwright.hardware import models
 from rigwright.hardware.values import Gpu, Hardware, Problem
-from rigwright.plan.driver.machine import DrivenGpu, Machine
+from rigwright.plan.driver.gpus import DrivenGpu
+from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.tables import version_of
 from rigwright.plan.driver.values import DriverPlan, DriverWish, PowerSetting, Step
 

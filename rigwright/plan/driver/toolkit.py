@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rigwright.hardware.values import Problem
-from rigwright.plan.driver.machine import DrivenGpu, Machine
+from rigwright.plan.driver.gpus import DrivenGpu
+from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import toolkit_packages
 from rigwright.plan.driver.tables import (
     Toolkit,
