@@ -42,7 +42,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class Repository:
-    """A source of packages. `file` holds it, `url` has no credentials, `suite` is `trixie`, or `/` of a flat one."""
+    """A source of packages. `file` holds it, `url` has no credentials, `suite` is `trixie`, or `/` of a flat one.
+
+    `signed_by` is the file of its key, `a key` where that stands in the entry itself, '' where the entry names none.
+    """
 
     url: str
     suite: str = ""
@@ -51,6 +54,7 @@ class Repository:
     name: str = ""
     is_enabled: bool = True
     has_module_hotfixes: bool = False
+    signed_by: str = ""
 
 
 @dataclass(frozen=True)

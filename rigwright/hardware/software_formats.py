@@ -146,7 +146,7 @@ SOFTWARE: tuple[Format, ...] = (
         r"|Errors were encountered|dpkg: error processing|dpkg returned an error|Could not get lock|modular filtering"
         r"|conflicts with|trying to overwrite|Unable to locate package|no installation candidate|Unable to find a match"
         r"|No match for argument|nothing provides|kernel headers|[Pp]lease install the|kernel source tree"
-        r"|There are no enabled repo"
+        r"|There are no enabled repo|list of sources could not be read|Conflicting values set for option|Malformed "
         r"|Bad return status"
         r"|failed to build|Failed to run|dkms \w+ on|make\.log for|rejected|Required key|unsigned module"
         r"|Secure boot is enabled|interface version|is in use|already be loaded|alternate method of|Nouveau"

@@ -37,8 +37,11 @@ policy_text() {
   set -- base-files dpkg nvidia-open nvidia-driver nvidia-driver-cuda cuda-drivers libcuda1 nvidia-smi nvidia-persistenced \
     nvidia-kernel-dkms nvidia-open-kernel-dkms nvidia-kernel-open-dkms nvidia-dkms nvidia-dkms-open nvidia-cuda-toolkit \
     nvidia-headless-no-dkms-open nvidia-fabricmanager nvlsm nvidia-imex dkms gcc gcc-11 gcc-12 gcc-13 gcc-14 gcc-15 \
-    "linux-headers-$kernel" linux-headers-amd64 linux-headers-arm64 linux-headers-generic linux-image-amd64
-  for at in /lib/modules/*/; do at=${at%/}; set -- "$@" "linux-headers-${at##*/}"; done
+    linux-headers-amd64 linux-headers-arm64 linux-headers-generic linux-image-amd64
+  for at in "$kernel" /lib/modules/*/; do
+    at=${at%/} at=${at##*/}
+    case $at in *-pve) set -- "$@" "proxmox-headers-$at" "pve-headers-$at" ;; *) set -- "$@" "linux-headers-$at" ;; esac
+  done
   for toolkit in 11-8 12-4 12-6 12-8 12-9 13-0 13-1 13-2 13-3 13-4 13-5; do set -- "$@" "cuda-toolkit-$toolkit"; done
   for branch in $branches; do
     set -- "$@" "nvidia-driver-pinning-$branch" "cuda-drivers-$branch" "nvidia-fabricmanager-$branch"
@@ -68,7 +71,7 @@ dnf_text() {
 repositories_text() {
   tail -n +1 /dev/null /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources \
     /etc/yum.repos.d/*.repo |
-    grep -E '^(==>|[# ]*deb |(Types|URIs|Suites|Components|Enabled):|\[|(name|baseurl|metalink|mirrorlist|enabled|module_hotfixes) *=|$)'
+    grep -E '^(==>|[# ]*deb |(Types|URIs|Suites|Components|Enabled|Signed-By):|\[|(name|baseurl|metalink|mirrorlist|enabled|module_hotfixes) *=|$)'
 }
 
 modinfo_text() {

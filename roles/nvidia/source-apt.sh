@@ -5,7 +5,10 @@ SOURCE=rigwright-nvidia.sources
 source_head() { printf '# Written by rigwright: %s by the key %s.\n' "$REPO" "$FINGERPRINT"; }
 # sources_to FOLDER: the files of apt there. 1 where they cannot be written or the key cannot be trusted, with $refusal.
 sources_to() {
-  [ -z "$REPO" ] || {
+  refusal="$1 cannot be written to"
+  if [ -z "$REPO" ]; then :
+  elif is_named; then rm -f -- "$1/$SOURCE" || return 1
+  else
     trusted_key "$work/key.asc" || return 1
     refusal="$1 cannot be written to"
     {
@@ -13,9 +16,24 @@ sources_to() {
       printf 'Types: deb\nURIs: %s/\nSuites: /\nSigned-By:\n' "$REPO"
       sed 's/^$/./; s/^/ /' "$work/key.asc"
     } | write "$1/$SOURCE" 644 || return 1
-  }
-  refusal="$1 cannot be written to"
+  fi
   [ -z "$COMPONENTS" ] || components_to "$1"
+}
+# is_named: whether the owner's sources name NVIDIA's repository already. Beside ours, which has its key in itself, apt would
+# read nothing at all: his stays alone.
+is_named() {
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+    case $file in */rigwright-*) continue ;; esac
+    [ -f "$file" ] || continue
+    # In the one form an entry is a line, in the other a paragraph.
+    case $file in *.sources) record= ;; *) record='\n' ;; esac
+    awk -v RS="$record" -v repo="$REPO" '
+      { gsub(/(^|\n)[ \t]*#[^\n]*/, "") }
+      tolower($0) ~ /(^|\n)enabled:[ \t]*(no|false|without|off|disable)/ { next }
+      { for (i = 1; i <= NF; i++) if ($i == repo || $i == repo "/") named = 1 }
+      END { exit !named }' "$file" && return 0
+  done
+  return 1
 }
 # components_to FOLDER: what the owner's sources of the distribution say, for the components that they lack. His files stay
 # as they are.

@@ -95,6 +95,33 @@ def test_repository_is_set_up_by_its_key(each_sh, box, nvidia):
     assert len(list((box.home / "etc/apt/sources.list.d").iterdir())) == 1
 
 
+_OWNERS = {
+    "own.list": "# deb {url}-old/ /\ndeb [signed-by={key}] {url}/ /\n",
+    "own.sources": "Types: deb\nURIs: {url}\nSuites: /\nSigned-By: {key}\n",
+}
+_NOT_ITS = {
+    "own.list": "#deb [signed-by={key}] {url}/ /\n",
+    "own.sources": "Enabled: no\nTypes: deb\nURIs: {url}/\nSuites: /\n\n# URIs: {url}/\n",
+}
+
+
+@pytest.mark.parametrize("name", _OWNERS)
+def test_source_of_the_owner_stays_alone(each_sh, box, nvidia, name):
+    """Two that name a repository with different keys keep apt from reading anything; one that is off is none."""
+    path = f"etc/apt/sources.list.d/{name}"
+    key = box.home / "own.asc"
+    shutil.copy(nvidia.home / "k.pub", key)
+    box.put(path, _OWNERS[name].format(url=nvidia.url, key=key))
+    done = set_up(box, **given(nvidia, PREFERENCES=PREFERENCES))
+    assert (done.returncode, done.stderr, said(done)) == (0, "", [])
+    assert policy(box, "nvidia-driver") == "580.95.05"
+    assert not (box.home / FILE).exists()
+    assert "asked refusal" not in ask(box, **given(nvidia, NAMES="nvidia-driver"))
+    box.put(path, _NOT_ITS[name].format(url=nvidia.url, key=key))
+    assert set_up(box, **given(nvidia)).returncode == 0
+    assert box.read(FILE)
+
+
 _REFUSED = {
     "no signature": ({"signed_by": None}, "is not signed", False),
     "another's signature": ({"signed_by": "evil@x"}, "couldn't be verified", True),

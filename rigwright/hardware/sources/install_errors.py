@@ -91,6 +91,10 @@ _SENTENCES = tuple(
          rf"|Package '?(?P<gone>{_PACKAGE})'? has no installation candidate"
          rf"|Unable to find a match: (?P<match>{_PACKAGE})|No match for argument: (?P<argument>{_PACKAGE})"
          rf"|Version '(?P<version>[^']+)' for '(?P<of>{_PACKAGE})' was not found", None),
+        ("sources_unreadable",
+         r"Conflicting values set for option (?P<option>[\w-]+) regarding source (?P<url>[a-z+]+:/\S+)"
+         r"|(?:Malformed|Unsupported) (?:entry|line|stanza) [0-9]+ in \S+ \S+ (?P<file>/\S+)"
+         r"|[Tt]he list of sources could not be read", None),
         ("no_repositories", r"There are no enabled repo(?:sitorie)?s\b", None),
         ("dependency_missing",
          rf"nothing provides (?P<what>\S+(?: (?:>=|=|<=|<|>) \S+)?) needed by (?P<name>{_PACKAGE}\S*)", None),

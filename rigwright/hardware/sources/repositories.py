@@ -22,6 +22,7 @@ _GREPPED = re.compile(
 _ONE_LINE = re.compile(
     r"\s*(?P<off>#+\s*)?deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<url>[a-z+]{2,20}:/\S+)\s+(?P<suite>\S+)(?P<rest>[^#]*)(?:#.*)?"
 )
+_SIGNED_BY = re.compile(r"(?i)\bsigned-by=(?P<file>\S+)")
 _FIELD = re.compile(r"(?P<key>[A-Z][A-Za-z-]*):\s*(?P<value>.*)")
 _SECTION = re.compile(r"\s*\[(?P<id>[^\]\s]+)\]\s*")
 _SETTING = re.compile(r"\s*(?P<key>[a-z_]+)\s*=\s*(?P<value>.*?)\s*")
@@ -63,7 +64,9 @@ def _of_lines(lines: list[str], file: str) -> Iterator[Repository]:
     for line in lines:
         if found := _ONE_LINE.fullmatch(line):
             url, components = software_text.without_credentials(found["url"]), tuple(found["rest"].split())
-            yield Repository(url, found["suite"], components, file, is_enabled=not found["off"])
+            key = _SIGNED_BY.search(found["options"] or "")
+            signed_by = key["file"] if key else ""
+            yield Repository(url, found["suite"], components, file, is_enabled=not found["off"], signed_by=signed_by)
 
 
 def _stanzas(lines: list[str]) -> Iterator[Mapping[str, str]]:
@@ -96,7 +99,13 @@ def _of_stanza(stanza: Mapping[str, str], file: str) -> Iterator[Repository]:
                 tuple(stanza.get("components", "").split()),
                 file,
                 is_enabled=stanza.get("enabled", "yes").lower() not in _NO,
+                signed_by=_key_of(stanza.get("signed-by")),
             )
+
+
+def _key_of(value: str | None) -> str:
+    """A path, or the key itself, of which a filter of lines may have left nothing."""
+    return "" if value is None else value if value.startswith("/") else "a key"
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -147,14 +147,13 @@ def _against(
     if broken and version == str(system.distro["version"]):
         yield Problem("package_is_broken", f"{modules} modules", f"{broken}", "take proprietary ones, or NVIDIA's")
         return
-    if (failed := failed_build(machine)) and version_of(failed.version) == version_of(version):
-        what = f"{version} did not compile here for Linux {failed.kernel}: {failed.said}"
-        yield Problem("kernel_too_new_for_driver", failed.kernel, what, "take a newer branch, or an older kernel")
+    failed = failed_build(machine)
+    if failed and version_of(failed.version) == version_of(version) and modules in failed.flavours:
+        yield uncompilable(failed.kernel, version, failed.said)
         return
     for kernel in machine.built_kernels:
         if why := kernel_problem(kernel, version, modules):
-            what = f"{version} does not compile for Linux {kernel}: {why}"
-            yield Problem("kernel_too_new_for_driver", kernel, what, "take a newer branch, or an older kernel")
+            yield uncompilable(kernel, version, why)
             return
     if source == "nvidia" and system.family == "debian" and (dkms := _newer_dkms(machine, system, version)):
         what = f"NVIDIA's packages of {version} want dkms {dkms} or newer, {system.title} has {system.row.get('dkms')}"
@@ -164,6 +163,12 @@ def _against(
         what = "Secure Boot takes signed modules alone, and does not know the key of those that dkms compiles here"
         yield Problem("secure_boot", "the firmware", what, _SIGNING)
     yield from _headers(machine, system)
+
+
+def uncompilable(kernel: str, version: str, why: str) -> Problem:
+    """Modules that will never compile for a kernel."""
+    what = f"{version} does not compile for Linux {kernel}: {why}"
+    return Problem("kernel_too_new_for_driver", kernel, what, "take a newer branch, or an older kernel")
 
 
 def _newer_dkms(machine: Machine, system: System, version: str) -> str | None:
@@ -178,7 +183,7 @@ def _headers(machine: Machine, system: System) -> Iterator[Problem]:
     """The headers of the running kernel, where it was asked whether they can be had."""
     if "offers" not in machine.software.answered or not machine.kernel or system.family in ("el", "fedora"):
         return
-    name = f"linux-headers-{machine.kernel}"
+    name = machine.headers(machine.kernel)
     if not machine.built_kernels:
         what = f"{name} is neither installed nor offered, and without it nothing compiles for the running kernel"
         do = "upgrade the kernel and reboot (apt full-upgrade), then deploy again"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rigwright.hardware.values import Hardware, Problem
 from rigwright.plan.driver.machine import Machine, is_factory_kernel
 from rigwright.plan.driver.state import defects
-from rigwright.plan.driver.tables import branch_of, system_titles, version_of
+from rigwright.plan.driver.tables import branch_of, plain, system_titles, version_of
 from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
 from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverPlan, DriverWish, Step, Verdict
 
@@ -112,12 +112,20 @@ def in_container(machine: Machine, wish: DriverWish, found: Sequence[Defect]) ->
     stops = [*(one.problem for one in found if one.effect == "refuse"), *of_cuda]
     is_same = machine.userland and version_of(machine.userland) == version_of(host)
     names = () if is_same else _libraries(machine, host)
+    if names and not _are_offered(machine, names, host):
+        have = f"the libraries here are {machine.userland}" if machine.userland else "there are no libraries of it here"
+        what = f"the host runs driver {host}, {have}, and no repository of this container has {host}"
+        ours = f"bring the host to {machine.userland}, or " if machine.userland else ""
+        run = f"NVIDIA-Linux-{machine.hardware.architecture or 'x86_64'}-{host}.run"
+        do = f"{ours}install its libraries here by NVIDIA's own installer: {run} --no-kernel-modules"
+        code = "driver_library_mismatch" if machine.userland else "libraries_not_offered"
+        stops.insert(0, Problem(code, "driver", what, do))
     driver = Driver(branch, "none", "host", host, names)
     steps = [Step("install", f"the driver's libraries of {host}, without modules", names)] if names else []
     steps += toolkit_steps(cuda)
     verdict: Verdict = "refuse" if stops else "install" if names or cuda.packages else "ok"
-    notes = tuple(one.problem for one in found if one.effect != "refuse")
     codes = tuple(dict.fromkeys(one.code for one in stops))
+    notes = tuple(one.problem for one in found if one.effect != "refuse" and one.problem.code not in codes)
     return DriverPlan(
         verdict, driver, cuda, steps=() if stops else tuple(steps), problems=(*stops, *notes), refused=codes,
         reasons=(skipped,),
@@ -131,7 +139,34 @@ def _libraries(machine: Machine, host: str) -> tuple[str, ...]:
         return (f"libcuda1={host}*", f"libnvidia-ml1={host}*")
     if family in ("el", "fedora"):
         return (f"nvidia-driver-cuda-libs-{host}",)
-    return (f"libnvidia-compute-{branch_of(host)}={host}*",)
+    return (f"{_ubuntus(machine, host)}={host}*",)
+
+
+def _ubuntus(machine: Machine, host: str) -> str:
+    """The name of the libraries' package: the one that is installed, else one that has this version."""
+    branch = branch_of(host)
+    names = (f"libnvidia-compute-{branch}", f"libnvidia-compute-{branch}-server", "libnvidia-compute")
+    there = [name for name in names if machine.software.installed(name)]
+    known = [name for name in names if _versions(machine, name)]
+    having = [name for name in known if host in _versions(machine, name)]
+    return next(iter([*(name for name in there if name in having), *having, *there, *known, names[0]]))
+
+
+def _versions(machine: Machine, name: str) -> set[str]:
+    """The versions of a package that can be had; its neighbour's where nobody asked for it: they are of one source."""
+    neighbour = name.replace("libnvidia-compute", "nvidia-utils")
+    offers = machine.software.offers
+    return {plain(one.version) for one in offers if one.name == name} or {
+        plain(one.version) for one in offers if one.name == neighbour
+    }
+
+
+def _are_offered(machine: Machine, names: Sequence[str], host: str) -> bool:
+    """Whether the repositories have these libraries in the host's version; so it is taken where nobody asked."""
+    name = names[0].partition("=")[0].removesuffix(f"-{host}")
+    versions, software = _versions(machine, name), machine.software
+    is_whole = "offers" in software.answered and "offers" not in software.is_partial
+    return host in versions if versions or is_whole else True
 
 
 def unknown_system(hardware: Hardware) -> Problem:

@@ -10,6 +10,7 @@ from typing import Literal
 from rigwright.hardware.software import Flavour, Package, Software
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Gpu, Hardware
+from rigwright.plan.driver import kernels
 from rigwright.plan.driver.gpus import DrivenGpu, driven
 from rigwright.plan.driver.tables import System, branch_of, plain, release_of, system_of, version_of
 from rigwright.plan.driver.values import Source
@@ -85,8 +86,12 @@ class Machine:
 
         The running one is left out where it is about to be replaced and its headers can no longer be had.
         """
-        found = dict.fromkeys(filter(None, (self.kernel, *sorted(self.software.kernels, key=release_of))))
-        return tuple(kernel for kernel in found if self.has_headers(f"linux-headers-{kernel}") is not False)
+        found = dict.fromkeys(filter(None, (self.kernel, self.next_kernel)))
+        return tuple(kernel for kernel in found if self.has_headers(self.headers(kernel)) is not False)
+
+    def headers(self, kernel: str) -> str:
+        """The package with the headers of a kernel."""
+        return kernels.headers(kernel, self.hardware.os_id)
 
     def is_offered(self, name: str) -> bool | None:
         """Whether a package of NVIDIA's repository can be had; None where that was not asked."""
@@ -98,7 +103,7 @@ class Machine:
         """Whether headers of a kernel are here or offered; None where nobody asked for any."""
         if self.software.installed(name) or any(one.name == name for one in self.software.offers):
             return True
-        was_asked = any(one.name.startswith("linux-headers-") for one in self.software.offers)
+        was_asked = any(one.name.startswith(name.partition("headers-")[0] + "headers-") for one in self.software.offers)
         return False if "offers" in self.software.answered and was_asked else None
 
     @property

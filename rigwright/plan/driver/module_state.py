@@ -27,7 +27,7 @@ _COMPILED = re.compile(
 def of_modules(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
     """All of them; a driver that does not stay wants no modules."""
     yield from of_versions(machine, is_kept=is_kept)
-    found = [*_not_built(machine), *_none_for_kernel(machine)]
+    found = [*_not_built(machine, is_kept=is_kept), *_none_for_kernel(machine)]
     if is_kept:
         found += [*_not_followed(machine), *_waits_for_reboot(machine)]
     yield from found or (_not_taken(machine) if is_kept else ())
@@ -52,7 +52,7 @@ def of_versions(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
         yield Defect(Problem("driver_library_mismatch", "driver", said[0].what, RELOAD), "reboot", (RELOADING,))
 
 
-def _not_built(machine: Machine) -> Iterator[Defect]:
+def _not_built(machine: Machine, *, is_kept: bool) -> Iterator[Defect]:
     """dkms has the source and no module for the kernel that runs, or for the one that boots next."""
     mine = [one for one in machine.software.dkms if one.name.startswith("nvidia")]
     kernels = machine.built_kernels
@@ -67,9 +67,13 @@ def _not_built(machine: Machine) -> Iterator[Defect]:
         if any(one.kernel in ("", kernel) for one in machine.software.on_disk):
             continue
         which = "the running kernel" if kernel == machine.kernel else "a kernel that may boot next"
-        state = next((one.state for one in mine if one.kernel in ("", kernel)), "added")
-        what = f"dkms has nvidia {mine[0].version} as {state} and no module for {kernel}, {which}"
-        yield _unbuilt(machine, what, kernel)
+        of = next((one for one in mine if one.kernel in ("", kernel)), mine[0])
+        how = f"for {of.kernel} alone" if of.kernel not in ("", kernel) else f"as {of.state}"
+        what = f"dkms has nvidia {of.version} {how} and no module for {kernel}, {which}"
+        if is_kept:
+            yield _unbuilt(machine, what, kernel)
+        else:
+            yield Defect(Problem("dkms_not_built", kernel, what, "the plan replaces this driver"), "note")
 
 
 def _waits_for_reboot(machine: Machine) -> Iterator[Defect]:
@@ -108,7 +112,10 @@ def _left_behind(machine: Machine, loaded: str) -> Defect:
     if machine.userland and any(version_of(plain(one.version)) == version_of(machine.userland) for one in whole):
         return _unbuilt(machine, f"the modules of {machine.userland} were not compiled: {what}")
     if names:
-        do = f"bring all packages of the driver to one version: {' '.join(names)}, and hold them together"
+        held = [name for name in names if name in machine.software.holds]
+        what += f"; apt-mark holds {' '.join(held)}" if held else ""
+        free = f"apt-mark unhold {' '.join(held)}, then " if held else ""
+        do = f"{free}bring all packages of the driver to one version: {' '.join(names)}, and hold them together"
         step = Step("install", "bring the modules to the version of the libraries", tuple(names))
         problem = Problem("modules_left_behind", "driver", what, do)
         # Of a release that is not known nobody here knows the package manager.
@@ -120,8 +127,8 @@ def _left_behind(machine: Machine, loaded: str) -> Defect:
 def _unbuilt(machine: Machine, what: str, kernel: str = "") -> Defect:
     """What dkms has the source of and has not compiled: it wants the kernel's headers and compiler."""
     kernel = kernel or machine.kernel
-    stem = "linux-headers" if machine.hardware.os_id in ("debian", "ubuntu") else "kernel-devel"
-    headers = f"{stem}-{kernel}"
+    headers = machine.headers(kernel)
+    stem = headers.removesuffix(f"-{kernel}")
     is_here = machine.software.installed(headers) or (kernel == machine.kernel and _is_of_kernel(machine, stem))
     rest = f"the kernel's compiler, then dkms autoinstall -k {kernel}"
     do = f"install {rest}; {headers} is here" if is_here else f"install {headers} and {rest}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rigwright.hardware.software import Repository
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine, is_nvidias
+from rigwright.plan.driver.room import is_boot_full, room_in_boot
 from rigwright.plan.driver.stranded import failed_build
 from rigwright.plan.driver.tables import System, branch_of, failure_row
 from rigwright.plan.driver.values import Defect, DriverWish, Step
@@ -17,6 +19,7 @@ def of_packages(machine: Machine, system: System | None, wish: DriverWish) -> It
     """All of them."""
     yield from _runfile(machine, wish)
     yield from _foreign_repositories(machine, system)
+    yield from _keys(machine)
     yield from _origins(machine)
     yield from _failures(machine)
     yield from _half_configured(machine)
@@ -53,6 +56,24 @@ def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[D
         yield Defect(Problem("two_driver_repositories", fusion.file or "rpmfusion", what, do), "refuse")
 
 
+def _keys(machine: Machine) -> Iterator[Defect]:
+    """Two files that name one repository with different keys: apt then reads none of all its lists."""
+    places: dict[tuple[str, str], list[Repository]] = {}
+    for one in machine.software.repositories:
+        # Recordings of before keep no key of deb822.
+        if one.is_enabled and (one.file.endswith(".list") or (one.file.endswith(".sources") and one.signed_by)):
+            places.setdefault((one.url.rstrip("/"), one.suite.rstrip("/")), []).append(one)
+    for several in places.values():
+        by_key = {one.signed_by: one for one in reversed(several)}
+        if len(by_key) > 1:
+            kept = next((one for one in by_key.values() if one.signed_by), several[0])
+            others = [one.file for one in by_key.values() if one is not kept]
+            names = ", ".join(f"{one.file} ({one.signed_by or 'no key'})" for one in by_key.values())
+            what = f"{several[0].url} is named with different keys, and apt reads no list of packages at all: {names}"
+            do = f"take out {' and '.join(others)}, keep {kept.file}, and see that apt-get update ends well"
+            yield Defect(Problem("sources_unreadable", kept.file, what, do), "refuse")
+
+
 def _origins(machine: Machine) -> Iterator[Defect]:
     """Driver packages of two sources, which depend on each other's versions."""
     by_origin: dict[bool, list[str]] = {}
@@ -77,9 +98,17 @@ def _failures(machine: Machine) -> Iterator[Defect]:
         where = ", ".join(failure.names[:3]) or "packages"
         if failure.code in ("dkms_build_failed", "half_configured"):
             continue  # said with the packages
+        if failure.code == "sources_unreadable" and any(_keys(machine)):
+            continue  # said with the files
         code = "headers_missing" if _is_of_headers(machine, failure.said) else failure.code
         if row := failure_row(code):
-            yield Defect(Problem(code, where, failure.said.rstrip("."), row.do), row.effect, row.steps)
+            is_of_boot = code == "no_space" and (_OF_BOOT.search(failure.said) or is_boot_full(machine))
+            do = room_in_boot(machine) if is_of_boot else row.do
+            yield Defect(Problem(code, where, failure.said.rstrip("."), do), row.effect, row.steps)
+
+
+# What writes an initramfs names itself, and no path.
+_OF_BOOT = re.compile(r"initramfs|/boot\b|(?:zstd|cpio|lz4|pigz|gzip|xz|dracut)\b.*:")
 
 
 def _is_of_headers(machine: Machine, said: str) -> bool:

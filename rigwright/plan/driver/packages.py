@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rigwright.hardware.software import Flavour
+from rigwright.plan.driver.kernels import headers_meta
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.tables import System, version_of
 from rigwright.plan.driver.values import Source
@@ -146,8 +147,9 @@ def _pin(machine: Machine, branch: int) -> tuple[str, ...]:
 
 def _headers(machine: Machine, system: System) -> tuple[str, ...]:
     kernel = machine.kernel
+    own = machine.headers(kernel)
     if system.family in ("el", "fedora"):
-        return (f"kernel-devel-{kernel}" if kernel else "kernel-devel", "kernel-headers", "gcc", "make", "dkms")
-    meta = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.hardware.architecture, "amd64")
-    own = (f"linux-headers-{kernel}",) if kernel and machine.has_headers(f"linux-headers-{kernel}") is not False else ()
-    return (*own, *((f"linux-headers-{meta}",) if system.family == "debian" else ()), "gcc", "libc6-dev", "dkms")
+        return (own if kernel else "kernel-devel", "kernel-headers", "gcc", "make", "dkms")
+    meta = (headers_meta(kernel, machine.hardware.architecture),) if system.family == "debian" else ()
+    is_had = kernel and machine.has_headers(own) is not False
+    return (*((own,) if is_had else ()), *meta, "gcc", "libc6-dev", "dkms")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from rigwright.hardware.values import Hardware, Problem
 from rigwright.plan.driver.choice import Choice, Chosen, choose
 from rigwright.plan.driver.elsewhere import in_container, not_ours, refused, unknown_system
+from rigwright.plan.driver.installed import against, is_kept
 from rigwright.plan.driver.limits import Allowed, allowed
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import fabric_packages, not_beside
 from rigwright.plan.driver.power import with_power
+from rigwright.plan.driver.room import full
 from rigwright.plan.driver.state import defects
-from rigwright.plan.driver.stranded import is_stranded
 from rigwright.plan.driver.tables import branch_of, default_flavour, size
 from rigwright.plan.driver.toolkit import plan_toolkit, toolkit_steps
 from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverPlan, DriverWish, Step, Verdict
@@ -22,7 +23,6 @@ from rigwright.plan.driver.values import ANYTHING, Cuda, Defect, Driver, DriverP
 KEPT = Choice(None, None, (), ())
 # Source: NVIDIA/yum-packaging-precompiled-kmod#59.
 _EXTENSIONS = "rhel-10-for-$(uname -m)-extensions-rpms"
-_ROOM_BYTES, _BOOT_BYTES = 1 << 30, 200 << 20
 
 
 def plan_driver(hardware: Hardware, wish: DriverWish = ANYTHING) -> DriverPlan:
@@ -42,8 +42,10 @@ def _driver(hardware: Hardware, wish: DriverWish) -> DriverPlan:
     if problems:
         return refused(problems)
     system = machine.system
-    keeps = _keeps(machine, within, wish)
+    keeps = is_kept(machine, within, wish)
     found = defects(machine, system, wish, is_kept=keeps)
+    if not keeps:
+        found += [Defect(one, "note") for one in against(machine, within)]
     if machine.is_container:
         return in_container(machine, wish, found)
     if keeps:
@@ -71,7 +73,7 @@ class _Plan:
         stops = [one.problem for one in self.defects if one.effect == "refuse" and not self._is_moot(one.problem)]
         stops += [one for one in self.choice.problems if not chosen and driver.packages == () and not self._is_kept]
         stops += [one for one in of_cuda if one.code == "no_toolkit_fits"]
-        stops += self._full(driver, cuda)
+        stops += full(self.machine, self._bytes(driver, cuda, "disk"), makes_initramfs=self._makes_initramfs)
         notes = [one.problem for one in self.defects if one.problem not in stops]
         notes += [one for one in (*self.choice.problems, *of_cuda) if one not in stops]
         steps = self._steps(driver, cuda)
@@ -125,12 +127,12 @@ class _Plan:
 
     def _steps(self, driver: Driver, cuda: Cuda) -> tuple[Step, ...]:
         mended = [step for one in self.defects for step in one.steps]
+        if not self._is_kept:
+            mended = [step for step in mended if step.kind not in ("headers", "dkms", "reload")]
         repairs = [
             step for step in mended if step.kind in ("uninstall runfile", "repair packages", "compiler", "headers")
         ]
-        later = [
-            step for step in mended if step not in repairs and (self._is_kept or step.kind not in ("reload", "dkms"))
-        ]
+        later = [step for step in mended if step not in repairs]
         found = [*repairs, *self._installation()]
         found += toolkit_steps(cuda)
         found += later
@@ -228,23 +230,15 @@ class _Plan:
             return self.choice.chosen.bill.driver
         return tuple(one.name for one in self.machine.driver_packages if one.name in self.machine.software.holds)
 
+    @property
+    def _makes_initramfs(self) -> bool:
+        kinds = {step.kind for one in self.defects for step in one.steps}
+        return bool(self.choice.chosen or kinds & {"repair packages", "dkms", "initramfs", "nouveau"})
+
     def _bytes(self, driver: Driver, cuda: Cuda, key: str) -> int:
         total = size("driver", key) if self.choice.chosen else 0
         total += size("headers", key) if self.choice.chosen and self._absent(self.choice.chosen.bill.headers) else 0
         return total + (size(f"toolkit_{cuda.source}", key) if cuda.packages else 0)
-
-    def _full(self, driver: Driver, cuda: Cuda) -> list[Problem]:
-        """Too little room, found before apt fills the disk."""
-        needed, software = self._bytes(driver, cuda, "disk"), self.machine.software
-        found = []
-        if needed and software.root_free_bytes is not None and software.root_free_bytes < needed + _ROOM_BYTES:
-            what = f"{software.root_free_bytes / 1e9:.1f} GB are free, {(needed + _ROOM_BYTES) / 1e9:.1f} GB are needed"
-            found.append(Problem("disk_full", "/", what, "make room, then deploy again"))
-        is_boot_full = software.boot_free_bytes is not None and software.boot_free_bytes < _BOOT_BYTES
-        if self.choice.chosen and is_boot_full and software.boot_free_bytes != software.root_free_bytes:
-            what = f"{(software.boot_free_bytes or 0) / 1e6:.0f} MB are free, an initramfs with firmware takes 120 MB"
-            found.append(Problem("disk_full", "/boot", what, "remove old kernels (apt autoremove), then deploy again"))
-        return found
 
     def _reasons(self, driver: Driver, cuda: Cuda) -> tuple[str, ...]:
         found = []
@@ -281,18 +275,3 @@ class _Plan:
 _BROKEN = frozenset(
     ("half_configured", "dkms_build_failed", "dpkg_interrupted", "filtered_by_module", "runfile_installed")
 )
-
-
-def _keeps(machine: Machine, within: Allowed, wish: DriverWish) -> bool:
-    """Whether the driver that is there stays: it drives every GPU, and the inventory asks for no other."""
-    branch, flavour = machine.installed_branch, machine.flavour
-    if machine.software.runfile or is_stranded(machine):
-        return False
-    if branch is None:
-        # A driver answered, and nobody recorded which.
-        return wish.branch is None and all(one.gpu.state == "ok" for one in machine.gpus)
-    is_whole = machine.loaded or any(one.state == "installed" for one in machine.module_packages)
-    flavours = (flavour,) if flavour else tuple(within.flavours)
-    fits = any(within.takes(branch, one) for one in flavours)
-    wanted = wish.source in (None, machine.installed_source) or machine.installed_source == "none"
-    return bool(is_whole) and fits and wanted

@@ -35,8 +35,8 @@ _UNEXPLAINED = frozenset(
      "device_handle_unknown_error")
 )  # fmt: skip
 _TOLD = frozenset(
-    ("gpu_missing_from_driver", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "wrong_kernel_module",
-     "nvml_unknown_error", "insufficient_permissions", "container_toolkit_missing")
+    ("gpu_missing_from_driver", "gpu_passed_through", "driver_too_new_for_gpu", "driver_does_not_support_gpu",
+     "wrong_kernel_module", "nvml_unknown_error", "insufficient_permissions", "container_toolkit_missing")
 )  # fmt: skip
 
 

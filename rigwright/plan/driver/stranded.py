@@ -11,6 +11,8 @@ from rigwright.plan.driver.tables import release_of, version_of
 # `kmod-nvidia-580.95.05-5.14.0-570.12.1`, as NVIDIA compiles and signs them for each kernel of RHEL.
 _SIGNED = re.compile(r"(?P<stem>kmod-nvidia(?:-open)?-\d{3}\.[\d.]+)-(?P<kernel>\d{1,2}\.\d+\.\d+-.+)")
 _LONGEST = 160
+# What makes a build fail whose source is sound.
+_OTHER_CAUSES = frozenset(("compiler_differs", "headers_missing", "no_space"))
 _VERSION = re.compile(r"[\w-]+/(?P<version>\d{3}\.[\d.]+\d)")
 
 
@@ -20,20 +22,23 @@ class Build(NamedTuple):
     version: str
     kernel: str
     said: str
+    flavours: frozenset[str]
 
 
 def failed_build(machine: Machine) -> Build | None:
     """Modules that do not compile, though headers and compiler are right; None where nothing failed like that."""
     failures = {one.code: one for one in machine.software.failures}
     failure = failures.get("dkms_build_failed")
-    if not failure or "error: " not in failure.said or "compiler_differs" in failures:
+    if not failure or "error: " not in failure.said or _OTHER_CAUSES & failures.keys():
         return None
     versions = [found["version"] for name in failure.names if (found := _VERSION.fullmatch(name))]
     version = versions[0] if versions else machine.userland
     kernel = next((name for name in failure.names if name in machine.software.kernels), machine.kernel)
     is_there = any(one.kernel == kernel and one.state == "installed" for one in machine.software.dkms)
     said = re.sub(r"^\S*/(?=[^/\s]+: )", "", failure.said)[:_LONGEST]
-    return Build(version, kernel, said) if version and kernel and not is_there else None
+    flavours = {"open" if "open" in one.name else "proprietary" for one in machine.module_packages}
+    build = Build(version or "", kernel, said, frozenset(flavours or ("open", "proprietary")))
+    return build if version and kernel and not is_there else None
 
 
 def lacks_modules(machine: Machine) -> bool:

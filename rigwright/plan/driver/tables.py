@@ -24,8 +24,9 @@ def version_of(text: str) -> Version:
 
 
 def release_of(kernel: str) -> Version:
-    """All numbers of a kernel's release, the build's too: `6.8.0-107-generic` comes after `6.8.0-90-generic`."""
-    return tuple(int(number) for number in re.findall(r"\d{1,9}", kernel))
+    """The numbers of a kernel's release, the build's too: `6.8.0-107-generic` comes after `6.8.0-90-generic`."""
+    # `5.14.0-570.el9` comes before `5.14.0-570.7.1.el9_6`: what follows on the letters is no number of the build.
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", re.split(r"[a-zA-Z]", kernel)[0]))
 
 
 def plain(version: str) -> str:
@@ -167,7 +168,11 @@ def kernel_problem(kernel: str, version: str, flavour: Flavour) -> str | None:
     for row in _data()["kernels"]:
         least = version_of(row["kernel"])
         is_of_series = not row.get("in_series") or running[:2] == least[:2]
-        if is_of_series and running >= least and flavour in row["flavours"] and driver < version_of(str(row["driver"])):
+        if not is_of_series or running < least or flavour not in row["flavours"]:
+            continue
+        if driver[:1] and driver[0] in row.get("never", ()):
+            return f"{row['because']} in Linux {row['kernel']}, which branch {driver[0]} never learned"
+        if driver < version_of(str(row["driver"])):
             return f"{row['because']} in Linux {row['kernel']}, which {flavour} modules know from {row['driver']} on"
     return None
 
