@@ -136,6 +136,7 @@ SOFTWARE: tuple[Format, ...] = (
         r"|Error (?:80[234]|999):"
         r"|system not yet initialized|unsupported display driver|CUDA unknown error|no CUDA-capable device"
         r"|Result = PASS|No CUDA GPUs|(?i:cuda init\w* fail)"
+        r"|(?i:(?:cuda driver library|cudart) init failure|cuda driver initialization failed)|is a stub library"
         r"|kernel image is (?:invalid|available)|unsupported toolchain|forward compatibility was attempted)",
         r"cuinit|cuda-error",
     ),
@@ -148,6 +149,7 @@ SOFTWARE: tuple[Format, ...] = (
         r"|No match for argument|nothing provides|kernel headers|[Pp]lease install the|kernel source tree"
         r"|There are no enabled repo|list of sources could not be read|Conflicting values set for option|Malformed "
         r"|Bad return status"
+        r"|Building rpms failed"
         r"|failed to build|Failed to run|dkms \w+ on|make\.log for|rejected|Required key|unsigned module"
         r"|Secure boot is enabled|interface version|is in use|already be loaded|alternate method of|Nouveau"
         r"|bound to nouveau"

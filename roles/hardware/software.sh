@@ -156,7 +156,7 @@ userland() {
 
 # dkms leaves the log of a build in place where it failed.
 dkms_log_text() {
-  grep -hE 'make\.log for|error:|ERROR:|The kernel was built by|You are using|\*\*\* ' /var/lib/dkms/*/*/build/make.log |
+  grep -hE 'make\.log for|error:|ERROR:|modpost:|The kernel was built by|You are using|\*\*\* ' /var/lib/dkms/*/*/build/make.log |
     tail -n 60
 }
 

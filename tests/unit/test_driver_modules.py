@@ -179,3 +179,121 @@ def test_cuda_that_does_not_start(error: int, modules: str, code: str) -> None:
         "cuinit.txt": f"cuInit(0) = {error}\n",
     }
     assert [code] == codes(files)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said", "code", "do"),
+    [
+        ("GV100 [Tesla V100] [10de:1db5]", "no kernel image is available for execution on the device",
+         "program_lacks_target", "by CUDA 11.5 to 12.9"),
+        ("GA102 [GeForce RTX 3090] [10de:2204]", "the provided PTX was compiled with an unsupported toolchain.",
+         "program_too_new_for_driver", "by CUDA 13.0 or older"),
+        ("GA102 [GeForce RTX 3090] [10de:2204]", "CUDA driver version is insufficient for CUDA runtime version",
+         "program_too_new_for_driver", "nvidia.branch"),
+    ],
+)  # fmt: skip
+def test_program_that_does_not_go_with_the_driver(gpu: str, said: str, code: str, do: str) -> None:
+    """The driver stays as it is, and the program's CUDA is named."""
+    module = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Release Build\n"
+    lspci = f"01:00.0 3D controller [0302]: NVIDIA Corporation {gpu} (rev a1)\n"
+    files = UBUNTU | {"lspci.txt": lspci, "proc-driver-nvidia-version.txt": module, "lsmod.txt": ""}
+    plan = planned(files | {"cuda-error.txt": f"RuntimeError: CUDA error: {said}\n"})
+    assert ("ok", [code]) == (plan.verdict, [problem.code for problem in plan.problems])
+    assert do in plan.problems[0].do
+
+
+def test_mig_devices_are_no_fault() -> None:
+    """Where some are there, 100 has another reason; where cuInit is well nothing is said."""
+    module = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
+    lists = "GPU 0: NVIDIA A100 80GB PCIe (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)\n"
+    lists += "  MIG 1g.10gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)\n"
+    lspci = "01:00.0 3D controller [0302]: NVIDIA Corporation GA100 [A100 PCIe 80GB] [10de:20b5] (rev a1)\n"
+    files = UBUNTU | {"lspci.txt": lspci, "proc-driver-nvidia-version.txt": module, "lsmod.txt": "", "list.txt": lists}
+    assert codes(files | {"cuinit.txt": "cuInit(0) = 100\n"}) == ["cuda_does_not_start"]
+    assert codes(files | {"cuinit.txt": "cuInit(0) = 0\n"}) == []
+
+
+def test_card_that_fell_off_the_bus_is_reset_by_no_reboot_of_ours() -> None:
+    """Though the driver asks for one: whoever stands before it looks at power and riser first."""
+    log = "[1.0] NVRM: Xid (PCI:0000:01:00): 79, pid=1, name=x, GPU has fallen off the bus.\n"
+    log += "[1.1] NVRM: Xid (PCI:0000:01:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot)\n"
+    module = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
+    plan = planned(UBUNTU | {"dmesg.txt": log, "proc-driver-nvidia-version.txt": module, "lsmod.txt": ""})
+    assert plan.verdict == "refuse"
+
+
+AKMODS = """\
+akmods: Building RPM using the command '/usr/sbin/akmodsbuild --kernels 6.18.10-200.fc43.x86_64 nvidia-kmod.latest'
+akmodsbuild: /tmp/akmodsbuild/nvidia-drm/nvidia-drm-drv.c:1710:5: error: implicit declaration of function 'drm_fbdev'
+akmods: Building rpms failed; see /var/cache/akmods/nvidia/580.105.08-1-for-6.18.10-200.fc43.x86_64.failed.log for all
+"""
+FEDORA = UBUNTU | {
+    "os-release": "ID=fedora\nVERSION_ID=43\n",
+    "uname.txt": "Linux rig 6.18.10-200.fc43.x86_64 #1 SMP x86_64 GNU/Linux\n",
+    "packages.txt": "akmod-nvidia-580.105.08-1.fc43.x86_64\nxorg-x11-drv-nvidia-cuda-580.105.08-1.fc43.x86_64\n"
+    "filesystem-3.18-50.fc43.x86_64\nsetup-2.15.0-26.fc43.noarch\n",
+    "dkms-status.txt": "",
+    "akmods.log": AKMODS,
+}
+
+
+@pytest.mark.parametrize(("offered", "verdict"), [("580.105.08", "refuse"), ("580.126.09", "repair")])
+def test_akmod_that_does_not_compile_is_no_matter_of_headers(offered: str, verdict: str) -> None:
+    """A newer one of RPM Fusion's is the way out, and no other repository."""
+    row = f"akmod-nvidia.x86_64  3:{offered}-1.fc43  rpmfusion-nonfree-updates\n"
+    plan = planned(FEDORA | {"dnf-list.txt": f"Available packages\n{row}"})
+    assert (verdict, ["dkms_build_failed"]) == (plan.verdict, [problem.code for problem in plan.problems])
+    assert "nvidia-drm-drv.c:1710:5: error:" in plan.problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("said", "is_refused"),
+    [
+        ("FATAL: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'", True),
+        ("gcc: fatal error: Killed signal terminated program cc1", False),
+    ],
+)
+def test_build_that_ended_for_want_of_memory_is_tried_again(said: str, is_refused: bool) -> None:
+    """What the kernel keeps for others no second build gets; what was killed does."""
+    log = f"DKMS make.log for nvidia-580.95.05 for kernel 6.8.0-107-generic (x86_64)\n{said}\n"
+    plan = planned(UBUNTU | {"dkms-status.txt": "nvidia/580.95.05: added\n", "dkms-make.txt": log})
+    assert (plan.verdict, plan.problems[0].code) == ("repair", "dkms_build_failed")
+    assert said in plan.problems[0].what
+    assert ("dkms" not in [step.kind for step in plan.steps]) == is_refused
+
+
+@pytest.mark.parametrize("has_next", [False, True])
+def test_kernel_that_boots_next_wants_its_modules(has_next: bool) -> None:
+    """Canonical's are of one kernel each: without those of the next one a reboot loses the GPUs."""
+    stem = "ii  linux-modules-nvidia-580-server-open-6.8.0"
+    packages = f"ii  base-files 13\nii  dpkg 1.22\n{stem}-90-generic 6.8.0-90.91\n"
+    packages += "ii  libnvidia-compute-580-server 580.95.05-0ubuntu1\n"
+    packages += f"{stem}-107-generic 6.8.0-107.107\n" if has_next else ""
+    files = UBUNTU | {
+        "uname.txt": "Linux rig 6.8.0-90-generic #1 SMP x86_64 GNU/Linux\n",
+        "proc-driver-nvidia-version.txt": "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  x\n",
+        "lsmod.txt": "",
+        "packages.txt": packages,
+        "dkms-status.txt": "",
+        "lib-modules.txt": "6.8.0-107-generic\n6.8.0-90-generic\n",
+    }
+    plan = planned(files)
+    if has_next:
+        assert plan.verdict == "ok"
+    else:
+        assert (plan.verdict, plan.problems[0].where) == ("repair", "6.8.0-107-generic")
+        assert "linux-modules-nvidia-580-server-open-6.8.0-107-generic" in plan.steps[0].packages
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ('"Unable to load cudart library /x/libcuda.so.575.57.08: cuda driver library init failure: 3"', 3),
+        ('"Unable to load cudart library /x/libcudart.so.12.4.127: cudart init failure: 802"', 802),
+        ("RuntimeError: CUDA driver initialization failed, you might not have a CUDA gpu.", 3),
+        ("RuntimeError: CUDA error: CUDA driver is a stub library", 34),
+    ],
+)
+def test_programs_say_what_cuda_answered(said: str, error: int) -> None:
+    """Ollama and torch, each in its words."""
+    assert error == read_files({"serve.log": f"{said}\n"}).software.cuda_error

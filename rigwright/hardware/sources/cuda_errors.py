@@ -17,7 +17,9 @@ _NUMBERED = re.compile(
     r"[^0-9\n]{0,40}?(?P<number>[0-9]{1,3})(?![\w.])"
     r"|(?:CUDA|cuda|Unexpected|runtime) .{0,80}?[Ee]rror (?P<runtime>[0-9]{2,3}): "
     r"|\b(?i:cuda init\w* fail\w*)[^0-9\n]{0,40}(?P<failed>[0-9]{1,3})(?![\w.])"
-    r"|\bError (?P<error>[0-9]{3}): (?=[a-z])",
+    r"|\bError (?P<error>[0-9]{3}): (?=[a-z])"
+    # Ollama's.
+    r"|(?:cuda driver library|cudart) init failure: (?P<ollama>[0-9]{1,3})(?![\w.])",
 )
 # By the names of the driver API, and the words of the runtime.
 _WORDS = (
@@ -31,8 +33,8 @@ _WORDS = (
     (209, r"CUDA_ERROR_NO_BINARY_FOR_GPU|cudaErrorNoKernelImageForDevice|no kernel image is available for execution"),
     (200, r"CUDA_ERROR_INVALID_IMAGE|cudaErrorInvalidKernelImage|device kernel image is invalid"),
     (304, r"CUDA_ERROR_OPERATING_SYSTEM|OS call failed or operation not supported on this OS"),
-    (3, r"CUDA_ERROR_NOT_INITIALIZED|cudaErrorInitializationError"),
-    (34, r"CUDA_ERROR_STUB_LIBRARY|cudaErrorStubLibrary"),
+    (3, r"CUDA_ERROR_NOT_INITIALIZED|cudaErrorInitializationError|CUDA driver initialization failed, you might"),
+    (34, r"CUDA_ERROR_STUB_LIBRARY|cudaErrorStubLibrary|CUDA driver is a stub library"),
     (999, r"CUDA_ERROR_UNKNOWN|cudaErrorUnknown|CUDA unknown error"),
 )  # fmt: skip
 _PATTERNS = tuple((number, re.compile(words)) for number, words in _WORDS)

@@ -108,6 +108,7 @@ _SENTENCES = tuple(
          r"Bad return status(?: for module build on kernel: (?P<kernel>[0-9][\w.+~-]*))?"
          r"|The kernel module failed to build|Failed to run `?/usr/s?bin/dkms"
          r"|dkms (?:autoinstall|build|install) on \S+ failed"
+         r"|akmods: Building rpms failed(?:.* \S*-for-(?P<akmod>[0-9]\S*?)\.failed\.log)?"
          r"|ERROR: An error occurred while performing the step: \"Building kernel modules\"",
          None),
         ("key_rejected",
@@ -159,7 +160,9 @@ _CC_CHECK = re.compile(
     r"unrecognized command[- ]line option .{1,3}-(?P<option>f\S+?)['\u2019\u2018`]|Compiler version check failed"
 )
 _MAJOR = re.compile(r"(?:version |\) )(?P<major>[0-9]{1,2})\.[0-9]")
-_BUILD_ERROR = re.compile(r"(?:\bfatal )?\berror: |^make.*\*\*\* |ERROR: modpost|: No such file or directory$")
+_BUILD_ERROR = re.compile(
+    r"(?:\bfatal )?\berror: |^make.*\*\*\* |(?:ERROR|FATAL): modpost|: No such file or directory$"
+)
 _NO_RULE = re.compile(r"^make.*\*\*\* ")
 _MAKE_LOG = re.compile(
     r"(?:DKMS )?make\.log for (?P<module>[\w.+-]+?)[-/](?P<version>[0-9][\w.]*) for kernel (?P<kernel>\S+)"

@@ -42,6 +42,9 @@ _FELL = _Event("fallen_off_bus", "the GPU has fallen off the PCIe bus", _RESEAT)
 _MEMORY = "reset the GPU or reboot, then look at `nvidia-smi -q -d ECC,ROW_REMAPPER`; exchange it if it comes back"
 _UNPOWERED = _Event("gpu_unpowered", "a power cable of the GPU is not connected",
                     "switch the machine off, and connect every power cable of the card")  # fmt: skip
+_STUCK = _Event("gpu_needs_power_off", "the GPU's own firmware did not start in time",
+                "switch it off for half a minute, power supply included; if it comes back, check slot, riser and power "
+                "cables, and update its VBIOS")  # fmt: skip
 _REMAP = _Event("xid_63", "a bad row of memory was taken out", "reset the GPU or reboot, so that it takes effect")
 _NVLINK = "look at `nvidia-smi nvlink -s` and `-e`; reseat the bridge; reset the GPUs or reboot"
 _SWITCH = _Event("nvswitch_error", "a fatal error of an NVSwitch",
@@ -104,6 +107,8 @@ _MESSAGES = (
      _Event("gpu_init_failed", "the driver could not start the GPU (0x22), most often for want of address space",
             "switch on `Above 4G Decoding` and `Resizable BAR` in the BIOS; give a virtual machine a larger window of "
             "64-bit memory")),
+    # The second number is nv_status: 0x65 is a timeout. The sentences before it name no card.
+    (re.compile(rf"GPU {_PLACE}: RmInitAdapter failed! \(0x[0-9a-f]{{1,4}}:0x65:"), _STUCK),
     (re.compile(rf"(?:GPU {_PLACE}: )?\w*: unexpected WPR2 already up"),
      _Event("gpu_needs_power_off", "the GPU's own processor (GSP) was left running, which a reboot may not clear",
             "reset the GPU or reboot; if it comes back, switch it off for half a minute, power supply included")),
@@ -163,11 +168,11 @@ def read(text: str) -> Reading:
     said = [*_events(nvrm), *((found["place"].lower(), _SWITCH) for found in _SXID.finditer("\n".join(lines)))]
     said += [found for found in dict.fromkeys(_events(all_said)) if found not in said]
     placed = {event for place, event in said if place}
-    unpowered = {place for place, event in said if event is _UNPOWERED}
+    explained = {place for place, event in said if event in (_UNPOWERED, _STUCK)}
     events = Counter(
         (place, event)
         for place, event in said
-        if (place or event not in placed) and not (event.code == "gpu_init_failed" and place in unpowered)
+        if (place or event not in placed) and not (event.code == "gpu_init_failed" and place in explained)
     )
     amd_events = Counter((match["place"].lower(), event) for pattern, event in _AMD for match in pattern.finditer(amd))
     uuids = {match["place"].lower(): match["uuid"] for match in _UUID.finditer(nvrm)}

@@ -198,7 +198,12 @@ class Machine:
         names = [one.name for one in whole]
         if any(name.startswith(("akmod-", "xorg-x11-drv-nvidia")) for name in names):
             return "distro"
-        if any(re.match(r"nvidia-driver-cuda|nvidia-driver-libs|kmod-nvidia", name) for name in names):
+        if any(
+            re.match(r"nvidia-driver-cuda|nvidia-driver-libs|nvidia-kernel-open-dkms|kmod-nvidia", one) for one in names
+        ):
+            return "nvidia"
+        own = self.system.distro.get("branch") if self.system else None
+        if own and names and self.installed_branch not in (None, own):
             return "nvidia"
         return "distro" if names else "none"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.packages import kernel_flavour
-from rigwright.plan.driver.stranded import failed_build, following_modules, is_stranded, lacks_modules
+from rigwright.plan.driver.stranded import failed_build, following_modules, is_akmod, is_stranded, lacks_modules
 from rigwright.plan.driver.tables import plain, version_of
 from rigwright.plan.driver.values import Defect, Step
 
@@ -29,7 +29,7 @@ def of_modules(machine: Machine, *, is_kept: bool = True) -> Iterator[Defect]:
     yield from of_versions(machine, is_kept=is_kept)
     found = [*_not_built(machine, is_kept=is_kept), *_none_for_kernel(machine)]
     if is_kept:
-        found += [*_not_followed(machine), *_waits_for_reboot(machine)]
+        found += [*_not_followed(machine), *_next_not_followed(machine), *_waits_for_reboot(machine)]
     yield from found or (_not_taken(machine) if is_kept else ())
 
 
@@ -139,17 +139,25 @@ def _unbuilt(machine: Machine, what: str, kernel: str = "") -> Defect:
 def _not_followed(machine: Machine) -> Iterator[Defect]:
     """The kernel was upgraded and the modules that came compiled for it were not: there is nothing to load."""
     compiled = [found for one in machine.module_packages if (found := _COMPILED.fullmatch(one.name))]
-    is_akmod = any(one.name.startswith("akmod-") for one in machine.module_packages)
+    makes_akmod = is_akmod(machine)
     has_one = any(found["kernel"] == machine.kernel for found in compiled)
     on_disk = any(one.kernel in ("", machine.kernel) for one in machine.software.on_disk)
-    if not (compiled or is_akmod) or not machine.kernel or has_one or on_disk or machine.is_container or machine.loaded:
+    if (
+        failed_build(machine)
+        or not (compiled or makes_akmod)
+        or not machine.kernel
+        or has_one
+        or on_disk
+        or machine.is_container
+        or machine.loaded
+    ):
         return
     if any(one.kernel == machine.kernel and one.state == "installed" for one in machine.software.dkms):
         return
     kernel = machine.kernel
     of = f"for {compiled[-1]['kernel']}" if compiled else "for no kernel yet"
     what = f"the modules are compiled {of}, and {kernel} runs"
-    if is_akmod:
+    if makes_akmod:
         names: tuple[str, ...] = (f"kernel-devel-{kernel}",)
         do = f"install {names[0]}, then akmods --force --kernels {kernel}"
         steps: tuple[Step, ...] = (
@@ -164,6 +172,26 @@ def _not_followed(machine: Machine) -> Iterator[Defect]:
     else:
         return
     yield Defect(Problem("modules_of_other_kernel", kernel, what, do), "repair", (*steps, _LOAD))
+
+
+def _next_not_followed(machine: Machine) -> Iterator[Defect]:
+    """A kernel was installed, and Canonical's modules for it were not: the next reboot loses the GPUs."""
+    following, system = machine.next_kernel, machine.system
+    whole = "packages" in machine.software.answered - machine.software.is_partial
+    if not whole or not machine.loaded or not machine.kernel or following == machine.kernel or machine.is_container:
+        return
+    if system is None or system.family != "ubuntu" or following.rpartition("-")[2] != machine.kernel.rpartition("-")[2]:
+        return
+    compiled = [found for one in machine.module_packages if (found := _COMPILED.fullmatch(one.name))]
+    has_one = any(found["kernel"] == following for found in compiled)
+    is_made_here = any("dkms" in one.name for one in machine.module_packages)
+    if not compiled or has_one or is_made_here or any(one.kernel == following for one in machine.software.on_disk):
+        return
+    flavour, stem = kernel_flavour(machine, system), compiled[-1]["stem"]
+    names = (f"{stem}-{following}", *((f"{stem}-{flavour}",) if flavour else ()))
+    what = f"{following} boots next, and the modules are compiled for {compiled[-1]['kernel']} alone"
+    do = f"install {' and '.join(names)}, before the next reboot"
+    yield Defect(Problem("modules_of_other_kernel", following, what, do), "repair", (Step("install", do, names),))
 
 
 def _none_for_kernel(machine: Machine) -> Iterator[Defect]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rigwright.hardware.software import Repository
+from rigwright.hardware.software import Failure, Repository
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine, is_nvidias
 from rigwright.plan.driver.room import is_boot_full, room_in_boot
-from rigwright.plan.driver.stranded import failed_build
-from rigwright.plan.driver.tables import System, branch_of, failure_row
+from rigwright.plan.driver.stranded import failed_build, is_akmod
+from rigwright.plan.driver.tables import System, branch_of, failure_row, version_of
 from rigwright.plan.driver.values import Defect, DriverWish, Step
 
 
@@ -103,12 +103,20 @@ def _failures(machine: Machine) -> Iterator[Defect]:
         code = "headers_missing" if _is_of_headers(machine, failure.said) else failure.code
         if row := failure_row(code):
             is_of_boot = code == "no_space" and (_OF_BOOT.search(failure.said) or is_boot_full(machine))
-            do = room_in_boot(machine) if is_of_boot else row.do
+            do = room_in_boot(machine) if is_of_boot else _either(failure) or row.do
             yield Defect(Problem(code, where, failure.said.rstrip("."), do), row.effect, row.steps)
 
 
 # What writes an initramfs names itself, and no path.
 _OF_BOOT = re.compile(r"initramfs|/boot\b|(?:zstd|cpio|lz4|pigz|gzip|xz|dracut)\b.*:")
+
+
+def _either(failure: Failure) -> str:
+    """What to take out where dnf says which package is here and which one does not come for it; else empty."""
+    if failure.code != "origin_conflict" or len(failure.names) < 3 or not failure.names[1].startswith("@"):
+        return ""
+    here, _, other = failure.names[:3]
+    return f"dnf remove {here}, and deploy again; or leave {other} away, and let {here} follow the kernel"
 
 
 def _is_of_headers(machine: Machine, said: str) -> bool:
@@ -118,6 +126,25 @@ def _is_of_headers(machine: Machine, said: str) -> bool:
     return bool(machine.kernel and re.search(names, said) and re.search(absent, said))
 
 
+def _not_compiled(machine: Machine, failure: Failure) -> Defect:
+    """A build that ended, of packages that are whole: by the compiler's word, or for want of memory and the like."""
+    failed, kernel = failed_build(machine), machine.kernel or "the kernel"
+    if failed is None:
+        what = f"the modules were not compiled: {failure.said}"
+        do = f"see that headers, compiler, memory and room are there, then dkms autoinstall -k {kernel}"
+        return Defect(Problem("dkms_build_failed", kernel, what, do), "repair")
+    what = f"{failed.version} does not compile for {failed.kernel}: {failed.said}"
+    if not is_akmod(machine):
+        do = f"take a driver that does, or boot another kernel than {failed.kernel}"
+        return Defect(Problem("dkms_build_failed", failed.kernel, what, do), "repair")
+    do = f"dnf upgrade akmod-nvidia, where there is one that does; until then boot another kernel than {failed.kernel}"
+    problem = Problem("dkms_build_failed", failed.kernel, what, do)
+    offers = [one.version for one in machine.software.offers if one.name == "akmod-nvidia"]
+    if any(version_of(one) > version_of(failed.version) for one in offers):
+        return Defect(problem, "repair", (Step("install", "an akmod that compiles", ("akmod-nvidia",)),))
+    return Defect(problem, "refuse")
+
+
 def _half_configured(machine: Machine) -> Iterator[Defect]:
     """dpkg was cut, or a module did not compile: until this is mended apt does nothing else."""
     half = [one for one in machine.packages if one.state == "half"]
@@ -125,10 +152,8 @@ def _half_configured(machine: Machine) -> Iterator[Defect]:
     names = list(dict.fromkeys([*(one.name for one in half), *(name for one in said for name in one.names)]))
     if not half and not said:
         return
-    if not half and (failed := failed_build(machine)) and all(one.code == "dkms_build_failed" for one in said):
-        what = f"{failed.version} does not compile for {failed.kernel}: {failed.said}"
-        do = f"take a driver that does, or boot another kernel than {failed.kernel}"
-        yield Defect(Problem("dkms_build_failed", failed.kernel, what, do), "repair")
+    if not half and all(one.code == "dkms_build_failed" for one in said):
+        yield _not_compiled(machine, said[0])
         return
     culprits = [name for name in names if "dkms" in name or re.match(r"nvidia-.*kernel", name)]
     because = next((f": {one.said}" for one in said if one.code == "dkms_build_failed"), "")

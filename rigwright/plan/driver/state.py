@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from rigwright.hardware.values import Problem
+from rigwright.plan.driver.cuda_state import of_cdi, of_cuda
 from rigwright.plan.driver.machine import Machine
-from rigwright.plan.driver.module_state import RELOAD, RELOADING, of_modules, of_versions
+from rigwright.plan.driver.module_state import of_modules
 from rigwright.plan.driver.package_state import of_packages
 from rigwright.plan.driver.packages import fabric_packages
 from rigwright.plan.driver.tables import System, branch_of, failure_row, plain, version_of
@@ -50,8 +51,8 @@ def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kep
         *_initramfs(machine),
         *_fabric(machine, system),
         *_units(machine),
-        *_cuda(machine),
-        *_cdi(machine),
+        *of_cuda(machine),
+        *of_cdi(machine),
     ]
     if is_kept and all(one.effect == "note" for one in found):
         found += _unexplained(machine)
@@ -61,9 +62,12 @@ def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kep
 
 
 def _hardware(machine: Machine) -> Iterator[Defect]:
-    """What no driver mends, and what a reboot does."""
+    """What no driver mends, and what a reboot does: a lost GPU too, where the driver itself names a recovery."""
+    found = machine.hardware.problems
+    recovered = {one.where for one in found if one.code == "xid_154"}
+    recovered -= {one.where for one in found if one.code == "fallen_off_bus"}
     for problem in machine.hardware.problems:
-        if problem.code in _REBOOTS:
+        if problem.code in _REBOOTS or (problem.code == "one_gpu_lost" and problem.where in recovered):
             yield Defect(problem, "reboot")
         elif problem.code in _BROKEN:
             yield Defect(problem, "refuse")
@@ -157,44 +161,3 @@ def _units(machine: Machine) -> Iterator[Defect]:
         step = Step("persistence", "systemctl reset-failed nvidia-persistenced, and restart it")
         problem = Problem("persistenced_failed", "nvidia-persistenced", what, step.what)
         yield Defect(problem, "repair", (step,))
-
-
-def _cuda(machine: Machine) -> Iterator[Defect]:
-    """What CUDA itself says, which a healthy nvidia-smi does not tell."""
-    error, kernel = machine.software.cuda_error, machine.kernel
-    if error in (None, 0, 802):
-        return
-    if error in (803, 804):
-        is_same = machine.loaded and machine.userland and version_of(machine.loaded) == version_of(machine.userland)
-        if is_same:
-            names = " ".join(one.name for one in machine.packages if one.name.startswith("cuda-compat"))
-            by = f" ({names})" if names else ""
-            what = f"CUDA says {error} though module and libraries agree: another libcuda is found first{by}"
-            do = "cuda-compat stands before the driver's: set LD_LIBRARY_PATH=/usr/local/nvidia/lib64, or take it out"
-            do = f"take out {names}, which GeForce cannot use and a newer driver does not want" if names else do
-            yield Defect(Problem("cuda_compat_first", "libcuda", what, do), "refuse")
-        elif not any(of_versions(machine)):
-            what = f"CUDA says {error}: the loaded module and the libraries are of different versions"
-            yield Defect(Problem("driver_library_mismatch", "driver", what, RELOAD), "reboot", (RELOADING,))
-    elif (error == 3 and _has_uvm(machine)) or (re.search(r"\.el9", kernel) and error in (1, 3, 100, 101, 304, 999)):
-        what = f"nvidia-smi is well and cuInit says {error}: memory management (HMM) of nvidia_uvm fails on this kernel"
-        do = "write options nvidia_uvm uvm_disable_hmm=1 into /etc/modprobe.d, and load nvidia_uvm again"
-        step = Step("module options", "set uvm_disable_hmm=1 for nvidia_uvm, and load it again")
-        yield Defect(Problem("uvm_hmm", "nvidia_uvm", what, do), "repair", (step,))
-    elif not any(one.problem.code == "cdi_is_stale" for one in _cdi(machine)):
-        what = f"cuInit says {error} though nvidia-smi answers"
-        do = "see that /dev/nvidia-uvm is there (nvidia-modprobe -c 0 -u), and in a container that it was passed in"
-        step = Step("device nodes", "make /dev/nvidia-uvm: nvidia-modprobe -c 0 -u")
-        yield Defect(Problem("cuda_does_not_start", "libcuda", what, do), "repair", (step,))
-
-
-def _has_uvm(machine: Machine) -> bool:
-    return bool(machine.software.uvm_major) or "nvidia_uvm" in machine.software.loaded_modules
-
-
-def _cdi(machine: Machine) -> Iterator[Defect]:
-    own, cdi = machine.software.uvm_major, machine.software.cdi_uvm_major
-    if own and cdi and own != cdi:
-        what = f"the CDI specification gives containers nvidia-uvm as {cdi}, the kernel has {own}: CUDA says 999 there"
-        step = Step("cdi", "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, and restart containers")
-        yield Defect(Problem("cdi_is_stale", "/etc/cdi/nvidia.yaml", what, step.what), "repair", (step,))

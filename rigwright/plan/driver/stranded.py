@@ -13,6 +13,10 @@ _SIGNED = re.compile(r"(?P<stem>kmod-nvidia(?:-open)?-\d{3}\.[\d.]+)-(?P<kernel>
 _LONGEST = 160
 # What makes a build fail whose source is sound.
 _OTHER_CAUSES = frozenset(("compiler_differs", "headers_missing", "no_space"))
+# What no other headers or compiler mend: an interface that the kernel changed, a symbol that it keeps for GPL modules.
+_REFUSED = re.compile(r"error: |(?:ERROR|FATAL): modpost: ")
+_SPOKEN = re.compile(r"[^/\s]+:\d+:\d+: (?:fatal )?error: .*")
+_OF_MACHINE = re.compile(r"Killed signal|No space left|internal compiler error|cannot allocate memory", re.IGNORECASE)
 _VERSION = re.compile(r"[\w-]+/(?P<version>\d{3}\.[\d.]+\d)")
 
 
@@ -29,13 +33,16 @@ def failed_build(machine: Machine) -> Build | None:
     """Modules that do not compile, though headers and compiler are right; None where nothing failed like that."""
     failures = {one.code: one for one in machine.software.failures}
     failure = failures.get("dkms_build_failed")
-    if not failure or "error: " not in failure.said or _OTHER_CAUSES & failures.keys():
+    if not failure or not _REFUSED.search(failure.said) or _OF_MACHINE.search(failure.said):
+        return None
+    if _OTHER_CAUSES & failures.keys():
         return None
     versions = [found["version"] for name in failure.names if (found := _VERSION.fullmatch(name))]
     version = versions[0] if versions else machine.userland
     kernel = next((name for name in failure.names if name in machine.software.kernels), machine.kernel)
     is_there = any(one.kernel == kernel and one.state == "installed" for one in machine.software.dkms)
-    said = re.sub(r"^\S*/(?=[^/\s]+: )", "", failure.said)[:_LONGEST]
+    spoken = _SPOKEN.search(failure.said)
+    said = (spoken[0] if spoken else failure.said)[:_LONGEST]
     flavours = {"open" if "open" in one.name else "proprietary" for one in machine.module_packages}
     build = Build(version or "", kernel, said, frozenset(flavours or ("open", "proprietary")))
     return build if version and kernel and not is_there else None
@@ -44,7 +51,7 @@ def failed_build(machine: Machine) -> Build | None:
 def lacks_modules(machine: Machine) -> bool:
     """Whether the modules came compiled, and none of them is for the running kernel."""
     mine = [one.name for one in machine.module_packages if one.state == "installed"]
-    is_made_here = any("dkms" in name or name.startswith("akmod-") for name in mine)
+    is_made_here = is_akmod(machine) or any("dkms" in name for name in mine)
     is_asked = "on_disk" in machine.software.answered - machine.software.is_partial
     if not mine or is_made_here or not is_asked or not machine.kernel:
         return False
@@ -70,8 +77,15 @@ def following_modules(machine: Machine) -> tuple[str, ...] | None:
     return tuple(found) if found or is_asked else None
 
 
+def is_akmod(machine: Machine) -> bool:
+    """Whether akmods compile the modules, at each boot of a kernel that has none."""
+    return any(one.name.startswith("akmod-") for one in machine.module_packages)
+
+
 def is_stranded(machine: Machine) -> bool:
     """Whether the driver has to give way, as its modules cannot come for a kernel."""
+    if is_akmod(machine):
+        return False
     if failed := failed_build(machine):
         return machine.userland is None or version_of(machine.userland) == version_of(failed.version)
     is_el = machine.system is not None and machine.system.family in ("el", "fedora")
