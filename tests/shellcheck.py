@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PRELUDE = "base/prelude.sh"
 # Scripts that run as one: what comes first defines what the later ones call. Every other one follows the prelude alone.
 _REMOVAL = (
-    *("base/ours.sh", "base/remove-unit.sh", "base/removal.sh"),
+    *("base/ours.sh", "base/drain.sh", "base/remove-unit.sh", "base/removal.sh"),
     *("base/owner.sh", "base/remove-own.sh", "base/remove.sh"),
 )
 JOINED = [
@@ -35,7 +35,8 @@ JOINED = [
         )
     ),
     ("base/manager.sh", "base/apt.sh", "nvidia/key.sh", "nvidia/source-apt.sh", "nvidia/ask.sh"),
-    ("base/owner.sh", "base/remove-unit.sh", "base/remove-service.sh"),
+    ("base/owner.sh", "base/drain.sh", "base/remove-unit.sh", "base/remove-service.sh"),
+    ("base/drain.sh", "nvidia/reboot.sh"),
     ("base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/owner.sh", "service/key.sh"),
     ("cuda/prove.sh", "cuda/try.sh"),
@@ -43,6 +44,7 @@ JOINED = [
     ("base/owner.sh", "service/record.sh"),
     (
         "base/owner.sh",
+        "base/drain.sh",
         "service/swap.sh",
         "weights/place.sh",
         "service/answer.sh",

@@ -25,7 +25,12 @@ rollback()
 @click.argument("inventory", type=click.Path())
 @limit_option
 @click.option("--service", metavar="NAME", help="Only this service, with all its replicas.")
-def rollback(inventory: str, limit: tuple[str, ...], service: str | None) -> None:
+@click.option(
+    "--drain-seconds",
+    type=click.IntRange(0, 3600),
+    help="How long requests may go on before a service restarts; by default what it was deployed with.",
+)
+def rollback(inventory: str, limit: tuple[str, ...], service: str | None, drain_seconds: int | None) -> None:
     """Bring back what each service of INVENTORY ran before: release, unit and plan, in seconds.
 
     It needs the names of the services alone: no model file, no key, no lock. What has no earlier release is left as it
@@ -45,6 +50,8 @@ def rollback(inventory: str, limit: tuple[str, ...], service: str | None) -> Non
             command += ["--limit", pattern]
         if service is not None:
             command += ["--data", f"rollback_service={json.dumps(service)}"]
+        if drain_seconds is not None:
+            command += ["--data", f"drain_seconds={drain_seconds}"]
         status = subprocess.run(command).returncode
         # pyinfra is content with an inventory, or a limit, that leaves no rig at all.
         if status == 0 and not mark.exists():

@@ -45,6 +45,8 @@ _OWN_KEYS = frozenset(
         "--port",
     )
 )
+# Time for an answer of some thousand tokens on a fast GPU, and no answer holds a deploy for long.
+DRAIN_SECONDS = 120
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 # Programs show their arguments to every user of the machine, and a unit and its plan are readable for all.
 _SECRET = re.compile(r"--(?:hf-token|.*(?:password|passphrase|secret|api-token|auth-token))")
@@ -205,6 +207,10 @@ class ServiceWish(Strict):
     )
     start_timeout_seconds: Annotated[int, Field(ge=5), COUNT] = Field(
         600, description="How long loading and the first completion may take before the old release comes back."
+    )
+    drain_seconds: Annotated[int, Field(ge=0, le=3600), COUNT] = Field(
+        DRAIN_SECONDS,
+        description="How long requests may go on before a restart or a removal ends them; 0 ends them at once.",
     )
 
     @field_validator("engine")

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from rigwright.plan.engines.installed import Installed
-from rigwright.records.values import MARKER, Cut, Deployed, Earlier, KeyFile, Record, RigRecords
+from rigwright.records.values import MARKER, Cut, Deployed, Earlier, KeyFile, Record, RigRecords, Work
 from rigwright.resources import role_text
 from rigwright.spec.owner import stated_owner
 from rigwright.units import whole_number
@@ -56,7 +56,8 @@ def is_section(name: str) -> bool:
 def read_record(text: str | None) -> Record | None:
     """The record of a plan, of this version or of another one; None where it says nothing that can be used.
 
-    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health`, `answer` and `owner`.
+    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health`, `answer`, `work`, `drain_seconds` and
+    `owner`.
     """
     try:
         data = json.loads(text or "")
@@ -91,6 +92,8 @@ def read_record(text: str | None) -> Record | None:
         health=_health(data.get("health")) or (f"{base_url(host, port)}/health" if port else ""),
         answer=data.get("answer"),
         owner=stated_owner(data.get("owner")),
+        work=_work(data.get("work")),
+        drain_seconds=_number(data.get("drain_seconds")),
     )
 
 
@@ -259,6 +262,11 @@ def _pairs(value: Any) -> Iterator[tuple[str, str]]:
 
 def _health(value: Any) -> str:
     return value if isinstance(value, str) and re.fullmatch(r"https?://\S+", value) else ""
+
+
+def _work(value: Any) -> Work | None:
+    path, busy = (value.get("path"), value.get("busy")) if isinstance(value, dict) else (None, None)
+    return Work(path, busy) if isinstance(path, str) and isinstance(busy, str) else None
 
 
 def _gpu(value: Mapping[str, Any]) -> str:

@@ -19,13 +19,22 @@ _SUM = re.compile(
 
 
 @dataclass(frozen=True)
+class Work:
+    """Where an instance tells what it is doing: a path, and the pattern of its answer while a request is under way."""
+
+    path: str
+    busy: str
+
+
+@dataclass(frozen=True)
 class Record:
     """The plan that a service was deployed by, as far as it can be read.
 
     flags: each with its value, None for a bare one. gpus: UUID, or `GPU <index>` where there was none, in the engine's
     order. gpu_bytes: what the plan gave it of each. spare_bytes: what of ram_bytes it took because it was left. health:
     the address that answers 200 while it is healthy. answer: the request that proves that it serves. owner: the
-    inventory that deployed it, empty where the record does not say.
+    inventory that deployed it, empty where the record does not say. work, drain_seconds: how it tells of
+    requests, and how long these may go on before it stops; None where the record does not say.
     """
 
     engine: str
@@ -44,6 +53,8 @@ class Record:
     health: str = ""
     answer: object = None
     owner: str = ""
+    work: Work | None = None
+    drain_seconds: int | None = None
 
     @property
     def argv(self) -> tuple[str, ...]:

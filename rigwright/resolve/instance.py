@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rigwright.plan.service import Flag, GpuRef, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.records import paths
 from rigwright.records.reading import base_url
+from rigwright.records.values import Work
+
+# What of a record its role says, which plans do not know.
+_OF_THE_ENGINE = ("health", "answer", "work")
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,17 @@ class Instance:
         """The file of its API keys; empty where it has none."""
         return paths.key_path(self.service) if self.wish.api_key_file else ""
 
-    def record(self, *, health: str, answer: Mapping[str, str], owner: str = "") -> str:
+    def record(self, *, health: str, answer: Mapping[str, str], work: Work | None = None, owner: str = "") -> str:
         """The record that lies on the rig: the plan as JSON, with its own flags and number.
 
         Args:
             health: The path that answers 200 while the engine is healthy: `/health`.
             answer: The request that proves that it serves: path, body, and where its answer has text.
+            work: Where it tells whether a request is under way; None where it does not.
             owner: The inventory that it is of; empty where that has no name.
         """
         data = self._planned(owner) | {"health": f"{self.url}{health}", "answer": dict(answer)}
+        data |= {"work": asdict(work)} if work else {}
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
     def is_recorded_in(self, text: str | None, *, owner: str = "") -> bool:
@@ -100,13 +106,14 @@ class Instance:
             return False
         if not isinstance(data, dict) or not {"health", "answer"} <= data.keys():
             return False
-        return {key: value for key, value in data.items() if key not in ("health", "answer")} == self._planned(owner)
+        return {key: value for key, value in data.items() if key not in _OF_THE_ENGINE} == self._planned(owner)
 
     def _planned(self, owner: str) -> dict[str, Any]:
         data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
         if self.plan.source and self.plan.source.url:
             data["source"]["url"] = str(self.plan.source)  # everybody on the rig may read the record
-        return data | {"replica": self.number} | ({"owner": owner} if owner else {})
+        own = {"replica": self.number, "drain_seconds": self.wish.drain_seconds}
+        return data | own | ({"owner": owner} if owner else {})
 
 
 def instances(plans: Sequence[ServicePlan], wishes: Mapping[str, ServiceWish]) -> tuple[Instance, ...]:

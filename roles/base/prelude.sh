@@ -9,6 +9,7 @@ trap '' PIPE HUP
 say() { printf '::progress %s\n' "$*" 2>/dev/null || :; }
 why() { printf '::error %s\n' "$*" 2>/dev/null || :; }
 fail() { why "$*"; exit 1; }
+now() { read -r up _ </proc/uptime && echo "${up%.*}"; } # in seconds; no clock that is set changes it
 # One change at a time on a rig, also while an orphan of a dropped connection is still at work.
 lock() {
   [ -z "${RIGWRIGHT_LOCKED-}" ] || return 0 # by the script that this one is part of

@@ -15,6 +15,7 @@ from rigwright.records.values import RigRecords
 from rigwright.resources import assignments, role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.channel import Script
+from rigwright.roles.base.drain import drains
 from rigwright.roles.base.facts import NO_STATE, rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, INSTALLED_LIST, Commands, current_rig, refuse
@@ -38,7 +39,9 @@ def probe_of(owners: Iterable[str]) -> Probe:
 
 
 @operation()
-def remove_everything(weights: bool, packages: bool, owners: tuple[str, ...], probe: Probe) -> Commands:
+def remove_everything(
+    weights: bool, packages: bool, owners: tuple[str, ...], probe: Probe, drain_seconds: int | None = None
+) -> Commands:
     """Stop and remove services, releases, keys and the builder's account.
 
     Where services of other inventories stay, what they may need stays too.
@@ -47,6 +50,7 @@ def remove_everything(weights: bool, packages: bool, owners: tuple[str, ...], pr
     + packages: also the packages that came with ours and that nothing else needs
     + owners: the names of the inventory
     + probe: what is asked of the rig
+    + drain_seconds: how long requests may go on before a service stops; by default what its record says
     """
     rig = yield from current_rig(probe)
     is_shared = not all(one.is_of(owners) for one in rig.records.deployed)
@@ -69,6 +73,7 @@ def remove_everything(weights: bool, packages: bool, owners: tuple[str, ...], pr
             "base",
             *(manager.scripts if manager else ("manager.sh",)),
             "ours.sh",
+            "drain.sh",
             "remove-unit.sh",
             "removal.sh",
             "owner.sh",
@@ -79,6 +84,7 @@ def remove_everything(weights: bool, packages: bool, owners: tuple[str, ...], pr
             ASKED=" ".join(package_names("build", rig.hardware) or ()),
             WEIGHTS="yes" if weights else "",
             PACKAGES="yes" if packages and manager else "",
+            DRAINS=drains(rig.records.deployed, drain_seconds),
         )
     )
     if is_shared:
@@ -86,25 +92,29 @@ def remove_everything(weights: bool, packages: bool, owners: tuple[str, ...], pr
 
 
 @operation()
-def remove_instance(instance: str, owners: tuple[str, ...], probe: Probe) -> Commands:
+def remove_instance(instance: str, owners: tuple[str, ...], probe: Probe, drain_seconds: int | None = None) -> Commands:
     """Stop and remove one instance; model files and releases stay.
 
     + instance: its name
     + owners: the names of the inventory
     + probe: the questions that the operations of a run share
+    + drain_seconds: how long requests may go on before it stops; by default what its record says
     """
     rig = yield from current_rig(probe)
     if rig.records.of(instance).is_ours:
         where = {"STATE": paths.STATE_DIRECTORY, "CONFIG": paths.CONFIG_DIRECTORY}
         named = {"NAME": instance, "UNIT": paths.unit_name(instance), "OWNERS": " ".join(owners)}
-        yield Script(script("base", "owner.sh", "remove-unit.sh", "remove-service.sh", **named, **where))
+        waiting_for = {"DRAINS": drains([rig.records.of(instance)], drain_seconds)}
+        names = ("owner.sh", "drain.sh", "remove-unit.sh", "remove-service.sh")
+        yield Script(script("base", *names, **named, **where, **waiting_for))
 
 
 @deploy("Remove")
 def remove() -> None:
     """Give the rig back as it was, or with `--data remove_service=NAME` take away one service with its replicas.
 
-    `--data remove_weights=true` takes the model files too, `--data remove_packages=false` leaves packages.
+    `--data remove_weights=true` takes the model files too, `--data remove_packages=false` leaves packages, `--data
+    drain_seconds=0` waits for no request.
 
     Raises:
         WrongRequest: before any rig is touched.
@@ -124,6 +134,7 @@ def remove() -> None:
             packages=request.packages,
             owners=owners,
             probe=probe,
+            drain_seconds=request.drain_seconds,
             name="Remove rigwright from the rig",
         )
         return
@@ -137,7 +148,13 @@ def remove() -> None:
     if not there:
         host.log(f"{request.service} is not on this rig")
     for one in host.loop(there):
-        remove_instance(instance=one.name, owners=owners, probe=probe, name=f"Remove {one.name}")
+        remove_instance(
+            instance=one.name,
+            owners=owners,
+            probe=probe,
+            drain_seconds=request.drain_seconds,
+            name=f"Remove {one.name}",
+        )
 
 
 def unknown_service(name: str, records: RigRecords, inventory: list[Any]) -> str | None:

@@ -5,7 +5,10 @@ if [ -n "$(others)" ]; then
   exit 0
 fi
 while IFS= read -r file; do
-  case $file in /etc/systemd/system/*) remove_unit "${file##*/}"; say "${file##*/} removed" ;; esac
+  case $file in /etc/systemd/system/*) ;; *) continue ;; esac
+  drain "${file##*/}" || say "what it has under way is cut"
+  remove_unit "${file##*/}"
+  say "${file##*/} removed"
 done <<END
 $(ours)
 END

@@ -17,6 +17,7 @@ KEYS = {
     "remove_service": "take away this service alone, with all its copies",
     "remove_weights": "take model files away too: true or false",
     "remove_packages": "take packages away too that came with rigwright: true or false",
+    "drain_seconds": "how long requests may go on before a service stops, by default what it was deployed with",
 }
 _OURS = (*KEYS, "rig", "rig_lock")
 
@@ -32,6 +33,7 @@ class Request:
     service: str | None = None
     weights: bool = False
     packages: bool = True
+    drain_seconds: int | None = None
 
 
 def read_request(host: Host) -> Request:
@@ -59,8 +61,9 @@ def check_request(given: Mapping[str, Any], unknown: Collection[str] = ()) -> Re
     for key in ("remove_weights", "remove_packages"):
         if not isinstance(given.get(key, False), bool):
             raise WrongRequest(f"{key}: {given[key]!r} is neither true nor false; say one of them")
+    drain_seconds = told_seconds(given.get("drain_seconds"))
     if "remove_service" not in given:
-        return Request(None, given.get("remove_weights", False), given.get("remove_packages", True))
+        return Request(None, given.get("remove_weights", False), given.get("remove_packages", True), drain_seconds)
     service = given["remove_service"]
     if isinstance(service, bool) or not isinstance(service, str | int) or not str(service).strip():
         raise WrongRequest(
@@ -69,7 +72,20 @@ def check_request(given: Mapping[str, Any], unknown: Collection[str] = ()) -> Re
     for key in ("remove_weights", "remove_packages"):
         if given.get(key):
             raise WrongRequest(f"{key}: does not go with remove_service; model files and packages stay for the others")
-    return Request(str(service).strip())
+    return Request(str(service).strip(), drain_seconds=drain_seconds)
+
+
+def told_seconds(value: Any) -> int | None:
+    """What `--data drain_seconds=` says; None where it says nothing.
+
+    Raises:
+        WrongRequest: it is no number of seconds.
+    """
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3600):
+        return value
+    raise WrongRequest(
+        f"drain_seconds: {value!r} is no whole number of seconds up to 3600; say one, 0 to wait for none"
+    )
 
 
 def _near(key: str) -> str | None:

@@ -8,6 +8,7 @@ from rigwright.errors import RigwrightError
 from rigwright.hardware import Hardware
 from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
+from rigwright.records.values import Work
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig, rig_state
@@ -31,6 +32,13 @@ class Llamacpp:
     def answer(self, instance: Instance) -> Answer:
         """A chat completion."""
         return CHAT
+
+    def work(self, instance: Instance) -> Work | None:
+        """Its slots; where the inventory turns these off its metrics, which reading resets the averages of."""
+        flags = {flag.name for flag in instance.flags}
+        if "--no-slots" not in flags:
+            return Work("/slots", "is_processing.:true")
+        return Work("/metrics", "^llamacpp:requests_processing [1-9]") if "--metrics" in flags else None
 
     def probe(self, spec: RigSpec) -> Probe:
         """The packages of toolkits where one may come; releases, commits and compilers are among what is deployed."""

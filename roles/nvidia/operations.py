@@ -13,6 +13,7 @@ from rigwright.plan.driver.sources import Repositories
 from rigwright.records import paths
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script
+from rigwright.roles.base.drain import drains
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.failures import remember
 from rigwright.roles.base.operations import INSTALLED_LIST, Commands, current_rig, refuse
@@ -21,7 +22,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.nvidia.keeping import DEVICES, FILES, MODPROBE, UNATTENDED, kept
 from rigwright.roles.nvidia.reading import NOTHING_ASKED, PROBE, STATE, UNPROVEN, Known, as_nvidias
-from rigwright.roles.nvidia.reboot import Reboot, running_services, was_rebooted
+from rigwright.roles.nvidia.reboot import QUIET_SECONDS, Reboot, was_rebooted
 from rigwright.spec.driver import NvidiaSettings
 
 # What replaces a driver may do that nothing else of ours does: take other versions, and held ones.
@@ -190,7 +191,9 @@ def reboot(task: Task) -> Commands:
         hint = "" if task.settings.reboot == "never" else "; with rig.nvidia.reboot: auto a deploy does both"
         remember(current_host(), why + hint)
         return
-    yield Script(script("nvidia", "reboot.sh", SERVICES=running_services(rig)))
+    running = [one for one in rig.records.deployed if one.is_active]
+    quiet = role_text("base", "drain.sh")
+    yield Script(script("nvidia", "reboot.sh", before=quiet, DRAINS=drains(running, QUIET_SECONDS)))
     yield Reboot(task.settings.reboot_timeout_seconds)
 
 

@@ -9,14 +9,15 @@ from weakref import WeakSet
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from rigwright.records.reading import base_url
-from rigwright.roles.base.facts import Rig, forget
+from rigwright.roles.base.facts import forget
 from rigwright.roles.base.failures import complain
 from rigwright.roles.base.pyinfra_private import Command, boot_id, connect_again, disconnect
 
 _ASK_EVERY_SECONDS = 2
 # A machine that shuts down stops its services first.
 _SAY_EVERY_SECONDS = 30
+# So long a service may take to be without a request: a reboot ends none.
+QUIET_SECONDS = 60
 _rebooted: WeakSet[Host] = WeakSet()
 
 
@@ -57,10 +58,3 @@ class Reboot(Command):
 def was_rebooted(host: Host) -> bool:
     """Whether this run rebooted a rig."""
     return host in _rebooted
-
-
-def running_services(rig: Rig) -> str:
-    """Our services that run, `URL PORT NAME` a line."""
-    records = [(one.name, one.record) for one in rig.records.deployed if one.is_active and one.record]
-    rows = [(base_url(record.host, record.port), record.port, name) for name, record in records if record.port]
-    return "\n".join(f"{url} {port} {name}" for url, port, name in rows)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from rigwright.hardware import Hardware
+from rigwright.records.values import Work
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.probe import Probe
@@ -33,6 +34,10 @@ class Engine(Protocol):
 
     def answer(self, instance: Instance) -> Answer:
         """The first request to an instance, and where its answer has text: the proof that it serves."""
+        ...
+
+    def work(self, instance: Instance) -> Work | None:
+        """Where an instance tells whether a request is under way; None where it does not: then connections count."""
         ...
 
     def probe(self, spec: RigSpec) -> Probe:

@@ -17,6 +17,7 @@ from rigwright.resolve.running import instance_changes, is_only_disabled
 from rigwright.resolve.unit import bind, render_unit, sandbox
 from rigwright.resources import role_text, script, template
 from rigwright.roles.base.channel import Script
+from rigwright.roles.base.drain import drains
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
@@ -32,7 +33,8 @@ from rigwright.weights.local import LocalModel
 _ROLLBACK_SECONDS = 600
 # Whose it is; a unit brings its model files with it, and may swap places with another.
 _OWNER = role_text("base", "owner.sh")
-_BEFORE = "\n".join([_OWNER, role_text("service", "swap.sh"), role_text("weights", "place.sh")])
+_DRAIN = role_text("base", "drain.sh")
+_BEFORE = "\n".join([_OWNER, _DRAIN, role_text("service", "swap.sh"), role_text("weights", "place.sh")])
 
 
 @operation()
@@ -79,11 +81,16 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     places = [f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums)]
     walls = [*sandbox(unit), *(line.replace("%%", "%") for line in places)]
     answer = engine.answer(wanted)
-    record = wanted.record(health=engine.health, answer=answer._asdict(), owner=context.spec.owner)
+    record = wanted.record(
+        health=engine.health, answer=answer._asdict(), work=engine.work(wanted), owner=context.spec.owner
+    )
     owners = " ".join(context.spec.owners)
     changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))
     if changes and not is_only_disabled(changes, instance):
         _show_diff(instance, deployed.unit, unit)
+        leaving = in_the_way(wanted, resolved, context.spec, rig)
+        undone = _to_undo(deployed, rig, context.spec.owners)
+        seconds = {wish.name: wish.drain_seconds for wish in context.spec.services}
         yield Script(
             script(
                 "service",
@@ -95,8 +102,9 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
                 SERVICES=" ".join(wish.name for wish in context.spec.services),
                 BESIDE=context.sums_beside(rig),
                 **Proof(wanted.url, wanted.key_path, f"{wanted.url}{engine.health}", answer).variables(),
-                MAKE_ROOM=" ".join(one.unit_name for one in in_the_way(wanted, resolved, context.spec, rig)),
-                UNDO=_undo(deployed, rig, context.spec.owners),
+                MAKE_ROOM=" ".join(one.unit_name for one in leaving),
+                UNDO=_undo(undone, context.spec.owners),
+                DRAINS=drains([deployed, *leaving, *undone], seconds),
                 SERVES=serves_at(wanted.wish.host, wanted.port),
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
@@ -108,7 +116,9 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
 
 
 @operation()
-def bring_back(instance: str, together: tuple[str, ...], owners: tuple[str, ...], probe: Probe) -> Commands:
+def bring_back(
+    instance: str, together: tuple[str, ...], owners: tuple[str, ...], probe: Probe, drain_seconds: int | None = None
+) -> Commands:
     """Bring back the release and the unit that an instance had before; a second time brings back the newer one.
 
     Of a switch that was cut it is what ran before that.
@@ -117,6 +127,7 @@ def bring_back(instance: str, together: tuple[str, ...], owners: tuple[str, ...]
     + together: all instances that are brought back: they may have swapped places
     + owners: the names of the inventory
     + probe: the questions that the operations of a run share
+    + drain_seconds: how long requests may go on before it stops; by default what its record says
     """
     rig = yield from current_rig(probe)
     deployed = rig.records.of(instance)
@@ -126,8 +137,9 @@ def bring_back(instance: str, together: tuple[str, ...], owners: tuple[str, ...]
         yield from refuse(f"{instance}: no earlier release is kept on this rig; deploy the version you want instead")
         return
     others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
-    held = [one.unit_name for one in others if leaves_for(one, record)]
-    yield Script(_way_back(deployed, back, owners, make_room=held, undo=_undo(deployed, rig, owners)))
+    held, undone = [one for one in others if leaves_for(one, record)], _to_undo(deployed, rig, owners)
+    waiting_for = drains([deployed, *held, *undone], drain_seconds)
+    yield Script(_way_back(deployed, back, owners, make_room=held, undo=_undo(undone, owners), drain=waiting_for))
 
 
 @operation()
@@ -172,7 +184,13 @@ def _sums(rig: Rig, files: Sequence[tuple[LocalModel, str]]) -> dict[str, str]:
 
 
 def _way_back(
-    deployed: Deployed, back: Earlier, owners: Sequence[str], *, make_room: Sequence[str] = (), undo: str = ""
+    deployed: Deployed,
+    back: Earlier,
+    owners: Sequence[str],
+    *,
+    make_room: Sequence[Deployed] = (),
+    undo: str = "",
+    drain: str = "",
 ) -> str:
     """The switch to what an instance ran before."""
     record = back.record
@@ -191,17 +209,18 @@ def _way_back(
         SERVICES="",
         BESIDE="any",
         **proof_of(record, deployed.service).variables(),
-        MAKE_ROOM=" ".join(make_room),
+        MAKE_ROOM=" ".join(one.unit_name for one in make_room),
         UNDO=undo,
+        DRAINS=drain,
         SERVES=serves_at(record.host, record.port) if record and record.port else "",
         TIMEOUT=_ROLLBACK_SECONDS,
     )
 
 
-def _undo(deployed: Deployed, rig: Rig, owners: Sequence[str]) -> str:
-    """Shell that brings those of the inventory back which hold the place that an instance had: it stopped for them."""
+def _to_undo(deployed: Deployed, rig: Rig, owners: Sequence[str]) -> list[Deployed]:
+    """Those of the inventory which hold the place that an instance had: it stopped for them."""
     if deployed.is_active or deployed.record is None:
-        return ""
+        return []
     moved: dict[str, Deployed] = {}
     places = [deployed.record]
     while places:
@@ -214,9 +233,15 @@ def _undo(deployed: Deployed, rig: Rig, owners: Sequence[str]) -> str:
                 continue
             moved[one.name] = one
             places += [back.record] if back and back.record else []
-    ways = [_way_back(one, one.way_back, owners) for one in moved.values() if one.way_back]
-    stop = f"systemctl stop {' '.join(one.unit_name for one in moved.values())}"
-    return "\n".join([stop, *(f"sh -c {shlex.quote(text)}" for text in ways)]) if ways else ""
+    return list(moved.values())
+
+
+def _undo(moved: Sequence[Deployed], owners: Sequence[str]) -> str:
+    """Shell that brings them back to where they were."""
+    ways = [_way_back(one, one.way_back, owners) for one in moved if one.way_back]
+    units = [one.unit_name for one in moved]
+    stop = [*(f"drain {unit} || :" for unit in units), f"systemctl stop {' '.join(units)}"]
+    return "\n".join([*stop, *(f"sh -c {shlex.quote(text)}" for text in ways)]) if ways else ""
 
 
 def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners: str) -> dict[str, str]:

@@ -12,20 +12,26 @@ from rigwright.roles.base.facts import rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
+from rigwright.roles.base.request import told_seconds
 from rigwright.roles.service import operations as service
 from rigwright.spec.owner import owners_in
 
 _PROBE = Probe()
 
 
-@deploy("Rollback", data_defaults={"rollback_service": None})
+@deploy("Rollback", data_defaults={"rollback_service": None, "drain_seconds": None})
 def rollback() -> None:
     """Every service of the inventory runs again what it ran before; a second time brings back the newer one.
 
     No model, key, lock or hub is looked at, and no other rig's data. `--data rollback_service=NAME` brings back one
-    service alone. What has no earlier release is named at the end, and the rig fails.
+    service alone, `--data drain_seconds=0` waits for no request. What has no earlier release is named at the end, and
+    the rig fails.
+
+    Raises:
+        WrongRequest: before any rig is touched.
     """
     host = current_host()
+    drain_seconds = told_seconds(host.data.drain_seconds)
     close_with_failures(host.state)
     rig = rig_state(_PROBE)
     if rig is None:
@@ -44,6 +50,7 @@ def rollback() -> None:
             together=ready,
             owners=owners,
             probe=_PROBE,
+            drain_seconds=drain_seconds,
             name=f"Bring back the earlier release of {name}",
             # One that cannot go back keeps no other from it; the last operation fails the rig.
             _ignore_errors=True,

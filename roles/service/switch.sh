@@ -26,7 +26,6 @@ restart() {
   began=$(date '+%Y-%m-%d %H:%M:%S')
   systemctl restart "$UNIT"
 }
-now() { read -r up _ </proc/uptime && echo "${up%.*}"; } # in seconds; no clock that is set changes it
 healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
 ask() { # the answer's body; the key never shows in a process list
   { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
@@ -112,6 +111,10 @@ if [ ! -e "$state/running" ] && [ "$(systemctl show -P InvocationID -- "$UNIT")"
   say "$NAME serves at $SERVES: another run has done it"
   exit 0
 fi
+# What is about to stop ends its requests first, and until then nothing is changed.
+for other in $MAKE_ROOM "$UNIT"; do
+  drain "$other" || say "what $other has under way is cut"
+done
 # What serves now is kept until the new one is proven. What a switch that was cut kept is what was last proven, and stays.
 was_cut=yes
 if [ ! -e "$state/running" ]; then

@@ -291,7 +291,7 @@ def test_service_at_work_is_not_rebooted(shop: Shop, trixie: FirstRun) -> None:
     spec = shop.spec(shop.offer("lts", 580), reboot="auto")
     boot = shop.on(name, "cat /proc/sys/kernel/random/boot_id")
     busy = shop.deploy(name, spec)
-    assert busy.code != 0 and "demo is at work" in busy.output, busy.output
+    assert busy.code != 0 and "rigwright-demo.service is at work" in busy.output, busy.output
     assert shop.on(name, "cat /proc/sys/kernel/random/boot_id") == boot
     shop.on(name, "systemctl stop asking")
     quiet = shop.deploy(name, spec)

@@ -101,7 +101,8 @@ def _serving(context: RigContext, rig: Rig, *, weights: str = "") -> Rig:
 
 def _deployed(instance: Instance, unit: str, release: str, *, owner: str = "", pid: int = 7) -> Deployed:
     """An instance that runs as planned."""
-    text = instance.record(health="/health", answer=ENGINE.answer(instance)._asdict(), owner=owner)
+    answer, work = ENGINE.answer(instance)._asdict(), ENGINE.work(instance)
+    text = instance.record(health="/health", answer=answer, work=work, owner=owner)
     properties = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "MainPID": str(pid)}
     return Deployed(
         name=instance.name,

@@ -88,11 +88,13 @@ done
 case $found,$* in
   ,*http_code*) echo 000; exit 7 ;;
   ,*) echo "curl: (7) Failed to connect"; exit 7 ;;
+  *--config*http_code*) cat "@ROOT@/sys/slots"; echo; echo 200 ;;
   *http_code*) echo 200 ;;
   *) cat @ROOT@/sys/answer ;;
 esac
 """
 ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"hello"}}]}\n'
+QUIET, BUSY = '[{"id":0,"is_processing":false}]', '[{"id":0,"is_processing":false},{"id":1,"is_processing":true}]'
 _POWER = r"""
 sys=@ROOT@/sys
 rm -rf "$sys"/pid/* "$sys"/started/* "$sys"/invocation/* @ROOT@/rig/proc/[0-9]*
@@ -114,6 +116,7 @@ class StandIn:
             (root / "sys" / folder).mkdir(parents=True)
         (root / "sys/count").write_text("100\n")
         (root / "sys/answer").write_text(ANSWER)
+        (root / "sys/slots").write_text(QUIET)
         for place in (*_PLACES[:4], "/proc", "/run"):
             (root / "rig" / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
         (root / "rig/proc/uptime").symlink_to("/proc/uptime")

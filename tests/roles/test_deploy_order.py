@@ -117,6 +117,9 @@ class Toy:
         """A chat completion."""
         return CHAT
 
+    def work(self, instance: Instance) -> None:
+        """It does not tell."""
+
     def probe(self, spec: RigSpec) -> Probe:
         """Nothing of its own."""
         return Probe()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rigwright.resources import script
+from rigwright.resources import role_text, script
 
 from .apt_box import said
 from .driver_box import KERNEL, DriverBox
@@ -288,26 +288,31 @@ def test_fabric_that_comes_to_its_end(each_sh, box):
     assert done.returncode == 0 and done.stdout.count("waiting for Fabric Manager: In Progress") == 2
 
 
-@pytest.mark.runs("nvidia/reboot.sh")
+@pytest.mark.runs("nvidia/reboot.sh", "base/drain.sh")
 def test_rig_is_rebooted_when_it_is_quiet(each_sh, box):
     """A service at work is waited for, named, and never cut."""
-    box.tool("sleep", "")
-    box.tool("curl", f"cat {box.home}/slots 2>/dev/null || exit 7")
+    box.tool("curl", f"cat {box.home}/slots 2>/dev/null && printf '\n200\n' || printf '\n404\n'")
+    box.put("active", "rigwright-chat.service\nrigwright-code@1.service\n")
     box.tool("ss", f"cat {box.home}/connections")
     box.put("connections", "")
-    text = script("nvidia", "reboot.sh", SERVICES="http://127.0.0.1:8080 8080 chat\nhttp://127.0.0.1:8081 8081 it's")
+    lines = [
+        f"rigwright-{name}.service 1 {port} http://127.0.0.1:{port}/health http://127.0.0.1:{port}/slots is_busy.:true"
+        for name, port in (("chat", 8080), ("code@1", 8081))
+    ]
+    drain = role_text("base", "drain.sh")
+    text = script("nvidia", "reboot.sh", before=drain, DRAINS="\n".join(lines))
     reboot = "systemd-run -q --on-active=1 --timer-property=AccuracySec=100ms -- systemctl reboot"
     done = box.run(text)
     assert (done.returncode, done.stderr, box.did()) == (0, "", [reboot])
     for name, busy in {
         "connections": "ESTAB 0 0 a b\n",
-        "slots": '[{"is_processing":true},{"is_processing":false}]',
+        "slots": '[{"is_busy":true},{"is_busy":false}]',
     }.items():
         box.put(name, busy)
         done = box.run(text)
         assert (done.returncode, done.stderr, box.did()) == (1, "", [])
         assert said(done) == [
-            "chat is at work (1 requests), so this rig was not rebooted; deploy again when it is quiet, or stop it"
+            "rigwright-chat.service is at work, so this rig was not rebooted; deploy again when it is quiet, or stop it"
         ]
         box.put(name, "[]" if name == "slots" else "")
-    assert box.run(script("nvidia", "reboot.sh", SERVICES="")).returncode == 0 and box.did() == [reboot]
+    assert box.run(script("nvidia", "reboot.sh", before=drain, DRAINS="")).returncode == 0 and box.did() == [reboot]

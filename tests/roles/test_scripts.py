@@ -41,9 +41,11 @@ def test_curl_reads_no_settings_of_the_rig(path: Path) -> None:
     text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith(("#", "echo ")))
     calls = re.findall(r"(?<![\w/.-])curl ((?:-[^#\n]*)(?:\\\n.*)*)", text)
     assert [call for call in calls if not call.startswith(("-q ", "--disable "))] == []
-    own = [call for call in calls if "$HEALTH" in call or "$URL$ASK" in call or '"$url"' in call or "$1/slots" in call]
+    own = [
+        call for call in calls if "$HEALTH" in call or "$URL$ASK" in call or '"$url"' in call or "drain" in path.name
+    ]
     assert [call for call in own if "--noproxy '*'" not in call] == []
-    counts = {"switch.sh": 2, "deployed.sh": 1, "download.sh": 1, "fetch.sh": 1, "nvidia/key.sh": 1, "reboot.sh": 1}
+    counts = {"switch.sh": 2, "deployed.sh": 1, "download.sh": 1, "fetch.sh": 1, "nvidia/key.sh": 1, "drain.sh": 2}
     name = f"{path.parent.name}/{path.name}"
     assert len(calls) == counts.get(name, counts.get(path.name, 0))
 
@@ -68,6 +70,7 @@ NO_LOCK = {
             "apt",
             "bring",
             "dnf",
+            "drain",
             "manager",
             "ours",
             "owner",

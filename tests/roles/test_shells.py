@@ -155,8 +155,8 @@ def test_one_service_is_taken_away(room):
     room.put(f"{CONFIG}/chat.json", '{"name":"--model","value":"/etc/hostname"}')
     room.put(f"{CONFIG}/chat.key")
     cache = room.put("/var/cache/private/rigwright-chat/x").parent
-    given = {"NAME": "chat", "UNIT": unit.name, "STATE": STATE, "CONFIG": CONFIG, "OWNERS": "a"}
-    text = script("base", "owner.sh", "remove-unit.sh", "remove-service.sh", **given)
+    given = {"NAME": "chat", "UNIT": unit.name, "STATE": STATE, "CONFIG": CONFIG, "OWNERS": "a", "DRAINS": ""}
+    text = script("base", "owner.sh", "drain.sh", "remove-unit.sh", "remove-service.sh", **given)
     said = room.run(text)
     assert "::progress rigwright-chat.service removed\n" in said and "/etc/hostname stays" in said
     assert "rigwright-chat.service.d stays" in said
@@ -185,8 +185,17 @@ def test_everything_is_taken_away(room):
 
 def removal(weights: str = "") -> str:
     """What `deploys/remove.py` runs on a rig without a known package manager."""
-    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": weights, "PACKAGES": "", "OWNERS": "a"}
-    names = ("manager.sh", "ours.sh", "remove-unit.sh", "removal.sh", "owner.sh", "remove-own.sh", "remove.sh")
+    given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": weights, "PACKAGES": "", "OWNERS": "a", "DRAINS": ""}
+    names = (
+        "manager.sh",
+        "ours.sh",
+        "drain.sh",
+        "remove-unit.sh",
+        "removal.sh",
+        "owner.sh",
+        "remove-own.sh",
+        "remove.sh",
+    )
     return script("base", *names, **given)
 
 

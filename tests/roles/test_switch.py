@@ -19,6 +19,7 @@ from rigwright.resolve.instance import Instance
 from rigwright.resolve.running import instance_changes
 from rigwright.resolve.unit import render_unit
 from rigwright.resources import role_text, script
+from rigwright.roles.base.drain import drains
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.llamacpp.engine import ENGINE
@@ -28,7 +29,7 @@ from rigwright.roles.service.answer import CHAT, Proof
 from .standin import StandIn
 
 SWITCH = ("answer.sh", "switch.sh")
-ALL = ("base/owner.sh", "swap.sh", "weights/place.sh", *SWITCH)
+ALL = ("base/owner.sh", "base/drain.sh", "swap.sh", "weights/place.sh", *SWITCH)
 STATE = "/var/lib/rigwright/services/chat"
 
 
@@ -56,7 +57,8 @@ def versions(context, blank) -> dict[str, Version]:
         resolved = chat.resolved(blank())
         (instance,) = resolved.instances(chat.spec)
         unit = render_unit(instance, resolved.engines["llamacpp"], weights={}, systemd=257)
-        found[letter] = Version(letter, instance, unit, instance.record(health="/health", answer=CHAT._asdict()))
+        record = instance.record(health="/health", answer=CHAT._asdict(), work=ENGINE.work(instance))
+        found[letter] = Version(letter, instance, unit, record)
     return found
 
 
@@ -92,7 +94,7 @@ class Bench:
             **{
                 **operations._switch(deployed, unit=one.unit, release=one.release, record=one.record, owners=""),
                 **Proof(one.instance.url, "", f"{one.instance.url}{ENGINE.health}", CHAT).variables(),
-                **{"SERVICES": "chat", "BESIDE": "any", "MAKE_ROOM": "", "UNDO": ""},
+                **{"SERVICES": "chat", "BESIDE": "any", "MAKE_ROOM": "", "UNDO": "", "DRAINS": drains([deployed], 2)},
                 **{"SERVES": one.instance.url, "TIMEOUT": "20"},
                 **changes,
             },
@@ -370,9 +372,9 @@ def test_wait_for_the_lock_is_told(bench):
 def test_failure_after_a_cut_is_told_of_what_comes_back(bench, step):
     """Its address and its key are those of what was kept, not of what the cut left in its place."""
     one = bench("PA")
-    for cut in range(66, 109, 3):  # B is in place and serves, and nobody knows
+    for cut in range(66, 160, 3):  # B is in place and serves, and nobody knows
         again = replace(one, rig=one.rig.copied(one.rig.root.parent / "cut"))
-        again.deploy("B", cut=cut)
+        again.deploy("B", cut=cut, DRAINS="")
         found = again.deployed()
         if found.cut and found.cut.is_proven == bool(step) and found.health_url.endswith("8082/health"):
             break

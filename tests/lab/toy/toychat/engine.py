@@ -58,6 +58,9 @@ class Toy:
         """The words that the inventory gives it."""
         return Answer("/say", "{}", "reply")
 
+    def work(self, instance: Instance) -> None:
+        """It does not tell."""
+
     def probe(self, spec: RigSpec) -> Probe:
         """Python for its program."""
         return Probe(packages=("python3",))
