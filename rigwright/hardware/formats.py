@@ -88,6 +88,7 @@ FORMATS: tuple[Format, ...] = (
         "kernel_log",
         Precedence.KERNEL,
         r".*(?:NVRM: (?!version)|\bXid\b|amdgpu .*: |nouveau .*: |nvidia/[0-9.]+/gsp|\bkernel: )"
+        r"|.*\bnvidia \S+: probe with driver nvidia|.*(?:DMAR|AMD-Vi): .*fault"
         r"|.*\bnvidia[\w-]*: (?:version magic|disagrees about version|Unknown symbol)"
         r"|.*(?:supported through the NVIDIA .* Legacy driver|not supported by the NVIDIA .* driver)"
         r"|(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]+\] |The NVIDIA GPU ",

@@ -134,7 +134,7 @@ lspci_text() {
 # A deploy asks for it where a driver is that could have something to say.
 dmesg_text() {
   [ -n "$EVERYTHING" ] || command -v nvidia-smi >/dev/null || [ -e /sys/module/amdgpu ] || return 0
-  { dmesg || journalctl -k -b --no-pager -q -o cat; } | grep -E 'NVRM|Xid|nouveau|amdgpu|fallen off|nvidia/[0-9.]+/gsp|nvidia[a-z_]*: (version magic|disagrees about|Unknown symbol)|unavailable key|unsigned module|[Ss]ecure boot (en|dis)abled' | tail -n 200
+  { dmesg || journalctl -k -b --no-pager -q -o cat; } | grep -E 'NVRM|Xid|nouveau|amdgpu|fallen off|nvidia/[0-9.]+/gsp|nvidia[a-z_]*: (version magic|disagrees about|Unknown symbol)|nvidia [0-9a-f:.]+: |BAR [0-3].*(no space|failed to assign)|(DMAR|AMD-Vi): .*([Ff]ault|FAULT)|unavailable key|unsigned module|[Ss]ecure boot (en|dis)abled' | tail -n 200
 }
 
 # The list of GPUs: as a table with a header, or, where the driver does not know all fields, as XML.

@@ -297,3 +297,50 @@ def test_kernel_that_boots_next_wants_its_modules(has_next: bool) -> None:
 def test_programs_say_what_cuda_answered(said: str, error: int) -> None:
     """Ollama and torch, each in its words."""
     assert error == read_files({"serve.log": f"{said}\n"}).software.cuda_error
+
+
+SILENT = {"smi.txt": "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"}
+PROBED = "[9.1] nvidia 0000:01:00.0: probe with driver nvidia failed with error -1\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (PROBED, ["gpu_init_failed"]),
+        ("[9.1] nvidia: probe of 0000:01:00.0 failed with error -1\n", ["gpu_init_failed"]),
+        ("[0.9] pci 0000:01:00.0: BAR 1 [mem size 0x800000000 64bit pref]: can't assign; no space\n" + PROBED,
+         ["bar_missing", "gpu_init_failed"]),
+        ("[0.9] pci 0000:01:00.0: BAR 1: no space for [mem size 0x800000000 64bit pref]\n" + PROBED,
+         ["bar_missing", "gpu_init_failed"]),
+        ("[0.9] pci 0000:05:00.0: BAR 2 [mem size 0x800000]: can't assign; no space\n", []),
+        ("[8.1] DMAR: [DMA Read NO_PASID] Request device [01:00.0] fault addr 0xfe0000 [fault reason 6] x\n" + PROBED,
+         ["iommu_fault", "gpu_init_failed"]),
+        ("[8.1] nvidia 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000f address=0xfe0000 flags=0x0]\n",
+         ["iommu_fault"]),
+        ("[8.1] DMAR: [DMA Write] Request device [00:1f.2] fault addr 0xfe0000 [fault reason 0x06] x\n", []),
+    ],
+)  # fmt: skip
+def test_kernel_says_what_it_did_with_a_card(said: str, expected: list[str]) -> None:
+    """Of other devices it says the same, which is nothing of a GPU."""
+    assert expected == [problem.code for problem in read_files({"dmesg.txt": said}).problems]
+
+
+def test_driver_whose_probe_failed_is_not_loaded_once_more() -> None:
+    """That would end as before: what a person has to look at is said."""
+    plan = planned(UBUNTU | SILENT | {"dmesg.txt": PROBED})
+    assert (plan.verdict, plan.problems[0].code) == ("refuse", "gpu_init_failed")
+
+
+@pytest.mark.parametrize(
+    ("boot", "verdict"),
+    [
+        ("SecureBoot enabled\n", "refuse"),
+        ("SecureBoot enabled\n/var/lib/dkms/mok.pub is already enrolled\n", "repair"),
+        ("SecureBoot disabled\n", "repair"),
+    ],
+)
+def test_module_of_a_key_that_nobody_enrolled(boot: str, verdict: str) -> None:
+    """What was compiled here and does not load under Secure Boot, whatever the log kept of it."""
+    plan = planned(UBUNTU | SILENT | {"secure-boot.txt": boot})
+    assert verdict == plan.verdict
+    assert (plan.problems[0].code == "key_rejected") == (verdict == "refuse")

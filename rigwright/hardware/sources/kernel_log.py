@@ -185,7 +185,9 @@ def read(text: str) -> Reading:
     ]
     if mismatch:
         problems.append(_mismatch(mismatch["client"].rstrip("."), mismatch["module"].rstrip(".")))
-    problems += [*_unsupported(all_said), *_firmware(lines, nvrm), *module_log.problems(lines)]
+    problems += [*_unsupported(all_said), *_firmware(lines, nvrm)]
+    said_already = {(problem.code, problem.where) for problem in problems}
+    problems += [one for one in module_log.problems(lines) if (one.code, one.where) not in said_already]
     return Reading(
         gpus=(*_lost(events, uuids, "NVIDIA"), *_lost(amd_events, {}, "AMD")),
         kernel_module_version=mismatch["module"].rstrip(".") if mismatch else None,

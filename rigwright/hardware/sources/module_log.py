@@ -1,4 +1,4 @@
-"""What the kernel's log says of NVIDIA's modules that it did not take, and of a driver of its own that holds a card.
+"""What the kernel itself says of NVIDIA's modules and cards: what it did not take, or gave no room, or stops.
 
 Source: kernel/module/version.c and main.c of Linux 5.14 to 7.0; nvidia.ko's nv-pci.c; logs in public issues.
 """
@@ -18,6 +18,15 @@ _UNKNOWN = re.compile(_MODULE + r"Unknown symbol (?P<symbol>\w{1,80})(?: \(err (
 _BOUND = re.compile(
     r"GPU (?P<place>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]) is already bound to (?P<driver>\w{2,30})"
 )
+_ADDRESS = r"(?P<place>(?:[0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])"
+_PROBED = re.compile(
+    rf"\bnvidia {_ADDRESS}: probe with driver nvidia failed|\bnvidia: probe of {_ADDRESS.replace('place', 'of')} failed"
+)
+_NO_ROOM = re.compile(rf"\bpci {_ADDRESS}: BAR [0-3]\b.*(?:can't assign; no space|no space for|failed to assign)")
+_FAULT = re.compile(
+    rf"DMAR: .*Request device \[{_ADDRESS}\].*fault|\bnvidia {_ADDRESS.replace('place', 'of')}: AMD-Vi: Event logged"
+    rf"|AMD-Vi: Event logged \[IO_PAGE_FAULT (?:device=)?{_ADDRESS.replace('place', 'device')}"
+)
 # What one of NVIDIA's modules wants of another: the other one failed, and that is said.
 _OWN = re.compile(r"nv[A-Z_]|nvidia_|rm_|uvm_")
 _OTHER_DO = "compile the modules for this kernel (dkms autoinstall, akmods --force), or install those made for it"
@@ -31,12 +40,43 @@ _WHERE = "the kernel log"
 def problems(lines: Sequence[str]) -> Iterator[Problem]:
     """Each kind once, by the first line that tells it."""
     yield from _of_other_kernel(lines)
+    yield from _of_cards(lines)
     for line in lines:
         if found := _BOUND.search(line):
             driver = found["driver"]
             what = f"the {driver} driver holds the card: CUDA cannot use it"
             do = f"keep {driver} from loading, make the initramfs anew, and reboot"
             yield Problem("nouveau_loaded", cells.pci_address(found["place"]) or _WHERE, what, do)
+
+
+def _of_cards(lines: Sequence[str]) -> Iterator[Problem]:
+    """By their addresses: those that NVIDIA's driver has to do with, as a log names other devices too."""
+    probed = _places(_PROBED, lines)
+    mine = {*probed, *(place for line in lines if "NVRM" in line or " nvidia " in line for place in _any_place(line))}
+    for place in _places(_NO_ROOM, lines):
+        if place in mine:
+            what = "the firmware gave the GPU no room for its memory window (BAR)"
+            do = "switch on `Above 4G Decoding` in the BIOS, or boot with `pci=realloc`"
+            yield Problem("bar_missing", place, what, do)
+    for place in _places(_FAULT, lines):
+        if place in mine:
+            what = "the IOMMU stops what the GPU reads and writes"
+            do = "boot with iommu=pt, and update the BIOS; where no virtual machine has a card, switch the IOMMU off"
+            yield Problem("iommu_fault", place, what, do)
+    for place in probed:
+        what = "the driver could not start the GPU (its probe failed)"
+        do = "see what NVRM says before it: `journalctl -k -g NVRM`; switch the machine off and on, try another slot"
+        yield Problem("gpu_init_failed", place, what, do)
+
+
+def _places(pattern: re.Pattern[str], lines: Sequence[str]) -> list[str]:
+    found = (next(filter(None, match.groups())) for line in lines if (match := pattern.search(line)))
+    return list(dict.fromkeys(filter(None, map(cells.pci_address, found))))
+
+
+def _any_place(line: str) -> Iterator[str]:
+    found = re.findall(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?", line)
+    yield from filter(None, (cells.pci_address(one if "." in one else f"{one}.0") for one in found))
 
 
 def _of_other_kernel(lines: Sequence[str]) -> Iterator[Problem]:

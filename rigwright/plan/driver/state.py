@@ -11,6 +11,7 @@ from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.module_state import of_modules
 from rigwright.plan.driver.package_state import of_packages
 from rigwright.plan.driver.packages import fabric_packages
+from rigwright.plan.driver.stranded import is_akmod
 from rigwright.plan.driver.tables import System, branch_of, failure_row, plain, version_of
 from rigwright.plan.driver.values import Defect, DriverWish, Effect, Step
 
@@ -37,7 +38,8 @@ _UNEXPLAINED = frozenset(
 )  # fmt: skip
 _TOLD = frozenset(
     ("gpu_missing_from_driver", "gpu_passed_through", "driver_too_new_for_gpu", "driver_does_not_support_gpu",
-     "wrong_kernel_module", "nvml_unknown_error", "insufficient_permissions", "container_toolkit_missing")
+     "wrong_kernel_module", "iommu_fault", "nvml_unknown_error", "insufficient_permissions",
+     "container_toolkit_missing")
 )  # fmt: skip
 
 
@@ -80,12 +82,26 @@ def _hardware(machine: Machine) -> Iterator[Defect]:
 
 def _unexplained(machine: Machine) -> Iterator[Defect]:
     """A driver that is there, is the right one, and does not drive: loaded once more where it is not, else refused."""
+    is_probed = any(one.code == "gpu_init_failed" for one in machine.hardware.problems)
     for problem in machine.hardware.problems:
-        if problem.code == "driver_not_running" and not machine.software.loaded:
+        if problem.code == "driver_not_running" and is_probed:
+            yield Defect(problem, "note")
+        elif problem.code == "driver_not_running" and not machine.software.loaded and _is_unsigned(machine):
+            what = "Secure Boot is on, and the module that was compiled here does not load: its key is not enrolled"
+            row = failure_row("key_rejected")
+            yield Defect(Problem("key_rejected", "the firmware", what, row.do if row else problem.do), "refuse")
+        elif problem.code == "driver_not_running" and not machine.software.loaded:
             step = Step("load", "load NVIDIA's modules (modprobe nvidia), and make their device nodes")
             yield Defect(problem, "repair", (step,))
         elif problem.code in _UNEXPLAINED:
             yield Defect(problem, "refuse")
+
+
+def _is_unsigned(machine: Machine) -> bool:
+    """Whether the firmware refuses what was compiled here, as far as anybody says."""
+    software = machine.software
+    is_made_here = machine.is_compiled or is_akmod(machine)
+    return bool(software.secure_boot) and software.mok_enrolled is not True and is_made_here
 
 
 def _compiler(machine: Machine) -> Iterator[Defect]:
