@@ -106,6 +106,7 @@ class Software:
     is_partial: the fields whose list was filtered, so that what is not in it may be there all the same.
     packages: those of drivers, CUDA, kernels, headers, dkms and compilers.
     holds: packages that apt or dnf must not change.
+    barred: packages that apt's preferences keep away, though the distribution has them.
     loaded_modules: names of loaded kernel modules, `nvidia`, `nouveau`.
     loaded: NVIDIA's module that runs; None where none does, or nobody asked.
     on_disk: NVIDIA's modules by kernel. in_initramfs: those that an initramfs loads before the disk is there.
@@ -129,6 +130,7 @@ class Software:
     offers: tuple[Offer, ...] = ()
     repositories: tuple[Repository, ...] = ()
     holds: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
     dkms: tuple[DkmsModule, ...] = ()
     loaded_modules: tuple[str, ...] = ()
     loaded: KernelModule | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from rigwright.hardware.capture import read_files
 from rigwright.hardware.software import DkmsModule, Failure, KernelModule, Offer, Package, Repository, Software
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver import DriverPlan, kernels, plan_driver
@@ -154,3 +157,34 @@ def test_two_keys_of_one_repository():
     assert codes(own, other) == ("sources_unreadable",)
     assert codes(own, Repository(url, "/", file=other.file, is_enabled=False)) == ()
     assert codes(own, Repository(url, "/", file=other.file, signed_by=own.signed_by)) == ()
+
+
+@pytest.mark.parametrize(("priority", "host", "is_barred"), [
+    ("-1", "http://mirror.example/ubuntu noble-updates/restricted amd64", True),
+    ("-10", "http://mirror.example/ubuntu noble-updates/restricted amd64", True),
+    ("500", "http://mirror.example/ubuntu noble-updates/restricted amd64", False),
+    ("-1", "https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2404/x86_64 ", False),
+])  # fmt: skip
+def test_package_that_preferences_keep_away(priority, host, is_barred):
+    """NVIDIA's are kept away by a deploy that takes the distribution's."""
+    text = (
+        "nvidia-utils-580-server:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n"
+        f"     580.126.09-0ubuntu0.24.04.1 {priority}\n        500 {host} Packages\n"
+    )
+    software = read_files({"apt-policy.txt": text}).software
+    assert software.barred == (("nvidia-utils-580-server",) if is_barred else ())
+
+
+def test_driver_of_two_repositories_that_works_stays():
+    """A PPA beside the distribution is said where nothing works alone."""
+    packages = (
+        Package("libnvidia-compute-580", "580.142-0ubuntu0~gpu1", origin="ppa.example/graphics-drivers/ppa"),
+        Package("linux-modules-nvidia-580-open-6.8.0-94-generic", "6.8.0-94.96", origin="Ubuntu"),
+    )
+    loaded = KernelModule("580.142", "open")
+    for gpu, running, verdict in ((replace(GPU, state="ok"), loaded, "ok"), (GPU, None, "refuse")):
+        software = Software(answered=frozenset({"packages"}), packages=packages, loaded=running)
+        machine = Hardware(
+            os_id="ubuntu", os_version="24.04", kernel="6.8.0-94-generic", gpu_count=1, gpus=(gpu,), software=software
+        )
+        assert plan_driver(machine).verdict == verdict

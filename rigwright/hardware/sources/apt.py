@@ -18,7 +18,7 @@ _VERSION = r"(?:[0-9]+:)?[0-9][\w.+~:-]*"
 _MADISON = re.compile(rf"\s*(?P<name>{_NAME})\s*\|\s*(?P<version>{_VERSION})\s*\|\s*(?P<where>\S.*?)\s+Packages\s*")
 _TITLE = re.compile(rf"(?P<name>{_NAME})(?::[a-z0-9]+)?:\s*")
 _STATED = re.compile(rf"\s+\S[^:]{{0,40}}:\s*(?P<version>{_VERSION}|\([^():]{{2,30}}\))\s*")
-_LISTED = re.compile(rf"\s*(?P<star>\*\*\* )?\s*(?P<version>{_VERSION})(?:\s+-?[0-9]+)?(?:\s+\(.*\))?\s*")
+_LISTED = re.compile(rf"\s*(?P<star>\*\*\* )?\s*(?P<version>{_VERSION})(?:\s+(?P<priority>-?[0-9]+))?(?:\s+\(.*\))?\s*")
 _FROM = re.compile(r"\s*-?[0-9]+\s+(?P<where>\S.*?)\s*")
 _FILE = re.compile(r"\s*-?[0-9]+\s+(?P<where>[a-z+]{2,20}:/\S*.*?)\s+Packages\s*")
 _APT_LIST = re.compile(
@@ -33,6 +33,7 @@ class _Policy:
     name: str
     installed: str = ""
     versions: list[tuple[str, list[str]]] = field(default_factory=list)
+    priorities: list[int] = field(default_factory=list)
 
 
 def read(text: str) -> Reading:
@@ -67,7 +68,15 @@ def read(text: str) -> Reading:
         packages=tuple(dict.fromkeys(one for one in packages if software_text.is_relevant(one.name))),
         offers=tuple(dict.fromkeys(one for one in offers if software_text.is_relevant(one.name))),
         repositories=repositories,
+        barred=tuple(policy.name for policy in policies if _is_barred(policy)),
     )
+
+
+def _is_barred(policy: _Policy) -> bool:
+    """Whether no version may be installed, and the distribution has one: NVIDIA's are kept away by a deploy too."""
+    origins = (_origin(place) for _, places in policy.versions for place in places if not place.startswith("/"))
+    is_away = bool(policy.priorities) and max(policy.priorities) < 0
+    return is_away and any(software_text.NVIDIAS_REPOSITORIES not in origin for origin in origins)
 
 
 def _listed_state(said: str) -> PackageState:
@@ -108,6 +117,7 @@ def _policies(lines: list[str]) -> Iterator[_Policy]:
             policy.versions[-1][1].append(row["where"])
         elif row := _LISTED.fullmatch(line):
             policy.versions.append((row["version"], []))
+            policy.priorities.append(int(row["priority"] or 0))
             if row["star"] and not policy.installed:
                 policy.installed = row["version"]
     if policy and stated > 1:

@@ -60,6 +60,8 @@ _XIDS = {
     63: _REMAP,
     64: _Event("xid_64", "a bad row of memory could not be taken out", _MEMORY),
     74: _Event("nvlink_error", "an error on NVLink", _NVLINK),
+    78: _Event("vgpu_guest_incompatible", "the guest driver of this vGPU does not go with the hypervisor's",
+               "install the guest (GRID) driver that the provider names for this host"),
     79: _FELL,
     92: _Event("xid_92", "many errors in memory that ECC corrected", _MEMORY),
     94: _Event("xid_94", "an error in memory that ECC could not correct, contained to one program", _MEMORY),

@@ -81,6 +81,9 @@ def _sources(machine: Machine, system: System, wish: DriverWish) -> list[Source]
     """Those of the release, the best first; what is installed already stays with the source that it came from."""
     if wish.source:
         return [wish.source]
+    if machine.software.barred and not machine.has_nvidias_repository and system.family in ("debian", "ubuntu"):
+        # The pin may be meant against any driver: what its owner did not set up is no way past it.
+        return ["distro"]
     if system.family == "ubuntu":
         found: list[Source] = ["distro", "nvidia"]
     elif system.family == "debian":
@@ -141,6 +144,11 @@ def _against(
     machine: Machine, system: System, source: Source, version: str, modules: Flavour, packages: Bill
 ) -> Iterator[Problem]:
     """What speaks against one driver."""
+    if barred := [name for name in packages.driver if name in machine.software.barred]:
+        what = f"apt's preferences keep {' '.join(barred[:3])} away (Pin-Priority below 0), which {system.title} has"
+        do = "take that pin out of /etc/apt/preferences.d (grep -r nvidia), then deploy again"
+        yield Problem("pinned_away", "/etc/apt/preferences.d", what, do)
+        return
     if packages.has_prebuilt or machine.is_container:
         return
     broken = system.distro.get("broken", {}).get(modules) if source == "distro" else None

@@ -34,7 +34,8 @@ def not_ours(machine: Machine) -> DriverPlan | None:
     if gpu:
         what = f"{gpu.name} is a part of a GPU that a hypervisor gives, and wants the GRID driver of the host's release"
         do = "install the guest driver that the provider of the hypervisor names"
-        return refused([Problem("vgpu_guest", gpu.label, what, do)])
+        said = [one for one in hardware.problems if one.code == "vgpu_guest_incompatible"]
+        return refused([*said, Problem("vgpu_guest", gpu.label, what, do)])
     if factory := machine.factory or ("its maker" if is_factory_kernel(machine.kernel) and machine.loaded else None):
         return _factory(machine, factory)
     return None

@@ -18,6 +18,8 @@ from rigwright.plan.driver.values import Source
 _CONTAINERS = ("lxc", "lxc-libvirt", "docker", "podman", "systemd-nspawn", "openvz", "rkt", "container-other")
 # A GPU of which a hypervisor gives a guest a part: `GRID A100-4C`, `NVIDIA L40S-12Q`.
 _VGPU = re.compile(r"\bGRID\b|-\d{1,3}[ABCQ]\b")
+# Azure gives its A10 as parts alone, the whole card too (NVadsA10 v5). Source: canonical/ubuntu-drivers-common#92.
+_AZURES_PARTS = ("10de:2236",)
 # `580-open`: a branch with modules that dkms compiles. `580` has modules for some kernels alone.
 _STREAM = re.compile(r"(\d{3})-(?:open|dkms)")
 # Packages whose version is that of the driver's libraries.
@@ -119,7 +121,10 @@ class Machine:
     @property
     def vgpu(self) -> Gpu | None:
         """The first GPU that is a part of one, which wants the hypervisor's own driver."""
-        return next((one.gpu for one in self.gpus if _VGPU.search(one.gpu.name or "")), None)
+        is_told = any(one.code == "vgpu_guest_incompatible" for one in self.hardware.problems)
+        parts = _AZURES_PARTS if self.kernel.endswith("-azure") else ()
+        found = (one.gpu for one in self.gpus if is_told or _VGPU.search(one.gpu.name or "") or one.gpu.pci_id in parts)
+        return next(found, None)
 
     @property
     def factory(self) -> str | None:

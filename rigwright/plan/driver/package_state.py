@@ -85,12 +85,26 @@ def _origins(machine: Machine) -> Iterator[Defect]:
         what = f"{nvidia[0]} is from NVIDIA's repository, {distro[0]} from the distribution"
         do = f"remove one side, for example: apt-get purge {' '.join(sorted(distro)[:4])}; then deploy again"
         yield Defect(Problem("origins_mixed", "packages", what, do), "refuse")
+    elif not machine.is_driven:
+        yield from _third(machine)
     found = {branch_of(one.version): one.name for one in machine.driver_packages if one.state == "installed"}
     numbers = {branch: name for branch, name in found.items() if branch}
     if len(numbers) > 1 and len(by_origin) < 2:
         what = " and ".join(f"{name} of branch {branch}" for branch, name in sorted(numbers.items()))
         step = Step("install", "bring all packages of the driver to one branch")
         yield Defect(Problem("branches_mixed", "packages", what, "bring them to one branch"), "repair", (step,))
+
+
+def _third(machine: Machine) -> Iterator[Defect]:
+    """A repository beside the distribution's, such as a PPA, that has half of the driver."""
+    # The distribution's are told by name, others by address.
+    theirs = [one for one in machine.driver_packages if "/" in one.origin and not is_nvidias(one.origin)]
+    own = [one for one in machine.driver_packages if one.origin and "/" not in one.origin]
+    if theirs and own and machine.hardware.os_id in ("debian", "ubuntu"):
+        what = f"{theirs[0].name} {theirs[0].version} is from {theirs[0].origin}, {own[0].name} from {own[0].origin}"
+        names = " ".join(sorted(one.name for one in theirs)[:4])
+        do = f"remove one side, for example: apt-get purge {names}, and that repository (ppa-purge); then deploy again"
+        yield Defect(Problem("origins_mixed", "packages", what, do), "refuse")
 
 
 def _failures(machine: Machine) -> Iterator[Defect]:
@@ -157,6 +171,9 @@ def _half_configured(machine: Machine) -> Iterator[Defect]:
         return
     culprits = [name for name in names if "dkms" in name or re.match(r"nvidia-.*kernel", name)]
     because = next((f": {one.said}" for one in said if one.code == "dkms_build_failed"), "")
+    if because and half and not culprits:
+        # A kernel is half there as its modules did not compile, and will not be otherwise as long as they are tried.
+        culprits = [one.name for one in machine.module_packages if "dkms" in one.name]
     what = f"{', '.join(names[:5]) or 'packages'} {'are' if len(names) > 1 else 'is'} half configured{because}"
     if culprits:
         purge = f"dpkg --purge --force-depends {' '.join(culprits)}"

@@ -18,8 +18,10 @@ from rigwright.plan.driver.wheels import wheels
 
 # Kernels for which Canonical compiles and signs modules, by the end of their release.
 _PREBUILT_FLAVOURS = re.compile(
-    r"-(generic(?:-64k)?|lowlatency(?:-64k)?|aws|azure|gcp|gke|oracle|kvm|ibm|nvidia(?:-64k)?|nvidia-lowlatency|oem)$"
+    r"-((?:generic|lowlatency|aws|azure|gcp|oracle|nvidia|nvidia-lowlatency)(?:-64k)?|azure-fde|gke|kvm|ibm|oem)$"
 )
+# Builds of the mainline archive, which has no other modules: `6.15.2-061502-generic`.
+_MAINLINE = re.compile(r"-0\d{5}(?:rc\d+)?-")
 # The kernel that a release came with: a newer one is of its hardware enablement stack.
 _FIRST_KERNELS = {"22.04": (5, 15), "24.04": (6, 8), "26.04": (7, 0)}
 # The packages by whose versions the branches of a repository are told.
@@ -57,7 +59,7 @@ class Bill(NamedTuple):
 def kernel_flavour(machine: Machine, system: System) -> str | None:
     """`generic`, `generic-hwe-24.04`, `aws`: for which meta package the running kernel's modules are compiled."""
     found = _PREBUILT_FLAVOURS.search(machine.kernel)
-    if not found:
+    if not found or _MAINLINE.search(machine.kernel):
         return None if machine.kernel else "generic"
     flavour = found[1]
     names = {one.name for one in machine.packages}
