@@ -11,7 +11,7 @@ _DRIVER = frozenset(
         "nvml_unknown_error", "gpu_access_blocked", "insufficient_permissions", "no_devices",
         "container_toolkit_missing", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "gsp_firmware_missing",
         "fabric_not_ready", "wrong_kernel_module", "gpu_init_failed", "gsp_timeout", "gpu_needs_power_off",
-        "module_of_other_kernel", "module_symbol_missing",
+        "module_of_other_kernel", "module_symbol_missing", "vgpu_guest_incompatible",
     )
 )  # fmt: skip
 _GPU = frozenset(

@@ -148,6 +148,7 @@ SOFTWARE: tuple[Format, ...] = (
         r"|conflicts with|trying to overwrite|Unable to locate package|no installation candidate|Unable to find a match"
         r"|No match for argument|nothing provides|kernel headers|[Pp]lease install the|kernel source tree"
         r"|There are no enabled repo|list of sources could not be read|Conflicting values set for option|Malformed "
+        r"|is not known on (?:line|stanza) "
         r"|Bad return status"
         r"|Building rpms failed"
         r"|failed to build|Failed to run|dkms \w+ on|make\.log for|rejected|Required key|unsigned module"

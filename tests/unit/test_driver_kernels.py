@@ -188,3 +188,31 @@ def test_driver_of_two_repositories_that_works_stays():
             os_id="ubuntu", os_version="24.04", kernel="6.8.0-94-generic", gpu_count=1, gpus=(gpu,), software=software
         )
         assert plan_driver(machine).verdict == verdict
+
+
+_ASKS = "Error! Your kernel headers for kernel {0} cannot be found at /lib/modules/{0}/build.\n"
+
+
+@pytest.mark.parametrize(
+    ("os_id", "kernel", "offered", "verdict", "headers"),
+    [
+        ("debian", "6.17.2-1-pve", None, "install", "proxmox-headers-6.17.2-1-pve"),
+        ("debian", "6.17.2-1-pve", "proxmox-headers-6.17.2-1-pve", "install", "proxmox-headers-6.17.2-1-pve"),
+        ("debian", "6.17.2-1-pve", "proxmox-headers-6.17.4-1-pve", "refuse", ""),
+        ("debian", "6.12.57+deb13-amd64", "linux-headers-6.12.63+deb13-amd64", "refuse", ""),
+    ],
+)
+def test_headers_that_dkms_asks_for_come_where_they_can_be_had(os_id, kernel, offered, verdict, headers):
+    """Its sentence says that they are not here; only the repositories say that there are none."""
+    (failure,) = read_files({"install.log": _ASKS.format(kernel)}).software.failures
+    software = Software(
+        answered=frozenset({"offers", "packages", "loaded_modules"} if offered else {"packages", "loaded_modules"}),
+        packages=(Package("base-files"), Package("dpkg")),
+        offers=(Offer(offered, "1"),) if offered else (),
+        failures=(failure,),
+    )
+    machine = Hardware(os_id=os_id, os_version="13", kernel=kernel, gpu_count=1, gpus=(GPU,), software=software)
+    plan = plan_driver(machine)
+    said = " ".join(one.do for one in plan.problems if one.code == "headers_missing")
+    assert plan.verdict == verdict
+    assert (f"install {headers}" if headers else "upgrade the kernel") in said

@@ -93,7 +93,8 @@ _SENTENCES = tuple(
          rf"|Version '(?P<version>[^']+)' for '(?P<of>{_PACKAGE})' was not found", None),
         ("sources_unreadable",
          r"Conflicting values set for option (?P<option>[\w-]+) regarding source (?P<url>[a-z+]+:/\S+)"
-         r"|(?:Malformed|Unsupported) (?:entry|line|stanza) [0-9]+ in \S+ \S+ (?P<file>/\S+)"
+         r"|Malformed (?:entry|line|stanza) [0-9]+ in \w+ \w+ (?P<file>/\S+)"
+         r"|Type '[^']*' is not known on (?:line|stanza) [0-9]+ in source list (?P<typed>/\S+)"
          r"|[Tt]he list of sources could not be read", None),
         ("no_repositories", r"There are no enabled repo(?:sitorie)?s\b", None),
         ("dependency_missing",

@@ -167,7 +167,10 @@ def _not_followed(machine: Machine) -> Iterator[Defect]:
     elif machine.system and (flavour := kernel_flavour(machine, machine.system)):
         stem = compiled[-1]["stem"]
         names = (f"{stem}-{kernel}", f"{stem}-{flavour}")
-        do = f"install {names[0]}, and {names[1]}, which follows the kernel"
+        held = [one.name for one in machine.module_packages if one.name in machine.software.holds]
+        what += f"; apt-mark holds {' '.join(held)}" if held else ""
+        free = f"apt-mark unhold {' '.join(held)}, then " if held else ""
+        do = f"{free}install {names[0]}, and {names[1]}, which follows the kernel"
         steps = (Step("install", do, names),)
     else:
         return

@@ -114,11 +114,28 @@ def _failures(machine: Machine) -> Iterator[Defect]:
             continue  # said with the packages
         if failure.code == "sources_unreadable" and any(_keys(machine)):
             continue  # said with the files
+        if failure.code == "headers_missing" and machine.kernel:
+            yield from _asks_for_headers(machine, failure)
+            continue
         code = "headers_missing" if _is_of_headers(machine, failure.said) else failure.code
         if row := failure_row(code):
             is_of_boot = code == "no_space" and (_OF_BOOT.search(failure.said) or is_boot_full(machine))
             do = room_in_boot(machine) if is_of_boot else _either(failure) or row.do
+            if code == "sources_unreadable" and (files := [name for name in failure.names if name.startswith("/etc/")]):
+                do = f"apt reads no list of packages at all: put {' and '.join(files)} right, or take it out"
             yield Defect(Problem(code, where, failure.said.rstrip("."), do), row.effect, row.steps)
+
+
+def _asks_for_headers(machine: Machine, failure: Failure) -> Iterator[Defect]:
+    """dkms, akmods or NVIDIA's installer found no headers: they come, unless the repositories have none."""
+    kernel = next((name for name in failure.names if name in machine.software.kernels), machine.kernel)
+    headers, row = machine.headers(kernel), failure_row("headers_missing")
+    if row and machine.has_headers(headers) is False:
+        yield Defect(Problem("headers_missing", kernel, failure.said.rstrip("."), row.do), row.effect)
+    elif not machine.software.installed(headers) and not machine.software.dkms:  # else said with what dkms has
+        step = Step("headers", f"install {headers}", (headers,))
+        do = f"install {headers}, and compile the modules then"
+        yield Defect(Problem("headers_missing", kernel, failure.said.rstrip("."), do), "repair", (step,))
 
 
 # What writes an initramfs names itself, and no path.
@@ -135,7 +152,7 @@ def _either(failure: Failure) -> str:
 
 def _is_of_headers(machine: Machine, said: str) -> bool:
     """Whether what a repository does not have are the headers of the running kernel."""
-    names = rf"(?:kernel-devel|linux-headers)-{re.escape(machine.kernel)}\b"
+    names = rf"(?:{re.escape(machine.headers(machine.kernel))}|linux-headers-{re.escape(machine.kernel)})\b"
     absent = r"Unable to (?:find|locate)|No match|no installation candidate"
     return bool(machine.kernel and re.search(names, said) and re.search(absent, said))
 
