@@ -143,6 +143,30 @@ class Upload(Command):
         return False
 
 
+def download(host: Host, text: str, target: Path) -> None:
+    """What a script of sh on a rig prints, written to a file here; it runs as the user of the connection.
+
+    Raises:
+        OSError, SSHException, EOFError: the connection or the file failed, or the script did.
+    """
+    channel = watched(ssh_client(host)).open_session(timeout=SILENCE_SECONDS)
+    try:
+        channel.exec_command(shell_line(host.state, host, text, {}))
+        channel.shutdown_write()
+        spoke = time.monotonic()
+        with target.open("wb") as file:
+            while chunk := channel.recv(_CHUNK_BYTES):
+                file.write(chunk)
+                if time.monotonic() - spoke > 10:
+                    spoke = time.monotonic()
+                    host.log(f"{format_bytes(file.tell())} fetched")
+        said = _lines(channel.makefile_stderr("rb"))
+        if channel.recv_exit_status() != 0:
+            raise OSError(shown(said[-1]) if said else "the connection was lost")
+    finally:
+        _end(channel)
+
+
 def _offset(answer: ChannelFile, said: list[str]) -> int | None:
     """Where the rig wants an upload to start, None where it wants none; what else it says is added to `said`."""
     for line in answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from pyinfra.api import OperationError, operation
 from pyinfra.api.command import PyinfraCommand
@@ -39,14 +39,24 @@ def current_rig(probe: Probe) -> Generator[PyinfraCommand, None, Rig]:
     return rig
 
 
+def always() -> bool:
+    """True: what is asked for is needed."""
+    return True
+
+
 @operation()
-def packages(packages: tuple[str, ...], probe: Probe, install: bool = True) -> Commands:
+def packages(
+    packages: tuple[str, ...], probe: Probe, install: bool = True, needed: Callable[[], bool] = always
+) -> Commands:
     """Have these packages, and remember which of them and of what they need this brought: removal takes no others.
 
     + packages: names of the rig's own distribution
     + probe: the questions that the operations of a run share
     + install: False where another tool owns the packages; then a missing one is refused
+    + needed: whether they are, asked when it is this rig's turn
     """
+    if not needed():
+        return
     rig = yield from current_rig(probe)
     missing = tuple(name for name in packages if name not in rig.packages)
     manager = package_manager(rig.hardware)

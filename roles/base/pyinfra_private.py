@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import gevent
 import pyinfra
 from paramiko import SSHClient, SSHException
 from pyinfra.api import FunctionCommand, StringCommand
@@ -109,6 +110,16 @@ def operations_executed(host: Host) -> int:
     return sum(operation.operation_meta.executed for operation in host.state.ops[host].values())
 
 
+def has_failed(host: Host) -> bool:
+    """Whether a host is out of the run."""
+    return host in host.state.failed_hosts
+
+
+def takes_turns(state: State) -> bool:
+    """Whether hosts may wait for others to end an operation before they begin it: --serial, or more than PARALLEL."""
+    return gevent.getcurrent() not in state.pool or len(state.active_hosts) > state.config.PARALLEL
+
+
 def su_reads_password(host: Host) -> bool:
     """Whether commands of a host run by su, which reads a password first."""
     return bool(host.data.get("_su_password") and (host.data.get("_su_user") or host.state.config.SU_USER))
@@ -151,6 +162,13 @@ def ssh_client(host: Host) -> SSHClient | None:
     """The connection to a host; None where it has no SSH: other connectors have no channels."""
     client = getattr(host.connector, "client", None)
     return client if isinstance(client, SSHClient) else None
+
+
+def is_connected(host: Host) -> bool:
+    """Whether the connection to a host still stands."""
+    client = ssh_client(host)
+    transport = client.get_transport() if client else None
+    return transport is None or bool(transport.is_active())
 
 
 def shell_line(state: State, host: Host, text: str, arguments: dict[str, Any]) -> str:

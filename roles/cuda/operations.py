@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyinfra.api import operation
 
 from rigwright.hardware import Hardware
@@ -16,7 +18,7 @@ from rigwright.resources import script
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import Commands, current_rig, refuse
+from rigwright.roles.base.operations import Commands, always, current_rig, refuse
 from rigwright.roles.base.packages import all_names, package_names
 from rigwright.roles.base.probe import Probe
 
@@ -30,7 +32,9 @@ def cuda_probe() -> Probe:
     return Probe(packages=(*all_names("cuda"), *sorted(named)), disks=where, scripts=SECTIONS)
 
 
-def bring_toolkit(cuda: Cuda, hardware: Hardware, probe: Probe, *, install: bool = True) -> None:
+def bring_toolkit(
+    cuda: Cuda, hardware: Hardware, probe: Probe, *, install: bool = True, needed: Callable[[], bool] = always
+) -> None:
     """Have the toolkit of a plan, and what it compiles with: two operations; none where no toolkit is wanted.
 
     Args:
@@ -38,12 +42,19 @@ def bring_toolkit(cuda: Cuda, hardware: Hardware, probe: Probe, *, install: bool
         hardware: The rig's.
         probe: The questions that the operations of a run share, with `cuda_probe` among them.
         install: False where another tool owns the packages.
+        needed: Whether this rig compiles after all, asked when it is this one's turn.
     """
     if not cuda.version:
         return
     if names := package_needs(cuda, hardware):
-        base.packages(packages=names, probe=probe, install=install, name=f"Install packages for CUDA {cuda.version}")
-    toolkit(cuda=cuda, probe=probe, name=f"Have CUDA {cuda.version}")
+        base.packages(
+            packages=names,
+            probe=probe,
+            install=install,
+            needed=needed,
+            name=f"Install packages for CUDA {cuda.version}",
+        )
+    toolkit(cuda=cuda, probe=probe, needed=needed, name=f"Have CUDA {cuda.version}")
 
 
 def package_needs(cuda: Cuda, hardware: Hardware) -> tuple[str, ...]:
@@ -67,14 +78,17 @@ def toolkit_room(cuda: Cuda, hardware: Hardware) -> dict[str, int]:
 
 
 @operation()
-def toolkit(cuda: Cuda, probe: Probe) -> Commands:
+def toolkit(cuda: Cuda, probe: Probe, needed: Callable[[], bool] = always) -> Commands:
     """Have a toolkit that compiles for the GPUs of the rig: one of wheels is brought, one of packages is tried.
 
     What was there stays where this fails, and nothing half is left.
 
     + cuda: what the plan says: version, source, targets
     + probe: the questions that the operations of a run share
+    + needed: whether this rig compiles
     """
+    if not needed():
+        return
     rig = yield from current_rig(probe)
     nvcc = compiler_of(cuda, rig.hardware.architecture)
     if not cuda.version or (nvcc and _is_proven(cuda, nvcc, rig)):

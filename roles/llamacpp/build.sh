@@ -3,11 +3,9 @@
 UNIT=rigwright-build-$ID
 # Only this folder is the builder's; what root writes lies beside it.
 TREE=$WORK/tree
-RELEASES=${RELEASE%/*}
-have() { [ -e "$RELEASE/release.json" ]; }
 # What systemd said of the unit: of its last lines the one with the reason.
 last_words() { journal -u "$UNIT" -n 8 | grep -m1 -E 'failed: |Failed at step' || echo "nothing is known of it"; }
-built() { [ -e "$TREE/done" ] && [ -e "$TREE/help" ]; }
+built() { [ -e "$TREE/done" ] && [ -e "$TREE/help" ] && [ -e "$TREE/receipt" ]; }
 if have; then exit 0; fi
 lock
 if systemctl is-active -q "$UNIT"; then
@@ -72,31 +70,27 @@ if ! built; then
 fi
 lock
 if have; then exit 0; fi
-install -d -m 755 "$RELEASES"
-# What an installation that was cut short left.
-rm -rf -- "$RELEASES"/.[0-9a-z]*
-stage=$RELEASES/.$ID
-undo() { rm -rf -- "$stage"; fail "$*"; }
-# Nothing but what the builder itself made becomes root's, and no link leads out of the release.
-strange=$(find "$TREE/build/bin" "$TREE/help" ! -user "$BUILDER" -print -quit)
+# Nothing but what the builder itself made becomes root's.
+strange=$(find "$TREE/build/bin" "$TREE/help" "$TREE/receipt" ! -user "$BUILDER" -print -quit)
 [ -z "$strange" ] || fail "$strange is not the builder's own; the release was not installed, remove $WORK and run again"
-install -d -m 755 "$stage"
+empty_stage
 cp -R --no-dereference "$TREE/build/bin" "$TREE/help" "$stage/" || undo "copying the build to $RELEASES failed; is the disk full?"
-strange=$(find "$stage" \( -type l -lname '*/*' -o ! -type l ! -type f ! -type d \) -print -quit)
-[ -z "$strange" ] || undo "$strange is no file of this release; it was not installed, remove $WORK and run again"
+no_strangers
 printf '%s\n' "$MANIFEST" >"$stage/release.json"
 # What this build accepts, the lines of its help that name flags and values: plans for another release than the pinned one
 # are written in its words.
 sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" \
   "$stage/help" >"$stage/flags.txt"
 rm -f "$stage/help"
-chown -R --no-dereference root:root "$stage"
-chmod -R u=rwX,go=rX "$stage"
+# Who built it, when, with what. What the builder says is a stranger's text: letters that mean something in JSON go.
+{
+  printf '{\n "host": "%s",\n "ended": "%s",\n "rigwright": "%s"' "$(uname -n)" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERSION"
+  head -n 12 -- "$TREE/receipt" | tr -cd ' !#-[]-~\n' | sed -nE 's/^([a-z]+) (.{1,200}).*$/,\n "\1": "\2"/p'
+  printf '\n}\n'
+} >"$stage/receipt.json"
+own_stage
 # In the form of sha256sum, for `sha256sum -c`: what is changed later shows.
 sums=$(cd "$stage" && find . ! -type d -exec sha256sum {} +) || undo "the build could not be read back from $RELEASES"
 printf '%s\n' "$sums" | sort -k 2 | write "$stage/sums.txt" 644
-# One without its release.json is no release; what runs from it goes on until it is restarted.
-[ ! -e "$RELEASE" ] || mv -T "$RELEASE" "$stage.gone"
-mv -T "$stage" "$RELEASE"
-rm -rf -- "$stage.gone" "$WORK" "$ARCHIVE"
+take_name
 say "release $ID installed"

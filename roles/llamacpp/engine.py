@@ -12,6 +12,7 @@ from rigwright.records.values import Work
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig, rig_state
+from rigwright.roles.base.operations import always
 from rigwright.roles.base.packages import package_names
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe, toolkit_room
@@ -83,8 +84,9 @@ class Llamacpp:
         """Find the commit, have the toolkit that it wants, and build it."""
         rig = rig_state(probe)
         cuda = llamacpp.toolkit_of(context, rig) if rig else None
+        builds = llamacpp.builds_here(context, rig) if rig else always
         if rig and cuda:
-            bring_toolkit(cuda, rig.hardware, probe, install=context.spec.base.install_packages)
+            bring_toolkit(cuda, rig.hardware, probe, install=context.spec.base.install_packages, needed=builds)
         llamacpp.resolve(context=context, probe=probe, name="Find the commit of llama.cpp")
         llamacpp.build(context=context, probe=probe, name="Build llama.cpp")
 

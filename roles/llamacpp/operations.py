@@ -1,15 +1,21 @@
-"""Build llama.cpp on the rig."""
+"""Have a build of llama.cpp on the rig: built there, or by another rig of its kind."""
 
 from __future__ import annotations
 
-from pyinfra.api import operation
+from collections.abc import Callable
+from pathlib import Path
 
+from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
+
+from rigwright import __version__
 from rigwright.errors import Refused, RigwrightError
 from rigwright.plan.driver import Cuda
 from rigwright.plan.driver.wheels import directory_of
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import (
     TARGETS,
+    Release,
     build_bytes,
     installed_bytes,
     ref_key,
@@ -21,9 +27,12 @@ from rigwright.records.paths import STATE_DIRECTORY
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import BUILDER, Commands, current_rig, refuse
+from rigwright.roles.base.operations import BUILDER, Commands, always, current_rig, refuse
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.kept_releases import Kept
+from rigwright.roles.service.shipping import Bring, builds, yard_of
 
 
 @operation()
@@ -60,34 +69,76 @@ def build(context: RigContext, probe: Probe) -> Commands:
         return
     if release.directory in rig.records.installed.releases:
         return
+    built = list(_build_commands(planner, release, rig))
+    if not settings.share:
+        yield from built
+        return
+    try:
+        kept = Kept.of(context.inventory, release.id)
+    except RigwrightError as error:
+        yield from refuse(error.message)
+        return
+    received = f"{STATE_DIRECTORY}/build/{release.id}.release.tar.gz"
+
+    def receive(archive: Path, digest: str) -> list[PyinfraCommand]:
+        known = _where(release, received, settings, rig) | {"SHA256": digest, "KEPT": str(archive)}
+        return [Upload(lambda: archive, received), Script(script("llamacpp", "settle.sh", "receive.sh", **known))]
+
+    yield Bring(release.directory, kept, build=built, receive=receive)
+
+
+def _where(release: Release, archive: str, settings: LlamacppSettings, rig: Rig) -> dict[str, str]:
+    """What building and receiving both know."""
+    return {
+        "ID": release.id,
+        "RELEASE": release.directory,
+        "WORK": f"{STATE_DIRECTORY}/build/{release.id}",
+        "BUILDER": BUILDER,
+        "ARCHIVE": archive,
+        "NEED_INSTALLED": str(installed_bytes(settings, rig.hardware)),
+    }
+
+
+def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Commands:
+    settings = planner.settings
     archive = f"{STATE_DIRECTORY}/build/{release.identity[:16]}.tar.gz" if settings.archive else ""
-    if settings.archive:
+    if wanted := settings.archive:
         from rigwright.roles.llamacpp.archive import source_tree  # tar and http, which few runs need
 
-        wanted = settings.archive
         yield Upload(lambda: source_tree(wanted), archive)
     yield Script(
         script(
             "llamacpp",
+            "settle.sh",
             "build.sh",
-            ID=release.id,
-            RELEASE=release.directory,
-            WORK=f"{STATE_DIRECTORY}/build/{release.id}",
-            BUILDER=BUILDER,
+            **_where(release, archive, settings, rig),
             NEED=build_bytes(settings, rig.hardware),
-            NEED_INSTALLED=installed_bytes(settings, rig.hardware),
             OPTIONS="\n".join(release.options),
             STEPS=role_text("llamacpp", "steps.sh"),
             GIT="" if settings.archive else settings.git,
             REF=settings.ref,
             COMMIT=release.identity,
-            ARCHIVE=archive,
             TOOLKIT=directory_of(planner.installed.nvcc) or "",
             TARGETS=" ".join(TARGETS),
             JOBS=settings.jobs or rig.hardware.cpu.logical_cores or 1,
             MANIFEST=release.manifest(),
+            VERSION=__version__,
         )
     )
+
+
+def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
+    """Whether this rig builds, or another one for it: asked while the deploy goes on. The run learns who has what."""
+    planner, host = planner_of(context, rig), current_host()
+    try:
+        release = planner.build(rig.hardware)
+        kept = Kept.of(context.inventory, release.id) if release and planner.settings.share else None
+    except RigwrightError:
+        return always  # the build says why
+    if release is None or kept is None:
+        return always
+    yard_of(host.state, release.directory).register(host, has=release.directory in rig.records.installed.releases)
+    return lambda: builds(host, release.directory, kept)
 
 
 def toolkit_of(context: RigContext, rig: Rig) -> Cuda | None:

@@ -1,5 +1,6 @@
 # Runs on the rig as the builder, in the unit that build.sh starts.
 set -eu
+began=$(date +%s)
 if [ -z "$GIT" ]; then
   [ -e src/.unpacked ] || { rm -rf src; mkdir src; tar -xzf "$ARCHIVE" -C src --no-same-owner; touch src/.unpacked; }
 elif [ "$(git -C src rev-parse HEAD 2>/dev/null)" != "$COMMIT" ]; then
@@ -19,4 +20,11 @@ if grep -q "default arch is used" ../log; then echo "error: nvcc saw no GPU arch
 # It is run here once, as what it is: somebody else's program. What it says is read later.
 build/bin/llama-server --version >version 2>&1 || { tail -n1 version; echo "error: the new llama-server does not start"; exit 1; }
 build/bin/llama-server --help >help 2>/dev/null || :
+cat >receipt <<END
+seconds $(($(date +%s) - began))
+compiler $(c++ --version | head -n1)
+cmake $(cmake --version | head -n1)
+${TOOLKIT:+cuda $("$TOOLKIT/bin/nvcc" --version | tail -n2 | head -n1)}
+version $(head -n1 version)
+END
 touch 'done'

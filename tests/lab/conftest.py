@@ -22,6 +22,7 @@ from rigwright.hardware.capture import folder_files
 from rigwright.hardware.topology import group
 from rigwright.lab import Lab, RigWish, tiny_model
 from rigwright.lab.tiny_model import write_tiny_model
+from rigwright.weights.cache import cache_directory
 
 from .driver_repository import DriverRepositories
 from .el_repository import ElRepositories
@@ -79,6 +80,19 @@ class Workshop:
     directory: Path
     services: list[dict[str, Any]] = field(default_factory=list)
     file: str = "inventory.py"
+    keeps_releases: bool = False
+    """Whether a run finds what earlier ones have built: a test of builds wants builds."""
+
+    @property
+    def cache(self) -> Path:
+        """The user's cache: what is dear to fetch is that of this machine."""
+        found, shared = self.directory / "cache" / "rigwright", cache_directory()
+        if not found.exists():
+            found.mkdir(parents=True)
+            for name in ("sources", "toolkits"):
+                (shared / name).mkdir(parents=True, exist_ok=True)
+                (found / name).symlink_to(shared / name)
+        return found
 
     @property
     def environment(self) -> dict[str, str]:
@@ -86,6 +100,7 @@ class Workshop:
         return os.environ | {
             "RIGWRIGHT_LAB": LAB_NAME,
             "PYINFRA_PROGRESS": "off",
+            "XDG_CACHE_HOME": str(self.cache.parent),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
@@ -124,6 +139,8 @@ class Workshop:
         return self._finish(self._start("rigwright", *arguments))
 
     def _start(self, *command: str) -> Any:
+        if not self.keeps_releases:
+            shutil.rmtree(self.cache / "releases", ignore_errors=True)
         return subprocess.Popen(
             command, cwd=self.directory, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

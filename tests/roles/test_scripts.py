@@ -98,6 +98,7 @@ NO_LOCK = {
     "nvidia/power.sh",
     # They write one file, of their own service or ref, in one step.
     *("llamacpp/estimate.sh", "llamacpp/resolve.sh"),
+    "llamacpp/settle.sh",
 }
 
 

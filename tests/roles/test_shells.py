@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 import os
 import subprocess
 import tarfile
@@ -96,7 +98,7 @@ def test_build_from_an_archive(room):
     )
     room.tool(
         "cmake",
-        "#!/bin/sh\n[ ! -w /opt ] || exit 9\nprintf '%s\\n' \"$*\" >>../asked 2>/dev/null || :\n"
+        '#!/bin/sh\n[ "$1" != --version ] || { echo \'say "hi"\'; exit; }\n[ ! -w /opt ] || exit 9\nprintf \'%s\\n\' "$*" >>../asked 2>/dev/null || :\n'
         "[ \"$1\" = --build ] || exit 0\nmkdir -p build/bin; echo '[1/2] Building'\n"
         f"printf '#!/bin/sh\\n%s\\n' '{program}' >build/bin/llama-server; chmod 755 build/bin/llama-server\n"
         "cat src/CMakeLists.txt >build/bin/ggml.so; id -un\n",
@@ -106,30 +108,101 @@ def test_build_from_an_archive(room):
     for name in ("cudart", "cublas", "cublasLt"):
         room.put(f"{toolkit}/lib/lib{name}.so.13")
         room.path(f"{toolkit}/lib/lib{name}.so").symlink_to(f"lib{name}.so.13")
+    room.put(f"{toolkit}/bin/nvcc", "#!/bin/sh\nprintf 'nvcc\\nrelease 13\\nend\\n'\n").chmod(0o755)
     given = {
         "ID": "0123", "RELEASE": release, "WORK": work, "BUILDER": "mail", "NEED": 1, "NEED_INSTALLED": 1,
         "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
         "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TOOLKIT": toolkit,
         "TARGETS": "llama-server", "JOBS": 1, "MANIFEST": "{\n \"identity\": \"0123\",\n}",
+        "VERSION": "1.2",
     }  # fmt: skip
     room.put("/opt/rigwright/llamacpp/releases/.cut/x")
-    said = room.run(script("llamacpp", "build.sh", **given))
+    said = room.run(script("llamacpp", "settle.sh", "build.sh", **given))
     assert said.splitlines()[-1] == "::progress release 0123 installed", said
     found = room.path(release)
-    assert {path.name for path in found.iterdir()} == {"bin", "release.json", "flags.txt", "sums.txt"}
+    assert {path.name for path in found.iterdir()} == {"bin", "release.json", "receipt.json", "flags.txt", "sums.txt"}
     assert {"libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13"} < {
         path.name for path in (found / "bin").iterdir()
     }
     assert (found / "flags.txt").read_text() == "-m,    --model FNAME\n"
+    receipt = json.loads((found / "receipt.json").read_text())
+    assert receipt["rigwright"] == "1.2" and receipt["version"] == "version 1" and receipt["cmake"] == "say hi"
+    assert set(receipt) == {"host", "ended", "rigwright", "seconds", "compiler", "cmake", "cuda", "version"}
     assert {path.stat().st_uid for path in found.rglob("*")} == {0}
     assert [path.name for path in found.parent.iterdir()] == ["0123"] and not room.path(work).exists()
-    assert room.run(script("llamacpp", "build.sh", **given)) == ""
+    assert room.run(script("llamacpp", "settle.sh", "build.sh", **given)) == ""
     # One that needs no toolkit of ours.
     send()
     other = given | {"ID": "4567", "RELEASE": release.replace("0123", "4567"), "WORK": f"{STATE}/build/4567"}
-    said = room.run(script("llamacpp", "build.sh", **other | {"TOOLKIT": ""}))
+    said = room.run(script("llamacpp", "settle.sh", "build.sh", **other | {"TOOLKIT": ""}))
     assert said.splitlines()[-1] == "::progress release 4567 installed", said
     assert not list((found.parent / "4567/bin").glob("libcu*"))
+
+
+@pytest.fixture
+def received(room):
+    """A release that another rig built, as it arrives: the variables of receive.sh."""
+    release = "/opt/rigwright/llamacpp/releases/0123"
+    made = room.home / "0123"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin/llama-server").write_text("#!/bin/sh\nid -un >&2\n")
+    (made / "bin/llama-server").chmod(0o755)
+    (made / "release.json").write_text("{}\n")
+    (made / "receipt.json").write_text('{\n "host": "rig1"\n}\n')
+    archive = f"{STATE}/build/0123.release.tar.gz"
+
+    def arrive(**changes):
+        names = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file() and path.name != "sums.txt")
+        sums = "".join(f"{hashlib.sha256((made / name).read_bytes()).hexdigest()}  ./{name}\n" for name in names)
+        (made / "sums.txt").write_text(changes.pop("sums", sums))
+        with tarfile.open(room.put(archive), "w:gz") as tar:
+            tar.add(made, "0123")
+        digest = hashlib.sha256(room.path(archive).read_bytes()).hexdigest()
+        return {
+            "ID": "0123", "RELEASE": release, "WORK": f"{STATE}/build/0123", "BUILDER": "mail", "ARCHIVE": archive,
+            "NEED_INSTALLED": 1, "SHA256": digest, "KEPT": "/cache/0123.tar.gz",
+        } | changes  # fmt: skip
+
+    return made, arrive
+
+
+@pytest.mark.runs("llamacpp/receive.sh")
+def test_release_of_another_rig_is_received(room, received):
+    """Unpacked as root's, started once as the builder, and there under its name with all that it came with."""
+    _, arrive = received
+    given = arrive()
+    said = room.run(script("llamacpp", "settle.sh", "receive.sh", **given))
+    assert said == "::progress release 0123 received, built by rig1\n"
+    found = room.path(given["RELEASE"])
+    assert {path.name for path in found.iterdir()} == {"bin", "release.json", "receipt.json", "sums.txt"}
+    assert {path.stat().st_uid for path in found.rglob("*")} == {0}
+    assert not room.path(given["ARCHIVE"]).exists()
+    assert room.run(script("llamacpp", "settle.sh", "receive.sh", **given)) == ""
+
+
+@pytest.mark.runs("llamacpp/receive.sh")
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("damaged", "arrived damaged and was thrown away; run again"),
+        ("changed", "is not as it was built; delete what this machine keeps of it, /cache/0123.tar.gz, and run again"),
+        ("leads out", "is no file of this release"),
+        ("does not start", "does not start on this rig: Illegal instruction; set rig.llamacpp.share: False"),
+        ("no room", "the disk has"),
+    ],
+)
+def test_release_that_is_none_is_not_received(room, received, what, said):
+    """Each is one line, and nothing of it has the name of a release."""
+    made, arrive = received
+    if what == "leads out":
+        (made / "bin/libx.so").symlink_to("/etc/shadow")
+    if what == "does not start":
+        (made / "bin/llama-server").write_text("#!/bin/sh\necho Illegal instruction >&2\nexit 132\n")
+    changes = {"damaged": {"SHA256": "0" * 64}, "changed": {"sums": f"{'0' * 64}  ./release.json\n"}}
+    given = arrive(**changes.get(what, {"NEED_INSTALLED": 1 << 60} if what == "no room" else {}))
+    assert said in room.run(script("llamacpp", "settle.sh", "receive.sh", **given), code=1)
+    assert not room.path(given["RELEASE"]).exists()
+    assert room.path(given["ARCHIVE"]).exists() is (what != "damaged")
 
 
 @pytest.mark.runs("llamacpp/resolve.sh")

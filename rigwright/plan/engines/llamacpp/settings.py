@@ -116,6 +116,11 @@ class LlamacppSettings(EngineSettings):
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
         Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
+    share: bool = Field(
+        True,
+        description="Take a release that another rig of this inventory has built, or this one earlier; False builds "
+        "each rig's own.",
+    )
     jobs: Annotated[int, Field(ge=1), COUNT] | None = Field(
         None, description="Compiler processes; by default one per CPU."
     )

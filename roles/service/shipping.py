@@ -1,0 +1,180 @@
+"""Releases that several rigs want: one of them builds, the others get what it built, by way of the controller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gevent
+from paramiko import SSHException
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from rigwright.errors import RigwrightError
+from rigwright.roles.base.channel import Script, Upload, download
+from rigwright.roles.base.failures import complain
+from rigwright.roles.base.fetching import alone
+from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, is_connected, ssh_client, takes_turns
+from rigwright.roles.service.kept_releases import Kept, check_release
+
+# A rig that waits looks again this often, and says so this often.
+_LOOK_SECONDS, _TELL_SECONDS = 1, 60
+
+
+@dataclass
+class Yard:
+    """What a run knows of a release: the rigs that have it, that want it, that are at it, and whose build failed.
+
+    substitute: a rig that builds in place of the one whose turn it is, which may never arrive.
+    """
+
+    haves: list[Host] = field(default_factory=list)
+    wants: list[Host] = field(default_factory=list)
+    arrived: set[Host] = field(default_factory=set)
+    substitute: Host | None = None
+    failed: Host | None = None
+
+    def register(self, host: Host, *, has: bool) -> None:
+        """A rig has the release, or wants it."""
+        here, there = (self.haves, self.wants) if has else (self.wants, self.haves)
+        if host in there:
+            there.remove(host)
+        if host not in here:
+            here.append(host)
+
+    def giver(self, host: Host) -> Host | None:
+        """A rig of this run that has it, and can be asked."""
+        return next((one for one in self.haves if one is not host and not has_failed(one) and ssh_client(one)), None)
+
+    def builder(self, state: State) -> Host | None:
+        """The rig that builds: of those that want it the first of the inventory."""
+        if self.substitute in self.wants:
+            return self.substitute
+        order = list(state.inventory)
+        return min((one for one in self.wants if not has_failed(one)), key=order.index, default=None)
+
+    def is_mine(self, host: Host, state: State) -> bool:
+        """Whether this rig builds. Where rigs take turns it does if the one that should may not arrive before it."""
+        builder = self.builder(state)
+        if builder is not host and builder not in self.arrived and executes(state) and takes_turns(state):
+            builder = self.substitute = host
+        return builder is host
+
+
+_yards: WeakKeyDictionary[State, dict[str, Yard]] = WeakKeyDictionary()
+
+
+def yard_of(state: State, release: str) -> Yard:
+    """What a run knows of a release, by its directory on rigs."""
+    return _yards.setdefault(state, {}).setdefault(release, Yard())
+
+
+def builds(host: Host, release: str, kept: Kept) -> bool:
+    """Whether a rig has to build a release itself, as far as is known by now."""
+    yard = yard_of(host.state, release)
+    if host in yard.haves or not ssh_client(host):
+        return host not in yard.haves
+    return yard.giver(host) is None and kept.find() is None and yard.is_mine(host, host.state)
+
+
+class Bring(Command):
+    """The commands that have a release on a rig: those that build it, or those that receive what another rig built.
+
+    Args:
+        release: Its directory on rigs.
+        kept: Where its archive is kept on this machine.
+        build: What builds it here.
+        receive: What receives an archive: its path on this machine, its sha256.
+    """
+
+    def __init__(
+        self,
+        release: str,
+        kept: Kept,
+        *,
+        build: Sequence[PyinfraCommand],
+        receive: Callable[[Path, str], Sequence[PyinfraCommand]],
+    ) -> None:
+        super().__init__()
+        self.release, self.kept, self.build, self.receive = release, kept, build, receive
+
+    def __repr__(self) -> str:
+        return f"Bring({self.release})"
+
+    def carry_out(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """Have it there; False when that failed, after saying why."""
+        yard, told = yard_of(state, self.release), 0.0
+        yard.register(host, has=False)
+        yard.arrived.add(host)
+        if ssh_client(host) is None:  # nothing travels by way of other connectors
+            return self._build(state, host, connector_arguments)
+        while True:
+            if found := self._archive(yard, host):
+                return self._receive(found, state, host, connector_arguments)
+            if yard.failed:
+                complain(host, f"{yard.failed.name} could not build its release; see there, then run again")
+                return False
+            if yard.is_mine(host, state):
+                return self._build(state, host, connector_arguments)
+            if not told or time.monotonic() - told > _TELL_SECONDS:
+                builder = yard.builder(state)
+                host.log(f"waits for {builder.name if builder else 'another rig'}, which builds its release")
+                told = time.monotonic()
+            gevent.sleep(_LOOK_SECONDS)
+
+    def _archive(self, yard: Yard, host: Host) -> tuple[Path, str] | None:
+        """What was built earlier, or has just been built by another rig of this run."""
+        if yard.giver(host) is None:
+            return self.kept.find()
+        with alone(self.kept.lock):
+            while not (found := self.kept.find()) and (giver := yard.giver(host)):
+                if not self._fetch(giver, host):
+                    yard.haves.remove(giver)
+            return found
+
+    def _fetch(self, giver: Host, host: Host) -> bool:
+        """Whether its archive came from the rig that has it."""
+        part = self.kept.part
+        directory, _, name = self.release.rpartition("/")
+        # What a release is made of everybody on its rig may read.
+        text = f"cd {directory} && tar -cf - --owner=0 --group=0 --exclude={name}/.served {name} | gzip -1"
+        try:
+            host.log(f"its release is fetched from {giver.name}")
+            download(giver, text, part)
+            check_release(part, name)
+        except (RigwrightError, OSError, SSHException, EOFError) as error:
+            part.unlink(missing_ok=True)
+            host.log_styled(f"its release could not be fetched from {giver.name}: {error}", fg="yellow")
+            return False
+        self.kept.keep(part)
+        return True
+
+    def _receive(self, found: tuple[Path, str], state: State, host: Host, arguments: Any) -> bool:
+        if not self._run(self.receive(*found), state, host, arguments):
+            return False
+        yard_of(state, self.release).register(host, has=True)
+        return True
+
+    def _build(self, state: State, host: Host, arguments: Any) -> bool:
+        yard = yard_of(state, self.release)
+        if not self._run(self.build, state, host, arguments):
+            yard.wants.remove(host)
+            # In the place of one whose connection was lost another one builds; what does not compile here never will.
+            if is_connected(host):
+                yard.failed = host
+            return False
+        yard.register(host, has=True)
+        if ssh_client(host):
+            with alone(self.kept.lock):
+                if not self.kept.find():
+                    self._fetch(host, host)
+        return True
+
+    @staticmethod
+    def _run(commands: Sequence[PyinfraCommand], state: State, host: Host, arguments: Any) -> bool:
+        return all(one.carry_out(state, host, arguments) for one in commands if isinstance(one, Script | Upload))

@@ -1,0 +1,133 @@
+"""One build for all rigs of a kind: one rig builds, the others get its release; cuts, damage and other kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import wait_healthy
+
+pytestmark = pytest.mark.lab
+
+ALIKE = ("ship1", "ship2", "ship3")
+RELEASES = "/opt/rigwright/llamacpp/releases"
+
+
+@pytest.fixture(scope="module")
+def fleet(workshop, trixie) -> Iterator[tuple[str, ...]]:
+    """Three rigs of one kind, as they were when their first deploy ended."""
+    for name in ALIKE:
+        workshop.boot(name, from_snapshot=trixie.snapshot)
+    for name in ALIKE:
+        wait_healthy(workshop, name)
+    yield ALIKE
+    workshop.lab.down([*ALIKE])
+
+
+def spec(workshop, number, **changes):
+    """A build like no other: its compiler's cache knows the objects, so that it takes seconds."""
+    options = {"RIGWRIGHT_TEST": str(number)}
+    return workshop.spec(llamacpp={"archive": "pinned", "cmake_options": options} | changes)
+
+
+def counts(outcome):
+    """How many rigs built, how many received."""
+    return len(re.findall("building release", outcome.output)), len(re.findall("received, built by", outcome.output))
+
+
+def test_one_rig_builds_for_all_of_its_kind(workshop, fleet, bookworm):
+    """Three of one kind and one of another: two builds, four rigs that serve and pass their checks; then nothing."""
+    other = workshop.boot("ship4", from_snapshot=bookworm.snapshot)
+    wait_healthy(workshop, other)
+    outcome = workshop.deploy(spec(workshop, 1), *fleet, other)
+    assert outcome.code == 0, outcome.output
+    assert counts(outcome) == (2, 2), outcome.output
+    path = workshop.inventory(spec(workshop, 1), *fleet, other)
+    checked = workshop.rigwright("verify", str(path))
+    assert checked.code == 0, checked.output
+    assert workshop.deploy(spec(workshop, 1), *fleet, other).changed == set()
+    sums = {workshop.on(name, f"sha256sum {RELEASES}/*/sums.txt | sort | tail -n1") for name in fleet}
+    assert len({line.split()[0] for line in sums}) >= 1
+    receipts = {workshop.on(name, f'grep -h \\"host {RELEASES}/*/receipt.json | sort | tail -n1') for name in fleet}
+    assert len(receipts) == 1, receipts
+    workshop.lab.down([other])
+
+
+def test_rig_built_anew_takes_what_was_built_for_it(workshop, fleet):
+    """Alone in the run, nobody to ask: what this machine keeps. A damaged one is built anew."""
+    workshop.keeps_releases = True
+    try:
+        outcome = workshop.deploy(spec(workshop, 2), fleet[0])
+        assert outcome.code == 0 and counts(outcome) == (1, 0), outcome.output
+        outcome = workshop.deploy(spec(workshop, 2), fleet[1])
+        assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+        (kept,) = (workshop.cache / "releases").glob("*/*.tar.gz")
+        data = bytearray(kept.read_bytes())
+        data[len(data) // 2] ^= 1
+        kept.write_bytes(data)
+        outcome = workshop.deploy(spec(workshop, 2), *fleet)
+        assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+        assert "its release is fetched from" in outcome.output
+    finally:
+        workshop.keeps_releases = False
+
+
+def test_each_rig_builds_its_own_where_that_is_wanted(workshop, fleet):
+    """`share: False`."""
+    outcome = workshop.deploy(spec(workshop, 3, share=False), *fleet[:2])
+    assert outcome.code == 0 and counts(outcome) == (2, 0), outcome.output
+
+
+def test_failed_build_is_told_once_and_tried_once(workshop, fleet):
+    """What does not compile on one rig does not on the others of its kind: they say where to look, and serve on."""
+    wrong = spec(workshop, 4)
+    wrong["llamacpp"]["cmake_options"]["CMAKE_CXX_FLAGS"] = "-DGGML_ASSERT(x)=)("
+    outcome = workshop.deploy(wrong, *fleet)
+    assert outcome.code != 0 and counts(outcome) == (1, 0), outcome.output
+    assert outcome.output.count("could not build its release; see there, then run again") >= 2, outcome.output
+    for name in fleet:
+        wait_healthy(workshop, name)
+
+
+@pytest.mark.faults
+def test_builder_that_is_lost_is_replaced(workshop, fleet):
+    """The power of the rig that builds goes: another one builds, in the same run."""
+    began = workshop.start(spec(workshop, 5), *fleet)
+    output = ""
+    while "building release" not in output:
+        output += began.stdout.readline()
+    name = re.search(r"\[(ship\d)\].*building release", output)[1]
+    workshop.lab.down([name])
+    rest, _ = began.communicate(timeout=900)
+    assert len(re.findall("building release", output + rest)) == 2, output + rest
+    assert len(re.findall("received, built by", rest)) == 1, rest
+    workshop.boot(name, from_snapshot=f"{workshop.lab.name}-trix")
+    wait_healthy(workshop, name)
+    outcome = workshop.deploy(spec(workshop, 5), *fleet)
+    assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+
+
+@pytest.mark.faults
+def test_builder_whose_unit_is_killed_builds_in_the_next_run(workshop, fleet):
+    """Killed mid-build, the others say so; what was compiled is not compiled again. Damage on the way is noticed."""
+    began = workshop.start(spec(workshop, 6), *fleet)
+    output = ""
+    while not (found := re.search(r"\[(ship\d)\].*building release (\w+)", output)):
+        output += began.stdout.readline()
+    workshop.on(found[1], f"systemctl kill -s KILL rigwright-build-{found[2]}")
+    rest, _ = began.communicate(timeout=900)
+    assert began.returncode != 0 and "could not build its release" in rest, rest
+    last = next(name for name in reversed(fleet) if name != found[1])
+    workshop.on(last, f"head -c 1000 /dev/urandom >/var/lib/rigwright/build/{found[2]}.release.tar.gz")
+    outcome = workshop.deploy(spec(workshop, 6), *fleet)
+    assert "arrived damaged and was thrown away; run again" in outcome.output and counts(outcome) == (1, 1)
+    outcome = workshop.deploy(spec(workshop, 6), *fleet)
+    assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+
+
+def test_rigs_that_take_turns_wait_for_nobody(workshop, fleet):
+    """--serial: whoever comes first builds, and none waits for one that comes after it."""
+    outcome = workshop.deploy(spec(workshop, 7), *fleet, arguments=("-y", "--serial"))
+    assert outcome.code == 0 and counts(outcome) == (1, 2), outcome.output
