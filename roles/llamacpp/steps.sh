@@ -16,6 +16,17 @@ cmake -S src -B build -G Ninja "$@"
 cmake --build build -j "$JOBS" --target $TARGETS
 # CUDA's libraries travel with what was built by a toolkit of ours; the packages of others have told the system of theirs.
 for name in ${TOOLKIT:+cudart cublas cublasLt}; do cp "$TOOLKIT/lib/lib$name".so.[0-9]* build/bin/; done
+# A library that does not name the driver's loads on no rig, and then the CPU serves, green and slow: so it is with one that
+# was linked against an empty stub.
+cuda=build/bin/libggml-cuda.so
+if [ -n "$SASS" ]; then
+  [ -e "$cuda" ] || { echo "error: the build has no $cuda"; exit 1; }
+  objdump -p "$cuda" | grep -q 'NEEDED *libcuda\.so\.1' || { echo "error: $cuda does not ask for the driver's libcuda.so.1"; exit 1; }
+  cuda_code "$cuda" >code
+  for target in $SASS; do
+    grep -qx "sass $target" code || { echo "error: $cuda has no code for sm_$target, it has: $(paste -sd, code)"; exit 1; }
+  done
+fi
 if grep -q "default arch is used" ../log; then echo "error: nvcc saw no GPU architecture"; exit 1; fi
 # It is run here once, as what it is: somebody else's program. What it says is read later.
 build/bin/llama-server --version >version 2>&1 || { tail -n1 version; echo "error: the new llama-server does not start"; exit 1; }
@@ -25,6 +36,7 @@ seconds $(($(date +%s) - began))
 compiler $(c++ --version | head -n1)
 cmake $(cmake --version | head -n1)
 ${TOOLKIT:+cuda $("$TOOLKIT/bin/nvcc" --version | tail -n2 | head -n1)}
+${SASS:+code $(paste -sd, code)}
 version $(head -n1 version)
 END
 touch 'done'

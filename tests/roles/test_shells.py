@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import tarfile
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_small_scripts_of_a_service(room):
     assert {path.name for path in room.path("/opt/rigwright/x/releases").iterdir()} == {"used"}
 
 
-@pytest.mark.runs("llamacpp/build.sh", "llamacpp/steps.sh")
+@pytest.mark.runs("llamacpp/settle.sh", "llamacpp/build.sh", "llamacpp/steps.sh")
 def test_build_from_an_archive(room):
     """Unpacked, built as the builder in what it is given, and installed as root's."""
     source = room.home / "CMakeLists.txt"
@@ -96,13 +97,16 @@ def test_build_from_an_archive(room):
     program = (
         'case $1 in --help) echo "-m,    --model FNAME                    model path" ;; *) echo version 1 ;; esac'
     )
-    room.tool(
-        "cmake",
-        '#!/bin/sh\n[ "$1" != --version ] || { echo \'say "hi"\'; exit; }\n[ ! -w /opt ] || exit 9\nprintf \'%s\\n\' "$*" >>../asked 2>/dev/null || :\n'
-        "[ \"$1\" = --build ] || exit 0\nmkdir -p build/bin; echo '[1/2] Building'\n"
-        f"printf '#!/bin/sh\\n%s\\n' '{program}' >build/bin/llama-server; chmod 755 build/bin/llama-server\n"
-        "cat src/CMakeLists.txt >build/bin/ggml.so; id -un\n",
-    )
+    steps = [
+        '[ "$1" != --version ] || { echo \'say "hi"\'; exit; }',
+        "[ ! -w /opt ] || exit 9",
+        "printf '%s\\n' \"$*\" >>../asked 2>/dev/null || :",
+        '[ "$1" = --build ] || exit 0',
+        "mkdir -p build/bin; echo '[1/2] Building'",
+        f"printf '#!/bin/sh\\n%s\\n' '{program}' >build/bin/llama-server; chmod 755 build/bin/llama-server",
+        "cat src/CMakeLists.txt >build/bin/ggml.so; id -un",
+    ]
+    room.tool("cmake", "\n".join(["#!/bin/sh", *steps, ""]))
     release, work = "/opt/rigwright/llamacpp/releases/0123", f"{STATE}/build/0123"
     toolkit = "/opt/rigwright/cuda/13.0-0123"
     for name in ("cudart", "cublas", "cublasLt"):
@@ -114,7 +118,7 @@ def test_build_from_an_archive(room):
         "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
         "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TOOLKIT": toolkit,
         "TARGETS": "llama-server", "JOBS": 1, "MANIFEST": "{\n \"identity\": \"0123\",\n}",
-        "VERSION": "1.2",
+        "VERSION": "1.2", "SASS": "",
     }  # fmt: skip
     room.put("/opt/rigwright/llamacpp/releases/.cut/x")
     said = room.run(script("llamacpp", "settle.sh", "build.sh", **given))
@@ -137,6 +141,31 @@ def test_build_from_an_archive(room):
     said = room.run(script("llamacpp", "settle.sh", "build.sh", **other | {"TOOLKIT": ""}))
     assert said.splitlines()[-1] == "::progress release 4567 installed", said
     assert not list((found.parent / "4567/bin").glob("libcu*"))
+
+
+def fatbin(*entries):
+    """The kinds and architectures of entries, as a CUDA library has them: a header, and eight bytes of data each."""
+    body = b"".join(
+        struct.pack("<HHIQ", kind, 0x101, 64, 8)
+        + bytes(12)
+        + struct.pack("<I", architecture)
+        + bytes(32)
+        + b"\x50\xed\x55\xba" * 2
+        for kind, architecture in entries
+    )
+    return struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(body)) + body
+
+
+@pytest.mark.runs("llamacpp/fatbins.sh")
+def test_code_of_a_cuda_library_is_read(room):
+    """Machine code and PTX of every fatbin; what looks like one within data is none, nor is a list without an end."""
+    file = room.put("/x.so")
+    file.write_bytes(b"ELF" + fatbin((2, 86), (1, 90)) + bytes(5) + fatbin((2, 120)) + b"\x50\xed\x55\xba")
+    said = room.run(script("llamacpp", "fatbins.sh") + f"\ncuda_code {file}")
+    assert said == "ptx 90\nsass 120\nsass 86\n"
+    endless = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 1 << 40) + struct.pack("<HHIQ", 2, 1, 0, 0) + bytes(64)
+    file.write_bytes(endless)
+    assert room.run(script("llamacpp", "fatbins.sh") + f"\ncuda_code {file}") == "sass 0\n"
 
 
 @pytest.fixture

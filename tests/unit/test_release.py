@@ -9,7 +9,7 @@ import pytest
 from rigwright import catalogue
 from rigwright.errors import Refused
 from rigwright.hardware import Cpu, Gpu, Hardware
-from rigwright.plan.engines.llamacpp.release import plan_release
+from rigwright.plan.engines.llamacpp.release import jobs, plan_release
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
@@ -60,8 +60,53 @@ def test_cuda_builds_for_the_cards_that_are_there():
     options = release(replace(RIG, gpus=(CARD, older)), cuda="12.4").options
     assert "-DGGML_CUDA=ON" in options
     assert "-DCMAKE_CUDA_ARCHITECTURES=61-real;86-real" in options
-    only = release(replace(RIG, gpus=(CARD,)), cuda="12.4", cuda_architectures=["90"]).options
-    assert "-DCMAKE_CUDA_ARCHITECTURES=90-real" in only
+    more = release(replace(RIG, gpus=(CARD,)), cuda="12.4", cuda_architectures=["80", "90"])
+    assert "-DCMAKE_CUDA_ARCHITECTURES=80-real;90-real" in more.options
+    assert more.machine_code == ("80", "90") and release().machine_code == ()
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "is_served"),
+    [
+        ("8.6", ["86"], True),
+        ("8.9", ["86"], True),  # machine code runs on later GPUs of its generation
+        ("8.6", ["89"], False),
+        ("8.6", ["90"], False),
+        ("12.0", ["86", "90"], False),
+        ("12.0", ["120a"], True),
+        ("12.1", ["120a"], False),  # for one alone
+        ("12.1", ["120f"], True),
+        ("12.1", ["120"], True),
+    ],
+)
+def test_gpu_without_code_is_refused(capability, architectures, is_served):
+    """A build that fails at the first prompt is none."""
+    rig = replace(RIG, gpus=(replace(CARD, compute_capability=capability),))
+    if is_served:
+        release(rig, cuda="13.0", cuda_architectures=architectures)
+        return
+    with pytest.raises(Refused, match=f"no code for a GPU of compute capability {capability}; add"):
+        release(rig, cuda="13.0", cuda_architectures=architectures)
+
+
+def test_build_for_gpus_runs_on_any_processor_of_its_kind():
+    """One build for rigs whose CPUs differ: code for each CPU is beside the kernels, and a driver is taken if there."""
+    rig = replace(RIG, gpus=(CARD,))
+    ours = release(rig, cuda="13.0")
+    assert ours.id == release(replace(rig, cpu=Cpu("Ryzen 9 5950X", 16, 32)), cuda="13.0").id
+    assert {"-DGGML_CPU_ALL_VARIANTS=ON", "-DGGML_BACKEND_DL=ON", "-DGGML_NATIVE=OFF"} < set(ours.options)
+    assert "-DGGML_NATIVE=ON" in release().options
+    assert "-DGGML_NATIVE=ON" in release(rig, cuda="13.0", cpu="native").options
+    assert "-DGGML_CPU_ALL_VARIANTS=ON" in release(cpu="portable").options
+
+
+@pytest.mark.parametrize(
+    ("cores", "ram_gib", "cuda", "expected"), [(16, 64, True, 16), (16, 8, True, 8), (4, 1, True, 1), (16, 4, False, 8)]
+)
+def test_compilers_fit_into_memory(cores, ram_gib, cuda, expected):
+    """Sixteen of nvcc on a rig of 8 GiB end by the kernel's hand."""
+    rig = replace(RIG, cpu=Cpu("x", cores, cores), ram_bytes=ram_gib << 30, gpus=(CARD,) if cuda else ())
+    assert jobs(LlamacppSettings(), rig) == expected
 
 
 def test_gpu_without_a_toolkit_is_refused():

@@ -17,6 +17,9 @@ PREFIX = "/opt/rigwright/llamacpp/releases"
 TARGETS = ("llama-server", "llama-bench", "llama-fit-params")
 
 
+# Seen: 680 MB for two compilers of C++, 900 MB for one nvcc at the largest kernels.
+_JOB_BYTES, _CUDA_JOB_BYTES = 512 << 20, 1 << 30
+_PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -57,6 +60,15 @@ class Release:
         """Where the build is installed."""
         return f"{PREFIX}/{self.id}"
 
+    @property
+    def machine_code(self) -> tuple[str, ...]:
+        """The architectures that its CUDA library must have machine code for: `86`; empty where it has none."""
+        given = next((one for one in self.options if one.startswith("-DCMAKE_CUDA_ARCHITECTURES=")), "")
+        if "-DGGML_CUDA=ON" not in self.options:
+            return ()
+        found = (re.fullmatch(r"(\d+)[af]?(-real)?", name) for name in given.partition("=")[2].split(";"))
+        return tuple(dict.fromkeys(one[1] for one in found if one))
+
     def manifest(self) -> str:
         """The build as JSON, kept beside it."""
         return json.dumps(
@@ -85,7 +97,6 @@ def plan_release(
         # The web UI is fetched from a hub while building; a build must not depend on that.
         "LLAMA_BUILD_UI": "OFF",
         "LLAMA_USE_PREBUILT_UI": "OFF",
-        "GGML_NATIVE": "ON",
         # Upstream's install target wants every tool (0.5.0-dev); the build's own bin directory moves as it is instead.
         "CMAKE_INSTALL_RPATH": "$ORIGIN",
         "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
@@ -93,19 +104,39 @@ def plan_release(
         "LLAMA_BUILD_NUMBER": "1",
         "LLAMA_BUILD_COMMIT": identity[:9],
     }
+    portable = is_portable(settings, hardware)
+    options |= _PORTABLE if portable else {"GGML_NATIVE": "ON"}
     if uses_cuda(settings, hardware):
         if cuda_version is None:
             why = no_toolkit or "install the CUDA toolkit"
             raise Refused(f"GPUs answer, but nvcc is not installed; {why}, or set rig.llamacpp.backend to cpu")
         options |= _cuda_options(settings, hardware, nvcc)
     options |= settings.cmake_options
-    platform = (hardware.os_id, hardware.os_version, hardware.architecture, hardware.cpu.model, cuda_version or "")
+    processor = "" if portable else hardware.cpu.model
+    platform = (hardware.os_id, hardware.os_version, hardware.architecture, processor, cuda_version or "")
     return Release(identity, tuple(f"-D{key}={value}" for key, value in sorted(options.items())), platform)
 
 
 def uses_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
     """Whether the build is for CUDA."""
     return settings.backend == "cuda" or (settings.backend == "auto" and bool(hardware.usable_gpus))
+
+
+def is_portable(settings: LlamacppSettings, hardware: Hardware) -> bool:
+    """Whether the build has code for every processor of its architecture, and takes what a rig has when it starts.
+
+    That makes fourteen libraries of one: little beside the kernels for GPUs, half an hour on two cores without them.
+    """
+    return settings.cpu == "portable" or (settings.cpu == "auto" and uses_cuda(settings, hardware))
+
+
+def jobs(settings: LlamacppSettings, hardware: Hardware) -> int:
+    """How many compilers run at once: one for each CPU, as long as each has the memory that the largest file takes."""
+    most = hardware.cpu.logical_cores or 1
+    if not hardware.ram_bytes:
+        return most
+    each = _CUDA_JOB_BYTES if uses_cuda(settings, hardware) else _JOB_BYTES
+    return max(1, min(most, hardware.ram_bytes // each))
 
 
 def build_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
@@ -123,10 +154,29 @@ def _cuda_options(settings: LlamacppSettings, hardware: Hardware, nvcc: str) -> 
     architectures = settings.cuda_architectures or tuple(sorted(own))
     if not architectures:
         raise Refused("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
+    for capability in sorted(own):
+        if not any(_runs_on(name, capability) for name in architectures):
+            raise Refused(
+                f"rig.llamacpp.cuda_architectures: {', '.join(architectures)} make no code for a GPU of compute "
+                f"capability {capability[:-1]}.{capability[-1]}; add {capability}, or leave it to the rig's own GPUs"
+            )
     root = directory_of(nvcc)
     # Never left to cmake: without a visible GPU it builds for sm_52 and says so only in a warning.
     return ({"CUDAToolkit_ROOT": root} if root else {}) | {
         "GGML_CUDA": "ON",
+        # Where there is no driver the kernels are left alone; linked in, they would keep the server from starting.
+        "GGML_BACKEND_DL": "ON",
         "CMAKE_CUDA_ARCHITECTURES": ";".join(f"{name}-real" for name in architectures),
         "CMAKE_CUDA_COMPILER": nvcc,
     }
+
+
+def _runs_on(architecture: str, capability: str) -> bool:
+    """Whether machine code runs on a GPU: within a generation on later ones too, unless it is for one alone (`120a`).
+
+    Source: CUDA C++ Programming Guide, "Binary Compatibility"; "Family-Specific Architecture Features".
+    """
+    number, kind = re.match(r"(\d+)([af]?)", architecture).groups()  # type: ignore[union-attr]  # as settings has it
+    if kind == "a":
+        return number == capability
+    return number[:-1] == capability[:-1] and number[-1] <= capability[-1]

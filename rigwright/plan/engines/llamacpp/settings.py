@@ -18,7 +18,7 @@ from rigwright.shown import without_secrets
 from rigwright.strict import Line, Strict
 
 # What builds faster or reaches another mirror makes no other rig.
-_BUILD_KEYS = ("backend", "cuda_architectures", "cmake_options", "git", "ref")
+_BUILD_KEYS = ("backend", "cpu", "cuda_architectures", "cmake_options", "git", "ref")
 
 
 def _no_branch(ref: str) -> str:
@@ -116,6 +116,11 @@ class LlamacppSettings(EngineSettings):
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
         Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")],
     ] = Field(default_factory=dict, description="Further -D options of the build; they win over ours.")
+    cpu: Literal["auto", "native", "portable"] = Field(
+        "auto",
+        description="`native` builds for the rig's own processor, `portable` for all of its architecture; auto takes "
+        "portable for CUDA, where the GPUs do the work.",
+    )
     share: bool = Field(
         True,
         description="Take a release that another rig of this inventory has built, or this one earlier; False builds "
