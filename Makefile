@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast lab-faults lab-nvidia check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
+.PHONY: demo test test-fast lab-faults lab-nvidia lab-cuda check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
 
 demo: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
@@ -21,10 +21,10 @@ demo: .venv/ready host  ## a virtual rig becomes an LLM server
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
 test: .venv/ready host  ## everything but lab-faults and lab-nvidia, on real virtual rigs
-	pytest -m "not faults and not nvidia"
+	pytest -m "not faults and not nvidia and not cuda"
 
 test-fast: .venv/ready  ## no rigs, seconds
-	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia"
+	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia and not cuda"
 
 lab-faults: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
@@ -33,6 +33,9 @@ lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every 
 lab-nvidia: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-nvidia: .venv/ready host  ## drivers and toolkits on virtual rigs, the long form: Debian's own, compiled; branches; RHEL's like; an hour
 	pytest -m nvidia --durations 10
+
+lab-cuda: .venv/ready host  ## all of llama.cpp's kernels for one GPU, compiled on a virtual rig: half an hour, minutes when cached
+	pytest -m cuda --durations 3 -s
 
 check: .venv/ready  ## style, types, layers, shell
 	ruff check .
