@@ -1,8 +1,9 @@
-"""A whole build of llama.cpp for CUDA, for real, by the toolkit of wheels, on a rig that has no GPU: `make lab-cuda`."""
+"""A whole build of llama.cpp for CUDA, for real, by nvcc of wheels, on a rig that has no GPU: `make lab-cuda`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ RELEASES = "/opt/rigwright/llamacpp/releases"
 
 
 def test_release_for_cuda_is_built_and_tells_a_missing_gpu(workshop: Any, trixie: Any) -> None:
-    """All kernels for sm_86, from nvcc of wheels; it serves from the CPU, and never instead of the GPUs that it lost."""
+    """All kernels for sm_86, from nvcc of wheels; it serves from the CPU, and never in place of GPUs."""
     rig = workshop.boot("cuda-rig", from_snapshot=trixie.snapshot, hardware="2x-rtx3090", disk_bytes=40 << 30)
     before = workshop.on(rig, f"ls {RELEASES}").split()
     on_cpu = workshop.spec(gpu="none", llamacpp={"archive": "pinned", "backend": "cuda"})
@@ -28,7 +29,7 @@ def test_release_for_cuda_is_built_and_tells_a_missing_gpu(workshop: Any, trixie
     at = f"{RELEASES}/{release}"
     receipt = json.loads(workshop.on(rig, f"cat {at}/receipt.json"))
     assert receipt["code"] == "sass 86" and "release 13.0" in receipt["cuda"], receipt
-    print(f"built in {receipt['seconds']} s, {workshop.on(rig, f'du -sh {at}')}", receipt)
+    sys.stdout.write(f"{receipt}\n{workshop.on(rig, f'du -sh {at}')}\n")
     names = workshop.on(rig, f"ls {at}/bin").split()
     assert {"libggml-cuda.so", "libggml-cpu-haswell.so", "libcudart.so.13", "libcublasLt.so.13"} <= set(names), names
     checked = workshop.rigwright("verify", str(workshop.inventory(on_cpu, rig)))
