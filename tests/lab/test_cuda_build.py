@@ -17,7 +17,7 @@ RELEASES = "/opt/rigwright/llamacpp/releases"
 
 def test_release_for_cuda_is_built_and_tells_a_missing_gpu(workshop: Any, trixie: Any) -> None:
     """All kernels for sm_86, from nvcc of wheels; it serves from the CPU, and never in place of GPUs."""
-    rig = workshop.boot("cuda-rig", from_snapshot=trixie.snapshot, hardware="2x-rtx3090", disk_bytes=40 << 30)
+    rig = workshop.boot("cuda-rig", from_snapshot=trixie.snapshot, hardware="2x-rtx3090")
     before = workshop.on(rig, f"ls {RELEASES}").split()
     on_cpu = workshop.spec(gpu="none", llamacpp={"archive": "pinned", "backend": "cuda"})
     first = workshop.deploy(on_cpu, rig)
