@@ -40,7 +40,7 @@ JOINED = [
     ("base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/owner.sh", "service/key.sh"),
     ("llamacpp/settle.sh", "llamacpp/build.sh"),
-    ("llamacpp/settle.sh", "llamacpp/receive.sh"),
+    ("llamacpp/settle.sh", "llamacpp/fatbins.sh", "llamacpp/receive.sh"),
     ("cuda/prove.sh", "cuda/try.sh"),
     ("cuda/prove.sh", "cuda/install.sh"),
     ("base/owner.sh", "service/record.sh"),

@@ -38,10 +38,13 @@ def _by_gpu(given: Value | Mapping[str, Value | None] | None) -> tuple[tuple[str
 
 
 def _needs(spec: RigSpec) -> Iterator[Need]:
+    build = spec.engines.get("llamacpp")
+    backend = getattr(build, "backend", "auto")
+    is_built = backend != "cpu" and not getattr(build, "prebuilt", ())
     for service in spec.services:
-        if service.gpu == "none":
+        if service.gpu == "none" and backend != "cuda":
             continue
-        if service.engine in ("auto", "llamacpp") and getattr(spec.engines.get("llamacpp"), "backend", "") != "cpu":
+        if service.engine in ("auto", "llamacpp") and is_built:
             yield Need("llama.cpp", is_built=True)
-        elif service.engine == "vllm":
+        elif service.engine == "vllm" and service.gpu != "none":
             yield Need("vLLM", driver=engine_driver("vllm"))

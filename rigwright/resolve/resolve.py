@@ -102,7 +102,7 @@ def resolve(
     occupants = occupants_of(spec, records)
     changes = list(lock_changes(lock, spec, hardware)) if lock else []
     held = lock if lock and not changes else None
-    settings = spec.engines
+    settings = {name: own.narrowed(spec.services) for name, own in spec.engines.items()}
     if held:
         settings = {name: own.with_source(held.builds.get(name, {})) for name, own in settings.items()}
     engines = planners(settings, with_toolkit(records.installed, hardware, spec))

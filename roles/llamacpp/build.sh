@@ -77,10 +77,7 @@ empty_stage
 cp -R --no-dereference "$TREE/build/bin" "$TREE/help" "$stage/" || undo "copying the build to $RELEASES failed; is the disk full?"
 no_strangers
 printf '%s\n' "$MANIFEST" >"$stage/release.json"
-# What this build accepts, the lines of its help that name flags and values: plans for another release than the pinned one
-# are written in its words.
-sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" \
-  "$stage/help" >"$stage/flags.txt"
+flags_of "$stage/help" >"$stage/flags.txt"
 rm -f "$stage/help"
 # Who built it, when, with what. What the builder says is a stranger's text: letters that mean something in JSON go.
 {

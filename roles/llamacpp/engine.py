@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rigwright.errors import RigwrightError
-from rigwright.hardware import Hardware
 from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import Work
@@ -46,9 +45,10 @@ class Llamacpp:
         settings = spec.engines.get(self.name)
         return Probe() if getattr(settings, "backend", "") == "cpu" else cuda_probe()
 
-    def packages(self, hardware: Hardware) -> tuple[str, ...] | None:
-        """Compilers, cmake, git, curl."""
-        return package_names("build", hardware)
+    def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...] | None:
+        """Compilers, cmake, git, curl; of binaries what they need to run."""
+        purpose = "binaries" if llamacpp.settings_of(context, rig).prebuilt else "build"
+        return package_names(purpose, rig.hardware)
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """No compiler for the GPUs, or too small a disk for a build."""
@@ -66,6 +66,9 @@ class Llamacpp:
             return
         if context.is_stdin_taken and settings.archive:
             yield f"the source archive cannot be sent to this rig: {NO_STDIN}"
+            return
+        if context.is_stdin_taken and settings.prebuilt:
+            yield f"binaries cannot be sent to this rig: {NO_STDIN}"
             return
         building, installing = build_bytes(settings, rig.hardware), installed_bytes(settings, rig.hardware)
         room = toolkit_room(cuda, rig.hardware) if cuda else {}

@@ -19,3 +19,11 @@ cuda_code() {
 }
 # number_at FILE START BYTES OFFSET; nothing behind the end of the file.
 number_at() { od -An -v -tu"$3" -j $(($2 + $4)) -N "$3" -- "$1" 2>/dev/null | tr -d ' '; }
+# serves CAPABILITY: standard input is what cuda_code printed; whether such a GPU runs some of it: machine code of its own
+# generation that is no newer, or what its driver compiles.
+serves() {
+  awk -v gpu="$1" '
+    $1 == "sass" && int($2 / 10) == int(gpu / 10) && $2 + 0 <= gpu + 0 { found = 1 }
+    $1 == "ptx" && $2 + 0 <= gpu + 0 { found = 1 }
+    END { exit !found }'
+}

@@ -17,6 +17,8 @@ from rigwright.plan.engines.llamacpp.release import (
     TARGETS,
     Release,
     build_bytes,
+    capabilities,
+    compiles_for_cuda,
     installed_bytes,
     jobs,
     ref_key,
@@ -33,7 +35,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.kept_releases import Kept
-from rigwright.roles.service.shipping import Bring, builds, yard_of
+from rigwright.roles.service.shipping import Bring, Later, builds, yard_of
 
 
 @operation()
@@ -70,6 +72,17 @@ def build(context: RigContext, probe: Probe) -> Commands:
         return
     if release.directory in rig.records.installed.releases:
         return
+    received = f"{STATE_DIRECTORY}/build/{release.id}.release.tar.gz"
+
+    def receive(archive: Path, digest: str) -> list[PyinfraCommand]:
+        known = _where(release, received, settings, rig) | {"SHA256": digest, "KEPT": str(archive)}
+        known["GPUS"] = " ".join(capabilities(rig.hardware)) if uses_cuda(settings, rig.hardware) else ""
+        text = script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **known)
+        return [Upload(lambda: archive, received), Script(text)]
+
+    if settings.prebuilt:
+        yield Later(lambda: receive(*_prebuilt(settings, release)))
+        return
     built = list(_build_commands(planner, release, rig))
     if not settings.share:
         yield from built
@@ -79,13 +92,13 @@ def build(context: RigContext, probe: Probe) -> Commands:
     except RigwrightError as error:
         yield from refuse(error.message)
         return
-    received = f"{STATE_DIRECTORY}/build/{release.id}.release.tar.gz"
-
-    def receive(archive: Path, digest: str) -> list[PyinfraCommand]:
-        known = _where(release, received, settings, rig) | {"SHA256": digest, "KEPT": str(archive)}
-        return [Upload(lambda: archive, received), Script(script("llamacpp", "settle.sh", "receive.sh", **known))]
-
     yield Bring(release.directory, kept, build=built, receive=receive)
+
+
+def _prebuilt(settings: LlamacppSettings, release: Release) -> tuple[Path, str]:
+    from rigwright.roles.llamacpp.prebuilt import prebuilt_release  # tar and http, which few runs need
+
+    return prebuilt_release(settings.prebuilt, release)
 
 
 def _where(release: Release, archive: str, settings: LlamacppSettings, rig: Rig) -> dict[str, str]:
@@ -134,7 +147,8 @@ def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
     planner, host = planner_of(context, rig), current_host()
     try:
         release = planner.build(rig.hardware)
-        kept = Kept.of(context.inventory, release.id) if release and planner.settings.share else None
+        is_shared = planner.settings.share and not planner.settings.prebuilt
+        kept = Kept.of(context.inventory, release.id) if release and is_shared else None
     except RigwrightError:
         return always  # the build says why
     if release is None or kept is None:
@@ -150,7 +164,7 @@ def toolkit_of(context: RigContext, rig: Rig) -> Cuda | None:
         RigwrightError: the rig cannot serve what is wished.
     """
     planner = planner_of(context, rig)
-    if not uses_cuda(planner.settings, rig.hardware):
+    if not compiles_for_cuda(planner.settings, rig.hardware):
         return None
     try:
         is_built = planner.release(rig.hardware) in rig.records.installed.releases

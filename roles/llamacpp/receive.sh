@@ -1,7 +1,7 @@
-# Installs release $ID, which another rig of the same kind has built: $ARCHIVE, whose sha256 is $SHA256. It is unpacked,
+# Installs release $ID, which was built elsewhere, as a rule by another rig of the same kind: $ARCHIVE, whose sha256 is $SHA256. It is unpacked,
 # held to its own sums, and started once before it has its name.
-prove() { # prove PROGRAM: it is a stranger's, and shut in like a build
-  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 -- "$1" --version
+prove() { # prove PROGRAM OPTION: it is a stranger's, and shut in like a build
+  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 -- "$1" "$2"
 }
 lock
 if have; then rm -f -- "$ARCHIVE"; exit 0; fi
@@ -19,7 +19,20 @@ tar -xzf "$ARCHIVE" -C "$stage" --strip-components=1 --no-same-owner --no-same-p
 no_strangers
 own_stage
 (cd "$stage" && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
-said=$(prove "$stage/bin/llama-server" 2>&1) ||
-  undo "release $ID does not start on this rig: $(printf '%s\n' "$said" | grep . | tail -n1 | cut -c1-200); set rig.llamacpp.share: False for it, then it builds its own"
+said=$(prove "$stage/bin/llama-server" --version 2>&1) ||
+  undo "release $ID does not start on this rig: $(printf '%s\n' "$said" | grep -v '^Running as unit' | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or leave prebuilt out, then it builds its own"
+code=
+for gpu in $GPUS; do
+  [ -n "$code" ] || code=$(cuda_code "$stage/bin/libggml-cuda.so" 2>/dev/null | paste -sd, -)
+  printf '%s\n' "$code" | tr , '\n' | serves "$gpu" ||
+    undo "release $ID has no code for a GPU of sm_$gpu, only for ${code:-CPUs}; name other binaries, or let them be built"
+done
+# What somebody else has built comes without.
+if [ ! -e "$stage/flags.txt" ]; then
+  prove "$stage/bin/llama-server" --help >"$stage/help" 2>/dev/null || :
+  flags_of "$stage/help" >"$stage/flags.txt"
+  rm -f "$stage/help"
+  (cd "$stage" && sha256sum ./flags.txt) >>"$stage/sums.txt"
+fi
 take_name
 say "release $ID received, built by $(sed -n 's/.*"host": "\([^"]*\)".*/\1/p' "$RELEASE/receipt.json" | head -n1)"

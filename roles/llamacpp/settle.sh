@@ -17,3 +17,8 @@ take_name() {
   mv -T "$stage" "$RELEASE"
   rm -rf -- "$stage.gone" "$WORK" "$ARCHIVE"
 }
+# flags_of HELP: what a build accepts, the lines of its help that name flags and values: plans for another release than the
+# pinned one are written in its words.
+flags_of() {
+  sed -nE "/^ .*(allowed values:|'all')|^ +- [a-z0-9+-]+:/p; /^-----/d; /^-/{/has been removed/!s/^(.{37})   .*/\1/;s/ +$//;p}" "$1"
+}

@@ -71,7 +71,7 @@ def _serve(engines: Sequence[Engine]) -> None:
     instances = [one for one in resolved.instances(context.spec) if one.engine in by_name]
     used = [engine for engine in engines if any(one.engine == engine.name for one in instances)]
     preflight(context=context, engines=engines, probe=probe, name="Check that the rig can do it")
-    names = dict.fromkeys(name for engine in used for name in engine.packages(rig.hardware) or ())
+    names = dict.fromkeys(name for engine in used for name in engine.packages(context, rig) or ())
     if instances:
         base.packages(
             packages=tuple(names), probe=probe, install=context.spec.base.install_packages, name="Install packages"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from rigwright.hardware import Hardware
 from rigwright.records.values import Work
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.facts import Rig
@@ -44,7 +43,7 @@ class Engine(Protocol):
         """What it asks of a rig beyond what every service asks."""
         ...
 
-    def packages(self, hardware: Hardware) -> tuple[str, ...] | None:
+    def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...] | None:
         """The packages of the distribution that it needs; None where the distribution is not known."""
         ...
 

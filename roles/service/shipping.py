@@ -82,6 +82,26 @@ def builds(host: Host, release: str, kept: Kept) -> bool:
     return yard.giver(host) is None and kept.find() is None and yard.is_mine(host, host.state)
 
 
+class Later(Command):
+    """Commands that are known when their turn comes, such as those that send what is fetched first."""
+
+    def __init__(self, commands: Callable[[], Sequence[PyinfraCommand]]) -> None:
+        super().__init__()
+        self.commands = commands
+
+    def __repr__(self) -> str:
+        return "Later(…)"
+
+    def carry_out(self, state: State, host: Host, connector_arguments: Any) -> bool:
+        """Carry them out; False where one failed, or they cannot be known, after saying why."""
+        try:
+            commands = self.commands()
+        except RigwrightError as error:
+            complain(host, error.message)
+            return False
+        return _run(commands, state, host, connector_arguments)
+
+
 class Bring(Command):
     """The commands that have a release on a rig: those that build it, or those that receive what another rig built.
 
@@ -155,14 +175,14 @@ class Bring(Command):
         return True
 
     def _receive(self, found: tuple[Path, str], state: State, host: Host, arguments: Any) -> bool:
-        if not self._run(self.receive(*found), state, host, arguments):
+        if not _run(self.receive(*found), state, host, arguments):
             return False
         yard_of(state, self.release).register(host, has=True)
         return True
 
     def _build(self, state: State, host: Host, arguments: Any) -> bool:
         yard = yard_of(state, self.release)
-        if not self._run(self.build, state, host, arguments):
+        if not _run(self.build, state, host, arguments):
             yard.wants.remove(host)
             # In the place of one whose connection was lost another one builds; what does not compile here never will.
             if is_connected(host):
@@ -175,6 +195,6 @@ class Bring(Command):
                     self._fetch(host, host)
         return True
 
-    @staticmethod
-    def _run(commands: Sequence[PyinfraCommand], state: State, host: Host, arguments: Any) -> bool:
-        return all(one.carry_out(state, host, arguments) for one in commands if isinstance(one, Script | Upload))
+
+def _run(commands: Sequence[PyinfraCommand], state: State, host: Host, arguments: Any) -> bool:
+    return all(one.carry_out(state, host, arguments) for one in commands if isinstance(one, Script | Upload))

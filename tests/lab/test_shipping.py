@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -131,3 +133,27 @@ def test_rigs_that_take_turns_wait_for_nobody(workshop, fleet):
     """--serial: whoever comes first builds, and none waits for one that comes after it."""
     outcome = workshop.deploy(spec(workshop, 7), *fleet, arguments=("-y", "--serial"))
     assert outcome.code == 0 and counts(outcome) == (1, 2), outcome.output
+
+
+def test_binaries_of_somebody_else_are_taken(workshop, fleet, serving_binaries):
+    """An archive like upstream's in place of a build: no compiler is asked, it serves, passes its checks, and stays."""
+    wanted = workshop.spec(llamacpp={"prebuilt": serving_binaries})
+    outcome = workshop.deploy(wanted, *fleet[:2])
+    assert outcome.code == 0 and counts(outcome) == (0, 2), outcome.output
+    assert "built by somebody else" in outcome.output
+    checked = workshop.rigwright("verify", str(workshop.inventory(wanted, *fleet[:2])))
+    assert checked.code == 0, checked.output
+    assert workshop.deploy(wanted, *fleet[:2]).changed == set()
+    wrong = workshop.deploy(workshop.spec(llamacpp={"prebuilt": serving_binaries | {"sha256": "0" * 64}}), fleet[0])
+    assert wrong.code != 0 and "the inventory says 000000" in wrong.output, wrong.output
+    wait_healthy(workshop, fleet[0])
+
+
+@pytest.fixture
+def serving_binaries(workshop, fleet):
+    """What a rig has built, in the form of upstream's releases."""
+    path = workshop.directory / "llama-b1-bin-ubuntu-x64.tar.gz"
+    release = workshop.on(fleet[0], "readlink /opt/rigwright/services/demo/current")
+    command = ["tar", "-czf", "-", "-C", f"{release}/bin", "--transform", "s,^\\.,llama-b1,", "."]
+    path.write_bytes(subprocess.run(workshop.lab.enter(fleet[0], command), capture_output=True, check=True).stdout)
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

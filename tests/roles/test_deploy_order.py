@@ -124,7 +124,7 @@ class Toy:
         """Nothing of its own."""
         return Probe()
 
-    def packages(self, hardware: Hardware) -> tuple[str, ...]:
+    def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...]:
         """One that llama.cpp needs too."""
         return ("curl",)
 

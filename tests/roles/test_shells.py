@@ -163,6 +163,10 @@ def test_code_of_a_cuda_library_is_read(room):
     file.write_bytes(b"ELF" + fatbin((2, 86), (1, 90)) + bytes(5) + fatbin((2, 120)) + b"\x50\xed\x55\xba")
     said = room.run(script("llamacpp", "fatbins.sh") + f"\ncuda_code {file}")
     assert said == "ptx 90\nsass 120\nsass 86\n"
+    for gpu, is_served in (("86", True), ("89", True), ("80", False), ("120", True), ("90", True), ("75", False)):
+        text = f"cuda_code {file} | serves {gpu} && echo yes || echo no"
+        said = room.run(script("llamacpp", "fatbins.sh") + f"\n{text}")
+        assert said == ("yes\n" if is_served else "no\n"), gpu
     endless = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 1 << 40) + struct.pack("<HHIQ", 2, 1, 0, 0) + bytes(64)
     file.write_bytes(endless)
     assert room.run(script("llamacpp", "fatbins.sh") + f"\ncuda_code {file}") == "sass 0\n"
@@ -174,7 +178,8 @@ def received(room):
     release = "/opt/rigwright/llamacpp/releases/0123"
     made = room.home / "0123"
     (made / "bin").mkdir(parents=True)
-    (made / "bin/llama-server").write_text("#!/bin/sh\nid -un >&2\n")
+    program = 'case $1 in --help) echo "-m,    --model FNAME                    model path" ;; *) id -un >&2 ;; esac'
+    (made / "bin/llama-server").write_text(f"#!/bin/sh\n{program}\n")
     (made / "bin/llama-server").chmod(0o755)
     (made / "release.json").write_text("{}\n")
     (made / "receipt.json").write_text('{\n "host": "rig1"\n}\n')
@@ -190,6 +195,7 @@ def received(room):
         return {
             "ID": "0123", "RELEASE": release, "WORK": f"{STATE}/build/0123", "BUILDER": "mail", "ARCHIVE": archive,
             "NEED_INSTALLED": 1, "SHA256": digest, "KEPT": "/cache/0123.tar.gz",
+            "GPUS": "",
         } | changes  # fmt: skip
 
     return made, arrive
@@ -200,13 +206,17 @@ def test_release_of_another_rig_is_received(room, received):
     """Unpacked as root's, started once as the builder, and there under its name with all that it came with."""
     _, arrive = received
     given = arrive()
-    said = room.run(script("llamacpp", "settle.sh", "receive.sh", **given))
+    said = room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given))
     assert said == "::progress release 0123 received, built by rig1\n"
     found = room.path(given["RELEASE"])
-    assert {path.name for path in found.iterdir()} == {"bin", "release.json", "receipt.json", "sums.txt"}
+    names = {"bin", "release.json", "receipt.json", "flags.txt", "sums.txt"}
+    assert {path.name for path in found.iterdir()} == names
     assert {path.stat().st_uid for path in found.rglob("*")} == {0}
     assert not room.path(given["ARCHIVE"]).exists()
-    assert room.run(script("llamacpp", "settle.sh", "receive.sh", **given)) == ""
+    # What it accepts was asked of the program itself, which came without: that of another maker.
+    assert (found / "flags.txt").read_text() == "-m,    --model FNAME\n"
+    assert room.run(f"cd {given['RELEASE']} && sha256sum -c sums.txt >/dev/null") == ""
+    assert room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given)) == ""
 
 
 @pytest.mark.runs("llamacpp/receive.sh")
@@ -218,6 +228,8 @@ def test_release_of_another_rig_is_received(room, received):
         ("leads out", "is no file of this release"),
         ("does not start", "does not start on this rig: Illegal instruction; set rig.llamacpp.share: False"),
         ("no room", "the disk has"),
+        ("no code", "has no code for a GPU of sm_120, only for ptx 121,sass 86; name other binaries"),
+        ("no kernels", "has no code for a GPU of sm_86, only for CPUs; name other binaries, or let them be built"),
     ],
 )
 def test_release_that_is_none_is_not_received(room, received, what, said):
@@ -227,9 +239,17 @@ def test_release_that_is_none_is_not_received(room, received, what, said):
         (made / "bin/libx.so").symlink_to("/etc/shadow")
     if what == "does not start":
         (made / "bin/llama-server").write_text("#!/bin/sh\necho Illegal instruction >&2\nexit 132\n")
-    changes = {"damaged": {"SHA256": "0" * 64}, "changed": {"sums": f"{'0' * 64}  ./release.json\n"}}
-    given = arrive(**changes.get(what, {"NEED_INSTALLED": 1 << 60} if what == "no room" else {}))
-    assert said in room.run(script("llamacpp", "settle.sh", "receive.sh", **given), code=1)
+    if what == "no code":
+        (made / "bin/libggml-cuda.so").write_bytes(fatbin((2, 86), (1, 121)))
+    changes = {
+        "no code": {"GPUS": "86 120"},
+        "no kernels": {"GPUS": "86"},
+        "damaged": {"SHA256": "0" * 64},
+        "changed": {"sums": f"{'0' * 64}  ./release.json\n"},
+        "no room": {"NEED_INSTALLED": 1 << 60},
+    }
+    given = arrive(**changes.get(what, {}))
+    assert said in room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given), code=1)
     assert not room.path(given["RELEASE"]).exists()
     assert room.path(given["ARCHIVE"]).exists() is (what != "damaged")
 

@@ -113,6 +113,27 @@ def test_machine_without_a_gpu_of_nvidia_has_no_toolkit() -> None:
         assert chosen(hardware) == NOTHING
     cpu: dict[str, Any] = {"services": [{"name": "chat", "model": "qwen3-8b"}], "llamacpp": {"backend": "cpu"}}
     assert with_toolkit(NOTHING, machine("3090"), parse_spec("rig", cpu)) == NOTHING
+    alone: dict[str, Any] = {"services": [{"name": "chat", "model": "qwen3-8b", "gpu": "none"}]}
+    assert with_toolkit(NOTHING, machine("3090"), parse_spec("rig", alone)) == NOTHING
+    built = parse_spec("rig", alone | {"llamacpp": {"backend": "cuda"}})
+    assert with_toolkit(NOTHING, machine("3090"), built).toolkit
+
+
+def test_binaries_want_no_toolkit() -> None:
+    """Nothing is compiled."""
+    binaries = {"path": "llama.tar.gz", "sha256": "0" * 64}
+    given: dict[str, Any] = {"services": [{"name": "chat", "model": "qwen3-8b"}], "llamacpp": {"prebuilt": binaries}}
+    assert with_toolkit(NOTHING, machine("3090"), parse_spec("rig", given)) == NOTHING
+
+
+def test_service_on_the_cpu_is_built_for_it() -> None:
+    """Where no service may have a GPU: without a word on the build, and with one on CUDA for that."""
+    wishes = parse_spec("rig", {"services": [{"name": "chat", "model": "qwen3-8b", "gpu": "none"}]}).services
+    both = (*wishes, wishes[0].model_copy(update={"name": "b", "gpu": "auto"}))
+    assert LlamacppSettings().narrowed(wishes).backend == "cpu"
+    assert LlamacppSettings().narrowed(both).backend == "auto"
+    assert LlamacppSettings(backend="cuda").narrowed(wishes).backend == "cuda"
+    assert LlamacppSettings().narrowed([]).backend == "auto"
 
 
 def test_build_names_the_toolkit_by_its_path() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from rigwright.plan.wish import ServiceWish
@@ -27,6 +27,10 @@ class EngineSettings(Strict):
             Refused: the wish contradicts them.
         """
         return wish
+
+    def narrowed(self, wishes: Sequence[ServiceWish]) -> Self:
+        """The settings as far as the services narrow them: a build for the CPU where none of them has a GPU."""
+        return self
 
     def stated(self) -> dict[str, Any]:
         """What the inventory itself says of the release, by key, beyond the defaults; a change of it ends a lock."""

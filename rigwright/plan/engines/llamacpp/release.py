@@ -28,6 +28,8 @@ def source_identity(settings: LlamacppSettings, commits: Mapping[str, str]) -> s
 
     `commits` are those that tags were found to be, by `ref_key`.
     """
+    if settings.prebuilt:
+        return hashlib.sha256(" ".join(one.sha256 for one in settings.prebuilt).encode()).hexdigest()
     if settings.archive:
         where = settings.archive.subdirectory
         return hashlib.sha256(f"{settings.archive.sha256}/{where}".encode()).hexdigest()
@@ -90,6 +92,8 @@ def plan_release(
     Raises:
         Refused: CUDA is wanted and the rig has no toolkit or no GPU to build for.
     """
+    if settings.prebuilt:
+        return Release(identity, ("prebuilt",), (hardware.architecture,))
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "LLAMA_BUILD_TESTS": "OFF",
@@ -117,8 +121,13 @@ def plan_release(
     return Release(identity, tuple(f"-D{key}={value}" for key, value in sorted(options.items())), platform)
 
 
+def compiles_for_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
+    """Whether a toolkit is wanted."""
+    return not settings.prebuilt and uses_cuda(settings, hardware)
+
+
 def uses_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
-    """Whether the build is for CUDA."""
+    """Whether the release is for CUDA."""
     return settings.backend == "cuda" or (settings.backend == "auto" and bool(hardware.usable_gpus))
 
 
@@ -141,6 +150,8 @@ def jobs(settings: LlamacppSettings, hardware: Hardware) -> int:
 
 def build_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     """Disk space that a build needs while it runs: 0.7 GiB were seen for the CPU; CUDA's objects are far larger."""
+    if settings.prebuilt:
+        return 0
     return (8 if uses_cuda(settings, hardware) else 1) << 30
 
 
@@ -149,12 +160,18 @@ def installed_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     return (2048 if uses_cuda(settings, hardware) else 128) << 20
 
 
+def capabilities(hardware: Hardware) -> tuple[str, ...]:
+    """The compute capabilities of the GPUs that answer: `86`."""
+    found = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
+    return tuple(sorted(found))
+
+
 def _cuda_options(settings: LlamacppSettings, hardware: Hardware, nvcc: str) -> dict[str, str]:
-    own = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
-    architectures = settings.cuda_architectures or tuple(sorted(own))
+    own = capabilities(hardware)
+    architectures = settings.cuda_architectures or own
     if not architectures:
         raise Refused("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
-    for capability in sorted(own):
+    for capability in own:
         if not any(_runs_on(name, capability) for name in architectures):
             raise Refused(
                 f"rig.llamacpp.cuda_architectures: {', '.join(architectures)} make no code for a GPU of compute "

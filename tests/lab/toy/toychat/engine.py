@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from pyinfra.api import operation
 
-from rigwright.hardware import Hardware
 from rigwright.resolve.instance import Instance
 from rigwright.resources import assignments
 from rigwright.roles.base.channel import Script
@@ -65,7 +64,7 @@ class Toy:
         """Python for its program."""
         return Probe(packages=("python3",))
 
-    def packages(self, hardware: Hardware) -> tuple[str, ...]:
+    def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...]:
         """Python."""
         return ("python3",)
 

@@ -1,0 +1,112 @@
+"""Binaries of llama.cpp on the controller: fetched once, checked, laid out as a release."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import lzma
+import re
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from rigwright.errors import RigwrightError
+from rigwright.plan.engines.llamacpp.release import Release
+from rigwright.plan.engines.llamacpp.settings import Prebuilt
+from rigwright.roles.base.fetching import alone, kept
+from rigwright.roles.llamacpp.archive import check, fetch
+from rigwright.units import format_bytes
+
+_WHERE = "rig.llamacpp.prebuilt"
+_PROGRAM = "llama-server"
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
+_LIBRARY = re.compile(r".*\.so(\.\d+)*")
+# A release for CUDA has 1.5 GB with cuBLAS; a bomb shall not fill the disk.
+_LARGEST_BYTES = 8 << 30
+
+
+def prebuilt_release(wanted: Sequence[Prebuilt], release: Release) -> tuple[Path, str]:
+    """An archive in the form of a release, and its sha256; kept in the cache.
+
+    Raises:
+        RigwrightError: one cannot be fetched, its sum is wrong, or there is no llama-server in them.
+    """
+    cache = kept("prebuilt")
+    archive = cache / f"{release.id}.tar.gz"
+    with alone(cache / f"{release.id}.lock"):
+        if not archive.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                files = _unpacked(wanted, Path(scratch))
+                _pack(files, release, Path(scratch) / "release.tar.gz").replace(archive)
+        with archive.open("rb") as file:
+            return archive, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpacked(wanted: Sequence[Prebuilt], scratch: Path) -> dict[str, Path | str]:
+    """The files of `bin/` by name: where each was unpacked to, or the name that a link leads to."""
+    found: dict[str, Path | str] = {}
+    total = 0
+    for number, one in enumerate(wanted):
+        place = scratch / f"{number}"
+        place.mkdir()
+        archive = fetch(one, place, where=_WHERE)
+        check(archive, one, where=_WHERE)
+        try:
+            with tarfile.open(archive) as tar:
+                members = [member for member in tar.getmembers() if member.isreg() or member.issym()]
+                programs = [member.name for member in members if member.name.rpartition("/")[2] == _PROGRAM]
+                at = programs[0].rpartition("/")[0] if programs else None
+                for member in members:
+                    folder, _, name = member.name.rpartition("/")
+                    if (folder != at) if at is not None else not _LIBRARY.fullmatch(name):
+                        continue
+                    if not _NAME.fullmatch(name):
+                        raise RigwrightError(f"{_WHERE}: {name[:60]!r} in it is no name of a program; use another")
+                    if member.issym():
+                        if "/" not in member.linkname:
+                            found[name] = member.linkname
+                        continue
+                    content = tar.extractfile(member)
+                    total += member.size
+                    if content is None or total > _LARGEST_BYTES:
+                        raise RigwrightError(
+                            f"{_WHERE}: more than {format_bytes(_LARGEST_BYTES)} is in it; use another"
+                        )
+                    with (place / f"file-{len(found)}").open("wb") as file:
+                        while chunk := content.read(1 << 20):
+                            file.write(chunk)
+                    found[name] = Path(file.name)
+        except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            raise RigwrightError(f"{_WHERE}: is no tar archive that can be read: {error}; use another") from None
+    if not isinstance(found.get(_PROGRAM), Path):
+        raise RigwrightError(f"{_WHERE}: there is no {_PROGRAM} in it; name an archive of llama.cpp's programs")
+    return found
+
+
+def _pack(files: dict[str, Path | str], release: Release, target: Path) -> Path:
+    receipt = json.dumps({"host": "somebody else", "rigwright": "", "identity": release.identity}, indent=1) + "\n"
+    texts = {"release.json": release.manifest() + "\n", "receipt.json": receipt}
+    sums = []
+    with tarfile.open(target, "w:gz", compresslevel=1) as tar:
+        for name, path in sorted(files.items()):
+            member = tarfile.TarInfo(f"{release.id}/bin/{name}")
+            member.mode = 0o755
+            if isinstance(path, str):
+                member.type, member.linkname = tarfile.SYMTYPE, path
+                tar.addfile(member)
+                continue
+            member.size = path.stat().st_size
+            with path.open("rb") as file:
+                sums.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  ./bin/{name}\n")
+                file.seek(0)
+                tar.addfile(member, file)
+        for name, text in texts.items():
+            sums.append(f"{hashlib.sha256(text.encode()).hexdigest()}  ./{name}\n")
+        for name, text in (texts | {"sums.txt": "".join(sums)}).items():
+            member = tarfile.TarInfo(f"{release.id}/{name}")
+            member.size, member.mode = len(text.encode()), 0o644
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return target

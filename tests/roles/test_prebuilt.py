@@ -1,0 +1,105 @@
+"""Binaries that somebody else has built: what is taken of their archives, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+
+import pytest
+
+from rigwright.errors import RigwrightError
+from rigwright.plan.engines.llamacpp.release import plan_release
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.roles.llamacpp.prebuilt import prebuilt_release
+from rigwright.roles.service.kept_releases import check_release
+
+from ..unit.test_release import RIG
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def archive(path, files):
+    """A tar with these files, or links where the content is text."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                tar.addfile(member)
+                continue
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+PROGRAMS = {
+    "llama-b1/llama-server": b"program",
+    "llama-b1/libllama.so.0": b"library",
+    "llama-b1/libllama.so": "libllama.so.0",
+    "llama-b1/README.md": b"read me",
+    "llama-b1/docs/x": b"elsewhere",
+}
+
+
+def release_of(*archives):
+    settings = LlamacppSettings(prebuilt=list(archives))
+    release = plan_release(settings, RIG, identity="a" * 64, cuda_version=None)
+    return prebuilt_release(settings.prebuilt, release), release
+
+
+def test_archives_of_upstream_become_a_release(tmp_path):
+    """What lies beside llama-server, and the libraries of a second archive; in the form of what a rig has built."""
+    first = archive(tmp_path / "a.tgz", PROGRAMS)
+    second = archive(tmp_path / "b.tgz", {"cudart/libcudart.so.13": b"cuda", "cudart/EULA.txt": b"words"})
+    (made, digest), release = release_of(first, second)
+    assert digest == hashlib.sha256(made.read_bytes()).hexdigest()
+    check_release(made, release.id)
+    with tarfile.open(made) as tar:
+        names = {member.name.removeprefix(f"{release.id}/") for member in tar}
+        manifest = json.load(tar.extractfile(f"{release.id}/release.json"))
+    own = {"release.json", "receipt.json", "sums.txt"}
+    assert names - own == {
+        *("bin/llama-server", "bin/libllama.so.0", "bin/libllama.so", "bin/README.md", "bin/libcudart.so.13")
+    }
+    assert manifest["id"] == release.id and manifest["options"] == ["prebuilt"]
+    # Fetched once: the second rig gets what is kept.
+    (tmp_path / "a.tgz").unlink()
+    assert release_of(first, second)[0] == (made, digest)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"x/llama-cli": b"x"}, "there is no llama-server in it; name an archive of llama.cpp's programs"),
+        ({"x/llama-server": "/etc/passwd"}, "there is no llama-server in it"),
+        ({**PROGRAMS, "llama-b1/a\nb.so": b"x"}, "is no name of a program; use another"),
+        ({**PROGRAMS, "llama-b1/-rf": b"x"}, "'-rf' in it is no name of a program"),
+    ],
+)
+def test_archive_that_is_none_is_refused(tmp_path, files, said):
+    """One line, before anything goes to a rig."""
+    with pytest.raises(RigwrightError, match=f"^rig.llamacpp.prebuilt: .*{said}"):
+        release_of(archive(tmp_path / "a.tgz", files))
+
+
+def test_sum_and_form_are_held_to(tmp_path):
+    """Another file than was named; text that is no tar."""
+    named = archive(tmp_path / "a.tgz", PROGRAMS)
+    with pytest.raises(RigwrightError, match=r"its sha256 is .*, the inventory says 0000"):
+        release_of(named | {"sha256": "0" * 64})
+    (tmp_path / "b.tgz").write_text("<html>")
+    other = {"path": str(tmp_path / "b.tgz"), "sha256": hashlib.sha256(b"<html>").hexdigest()}
+    with pytest.raises(RigwrightError, match="is no tar archive that can be read"):
+        release_of(other)
+
+
+def test_link_that_leads_out_is_left_out(tmp_path):
+    """A library that is somewhere else on the maker's machine."""
+    (made, _), release = release_of(archive(tmp_path / "a.tgz", {**PROGRAMS, "llama-b1/libx.so": "/usr/lib/libx.so"}))
+    with tarfile.open(made) as tar:
+        assert f"{release.id}/bin/libx.so" not in tar.getnames()
