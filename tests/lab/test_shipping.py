@@ -13,6 +13,7 @@ from .conftest import wait_healthy
 
 pytestmark = pytest.mark.lab
 
+STARTED = re.compile(r"\[(ship\d)\] building release (\w+)\s*$", re.MULTILINE)
 ALIKE = ("ship1", "ship2", "ship3")
 RELEASES = "/opt/rigwright/llamacpp/releases"
 
@@ -36,7 +37,7 @@ def spec(workshop, number, **changes):
 
 def counts(outcome):
     """How many rigs built, how many received."""
-    return len(re.findall("building release", outcome.output)), len(re.findall("received, built by", outcome.output))
+    return len(STARTED.findall(outcome.output)), len(re.findall("received, built by", outcome.output))
 
 
 def test_one_rig_builds_for_all_of_its_kind(workshop, fleet, bookworm):
@@ -98,12 +99,12 @@ def test_builder_that_is_lost_is_replaced(workshop, fleet):
     """The power of the rig that builds goes: another one builds, in the same run."""
     began = workshop.start(spec(workshop, 5), *fleet)
     output = ""
-    while "building release" not in output:
+    while not (found := STARTED.search(output)):
         output += began.stdout.readline()
-    name = re.search(r"\[(ship\d)\].*building release", output)[1]
+    name = found[1]
     workshop.lab.down([name])
     rest, _ = began.communicate(timeout=900)
-    assert len(re.findall("building release", output + rest)) == 2, output + rest
+    assert len(STARTED.findall(output + rest)) == 2, output + rest
     assert len(re.findall("received, built by", rest)) == 1, rest
     workshop.boot(name, from_snapshot=f"{workshop.lab.name}-trix")
     wait_healthy(workshop, name)
@@ -116,7 +117,7 @@ def test_builder_whose_unit_is_killed_builds_in_the_next_run(workshop, fleet):
     """Killed mid-build, the others say so; what was compiled is not compiled again. Damage on the way is noticed."""
     began = workshop.start(spec(workshop, 6), *fleet)
     output = ""
-    while not (found := re.search(r"\[(ship\d)\].*building release (\w+)", output)):
+    while not (found := STARTED.search(output)):
         output += began.stdout.readline()
     workshop.on(found[1], f"systemctl kill -s KILL rigwright-build-{found[2]}")
     rest, _ = began.communicate(timeout=900)
