@@ -37,12 +37,13 @@ class Script(Command):
     """A shell script for the rig, run in one remote command.
 
     Its lines `::progress …` are shown as they come, `::error …` is what the user reads when it fails. What is
-    remembered of the rig is forgotten: the next operation reads it anew.
+    remembered of the rig is forgotten: the next operation reads it anew. `status` is its exit code, once it ended.
     """
 
     def __init__(self, text: str, *, stdin: str = "") -> None:
         super().__init__()
         self.text, self.stdin = text, stdin
+        self.status: int | None = None
 
     def __repr__(self) -> str:
         return "Script(…)"
@@ -73,6 +74,7 @@ class Script(Command):
         except (OSError, SSHException, EOFError) as error:
             status = None
             errors.append(f"the connection failed: {error}; run again, finished steps are kept")
+        self.status = status
         if status == 0:
             for text in errors:  # it was done, and something is still to be said
                 host.log_styled(text, fg="yellow")

@@ -164,13 +164,6 @@ def ssh_client(host: Host) -> SSHClient | None:
     return client if isinstance(client, SSHClient) else None
 
 
-def is_connected(host: Host) -> bool:
-    """Whether the connection to a host still stands."""
-    client = ssh_client(host)
-    transport = client.get_transport() if client else None
-    return transport is None or bool(transport.is_active())
-
-
 def shell_line(state: State, host: Host, text: str, arguments: dict[str, Any]) -> str:
     """`text` in sh with an operation's sudo: the line for the rig's login shell. Every user of the rig can read it.
 

@@ -7,6 +7,8 @@ TREE=$WORK/tree
 last_words() { journal -u "$UNIT" -n 8 | grep -m1 -E 'failed: |Failed at step' || echo "nothing is known of it"; }
 built() { [ -e "$TREE/done" ] && [ -e "$TREE/help" ] && [ -e "$TREE/receipt" ]; }
 if have; then exit 0; fi
+[ -z "$NVCC" ] || command -v "$NVCC" >/dev/null ||
+  fail "the rig that was to build release $ID came to nothing, and this one has no $NVCC yet; run again, with --limit for this kind of rigs if that one stays so"
 lock
 if systemctl is-active -q "$UNIT"; then
   say "attaching to the build of $ID that is running"
@@ -60,13 +62,17 @@ follow "$UNIT"
 if ! built; then
   reasons=$(grep -E 'error:|fatal:|Error at|FAILED:|No space|ninja: build stopped' "$WORK/log" || tail -n 2 "$WORK/log")
   printf '%s\n' "$reasons" | grep . | head -n 6 | cut -c1-300 | while IFS= read -r line; do why "$line"; done
+  # With 3 it would end so on any rig of the kind.
+  status=1
   case $(systemctl show -P Result -- "$UNIT") in
     oom-kill) why "the rig ran out of memory; set rig.llamacpp.jobs to fewer compilers at once" ;;
-    exit-code | success) [ -s "$WORK/log" ] || why "it ended without a word: $(last_words)" ;;
+    exit-code | success)
+      if [ ! -s "$WORK/log" ]; then why "it ended without a word: $(last_words)"
+      elif ! grep -q 'No space left' "$WORK/log"; then status=3; fi ;;
     *) why "its unit ended by $(systemctl show -P Result -- "$UNIT")" ;;
   esac
   why "building release $ID failed, what runs goes on running; the whole log is $WORK/log on the rig"
-  exit 1
+  exit "$status"
 fi
 lock
 if have; then exit 0; fi

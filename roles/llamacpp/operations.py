@@ -133,6 +133,7 @@ def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Com
             GIT="" if settings.archive else settings.git,
             REF=settings.ref,
             COMMIT=release.identity,
+            NVCC=planner.installed.nvcc if compiles_for_cuda(settings, rig.hardware) else "",
             TOOLKIT=directory_of(planner.installed.nvcc) or "",
             TARGETS=" ".join(TARGETS),
             JOBS=settings.jobs or jobs(settings, rig.hardware),

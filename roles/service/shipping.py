@@ -19,9 +19,11 @@ from rigwright.errors import RigwrightError
 from rigwright.roles.base.channel import Script, Upload, download
 from rigwright.roles.base.failures import complain
 from rigwright.roles.base.fetching import alone
-from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, is_connected, ssh_client, takes_turns
+from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, ssh_client, takes_turns
 from rigwright.roles.service.kept_releases import Kept, check_release
 
+# With this exit code a build says that it would end so on any rig of the kind.
+CANNOT_BE_BUILT = 3
 # A rig that waits looks again this often, and says so this often.
 _LOOK_SECONDS, _TELL_SECONDS = 1, 60
 
@@ -137,7 +139,7 @@ class Bring(Command):
             if found := self._archive(yard, host):
                 return self._receive(found, state, host, connector_arguments)
             if yard.failed:
-                complain(host, f"{yard.failed.name} could not build its release; see there, then run again")
+                complain(host, f"its release cannot be built, see {yard.failed.name}; then run again")
                 return False
             if yard.is_mine(host, state):
                 return self._build(state, host, connector_arguments)
@@ -164,7 +166,10 @@ class Bring(Command):
         # What a release is made of everybody on its rig may read.
         text = f"cd {directory} && tar -cf - --owner=0 --group=0 --exclude={name}/.served {name} | gzip -1"
         try:
-            host.log(f"its release is fetched from {giver.name}")
+            if giver is host:
+                host.log("this machine keeps a copy of its release")
+            else:
+                host.log(f"its release comes from {giver.name}")
             download(giver, text, part)
             check_release(part, name)
         except (RigwrightError, OSError, SSHException, EOFError) as error:
@@ -184,8 +189,8 @@ class Bring(Command):
         yard = yard_of(state, self.release)
         if not _run(self.build, state, host, arguments):
             yard.wants.remove(host)
-            # In the place of one whose connection was lost another one builds; what does not compile here never will.
-            if is_connected(host):
+            # Another one builds in its place, unless it is the source that is at fault: then none of its kind can.
+            if any(isinstance(one, Script) and one.status == CANNOT_BE_BUILT for one in self.build):
                 yard.failed = host
             return False
         yard.register(host, has=True)

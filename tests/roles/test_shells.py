@@ -118,7 +118,7 @@ def test_build_from_an_archive(room):
         "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
         "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TOOLKIT": toolkit,
         "TARGETS": "llama-server", "JOBS": 1, "MANIFEST": "{\n \"identity\": \"0123\",\n}",
-        "VERSION": "1.2", "SASS": "",
+        "VERSION": "1.2", "SASS": "", "NVCC": "",
     }  # fmt: skip
     room.put("/opt/rigwright/llamacpp/releases/.cut/x")
     said = room.run(script("llamacpp", "settle.sh", "build.sh", **given))
