@@ -44,6 +44,11 @@ def always() -> bool:
     return True
 
 
+def never() -> bool:
+    """False: it is not."""
+    return False
+
+
 @operation()
 def packages(
     packages: tuple[str, ...], probe: Probe, install: bool = True, needed: Callable[[], bool] = always

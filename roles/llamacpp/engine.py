@@ -9,6 +9,7 @@ from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import Work
 from rigwright.resolve.instance import Instance
+from rigwright.roles.base import operations as base
 from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig, rig_state
 from rigwright.roles.base.operations import always
@@ -46,9 +47,8 @@ class Llamacpp:
         return Probe() if getattr(settings, "backend", "") == "cpu" else cuda_probe()
 
     def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...] | None:
-        """Compilers, cmake, git, curl; of binaries what they need to run."""
-        purpose = "binaries" if llamacpp.settings_of(context, rig).prebuilt else "build"
-        return package_names(purpose, rig.hardware)
+        """What a release needs to run; compilers come where one is built."""
+        return package_names("binaries", rig.hardware)
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """No compiler for the GPUs, or too small a disk for a build."""
@@ -84,12 +84,14 @@ class Llamacpp:
                 return
 
     def install(self, context: RigContext, probe: Probe) -> None:
-        """Find the commit, have the toolkit that it wants, and build it."""
-        rig = rig_state(probe)
+        """Have the compilers and the toolkit that it wants, and build it; or get what another rig built."""
+        rig, install = rig_state(probe), context.spec.base.install_packages
         cuda = llamacpp.toolkit_of(context, rig) if rig else None
         builds = llamacpp.builds_here(context, rig) if rig else always
+        if rig and (names := package_names("build", rig.hardware)):
+            base.packages(packages=names, probe=probe, install=install, needed=builds, name="Install compilers")
         if rig and cuda:
-            bring_toolkit(cuda, rig.hardware, probe, install=context.spec.base.install_packages, needed=builds)
+            bring_toolkit(cuda, rig.hardware, probe, install=install, needed=builds)
         llamacpp.resolve(context=context, probe=probe, name="Find the commit of llama.cpp")
         llamacpp.build(context=context, probe=probe, name="Build llama.cpp")
 

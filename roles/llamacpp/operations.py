@@ -30,7 +30,7 @@ from rigwright.records.paths import STATE_DIRECTORY
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import BUILDER, Commands, always, current_rig, refuse
+from rigwright.roles.base.operations import BUILDER, Commands, always, current_rig, never, refuse
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.service.context import RigContext
@@ -146,15 +146,20 @@ def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Com
 def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
     """Whether this rig builds, or another one for it: asked while the deploy goes on. The run learns who has what."""
     planner, host = planner_of(context, rig), current_host()
+    settings = planner.settings
+    if settings.prebuilt:
+        return never
     try:
         release = planner.build(rig.hardware)
-        is_shared = planner.settings.share and not planner.settings.prebuilt
-        kept = Kept.of(context.inventory, release.id) if release and is_shared else None
+        kept = Kept.of(context.inventory, release.id) if release and settings.share else None
     except RigwrightError:
         return always  # the build says why
-    if release is None or kept is None:
+    if release is None:
         return always
-    yard_of(host.state, release.directory).register(host, has=release.directory in rig.records.installed.releases)
+    is_there = release.directory in rig.records.installed.releases
+    if kept is None:
+        return never if is_there else always
+    yard_of(host.state, release.directory).register(host, has=is_there)
     return lambda: builds(host, release.directory, kept)
 
 

@@ -166,7 +166,14 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         cached.cache_clear()
 
 
-BLANK = ["Install packages", "Create the builder's account", "Bring m.gguf", "Build llama.cpp", "Serve chat"]
+BLANK = [
+    "Install packages",
+    "Create the builder's account",
+    "Bring m.gguf",
+    "Install compilers",
+    "Build llama.cpp",
+    "Serve chat",
+]
 CHECK = "Check that the rig can do it"
 
 
