@@ -47,11 +47,18 @@ def box(tmp_path: Path) -> DriverBox:
 def remove(box: DriverBox, packages: str = "yes") -> subprocess.CompletedProcess[str]:
     """What `deploys/remove.py` runs."""
     given = {"STATE": STATE, "CONFIG": "/etc/rigwright", "RECORD": f"{STATE}/packages.installed", "ASKED": ""}
-    given |= {"BROUGHT": f"{STATE}/weights.brought", "BUILDER": "rw-nobody", "COMMENT": COMMENT, "OWNERS": "a"}
+    given |= {
+        "BROUGHT": f"{STATE}/weights.brought",
+        "BUILDER": "rw-nobody",
+        "COMMENT": COMMENT,
+        "OWNERS": "a",
+        "DRAINS": "",
+    }
     names = (
         "manager.sh",
         "apt.sh",
         "ours.sh",
+        "drain.sh",
         "remove-unit.sh",
         "removal.sh",
         "owner.sh",
