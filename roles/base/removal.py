@@ -81,7 +81,7 @@ def remove_everything(
             "remove.sh",
             **_WHOSE,
             OWNERS=" ".join(owners),
-            ASKED=" ".join(name for what in ("build", "binaries") for name in package_names(what, rig.hardware) or ()),
+            ASKED=" ".join(package_names("build", rig.hardware) or ()),
             WEIGHTS="yes" if weights else "",
             PACKAGES="yes" if packages and manager else "",
             DRAINS=drains(rig.records.deployed, drain_seconds),
