@@ -41,8 +41,7 @@ def prebuilt_release(wanted: Sequence[Prebuilt], release: Release) -> tuple[Path
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
                 files = _unpacked(wanted, Path(scratch))
                 _pack(files, release, Path(scratch) / "release.tar.gz").replace(archive)
-        with archive.open("rb") as file:
-            return archive, hashlib.file_digest(file, "sha256").hexdigest()
+        return archive, _digest(archive)
 
 
 def _unpacked(wanted: Sequence[Prebuilt], scratch: Path) -> dict[str, Path | str]:
@@ -87,12 +86,15 @@ def _unpacked(wanted: Sequence[Prebuilt], scratch: Path) -> dict[str, Path | str
 
 
 def _pack(files: dict[str, Path | str], release: Release, target: Path) -> Path:
-    receipt = json.dumps({"host": "somebody else", "rigwright": "", "identity": release.identity}, indent=1) + "\n"
+    """The archive; a link that leads to nothing in it stays out."""
+    receipt = json.dumps({"host": "somebody else", "identity": release.identity}, indent=1) + "\n"
     texts = {"release.json": release.manifest() + "\n", "receipt.json": receipt}
-    sums = []
+    digests = {name: _digest(path) for name in files if (path := _file(files, name))}
+    sums = [f"{digest}  ./bin/{name}\n" for name, digest in digests.items()]
+    sums += [f"{hashlib.sha256(text.encode()).hexdigest()}  ./{name}\n" for name, text in texts.items()]
     with tarfile.open(target, "w:gz", compresslevel=1) as tar:
-        for name, path in sorted(files.items()):
-            member = tarfile.TarInfo(f"{release.id}/bin/{name}")
+        for name in sorted(digests):
+            member, path = tarfile.TarInfo(f"{release.id}/bin/{name}"), files[name]
             member.mode = 0o755
             if isinstance(path, str):
                 member.type, member.linkname = tarfile.SYMTYPE, path
@@ -100,13 +102,24 @@ def _pack(files: dict[str, Path | str], release: Release, target: Path) -> Path:
                 continue
             member.size = path.stat().st_size
             with path.open("rb") as file:
-                sums.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  ./bin/{name}\n")
-                file.seek(0)
                 tar.addfile(member, file)
-        for name, text in texts.items():
-            sums.append(f"{hashlib.sha256(text.encode()).hexdigest()}  ./{name}\n")
         for name, text in (texts | {"sums.txt": "".join(sums)}).items():
             member = tarfile.TarInfo(f"{release.id}/{name}")
             member.size, member.mode = len(text.encode()), 0o644
             tar.addfile(member, io.BytesIO(text.encode()))
     return target
+
+
+def _file(files: dict[str, Path | str], name: str) -> Path | None:
+    """The file that a name leads to; None where it leads to none, or in a circle."""
+    for _ in files:
+        found = files.get(name)
+        if not isinstance(found, str):
+            return found
+        name = found
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
