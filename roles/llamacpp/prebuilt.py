@@ -89,7 +89,7 @@ def _pack(files: dict[str, Path | str], release: Release, target: Path) -> Path:
     """The archive; a link that leads to nothing in it stays out."""
     receipt = json.dumps({"host": "somebody else", "identity": release.identity}, indent=1) + "\n"
     texts = {"release.json": release.manifest() + "\n", "receipt.json": receipt}
-    digests = {name: _digest(path) for name in files if (path := _file(files, name))}
+    digests = {name: _digest(leads_to) for name in files if (leads_to := _file(files, name))}
     sums = [f"{digest}  ./bin/{name}\n" for name, digest in digests.items()]
     sums += [f"{hashlib.sha256(text.encode()).hexdigest()}  ./{name}\n" for name, text in texts.items()]
     with tarfile.open(target, "w:gz", compresslevel=1) as tar:
