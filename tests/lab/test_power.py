@@ -112,6 +112,8 @@ def test_limits_are_set_and_a_second_run_changes_nothing(workshop, rig):
 @pytest.mark.nvidia  # it waits by the clock, and others share this machine
 def test_limits_come_back_after_a_boot_with_a_driver_that_is_late(workshop, rig):
     """The unit waits for it, and a card that was pulled meanwhile stops nobody."""
+    cards(workshop, f"{A} 350.00 -", f"{B} 350.00 -")
+    assert deploy(workshop, power_watts={A: 280, "*": 300}, clocks_mhz=[210, 1700]).code == 0
     workshop.on(rig, f"mkdir -p /etc/systemd/system/{UNIT}.d")
     faster = f"printf '[Service]\\nRestartSec=1\\n' >/etc/systemd/system/{UNIT}.d/test.conf"
     workshop.on(rig, faster)
@@ -120,7 +122,7 @@ def test_limits_come_back_after_a_boot_with_a_driver_that_is_late(workshop, rig)
     assert workshop.on(rig, "systemctl is-system-running --wait", check=False) in ("running", "degraded")
     cards(workshop, f"{B} 350.00 -")
     settled = (
-        f"for n in $(seq 60); do systemctl -q is-active {UNIT} && break; sleep 0.5; done; systemctl is-active {UNIT}"
+        f"for n in $(seq 240); do systemctl -q is-active {UNIT} && break; sleep 0.5; done; systemctl is-active {UNIT}"
     )
     assert workshop.on(rig, settled) == "active"
     assert limits(workshop) == ["300 210,1700"]
