@@ -178,7 +178,7 @@ def write_lock(
     for name, entry in rigs.items():
         changes = list(rig_changes(kept[name], entry)) if name in kept else []
         told[name] = [redacted(str(change)) for change in changes]
-        made[name] = kept[name] if name in kept and not changes else entry.locked
+        made[name] = _with_found(kept[name], entry.locked) if name in kept and not changes else entry.locked
     lines = _by_rigs(told)
     messages = _by_rigs({name: entry.notes for name, entry in rigs.items()})
     if lines and not is_renewed:
@@ -229,9 +229,19 @@ def _write(path: Path, text: str) -> None:
 def rig_changes(locked: LockedRig, now: Entry) -> Iterator[Change]:
     """How a rig as it would be planned now differs from its entry."""
     yield from lock_changes(locked, now.spec, now.hardware)
-    yield from differences("builds", _flat_builds(locked), _flat_builds(now.locked))
+    mine, theirs = _flat_builds(locked), _flat_builds(now.locked)
+    # A commit that one of them alone knows is no change: the first deploy finds it.
+    found = {key for key in mine.keys() ^ theirs.keys() if key.endswith(".commit")}
+    builds = ({key: value for key, value in one.items() if key not in found} for one in (mine, theirs))
+    yield from differences("builds", *builds)
     for name in [name for name in locked.services if name in now.locked.services]:
         yield from service_changes(name, locked.services[name], now.locked.services[name])
+
+
+def _with_found(kept: LockedRig, now: LockedRig) -> LockedRig:
+    """An entry that still holds, with the commits of tags that were found since."""
+    found = {name: kept.builds[name] | build for name, build in now.builds.items() if name in kept.builds}
+    return kept.model_copy(update={"builds": kept.builds | found})
 
 
 def _flat_builds(locked: LockedRig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rigwright.resolve.resolve import Resolved
 from rigwright.spec.rig import RigSpec
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import file_url
-from rigwright.weights.hub import hub_facts
+from rigwright.weights.hub import COMMIT, hub_facts
 from rigwright.weights.local import LocalModel
 
 
@@ -35,7 +35,12 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
         source = plan.source.model_copy(update={"revision": commit}) if plan.source and commit else plan.source
         services[wish.name] = pin_service(wish, plan.model_copy(update={"source": source}), files)
     used = {service.engine for service in services.values()}
-    builds = {name: own.source() for name, own in spec.engines.items() if name in used}
+    builds = {
+        name: own.source(resolved.engines[name].installed.commits) for name, own in spec.engines.items() if name in used
+    }
+    for name, build in builds.items():
+        if not build.keys() & {"archive", "commit"} and not COMMIT.fullmatch(build.get("ref") or "0" * 40):
+            notes.append(f"{name}.ref: the first deploy finds what {build['ref']} is; write the lock again then")
     return LockedRig(
         hardware=pin_hardware(hardware),
         settings=stated_settings(spec),

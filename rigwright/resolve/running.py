@@ -30,7 +30,7 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
         try:
             release = engine.release(hardware)
         except Refused:
-            release = None  # the deploy's preflight says why
+            release = deployed.current  # the deploy's preflight says why
         files, known = resolved.files(instance.plan, spec.weights), sums_in(deployed.unit)
         sums = {path: file.sha256 or known.get(path) or "" for file, path in files}
         unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {}, systemd=records.systemd)
@@ -82,7 +82,7 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
         instance: As it is planned.
         deployed: As it lies on the rig and runs.
         unit: The text of its unit file as planned.
-        release: The directory of its release, None while that is not known.
+        release: The directory of its release, None while the rig has not asked which commit a tag is.
     """
     name = instance.name
     if not deployed.is_ours:
@@ -98,6 +98,9 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
         yield changed(f"{name} unit", f"{deployed.unit_mode} {deployed.unit_owner}", "644 root")
     if release and deployed.current != release:
         yield changed(f"{name} release", _last(deployed.current), _last(release))
+    elif deployed.current and release is None:
+        version = instance.plan.engine_version
+        yield Change("~", f"{name} release", note=f"the rig asks which commit {version} is, and builds it if it is new")
     yield from _process_changes(instance, deployed)
 
 

@@ -83,9 +83,10 @@ def _fetch_url(url: str, directory: Path, where: str) -> Path:
 
 
 def _fetch_package(archive: Archive, directory: Path) -> Path:
-    """By pip; only sources are asked for."""
+    """By pip; of the package only the source is asked for, of what its hooks want what is built."""
     package, where = str(archive.pypi), _WHERE
-    said = pip_download(f"{package} --hash=sha256:{archive.sha256}\n", directory, "--no-binary", ":all:")
+    name = package.partition("==")[0]
+    said = pip_download(f"{package} --hash=sha256:{archive.sha256}\n", directory, "--no-binary", name)
     found = sorted(directory.glob("*.tar.gz"))
     if said or not found:
         if "No module named pip" in said:

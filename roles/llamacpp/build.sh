@@ -44,6 +44,7 @@ elif ! built; then
   # Bound, not only writable: /var/lib/rigwright may be a link to a disk under /home, which the unit does not see.
   shut_in --unit="$UNIT" --uid="$BUILDER" --gid="$BUILDER" -p WorkingDirectory="$TREE" \
     -p BindReadOnlyPaths="${WORK%/*}${TOOLKIT:+ $TOOLKIT}" -p BindPaths="$TREE $ccache" \
+    -p InaccessiblePaths=-/etc/llama.cpp \
     -p StandardOutput="append:$WORK/log" -p StandardError="append:$WORK/log" \
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \

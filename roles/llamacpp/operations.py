@@ -21,7 +21,6 @@ from rigwright.plan.engines.llamacpp.release import (
     compiles_for_cuda,
     installed_bytes,
     jobs,
-    ref_key,
     source_identity,
     uses_cuda,
 )
@@ -40,7 +39,7 @@ from rigwright.roles.service.shipping import Bring, Later, builds, yard_of
 
 @operation()
 def resolve(context: RigContext, probe: Probe) -> Commands:
-    """Find the commit of the wanted tag, once.
+    """Find the commit of the wanted tag, or of the newest release, once.
 
     + context: the rig's part of the inventory
     + probe: the questions that the operations of a run share
@@ -48,7 +47,7 @@ def resolve(context: RigContext, probe: Probe) -> Commands:
     rig = yield from current_rig(probe)
     settings = settings_of(context, rig)
     if source_identity(settings, rig.records.installed.commits) is None:
-        stamp = f"{STATE_DIRECTORY}/refs/{ref_key(settings)}"
+        stamp = f"{STATE_DIRECTORY}/refs/{settings.ref_key}"
         yield Script(script("llamacpp", "resolve.sh", BUILDER=BUILDER, GIT=settings.git, REF=settings.ref, STAMP=stamp))
 
 

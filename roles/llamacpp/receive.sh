@@ -1,7 +1,7 @@
 # Installs release $ID, which was built elsewhere, as a rule by another rig of the same kind: $ARCHIVE, whose sha256 is $SHA256. It is unpacked,
 # held to its own sums, and started once before it has its name.
 prove() { # prove PROGRAM OPTION: it is a stranger's, and shut in like a build
-  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 -- "$1" "$2"
+  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 -p InaccessiblePaths=-/etc/llama.cpp -- "$1" "$2"
 }
 lock
 if have; then rm -f -- "$ARCHIVE"; exit 0; fi

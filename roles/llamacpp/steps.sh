@@ -6,6 +6,7 @@ if [ -z "$GIT" ]; then
 elif [ "$(git -C src rev-parse HEAD 2>/dev/null)" != "$COMMIT" ]; then
   rm -rf src
   git init -q src
+  [ "$REF" != latest ] || REF=$COMMIT # no name that the server knows
   git -C src fetch -q --depth 1 "$GIT" "$REF"
   git -C src -c advice.detachedHead=false checkout -q --detach FETCH_HEAD
   [ "$(git -C src rev-parse HEAD)" = "$COMMIT" ] || { echo "fatal: $REF is not $COMMIT any more"; exit 1; }

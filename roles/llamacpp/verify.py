@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rigwright.verify.subject import ServiceUnderTest
+from rigwright.verify.subject import NOTED, ServiceUnderTest
 
 
 def test_is_healthy(served: ServiceUnderTest) -> None:
@@ -27,19 +28,22 @@ def test_release_is_the_wanted_source(served: ServiceUnderTest) -> None:
     assert manifest["id"] == served.release.rsplit("/", 1)[-1]
     status, props = served.get("/props")
     assert status == 200
+    assert manifest["identity"] == _wanted_identity(served)
+    if not _wanted_source(served).get("prebuilt"):  # what its makers called it is theirs to say
+        assert manifest["identity"][:9] in json.loads(props)["build_info"]
+
+
+def _wanted_identity(served: ServiceUnderTest) -> str:
+    """What shall be built: a sum over archives, or the commit that a lock or the rig knows the ref to be."""
     build = _wanted_source(served)
-    archive, ref, prebuilt = build.get("archive"), build["ref"], build.get("prebuilt")
-    if prebuilt:  # what its makers called it is theirs to say
-        wanted = hashlib.sha256(" ".join(one["sha256"] for one in prebuilt).encode()).hexdigest()
-        assert manifest["identity"] == wanted
-        return
-    assert manifest["identity"][:9] in json.loads(props)["build_info"]
-    if archive:
-        archive = {"subdirectory": "", **archive}
-        wanted = hashlib.sha256(f"{archive['sha256']}/{archive['subdirectory']}".encode()).hexdigest()
-        assert manifest["identity"] == wanted
-    elif re.fullmatch("[0-9a-f]{40}", ref):
-        assert manifest["identity"] == ref
+    if prebuilt := build.get("prebuilt"):
+        return hashlib.sha256(" ".join(one["sha256"] for one in prebuilt).encode()).hexdigest()
+    if archive := build.get("archive"):
+        return hashlib.sha256(f"{archive['sha256']}/{archive.get('subdirectory', '')}".encode()).hexdigest()
+    if re.fullmatch("[0-9a-f]{40}", build["ref"]) or build.get("commit"):
+        return str(build.get("commit") or build["ref"])
+    key = hashlib.sha256(f"{build['git']} {build['ref']}".encode()).hexdigest()[:16]
+    return str(served.host.check_output("cat -- %s", f"/var/lib/rigwright/refs/{key}")).strip()
 
 
 def _wanted_source(served: ServiceUnderTest) -> dict[str, Any]:
@@ -48,6 +52,22 @@ def _wanted_source(served: ServiceUnderTest) -> dict[str, Any]:
     # Version 1 of the lock file knew one engine.
     build: dict[str, Any] = locked.get("builds", {}).get("llamacpp") or locked.get("build") or {}
     return build or served.rig.spec.engines["llamacpp"].model_dump(mode="json")
+
+
+def test_files_of_the_machine_set_no_flags(
+    served: ServiceUnderTest, record_property: Callable[[str, object], None]
+) -> None:
+    """llama-server takes flags from files of its own without a word: none of them was there for this process."""
+    variables = dict(line.split("=", 1) for line in served.environment if "=" in line)
+    home = variables.get("XDG_CONFIG_HOME") or f"{variables.get('HOME', '').rstrip('/')}/.config"
+    hidden = served.host.check_output("systemctl show -P InaccessiblePaths -- %s", served.unit).split()
+    for directory in ("/etc/llama.cpp", f"{home}/llama.cpp"):
+        file = f"{directory}/config.ini"
+        seen = served.host.run("test -e %s", f"/proc/{served.pid}/root{file}").rc == 0
+        # Where the unit hides it and it shows, it came after the process started.
+        assert not seen or f"-{directory}" in hidden, f"{file} sets flags of {served.unit}; deploy again to hide it"
+        if served.host.run("test -e %s", file).rc == 0:
+            record_property(NOTED, f"{file} sets flags of llama.cpp; it is hidden from {served.unit}")
 
 
 def test_completes_a_chat(served: ServiceUnderTest) -> None:

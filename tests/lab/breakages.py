@@ -286,6 +286,14 @@ _DEMO = (
     ),
     Breakage("test_runs_what_is_locked", "demo", r"\.tiny\.gguf\.rigwright"),
     Breakage("test_drop_ins_change_nothing_that_matters", "demo", "'IPAddressDeny='"),
+    Breakage(
+        "test_files_of_the_machine_set_no_flags",
+        "demo",
+        r"/etc/llama\.cpp/config\.ini sets flags of rigwright-demo\.service; deploy again to hide it",
+        "mkdir /etc/llama.cpp; echo 'timeout = 601' >/etc/llama.cpp/config.ini;"
+        " printf '[Service]\\nInaccessiblePaths=\\n' | drop_in demo",
+        "rm -r /etc/llama.cpp",
+    ),
     Breakage("test_release_is_as_built", "demo", r"\['\./release\.json'\] == \[\]"),
 )
 
@@ -379,6 +387,7 @@ _STOPPED = (
             "test_model_file_is_the_planned_one",
             "test_no_download_is_left_over",
             "test_further_files_are_whole",
+            "test_files_of_the_machine_set_no_flags",
             "test_listens_where_it_should_and_nowhere_else",
         )
     ),

@@ -124,6 +124,27 @@ def test_commit_is_built_without_asking_the_server_for_names(workshop, serving, 
     assert workshop.deploy(from_git(workshop, repository, commit), serving).changed == set()
 
 
+def test_latest_is_looked_up_once_and_kept(workshop, serving, repository):
+    """The newest release is a commit from then on, also where a newer one comes; a lock takes it to other rigs."""
+    for tag, commit in (("b9", "v1"), ("b10", "v2")):
+        repository.git("tag", "--force", tag, f"{commit}^{{commit}}")
+    latest, second = from_git(workshop, repository, "latest"), repository.git("rev-parse", "v2^{commit}")
+    outcome = workshop.deploy(latest, serving)
+    assert outcome.code == 0, outcome.output
+    assert f"latest, b10, is commit {second}" in outcome.output
+    # What runs is that commit already.
+    assert outcome.changed == {"Find the commit of llama.cpp", "Serve demo"}
+    repository.git("tag", "--force", "b11", "v1")
+    assert workshop.deploy(latest, serving).changed == set()
+    path = workshop.inventory(latest, serving)
+    assert workshop.rigwright("plan", str(path), "--write").code == 0
+    workshop.on(serving, "rm /var/lib/rigwright/refs/*")
+    assert workshop.deploy(latest, serving).changed == set()
+    assert workshop.rigwright("verify", str(path)).code == 0
+    path.with_suffix(".lock.yml").unlink()
+    assert second[:9] in build_info(workshop, serving)
+
+
 @pytest.mark.parametrize(
     ("ref", "line"),
     [

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rigwright.lock.file import read_lock
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.planner import Installed
@@ -115,8 +116,9 @@ def earlier(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Earl
 
 @pytest.fixture
 def context(earlier: EarlierRig) -> RigContext:
-    """The inventory that the rig was deployed by."""
-    return make_context("rig1", yaml.safe_load((RECORDED / "rig.yml").read_text("utf-8")))
+    """The inventory that the rig was deployed by, held by its lock to the release of then."""
+    lock, data = RECORDED / "inv.lock.yml", yaml.safe_load((RECORDED / "rig.yml").read_text("utf-8"))
+    return make_context("rig1", data, lock=read_lock(lock).rigs["rig1"], lock_file=lock.name)
 
 
 def changes(context: RigContext, rig: Rig) -> list[str]:

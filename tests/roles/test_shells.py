@@ -269,6 +269,23 @@ def test_tag_is_resolved_to_its_commit(room):
     assert said == "::error https://h/x cannot be read: fatal: no route; check rig.llamacpp.git\n"
 
 
+@pytest.mark.runs("llamacpp/resolve.sh")
+def test_latest_is_the_newest_release(room):
+    """By number, not by letter; a release vX.Y.Z is before nightly builds bN; others' tags and candidates are none."""
+    given = {"BUILDER": "nobody", "GIT": "https://h/x", "STAMP": f"{STATE}/refs/x", "REF": "latest"}
+    nightly = "a1 refs/tags/b9999 a2 refs/tags/b11434 a3 refs/tags/b11434-fix a4 refs/tags/build5 a5 refs/heads/v9.9.9"
+    releases = (
+        "b1 refs/tags/v0.9.0 b2 refs/tags/v0.10.1 b3 refs/tags/v0.10.1^{} b4 refs/tags/v0.11.0-rc1 b5 refs/tags/v2"
+    )
+    for tags, name, commit in ((nightly, "b11434", "a2"), (f"{releases} {nightly}", "v0.10.1", "b3")):
+        room.tool("git", f"#!/bin/sh\nprintf '%s\\t%s\\n' {tags}\n")
+        assert room.run(script("llamacpp", "resolve.sh", **given)) == f"::progress latest, {name}, is commit {commit}\n"
+        assert room.path(f"{STATE}/refs/x").read_text() == f"{commit}\n"
+    room.tool("git", "#!/bin/sh\nprintf '%s\\t%s\\n' a4 refs/tags/build5 a5 refs/heads/master\n")
+    said = room.run(script("llamacpp", "resolve.sh", **given), code=1)
+    assert said.startswith("::error rig.llamacpp.ref: https://h/x has no release, neither a tag like v1.2.3 nor")
+
+
 @pytest.mark.runs("base/remove-unit.sh", "base/remove-service.sh")
 def test_one_service_is_taken_away(room):
     """Its unit, its keys, its record; the drop-in of the owner stays, and another's unit too."""

@@ -9,6 +9,7 @@ import os
 import tarfile
 import threading
 import time
+import zipfile
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -139,15 +140,24 @@ def test_origin_of_an_archive_is_what_it_says(origin):
 
 PROJECT = {
     "PKG-INFO": "Metadata-Version: 2.1\nName: engine-of-a-stranger\nVersion: 1.0\n",
-    "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    "pyproject.toml": '[build-system]\nrequires = ["only-a-wheel"]\nbuild-backend = "backend"\nbackend-path = ["."]\n',
     "backend.py": "open({trace!r}, 'w').write('code ran')\n",
     "vendor/CMakeLists.txt": "x\n",
+}
+
+WHEEL = {
+    "METADATA": "Metadata-Version: 2.1\nName: only-a-wheel\nVersion: 1.0\n",
+    "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "RECORD": "",
 }
 
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A package index with one source distribution whose code leaves a trace; its sum, and where the trace would be."""
+    """A package index with one source distribution whose code leaves a trace; its sum, and where the trace would be.
+
+    What its hooks want is there as a wheel alone, as compilers and cmake are in fact.
+    """
     trace = tmp_path / "trace"
     folder = tmp_path / "index" / "engine-of-a-stranger"
     folder.mkdir(parents=True)
@@ -159,6 +169,12 @@ def index(tmp_path, monkeypatch):
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     (folder / "index.html").write_text(f'<a href="{path.name}">{path.name}</a>')
+    wheel = folder.parent / "only-a-wheel" / "only_a_wheel-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as content:
+        for name, text in WHEEL.items():
+            content.writestr(f"only_a_wheel-1.0.dist-info/{name}", text)
+    (wheel.parent / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder.parent))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -194,6 +194,7 @@ def test_attacks_of_the_review_are_refused(home, locked, path, value):
 @pytest.mark.parametrize(
     ("key", "value"),
     [("git", "--upload-pack=touch /pwned"), ("git", "ext::sh -c id"), ("ref", "--output=/etc/x"), ("ref", "a\nb"),
+     ("commit", "v1"), ("commit", "-" + "a" * 39),
      ("git", "https://me:secret@host/x"), ("git", None), ("evil", "x")],
 )  # fmt: skip
 def test_source_of_a_build_is_held_to_the_rules_of_inventories(home, locked, key, value):

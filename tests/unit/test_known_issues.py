@@ -29,7 +29,7 @@ AMPERE_PAIR = Configuration(
 )
 LLAMACPP = Configuration(
     "llamacpp",
-    "0.5.0-dev",
+    "0.6.0-dev",
     architecture="qwen35moe",
     format="gguf",
     quant="Q4_K_M",
@@ -56,7 +56,7 @@ def found(configuration: Configuration, effect: str) -> list[str]:
         LLAMACPP,
         LLAMACPP._replace(cache_types=("q8_0", "q8_0")),
         LLAMACPP._replace(split_mode="tensor", cache_types=("q8_0", "q8_0")),
-        LLAMACPP._replace(version="0c1e57098bba43ac29e6e3b677cdceebdd22334f", split_mode="tensor"),
+        LLAMACPP._replace(version="b11434", split_mode="tensor"),
         Configuration("ollama", "0.32.15", architecture="qwen3moe", format="gguf", slots=4, revision="dc1ee1b"),
     ],
 )
@@ -150,6 +150,7 @@ def test_known_issues_puts_refusals_first() -> None:
         ("13.2.1", "==13.2", True),
         ("13.20", "==13.2", False),
         ("0c1e57098bba", "<0.3", False),
+        ("b11434", "<0.3", False),
         (None, "<580", False),
         ("anything", "", True),
     ],

@@ -17,7 +17,6 @@ from rigwright.plan.engines.llamacpp.capabilities import (
     read_capabilities,
 )
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.release import ref_key
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
 from rigwright.plan.reasons import Reason
@@ -94,7 +93,7 @@ def test_pinned_table_is_that_of_the_pinned_release() -> None:
     ],
 )
 def test_pinned_release_takes(pinned: Capabilities, name: str, value: str | None, expected: bool) -> None:
-    """As llama-server 0c1e570 itself does: each row was tried on it."""
+    """As llama-server b11434 itself does: each row was tried on it."""
     assert pinned.takes(name, value) is expected
 
 
@@ -121,6 +120,7 @@ def test_names_of_one_option_belong_together(pinned: Capabilities) -> None:
         (("--n-gpu-layers", "all"), ("--n-gpu-layers", "999")),
         (("--split-mode", "layer"), ("--split-mode", "layer")),
         (("--fit", "on"), ("--n-gpu-layers", "999")),
+        (("--no-ui", None), ("--no-webui", None)),
     ],
 )
 def test_older_release_hears_its_own_words(older: Capabilities, said: Any, then: Any) -> None:
@@ -154,8 +154,8 @@ def test_what_an_older_release_cannot_say_is_told(older: Capabilities) -> None:
         ({"--metrics": 1}, "s.flags: --metrics takes no value, not '1'; write --metrics: true"),
         ({"--split-mode": "rows"}, "s.flags: --split-mode is 'rows'; write none, layer, row or tensor"),
         ({"--n-gpu-layers": "most"}, "s.flags: --n-gpu-layers is 'most'; write a number, auto or all"),
-        ({"--temprature": 1}, "s.flags: --temprature is unknown to llama.cpp 0c1e570; did you mean --temperature?"),
-        ({"--xyzzy": 1}, "s.flags: --xyzzy is unknown to llama.cpp 0c1e570; see llama-server --help"),
+        ({"--temprature": 1}, "s.flags: --temprature is unknown to llama.cpp b11434; did you mean --temperature?"),
+        ({"--xyzzy": 1}, "s.flags: --xyzzy is unknown to llama.cpp b11434; see llama-server --help"),
     ],
 )
 def test_flag_that_would_stop_the_server_is_refused(pinned: Capabilities, flags: Any, message: str) -> None:
@@ -198,5 +198,5 @@ def test_build_of_another_release_brings_its_own_table() -> None:
     assert capabilities(ref="e" * 40) == capabilities() == pinned_capabilities()
     assert capabilities(archive="pinned") == pinned_capabilities()
     assert capabilities(cmake_options={"GGML_CUDA_FA_QUANTS": "all"}).kv_pairs is None
-    tagged = Installed(installed.flags, commits={ref_key(LlamacppSettings(ref="b9999")): commit})
+    tagged = Installed(installed.flags, commits={LlamacppSettings(ref="b9999").ref_key: commit})
     assert "--future" not in LlamacppPlanner(LlamacppSettings(ref="b9999"), tagged).capabilities.options

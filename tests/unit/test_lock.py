@@ -18,7 +18,9 @@ from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.file import Entry, Lock, Written, lock_path, read_lock, render_lock, write_lock
 from rigwright.lock.files import locked_model, locked_source
 from rigwright.lock.values import LockedRig, pin_service, plan_of
+from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.records.values import RigRecords
 from rigwright.resolve import resolve
 from rigwright.resolve.pin import pin
 from rigwright.spec.rig import RigSpec, parse_spec
@@ -203,6 +205,32 @@ def test_nothing_is_lost_silently(home, machine):
     assert held.is_refused and "rig1: ~ services.chat.context: 2048 -> 1024" in held.lines
     assert written(home, machine, spec(context=1024), is_renewed=True).is_written
     assert read_lock(path).rigs["rig1"].services["chat"].context_tokens == 1024
+
+
+def test_commit_that_was_found_since_is_added_without_a_word_of_change(home, machine):
+    """The first deploy finds what a tag is; the lock then has it, and one that the rig finds later is a change."""
+    tag = spec(llamacpp={"ref": "b9999"})
+    key = tag.settings(LlamacppSettings).ref_key
+
+    def locked(commit: str) -> Written:
+        records = RigRecords({}, Installed(commits={key: commit} if commit else {}))
+        resolved = resolve(tag, machine, records=records)
+        return write_lock("rig.py", {"rig1": Entry(*pin(resolved, tag, machine, rig="rig1"), tag, machine)})
+
+    first = locked("")
+    assert (
+        first.is_written
+        and "rig1: llamacpp.ref: the first deploy finds what b9999 is; write the lock again then" in (first.lines)
+    )
+    assert locked("a" * 40).is_written
+    assert read_lock(first.path).rigs["rig1"].builds["llamacpp"]["commit"] == "a" * 40
+    assert not locked("").is_written and not locked("a" * 40).is_written
+    moved = locked("b" * 40)
+    assert moved.is_refused and f"rig1: ~ builds.llamacpp.commit: {'a' * 40} -> {'b' * 40}" in moved.lines
+    held = resolve(
+        tag, machine, read_lock(first.path).rigs["rig1"], records=RigRecords({}, Installed(commits={key: "b" * 40}))
+    )
+    assert held.is_locked and held.engines["llamacpp"].settings.commit({key: "b" * 40}) == "a" * 40
 
 
 def test_other_rigs_stay_as_they_are(home, machine, rig):

@@ -9,7 +9,9 @@ import pytest
 from rigwright import catalogue
 from rigwright.errors import Refused
 from rigwright.hardware import Cpu, Gpu, Hardware
-from rigwright.plan.engines.llamacpp.release import jobs, plan_release
+from rigwright.plan.engines.installed import Installed
+from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
+from rigwright.plan.engines.llamacpp.release import jobs, plan_release, source_identity
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
@@ -122,8 +124,35 @@ def test_options_of_the_user_win():
 
 
 def test_inventory_pins_upstream_or_the_archive():
-    """By default upstream's git at a full commit; `archive: pinned` is the same tree from PyPI."""
-    assert LlamacppSettings().ref == COMMIT
+    """By default a tag of upstream's git; `archive: pinned` is the same tree from PyPI."""
+    assert LlamacppSettings().ref == "b11434"
     assert LlamacppSettings().git == "https://github.com/ggml-org/llama.cpp"
     pinned = LlamacppSettings.model_validate({"archive": "pinned"}).archive
     assert pinned and pinned.sha256 == catalogue.load("engines")["llamacpp"]["archive"]["sha256"]
+
+
+def test_commit_of_a_tag_is_the_locked_one_else_what_the_rig_found():
+    """Two rigs that asked on two days build the same where a lock holds; a full commit is itself."""
+    tagged = LlamacppSettings(ref="b9999")
+    found = {tagged.ref_key: "a" * 40, LlamacppSettings(ref="latest").ref_key: "b" * 40}
+    assert (tagged.commit({}), tagged.commit(found)) == (None, "a" * 40)
+    assert LlamacppSettings(ref="LATEST").commit(found) == "b" * 40
+    held = LlamacppSettings().with_source(tagged.source({tagged.ref_key: COMMIT}))
+    assert (held.ref, held.commit(found), source_identity(held, found)) == ("b9999", COMMIT, COMMIT)
+    assert LlamacppSettings(ref=COMMIT).source({}).keys() == {"ref", "git"}
+    assert LlamacppSettings.model_validate({"archive": "pinned"}).source(found).keys() == {"ref", "git", "archive"}
+
+
+def test_latest_is_told_by_its_commit_where_that_is_known():
+    """`latest` says nothing a month later."""
+    settings = LlamacppSettings(ref="latest")
+    known = Installed(commits={settings.ref_key: COMMIT})
+    assert [LlamacppPlanner(settings, installed).version for installed in (Installed(), known)] == ["latest", COMMIT]
+
+
+def test_rig_that_cannot_build_is_refused_before_its_tag_is_looked_up():
+    """Without a compiler for its GPUs no commit helps."""
+    rig = replace(RIG, gpus=(CARD,))
+    with pytest.raises(Refused, match="nvcc is not installed"):
+        LlamacppPlanner(LlamacppSettings(ref="b9999"), Installed()).build(rig)
+    assert LlamacppPlanner(LlamacppSettings(ref="b9999"), Installed()).build(RIG) is None

@@ -1,6 +1,6 @@
 """A choice as the flags of llama-server in the words of the pinned release, each with its reason.
 
-Source of every flag: `llama-server --help` of llama.cpp 0c1e570.
+Source of every flag: `llama-server --help` of llama.cpp b11434.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def flags_of(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     yield from _work(choice, target)
     yield from _chat(choice, target)
     yield _flag("--metrics", None, "monitoring reads /metrics, which answers 501 without it")
-    yield _flag("--no-webui", None, "the rig serves an API; drop it in flags to have the web page")
+    yield _flag("--no-ui", None, "the rig serves an API; drop it in flags to have the web page")
 
 
 def _flag(name: str, value: str | int | None, because: str, source: str | None = None) -> Flag:
@@ -50,7 +50,7 @@ def _identity(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     own = "the inventory's alias" if wish.alias else "the service's own"
     yield _flag("--alias", wish.alias or wish.name, f"the name of the model in the API: {own}")
     yield _flag("--host", wish.host, "only the rig itself connects" if wish.is_loopback else "the inventory opens it")
-    yield _flag("--port", wish.port, "set always: llama.cpp is about to change its default from 8080 to 9931")
+    yield _flag("--port", wish.port, "set always: llama.cpp's own default is 8080, from 0.7.0 on 9931")
     if target.api_key_path:
         yield _flag("--api-key-file", target.api_key_path, "a file keeps the keys out of the process list")
 

@@ -18,7 +18,7 @@ from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.release import Release, plan_release, source_identity, uses_cuda
 from rigwright.plan.engines.llamacpp.render import render
-from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.plan.engines.llamacpp.settings import LATEST, LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory.values import PROMPT_CACHE
 from rigwright.units import GIB, MIB
@@ -44,8 +44,9 @@ class LlamacppPlanner(LayeredPlanner):
 
     @property
     def version(self) -> str:
-        """The ref that is built."""
-        return self.settings.version
+        """The ref that is built; of `latest` the commit, where it is known."""
+        is_latest = self.settings.ref == LATEST and not self.settings.archive
+        return (is_latest and self.settings.commit(self.installed.commits)) or self.settings.version
 
     @property
     def flags(self) -> Container[str]:
@@ -88,18 +89,18 @@ class LlamacppPlanner(LayeredPlanner):
             Refused: it cannot be built here.
         """
         identity = source_identity(self.settings, self.installed.commits)
-        if identity is None:
-            return None
         installed = self.installed
         cuda = installed.cuda_version if uses_cuda(self.settings, hardware) else None
-        return plan_release(
+        # Without a commit too it is seen whether it can be built at all.
+        found = plan_release(
             self.settings,
             hardware,
-            identity=identity,
+            identity=identity or "",
             cuda_version=cuda,
             nvcc=installed.nvcc,
             no_toolkit=installed.no_toolkit,
         )
+        return found if identity else None
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of llama-server, in the words of the release that is built."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,27 +19,19 @@ TARGETS = ("llama-server", "llama-bench", "llama-fit-params")
 # Seen: 680 MB for two compilers of C++, 900 MB for one nvcc at the largest kernels.
 _JOB_BYTES, _CUDA_JOB_BYTES = 512 << 20, 1 << 30
 _PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def source_identity(settings: LlamacppSettings, commits: Mapping[str, str]) -> str | None:
     """What is to be built: a commit, or a sum over the archive; None while a tag is not resolved to a commit yet.
 
-    `commits` are those that tags were found to be, by `ref_key`.
+    `commits` are those that tags were found to be, by `ref_key` of the settings.
     """
     if settings.prebuilt:
         return hashlib.sha256(" ".join(one.sha256 for one in settings.prebuilt).encode()).hexdigest()
     if settings.archive:
         where = settings.archive.subdirectory
         return hashlib.sha256(f"{settings.archive.sha256}/{where}".encode()).hexdigest()
-    if _COMMIT.fullmatch(settings.ref):
-        return settings.ref
-    return commits.get(ref_key(settings))
-
-
-def ref_key(settings: LlamacppSettings) -> str:
-    """The name under which the commit of a tag is remembered: sixteen hex digits over git and ref."""
-    return hashlib.sha256(f"{settings.git} {settings.ref}".encode()).hexdigest()[:16]
+    return settings.commit(commits)
 
 
 @dataclass(frozen=True)

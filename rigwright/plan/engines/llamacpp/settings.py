@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from rigwright.catalogue import load
 from rigwright.errors import Refused
@@ -17,13 +18,19 @@ from rigwright.plan.wish import ServiceWish
 from rigwright.shown import without_secrets
 from rigwright.strict import Line, Strict
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 # What builds faster or reaches another mirror makes no other rig.
 _BUILD_KEYS = ("backend", "cpu", "cuda_architectures", "cmake_options", "git", "ref")
 
 
+LATEST = "latest"
+
+
 def _no_branch(ref: str) -> str:
     """A rig finds out what is a branch; these are ones everywhere."""
-    if ref.lower() in ("master", "main", "head", "develop", "latest", "nightly"):
+    if ref.lower() == LATEST:
+        return LATEST
+    if ref.lower() in ("master", "main", "head", "develop", "nightly"):
         raise ValueError(f"{ref} is a branch, and branches move; name a tag or a full commit")
     return ref
 
@@ -101,12 +108,13 @@ class _Source(Strict):
 
     git: Git
     ref: Ref
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     archive: Archive | None = None
     prebuilt: tuple[Prebuilt, ...] = ()
 
 
 class LlamacppSettings(EngineSettings):
-    """The key `rig.llamacpp`: by default upstream's git at the commit that this version of rigwright pins."""
+    """The key `rig.llamacpp`: by default upstream's git at the release that this version of rigwright pins."""
 
     engine: ClassVar[str] = "llamacpp"
     about: ClassVar[str] = "How llama.cpp is built."
@@ -114,7 +122,8 @@ class LlamacppSettings(EngineSettings):
     git: Git = Field(default_factory=lambda: str(load("engines")["llamacpp"]["git"]), description="The git repository.")
     ref: Ref = Field(
         default_factory=lambda: _pinned_ref(),
-        description="The tag or full commit to build; branches move and are refused.",
+        description="The tag or full commit to build, or `latest`: the newest release on the day when the rig first "
+        "asks. What a tag is is asked once, and kept. Branches move and are refused.",
     )
     archive: Archive | None = Field(
         None, description="Build this archive instead of git; `pinned` is the same tree from PyPI."
@@ -147,6 +156,8 @@ class LlamacppSettings(EngineSettings):
     jobs: Annotated[int, Field(ge=1), COUNT] | None = Field(
         None, description="Compiler processes; by default one per CPU."
     )
+
+    _commit: str | None = PrivateAttr(None)  # what a lock says that the tag is
 
     @model_validator(mode="before")
     @classmethod
@@ -201,14 +212,26 @@ class LlamacppSettings(EngineSettings):
             said["prebuilt"] = [one.sha256 for one in self.prebuilt]
         return said
 
-    def source(self) -> dict[str, Any]:
-        """Git, ref and archives."""
+    @property
+    def ref_key(self) -> str:
+        """The name under which a rig remembers the commit of a tag: sixteen hex digits over git and ref."""
+        return hashlib.sha256(f"{self.git} {self.ref}".encode()).hexdigest()[:16]
+
+    def commit(self, commits: Mapping[str, str]) -> str | None:
+        """The commit to build from git, where it is known: given, locked, or by `ref_key` of what a rig found."""
+        if _COMMIT.fullmatch(self.ref):
+            return self.ref
+        return self._commit or commits.get(self.ref_key)
+
+    def source(self, commits: Mapping[str, str]) -> dict[str, Any]:
+        """Git, ref, the commit that a tag was found to be where git is what is built, and archives."""
         found: dict[str, Any] = {"ref": self.ref, "git": self.git}
         if self.archive:
             found["archive"] = _told(self.archive)
         if self.prebuilt:
             found["prebuilt"] = [_told(one) for one in self.prebuilt]
-        return found
+        commit = None if len(found) > 2 or _COMMIT.fullmatch(self.ref) else self.commit(commits)
+        return found | ({"commit": commit} if commit else {})
 
     @classmethod
     def check_source(cls, locked: Mapping[str, Any]) -> None:
@@ -230,7 +253,11 @@ class LlamacppSettings(EngineSettings):
         archive = self.archive if is_same else source.archive
         known = {one.sha256: one for one in self.prebuilt}
         prebuilt = tuple(known.get(one.sha256, one) for one in source.prebuilt)
-        return self.model_copy(update={"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt})
+        own = self.model_copy(
+            update={"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt}
+        )
+        own._commit = source.commit
+        return own
 
 
 def _told(archive: _Fetched) -> dict[str, Any]:

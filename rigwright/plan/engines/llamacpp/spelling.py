@@ -28,14 +28,14 @@ _EARLIER: Mapping[Words, tuple[Words, ...]] = {
 }  # fmt: skip
 _EARLIER_NAMES: Mapping[str, tuple[str, ...]] = {
     "--spec-draft-n-max": ("--draft-max", "--draft"),
-    "--no-webui": ("--no-ui",),
+    "--no-ui": ("--no-webui",),
     "--temp": ("--temperature",),
 }
 # What a release that cannot say it does anyway.
 _EARLIER_DEFAULTS = frozenset(
     (("--load-mode", "mmap"), ("--flash-attn", "off"), ("--reasoning", "auto"), ("--fit", "off"))
 )
-# Flags of articles that newer releases refuse, in the words of newer ones. Source: `llama-server --help` of 0c1e570.
+# Flags of articles that newer releases refuse, in the words of newer ones. Source: `llama-server --help` of b11434.
 _LATER: Mapping[str, str] = {
     "--no-mmap": "--load-mode none", "--mmap": "--load-mode mmap", "--mlock": "--load-mode mlock",
     "--direct-io": "--load-mode dio", "--no-direct-io": "--load-mode mmap",
