@@ -21,7 +21,7 @@ _LIMIT_SECONDS = 60
 
 
 def dry_run(instance: Instance, hardware: Hardware) -> str:
-    """The shell of the dry run: estimate.sh behind its arguments, its environment, and the MiB of each GPU in order."""
+    """The shell of the dry run: estimate.sh behind its arguments, its environment, and the MiB of each GPU."""
     flags = [flag for flag in instance.flags if flag.name in _ASKED]
     words = [word for flag in flags for word in (flag.name, flag.value) if word is not None]
     sizes = {(gpu.index, gpu.uuid): gpu.vram_bytes or 0 for gpu in hardware.gpus}
@@ -31,5 +31,14 @@ def dry_run(instance: Instance, hardware: Hardware) -> str:
         "VISIBLE": shlex.join(f"{name}={value}" for name, value in instance.environment),
         "LIMIT": _LIMIT_SECONDS,
         "ROOM": " ".join(map(str, room)) if all(room) else "",
+        "PLANNED": " ".join(map(str, _planned(instance))),
     }
     return "\n".join([*assignments(variables), role_text("llamacpp", "estimate.sh")])
+
+
+def _planned(instance: Instance) -> list[int]:
+    """MiB that the plan has for the compute buffer of each GPU, with its margin; nothing where it does not say."""
+    parts = instance.plan.memory.parts if instance.plan.memory else ()
+    own = [part for part in parts if part.name in ("compute buffers", "margin for compute") and part.device is not None]
+    sizes = [sum(part.size_bytes for part in own if part.device == place) for place in range(len(instance.gpus))]
+    return [-(-size // MIB) for size in sizes] if all(sizes) else []

@@ -1,4 +1,4 @@
-"""llama.cpp's own files of the machine, which set flags without a word: no service of ours, dry run or build reads them."""
+"""llama.cpp's own files of the machine, which set flags without a word: no service, dry run or build reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_program_itself_takes_its_flags_from_there(workshop, planted):
 
 
 def test_service_goes_on_as_planned(workshop, planted):
-    """Started anew by whatever: its slots, its port and its name are those of the plan, and verify says what lies there."""
+    """Started anew by whatever: its slots, its port and its name are the planned ones; verify says what lies there."""
     workshop.on(planted, "systemctl restart rigwright-demo")
     wait_healthy(workshop, planted)
     props = json.loads(workshop.on(planted, "curl -s http://127.0.0.1:8080/props"))

@@ -28,7 +28,7 @@ exit $code
 """
 
 
-def dry_run(tmp_path: Path, program: str, room: str = "") -> subprocess.CompletedProcess[str]:
+def dry_run(tmp_path: Path, program: str, room: str = "", planned: str = "") -> subprocess.CompletedProcess[str]:
     """Runs estimate.sh with stand-ins for the binary and for systemd-run: rigs of tests/lab have the real one."""
     for path, text in {"bin/llama-fit-params": program, "path/systemd-run": SYSTEMD_RUN}.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -46,6 +46,7 @@ def dry_run(tmp_path: Path, program: str, room: str = "") -> subprocess.Complete
         VISIBLE="GPUS=0,1",
         LIMIT=60,
         ROOM=room,
+        PLANNED=planned,
     )
     text = text.replace("/var/lib/rigwright/services", str(tmp_path / "state"))
     path = f"{tmp_path}/path:{os.environ['PATH']}"
@@ -81,6 +82,12 @@ def test_gpu_that_is_too_small_is_refused(tmp_path: Path, room: str, code: int) 
     done = dry_run(tmp_path, printing(GPUS), room)
     assert done.returncode == code
     assert ("::error chat: by llama.cpp's own dry run CUDA" in done.stdout) == bool(code)
+
+
+@pytest.mark.parametrize(("planned", "code"), [("", 1), ("400 500", 1), ("399 499", 0), ("999 999", 1)])
+def test_logits_that_no_server_reserves_do_not_refuse(tmp_path: Path, planned: str, code: int) -> None:
+    """Of the compute buffer no more counts than the plan has with its margin: 22,299 and 21,199 MiB are needed then."""
+    assert dry_run(tmp_path, printing(GPUS), "22299 21199", planned).returncode == code
 
 
 FAILURES = [

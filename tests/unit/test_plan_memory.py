@@ -29,7 +29,7 @@ from rigwright.plan.memory import (
     swa_cache_bytes,
 )
 from rigwright.plan.memory.caches import drafting_cache_bytes
-from rigwright.plan.memory.compute import BEFORE_OUTPUT_LIMIT
+from rigwright.plan.memory.compute import BEFORE_MIXED_BATCHES, BEFORE_OUTPUT_LIMIT, PINNED
 
 MIB = 1024**2
 Q8 = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}
@@ -75,21 +75,33 @@ def test_35b_takes_what_llama_fit_params_reports(
 @pytest.mark.parametrize(
     ("load", "kv_mib", "state_mib", "compute_mib"),
     [
-        (Load(16384 // 4, slots=4, is_unified=True), 320, 251.25, 88.02),
-        (Load(16384, slots=4), 1280, 251.25, 88.02),
-        (Load(65536), 1280, 62.81, 136.02),
-        (Load(16384, ubatch_tokens=2048), 320, 62.81, 352.07),
-        (Load(65536, **Q8), 680, 62.81, 136.28),
-        (Load(16384, has_flash_attention=False), 320, 62.81, 586.01),
+        (Load(65536), 1280, 62.81, 140.02),
+        (Load(16384, ubatch_tokens=2048), 320, 62.81, 368.09),
+        (Load(65536, **Q8), 680, 62.81, 140.29),
+        (Load(16384, has_flash_attention=False), 320, 62.81, 590.02),
     ],
 )
 def test_35b_takes_what_llama_server_prints(
     model_35b: Model, load: Load, kv_mib: float, state_mib: float, compute_mib: float
 ) -> None:
-    """The buffers that `llama-server -lv 4` of the pinned release printed for a hole of the 35B's size, on a CPU."""
+    """The buffers that `llama-server -lv 4` of b11434 printed for a hole of the 35B's size, on a CPU."""
     caches = kv_cache_bytes(model_35b, load) / MIB, recurrent_bytes(model_35b, load) / MIB
     assert caches == pytest.approx((kv_mib, state_mib), abs=0.01)
     assert sum(compute_bytes(model_35b, load, Placement(0))) / MIB == pytest.approx(compute_mib, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("load", "state_mib", "compute_mib"),
+    [(Load(16384 // 4, slots=4, is_unified=True), 251.25, 88.02), (Load(65536), 62.81, 136.02)],
+)
+def test_release_before_mixed_batches_takes_a_hidden_state_less(
+    model_35b: Model, load: Load, state_mib: float, compute_mib: float
+) -> None:
+    """What 0c1e570 printed for the same."""
+    assert recurrent_bytes(model_35b, load) / MIB == pytest.approx(state_mib, abs=0.01)
+    computed = [sum(compute_bytes(model_35b, load, Placement(0), build)) for build in (BEFORE_MIXED_BATCHES, PINNED)]
+    assert computed[0] / MIB == pytest.approx(compute_mib, rel=0.06)
+    assert computed[1] - computed[0] == 4 * 512 * 2048
 
 
 @pytest.mark.parametrize(("context", "slots", "reported_mib"), [(32768, 1, 38), (32768, 4, 38), (131072, 1, 134)])

@@ -1,12 +1,14 @@
 """llama.cpp's compute buffer: how much one device needs for intermediate results.
 
-Not exact: it depends on backend and release. The rules follow the graph of the pinned release 0c1e570
+Not exact: it depends on backend and release. The rules follow the graph of llama.cpp 0c1e570
 (`llama_context::sched_reserve`, src/models/*.cpp, `ggml_cuda_flash_attn_ext_get_alloc_size`) and what
 `llama-server -lv 4` printed for it; the layer terms are checked against logs of CUDA builds.
 
 What releases differ in: since June 2026 (ggml-org/llama.cpp#23861) llama-server reserves logits for one token per
 slot and draft; before, and in llama-bench, llama-perplexity and llama-fit-params to this day, for a whole ubatch.
 Before, too, the mask was F32 with an F16 copy, and a quantised cache was unpacked in a pool outside the buffer.
+Between 0c1e570 and the pinned b11434 came batches of tokens and images mixed: one more hidden state of a ubatch, where
+tokens are embedded.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ class Build(NamedTuple):
     has_scratch_inside: bool = True
     has_staging: bool = True
     has_fused_delta: bool = True
+    has_mixed_batches: bool = False
 
 
-PINNED = Build()
+PINNED = Build(has_mixed_batches=True)
+BEFORE_MIXED_BATCHES = Build()
 BEFORE_OUTPUT_LIMIT = Build(has_all_logits=True)
 BEFORE_F16_MASK = Build(has_all_logits=True, mask_bytes=6, has_scratch_inside=False)
 # In between: such a mask, with the cache unpacked inside. A Gemma 4 26B printed 1887.86 MiB: 772 + 1024 + 91.
@@ -123,10 +127,10 @@ def stage_bytes(model: Model, load: Load, place: BufferPlace, build: Build = PIN
 
 
 def host_bytes(model: Model, load: Load) -> int:
-    """What RAM holds beside GPUs: the masks before they are sent, and the embedded tokens twice."""
+    """What RAM holds beside GPUs: the masks before they are sent, and the embedded tokens three times."""
     _, _, seen, window_seen = cells(model, load)
     masks = seen + (window_seen if model.swa_layers else 0)
-    return load.ubatch_tokens * (masks * (2 if load.has_flash_attention else 4) + 2 * 4 * model.embedding)
+    return load.ubatch_tokens * (masks * (2 if load.has_flash_attention else 4) + 3 * 4 * model.embedding)
 
 
 def drafting_compute_bytes(model: Model, load: Load) -> int:
@@ -163,6 +167,7 @@ def _layer_stage_bytes(model: Model, load: Load, place: BufferPlace, build: Buil
     staged = model.largest_expert_bytes if place.has_host_experts and build.has_staging else 0
     rest = 4 * max(_dense_floats(model), _delta_floats(model, is_fused=build.has_fused_delta))
     hidden = 4 * model.embedding * _PIPELINE_COPIES if place.is_pipelined else 0
+    hidden += 4 * model.embedding if build.has_mixed_batches and not place.has_gpu else 0
     return ubatch * (masks + hidden) + max(ubatch * attention + scratch, ubatch * mixture + staged, ubatch * rest)
 
 
