@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import shlex
 import subprocess
@@ -47,6 +48,7 @@ class Machine:
     files: dict[str, str] = field(default_factory=dict)
     deployed: dict[str, dict[str, str]] = field(default_factory=dict)
     installed: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
     listeners: dict[int, tuple[str, int]] = field(default_factory=dict)
     account: tuple[str, ...] = ()
     key_sum: str = ""
@@ -77,6 +79,7 @@ class Machine:
         yield "@rigwright installed"
         for path, identity in self.installed.items():
             yield from (f"release={path}", f"identity={identity}")
+        yield from (f"ref={key}|{commit}" for key, commit in self.commits.items())
         yield from ("nvcc=nvcc", f"nvcc.version={self.nvcc}") if self.nvcc else ()
         if self.toolkit:
             yield from (f"proven={self.toolkit}", f"toolkit={self.toolkit.partition('/bin/')[0]}")
@@ -113,6 +116,10 @@ class Machine:
     def add_weights(self, given: dict[str, str]) -> None:
         """install.sh, download.sh: a file of seven bytes and its stamp."""
         self.files |= {given["DEST"]: "GGUF...", given["STAMP"]: f"{given['SHA256'] or 'aa'} 7 5 {given['ORIGIN']}"}
+
+    def add_commit(self, given: dict[str, str]) -> None:
+        """resolve.sh."""
+        self.commits[given["STAMP"].rpartition("/")[2]] = hashlib.sha1(given["REF"].encode()).hexdigest()
 
     def add_release(self, given: dict[str, str]) -> None:
         """build.sh."""
@@ -191,6 +198,7 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "base/remove.sh": Machine.remove_all,
     "weights/prepare.sh": Machine.nothing,
     "weights/install.sh": Machine.add_weights,
+    "llamacpp/resolve.sh": Machine.add_commit,
     "llamacpp/build.sh": Machine.add_release,
     "cuda/place.sh": Machine.nothing,
     "cuda/install.sh": Machine.add_toolkit,

@@ -19,7 +19,6 @@ from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.state import StateStage
 
 from rigwright.catalogue import engines as registry
-from rigwright.catalogue import load
 from rigwright.hardware import Hardware
 from rigwright.plan import engines as plan_engines
 from rigwright.plan.choice import Choice
@@ -170,6 +169,7 @@ BLANK = [
     "Install packages",
     "Create the builder's account",
     "Bring m.gguf",
+    "Find the commit of llama.cpp",
     "Install compilers",
     "Build llama.cpp",
     "Serve chat",
@@ -539,7 +539,7 @@ def test_services_of_other_engines_are_left_alone_and_said_so(toy, run):
     assert "chat: planned on llama.cpp, left alone by this deploy" in second.lines()
     assert second.changed() == ["Unpack Toy", "Serve play"]
     assert run(rig(*TWO, machine=machine)).changed() == []
-    assert set(machine.installed.values()) == {"1", load("engines")["llamacpp"]["ref"]}
+    assert set(machine.installed.values()) == {"1", *machine.commits.values()}
 
 
 @pytest.mark.patience

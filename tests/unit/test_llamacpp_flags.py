@@ -97,7 +97,7 @@ def test_whole_command_line_on_the_cpu(choose: Choose) -> None:
     assert [" ".join(filter(None, (flag.name, flag.value))) for flag in rendered(choice).flags] == [
         "--model /w/m.gguf", "--alias chat", "--host 127.0.0.1", "--port 9000", "--ctx-size 65536", "--parallel 2",
         "--flash-attn on", "--cache-type-k q8_0", "--cache-type-v q8_0", "--cache-ram 1536", "--device none",
-        "--fit off", "--threads 7", "--load-mode mmap", "--jinja", "--metrics", "--no-webui",
+        "--fit off", "--threads 7", "--load-mode mmap", "--jinja", "--metrics", "--no-ui",
     ]
     # fmt: on
     assert rendered(choice).environments == ((),)
@@ -284,9 +284,9 @@ def test_own_flags_win_and_the_plan_says_what_they_replaced(choose: Choose) -> N
     assert [(flag.name, flag.value) for flag in result.flags][-4:] == [
         ("--threads", "3"), ("--temperature", "0.5"), ("--webui", None), ("--cpu-moe", None),
     ]  # fmt: skip
-    assert not {"--temp", "--no-webui", "--metrics", "--n-cpu-moe", "--slots"} & names(choice)
+    assert not {"--temp", "--no-ui", "--metrics", "--n-cpu-moe", "--slots"} & names(choice)
     assert because(choice, "--threads") == "the inventory says so instead of --threads 7"
-    assert because(choice, "--webui") == "the inventory says so instead of --no-webui"
+    assert because(choice, "--webui") == "the inventory says so instead of --no-ui"
     assert because(choice, "--cpu-moe") == "the inventory says so instead of --n-cpu-moe 16"
     assert "no --metrics: the inventory drops it in flags" in map(str, result.reasons)
 

@@ -96,7 +96,7 @@ def test_cpu_plan_is_this(rig: Rig, hybrid: Model) -> None:
         "--load-mode", "mmap",
         "--jinja",
         "--metrics",
-        "--no-webui",
+        "--no-ui",
     )
     # fmt: on
 
@@ -230,7 +230,7 @@ def test_own_flags_win(rig: Rig, hybrid: Model) -> None:
         rig(), hybrid, flags={"--threads": 3, "--temp": 0.6, "--metrics": None, "--webui": True, "--slots": False}
     )
     assert result.argv[-5:] == ("--threads", "3", "--temp", "0.6", "--webui")
-    assert not {"--metrics", "--no-webui", "--slots"} & names(result)
+    assert not {"--metrics", "--no-ui", "--slots"} & names(result)
     because = {one.name: one.reason.because for one in result.flags}
     assert because["--threads"] == "the inventory says so instead of --threads 7"
     assert "no --metrics: the inventory drops it in flags" in map(str, result.reasons)
