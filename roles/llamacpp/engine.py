@@ -93,6 +93,8 @@ class Llamacpp:
         if rig and cuda:
             bring_toolkit(cuda, rig.hardware, probe, install=install, needed=builds)
         llamacpp.resolve(context=context, probe=probe, name="Find the commit of llama.cpp")
+        if rig and llamacpp.is_unresolved(context, rig):
+            llamacpp.enlist(context=context, probe=probe, name="Agree on who builds llama.cpp")
         llamacpp.build(context=context, probe=probe, name="Build llama.cpp")
 
     def before_start(self, rig: Rig, instance: Instance) -> str:

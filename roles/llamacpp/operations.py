@@ -52,6 +52,17 @@ def resolve(context: RigContext, probe: Probe) -> Commands:
 
 
 @operation()
+def enlist(context: RigContext, probe: Probe) -> Commands:
+    """Count the rig among those that want its release, where that is known only now.
+
+    + context: the rig's part of the inventory
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    builds_here(context, rig)
+
+
+@operation()
 def build(context: RigContext, probe: Probe) -> Commands:
     """Have the wanted build on the rig, in a unit that outlives this connection.
 
@@ -160,6 +171,14 @@ def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
         return never if is_there else always
     yard_of(host.state, release.directory).register(host, has=is_there)
     return lambda: builds(host, release.directory, kept)
+
+
+def is_unresolved(context: RigContext, rig: Rig) -> bool:
+    """Whether the rig has to ask which commit it builds; False where it cannot serve what is wished."""
+    try:
+        return source_identity(settings_of(context, rig), rig.records.installed.commits) is None
+    except RigwrightError:
+        return False
 
 
 def toolkit_of(context: RigContext, rig: Rig) -> Cuda | None:

@@ -169,8 +169,8 @@ BLANK = [
     "Install packages",
     "Create the builder's account",
     "Bring m.gguf",
-    "Find the commit of llama.cpp",
     "Install compilers",
+    "Find the commit of llama.cpp",
     "Build llama.cpp",
     "Serve chat",
 ]

@@ -253,9 +253,7 @@ class LlamacppSettings(EngineSettings):
         archive = self.archive if is_same else source.archive
         known = {one.sha256: one for one in self.prebuilt}
         prebuilt = tuple(known.get(one.sha256, one) for one in source.prebuilt)
-        own = self.model_copy(
-            update={"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt}
-        )
+        own = self.model_copy(update={"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt})
         own._commit = source.commit
         return own
 
