@@ -23,7 +23,7 @@ from rigwright.strict import Line, Strict, first_mistake
 from rigwright.units import GIB, MIB
 
 # Neither decides what runs; the path of the keys is nobody's business.
-_NOT_PINNED = frozenset(("name", "model", "api_key_file", "start_timeout_seconds", "drain_seconds"))
+_NOT_PINNED = frozenset(("name", "model", "api_key_file", "start_timeout_seconds", "drain_seconds", "watch_seconds"))
 # A lock file comes in pull requests: its texts become lines of units, arguments of git and names of files, so that
 # they are held to what an inventory may say. What makes the dynamic linker or an interpreter load code is not among it.
 _VARIABLE = re.compile(r"(?!LD_|GLIBC_|GCONV_|PYTHON|PERL|BASH_)[A-Z][A-Z0-9]*_[A-Z0-9_]+")

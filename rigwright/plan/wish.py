@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +14,7 @@ from rigwright.catalogue.engines import engine_names
 from rigwright.given import COUNT, TOKENS, OneOrMore
 from rigwright.models.file_names import file_name_problem
 from rigwright.models.written import is_pattern, read_source
+from rigwright.plan.wish_flags import checked_flags
 from rigwright.plan.wish_words import (
     CACHE_TYPE,
     ENGINE,
@@ -26,31 +26,12 @@ from rigwright.plan.wish_words import (
     Mode,
     known_quant,
 )
-from rigwright.shown import NOT_IN_A_LINE, holds_secret, without_secrets
+from rigwright.shown import without_secrets
 from rigwright.strict import Line, Strict
 
-# llama-server's other ways to name what a service's own keys name.
-_OWN_KEYS = frozenset(
-    (
-        "--alias",
-        "--api-key",
-        "--api-key-file",
-        "--docker-repo",
-        "--hf-repo",
-        "--host",
-        "--model",
-        "--model-url",
-        "--models-dir",
-        "--models-preset",
-        "--port",
-    )
-)
 # Time for an answer of some thousand tokens on a fast GPU, and no answer holds a deploy for long.
 DRAIN_SECONDS = 120
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# Programs show their arguments to every user of the machine, and a unit and its plan are readable for all.
-_SECRET = re.compile(r"--(?:hf-token|.*(?:password|passphrase|secret|api-token|auth-token))")
-_SECRETS_ELSEWHERE = {"--hf-token": "files of a gated repository are fetched with the HF_TOKEN of this machine"}
 
 
 class ModelSource(Strict):
@@ -212,6 +193,17 @@ class ServiceWish(Strict):
         DRAIN_SECONDS,
         description="How long requests may go on before a restart or a removal ends them; 0 ends them at once.",
     )
+    watch_seconds: Annotated[int, Field(ge=0, le=3600), COUNT] = Field(
+        300,
+        description="How long the engine may give no answer before it is restarted, from 30; 0 for ever.",
+    )
+
+    @field_validator("watch_seconds")
+    @classmethod
+    def _patient(cls, seconds: int) -> int:
+        if 0 < seconds < 30:
+            raise ValueError(f"{seconds} s is less than an answer may take; write 30 or more, or 0 for no watch")
+        return seconds
 
     @field_validator("engine")
     @classmethod
@@ -230,25 +222,7 @@ class ServiceWish(Strict):
     @field_validator("flags")
     @classmethod
     def _long_flags(cls, flags: dict[str, Any]) -> dict[str, Any]:
-        for flag, value in flags.items():
-            if not re.fullmatch(r"--[a-z0-9][a-z0-9-]*", flag):
-                raise ValueError(f"{flag!r} is no long flag; write it in full, like --temp")
-            if isinstance(value, str) and NOT_IN_A_LINE.search(value):
-                raise ValueError(f"{flag} holds a control character")
-            if isinstance(value, str) and holds_secret(value):
-                raise ValueError(
-                    f"{flag} holds an address with a secret, which the unit and process lists would show; "
-                    "bring the file to the rig, and name its path"
-                )
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{flag} is {value}; write a finite number")
-        for flag in _OWN_KEYS & set(flags):
-            raise ValueError(f"{flag} is set through the service's own keys, not through flags")
-        for flag in flags:
-            if _SECRET.fullmatch(flag):
-                instead = _SECRETS_ELSEWHERE.get(flag, "keys of the API go into api_key_file")
-                raise ValueError(f"{flag} would show a secret in the unit and in process lists; {instead}")
-        return flags
+        return checked_flags(flags)
 
     @field_validator("host")
     @classmethod

@@ -56,8 +56,8 @@ def is_section(name: str) -> bool:
 def read_record(text: str | None) -> Record | None:
     """The record of a plan, of this version or of another one; None where it says nothing that can be used.
 
-    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health`, `answer`, `work`, `drain_seconds` and
-    `owner`.
+    Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health`, `answer`, `work`, `drain_seconds`,
+    `watch_seconds` and `owner`.
     """
     try:
         data = json.loads(text or "")
@@ -94,6 +94,7 @@ def read_record(text: str | None) -> Record | None:
         owner=stated_owner(data.get("owner")),
         work=_work(data.get("work")),
         drain_seconds=_number(data.get("drain_seconds")),
+        watch_seconds=_number(data.get("watch_seconds")) or 0,
     )
 
 
@@ -144,6 +145,8 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         started=_seconds(pairs.get("ExecMainStartTimestamp", "")),
         health_url=pairs.pop("health.url", ""),
         health=_number(health) or None,
+        watch_sum=pairs.pop("watch", ""),
+        is_watched=pairs.pop("watch.state", "") == "active enabled",
         properties=pairs,
     )
 

@@ -33,8 +33,9 @@ class Record:
     flags: each with its value, None for a bare one. gpus: UUID, or `GPU <index>` where there was none, in the engine's
     order. gpu_bytes: what the plan gave it of each. spare_bytes: what of ram_bytes it took because it was left. health:
     the address that answers 200 while it is healthy. answer: the request that proves that it serves. owner: the
-    inventory that deployed it, empty where the record does not say. work, drain_seconds: how it tells of
-    requests, and how long these may go on before it stops; None where the record does not say.
+    inventory that deployed it, empty where the record does not say. work, drain_seconds: how it tells of requests, and
+    how long these may go on before it stops; None where the record does not say. watch_seconds: how long it may be
+    silent before it is restarted, 0 for ever.
     """
 
     engine: str
@@ -55,6 +56,7 @@ class Record:
     owner: str = ""
     work: Work | None = None
     drain_seconds: int | None = None
+    watch_seconds: int = 0
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -100,8 +102,9 @@ class Deployed:
     one before. record, saved_record: the same of the plan; the texts beside them are what the files hold, record_sum is
     the sha256 of the first, empty without. current,
     previous: directories of releases; current_place: where the first really lies, if that is elsewhere. cut: a switch
-    that nobody has finished. exe, directory: the program and the working directory of its process.
-    properties are those of `systemctl show`. health: an HTTP status, None where nobody answers.
+    that nobody has finished. exe, directory: the program and the working directory of its process. watch_sum: the
+    sha256 of what looks after it, empty where nothing does; is_watched: that is on. properties are
+    those of `systemctl show`. health: an HTTP status, None where nobody answers.
     """
 
     name: str
@@ -127,6 +130,8 @@ class Deployed:
     started: int = 0
     health_url: str = ""
     health: int | None = None
+    watch_sum: str = ""
+    is_watched: bool = False
 
     @property
     def service(self) -> str:

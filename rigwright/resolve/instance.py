@@ -113,6 +113,7 @@ class Instance:
         if self.plan.source and self.plan.source.url:
             data["source"]["url"] = str(self.plan.source)  # everybody on the rig may read the record
         own = {"replica": self.number, "drain_seconds": self.wish.drain_seconds}
+        own |= {"watch_seconds": self.wish.watch_seconds}
         return data | own | ({"owner": owner} if owner else {})
 
 

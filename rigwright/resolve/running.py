@@ -17,6 +17,7 @@ from rigwright.records.values import Deployed, RigRecords, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
 from rigwright.resolve.unit import render_unit, sums_in, weights_in
+from rigwright.resolve.watch import Watch, watch_of
 from rigwright.spec.rig import RigSpec
 
 
@@ -37,11 +38,18 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
         differing = list(instance_changes(instance, deployed, unit=unit, release=release))
         if not differing and not instance.is_recorded_in(deployed.record_text, owner=spec.owner):
             differing = [Change("~", f"{instance.name} record", note="is written anew; nothing restarts")]
+        elif not differing and not is_watched_as(deployed, watch_of(instance.name, deployed.record)):
+            differing = [Change("~", f"{instance.name} watch", note="is set up; nothing restarts")]
         found += differing
     found += [Change("-", one.name, note="a replica too many") for one in surplus(resolved, records)]
     if spec.remove_orphans:
         found += [Change("-", one.name, note="not in the inventory") for one in resolved.orphans]
     return tuple(found)
+
+
+def is_watched_as(deployed: Deployed, watch: Watch) -> bool:
+    """Whether an instance is looked after by these units, or by nobody where there shall be none."""
+    return deployed.watch_sum == watch.sum and (deployed.is_watched or not watch.sum)
 
 
 def deploy_notes(resolved: Resolved, hardware: Hardware) -> tuple[Reason, ...]:

@@ -29,7 +29,7 @@ for at in /etc/rigwright/*.json; do
 done
 for at in /opt/rigwright/services/* /var/lib/rigwright/services/*; do name "${at##*/}"; done
 units=
-for name in $names; do units="$units rigwright-$name.service"; done
+for name in $names; do units="$units rigwright-$name.service rigwright.watch.$name.timer"; done
 # shellcheck disable=SC2086 # words without blanks of their own
 [ -z "$units" ] || shown=$(TZ=UTC0 systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,InvocationID,FragmentPath,ExecMainStartTimestamp -- $units 2>/dev/null)
 properties_of() { # the lines between two empty ones that have this Id
@@ -72,6 +72,13 @@ for name in $names; do
   [ ! -f "$key" ] || { stat -c 'key=%Y|%a|%U' -- "$key"; echo "key.sha256=$(sha256sum <"$key" 2>/dev/null | cut -d' ' -f1)"; }
   properties_of "rigwright-$name.service"
   printf '%s' "${block#"$newline"}"
+  own=$block watch=/etc/systemd/system/rigwright.watch.$name
+  if there "$watch.timer" || there "$watch.service"; then # who looks after it
+    echo "watch=$(cat -- "$watch.service" "$watch.timer" /opt/rigwright/watch.sh 2>/dev/null | sha256sum | cut -c1-64)"
+    properties_of "rigwright.watch.$name.timer"
+    case $block in *"${newline}ActiveState=active$newline"*"${newline}UnitFileState=enabled$newline"*) echo 'watch.state=active enabled' ;; esac
+    block=$own
+  fi
   pid=${block##*"$newline"MainPID=}
   pid=${pid%%"$newline"*}
   if [ "${pid:-0}" -gt 0 ] 2>/dev/null; then

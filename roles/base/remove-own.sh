@@ -41,6 +41,7 @@ remove_own() {
   spare_files >"$work/spare"
   for one in $(units | grep -vxF -- "$theirs" || :); do
     drain "rigwright-$one.service" || say "what it has under way is cut"
+    remove_watch "$one"
     remove_unit "rigwright-$one.service"
     rm -f -- "$CONFIG/$one.json" "$CONFIG/$one.key"
     rm -rf -- "/opt/rigwright/services/$one" "$STATE/services/$one"

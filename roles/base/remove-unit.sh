@@ -7,3 +7,10 @@ remove_unit() {
   rm -rf -- "/var/cache/private/${1%.service}" "/var/cache/${1%.service}"
   [ ! -d "/etc/systemd/system/$1.d" ] || say "/etc/systemd/system/$1.d stays, rigwright did not write it"
 }
+# remove_watch INSTANCE: nobody looks after it any more.
+remove_watch() {
+  for looks in "rigwright.watch.$1.timer" "rigwright.watch.$1.service"; do
+    if [ -e "/etc/systemd/system/$looks" ]; then remove_unit "$looks"; fi
+  done
+  rm -f -- "/run/rigwright.watch/$1"
+}

@@ -11,10 +11,11 @@ from pyinfra.api.operation import OperationMeta
 
 from rigwright.errors import RigwrightError
 from rigwright.records import paths
-from rigwright.records.reading import signed
+from rigwright.records.reading import read_record, signed
 from rigwright.records.values import Deployed, Earlier
-from rigwright.resolve.running import instance_changes, is_only_disabled
+from rigwright.resolve.running import instance_changes, is_only_disabled, is_watched_as
 from rigwright.resolve.unit import bind, render_unit, sandbox
+from rigwright.resolve.watch import watch_of
 from rigwright.resources import role_text, script, template
 from rigwright.roles.base.channel import Script
 from rigwright.roles.base.drain import drains
@@ -33,8 +34,13 @@ from rigwright.weights.local import LocalModel
 _ROLLBACK_SECONDS = 600
 # Whose it is; a unit brings its model files with it, and may swap places with another.
 _OWNER = role_text("base", "owner.sh")
-_DRAIN = role_text("base", "drain.sh")
-_BEFORE = "\n".join([_OWNER, _DRAIN, role_text("service", "swap.sh"), role_text("weights", "place.sh")])
+_WATCH = "\n".join([role_text("base", "remove-unit.sh"), role_text("service", "watch-set.sh")])
+_BEFORE = "\n".join(
+    [
+        *(_OWNER, role_text("base", "drain.sh"), _WATCH),
+        *(role_text("service", "swap.sh"), role_text("weights", "place.sh")),
+    ]
+)
 
 
 @operation()
@@ -84,6 +90,7 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     record = wanted.record(
         health=engine.health, answer=answer._asdict(), work=engine.work(wanted), owner=context.spec.owner
     )
+    watch = watch_of(instance, read_record(record))
     owners = " ".join(context.spec.owners)
     changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))
     if changes and not is_only_disabled(changes, instance):
@@ -109,10 +116,10 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
         )
-    elif changes or deployed.record_text != record:
+    elif changes or deployed.record_text != record or not is_watched_as(deployed, watch):
         file = paths.record_path(instance)
         given = {"PLAN": record, "PLAN_FILE": file, "UNIT": deployed.unit_name, "NAME": instance, "OWNERS": owners}
-        yield Script(script("service", "record.sh", before=_OWNER, **given))
+        yield Script(script("service", "record.sh", before=f"{_OWNER}\n{_WATCH}", **given, **watch.variables()))
 
 
 @operation()
@@ -257,6 +264,7 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners:
         "SEEN": deployed.properties.get("InvocationID", ""),
         "DEVICES": template("devices.service") if paths.DEVICES_UNIT in unit else "",
         "DEVICES_UNIT": paths.DEVICES_UNIT,
+        **watch_of(deployed.name, read_record(record)).variables(),
         **CHAT_VARIABLES,
     }
 

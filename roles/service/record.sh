@@ -2,4 +2,5 @@
 lock
 own "$NAME"
 printf %s "$PLAN" | write "$PLAN_FILE" 644
+set_watch
 systemctl is-enabled -q "$UNIT" 2>/dev/null || systemctl enable -q "$UNIT"

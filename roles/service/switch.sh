@@ -165,6 +165,7 @@ if await; then
   # shellcheck disable=SC2086 # names of units, one word each
   took_place $stopped
   forget_kept <"$file"
+  set_watch
   say "$NAME serves at $SERVES"
   exit 0
 fi

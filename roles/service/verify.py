@@ -55,6 +55,19 @@ def test_process_was_not_started_anew(served: ServiceUnderTest) -> None:
     )
 
 
+def test_watch_is_on_and_had_nothing_to_restart(served: ServiceUnderTest) -> None:
+    """Who looks after the service is on where the inventory wants it, and had to restart nothing within the last hour."""
+    state = served.host.run("systemctl is-active %s", f"rigwright.watch.{served.name}.timer").stdout.strip()
+    assert (state == "active") == bool(served.wish.watch_seconds), f"rigwright.watch.{served.name}.timer is {state}"
+    found = served.host.run("cat -- %s", f"/var/lib/rigwright/services/{served.name}/restarts").stdout.split()
+    now = int(served.host.check_output("date +%s"))
+    restarts = [one for one in found if one.isdecimal() and now - int(one) < _SETTLED_SECONDS]
+    assert restarts == [], (
+        f"it gave no answer and was restarted {len(restarts)} times, see journalctl -u rigwright.watch.{served.name}; "
+        "an hour without one clears it"
+    )
+
+
 def test_unit_file_is_as_written(served: ServiceUnderTest) -> None:
     """The unit file is the one that was deployed, unedited, and systemd and the process were started from it."""
     assert served.properties["FragmentPath"] == served.unit_file

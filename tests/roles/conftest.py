@@ -16,6 +16,7 @@ from rigwright.records.reading import read_record
 from rigwright.records.values import Deployed, KeyFile, RigRecords, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.unit import render_unit
+from rigwright.resolve.watch import watch_of
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.context import RigContext, make_context
@@ -120,6 +121,8 @@ def _deployed(instance: Instance, unit: str, release: str, *, owner: str = "", p
         started=1000,
         health_url=f"{instance.url}/health",
         health=200,
+        watch_sum=watch_of(instance.name, read_record(text)).sum,
+        is_watched=True,
     )
 
 

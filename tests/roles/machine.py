@@ -152,12 +152,13 @@ class Machine:
             "env.RIGWRIGHT_UNIT": marker_of(given["UNIT_TEXT"]) or "",
             "health.url": given["HEALTH"],
             "health": "200",
+            **_watch(given),
         }
         return None
 
     def note(self, given: dict[str, str]) -> None:
         """record.sh."""
-        self.deployed[given["NAME"]] |= {"record": _encoded(given["PLAN"]), "UnitFileState": "enabled"}
+        self.deployed[given["NAME"]] |= {"record": _encoded(given["PLAN"]), "UnitFileState": "enabled", **_watch(given)}
 
     def _stop(self, name: str) -> dict[str, str]:
         found = self.deployed.get(name, {})
@@ -219,6 +220,12 @@ def plain(command: str) -> str:
 def is_question(command: str) -> bool:
     """Whether a command is the script of a Probe, which changes nothing."""
     return plain(command).endswith("section end\nexit 0")
+
+
+def _watch(given: dict[str, str]) -> dict[str, str]:
+    """What deployed.sh tells of who looks after an instance."""
+    text = "".join(given[f"WATCH_{name}"] for name in ("SERVICE", "TIMER", "PROGRAM"))
+    return {"watch": hashlib.sha256(text.encode()).hexdigest(), "watch.state": "active enabled"} if text else {}
 
 
 def _kept(old: dict[str, str], given: dict[str, str]) -> dict[str, str]:

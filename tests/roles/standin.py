@@ -24,6 +24,7 @@ _PATHS = ("RELEASE", "PLAN_FILE", "KEY")
 _SYSTEMCTL = r"""#!/bin/sh
 sys=@ROOT@/sys units=@ROOT@/rig/etc/systemd/system
 begin() { # UNIT
+  case $1 in *.timer) cp "$units/$1" "$sys/started/$1"; echo 1 >"$sys/pid/$1"; return ;; esac
   halt "$1"
   [ -e "$sys/loaded/$1" ] || { echo "Unit $1 not found." >&2; return 5; }
   count=$(($(cat "$sys/count") + 1)); echo $count >"$sys/count"
@@ -34,7 +35,10 @@ begin() { # UNIT
   grep ^Environment=RIGWRIGHT_ "$sys/loaded/$1" | cut -d= -f2- | tr '\n' '\0' >"$at/environ"
   echo $count >"$sys/pid/$1"
 }
-halt() { [ ! -e "$sys/pid/$1" ] || { rm -rf "@ROOT@/rig/proc/$(cat "$sys/pid/$1")" "$sys/pid/$1"; }; }
+halt() {
+  case $1 in *.timer) rm -f "$sys/pid/$1"; return ;; esac
+  [ ! -e "$sys/pid/$1" ] || { rm -rf "@ROOT@/rig/proc/$(cat "$sys/pid/$1")" "$sys/pid/$1"; }
+}
 state() { if [ -e "$sys/pid/$1" ]; then echo "$2"; elif [ -e "$sys/started/$1" ]; then echo "$3"; else echo "$4"; fi; }
 property() { # NAME UNIT
   case $1 in

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from rigwright.records.reading import script as records_script
+from rigwright.records.values import Record
+from rigwright.resolve.watch import Watch, watch_of
 from rigwright.resources import role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.operations import refuse
@@ -61,7 +63,7 @@ def test_account_is_made_once(room):
     assert owners.keys() == {"build", "ccache", "account.created"} and owners["build"] == 0 != owners["ccache"]
 
 
-@pytest.mark.runs("service/key.sh", "service/record.sh", "base/prune.sh")
+@pytest.mark.runs("service/key.sh", "service/record.sh", "service/watch-set.sh", "base/prune.sh")
 def test_small_scripts_of_a_service(room):
     """Keys arrive whole, a record is written, what nobody serves goes."""
     whose = {"before": role_text("base", "owner.sh"), "NAME": "chat", "OWNERS": "a"}
@@ -69,8 +71,16 @@ def test_small_scripts_of_a_service(room):
     key = room.path(f"{CONFIG}/chat.key")
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("one\ntwo\n", 0o600)
     given = {"PLAN": '{"it\'s": 1}', "PLAN_FILE": f"{CONFIG}/chat.json", "UNIT": "u.service"}
-    room.run(script("service", "record.sh", **given, **whose))
+    room.put("/opt/rigwright/x/y")
+    watch = watch_of("chat", Record("llamacpp", port=1, watch_seconds=300))
+    whose["before"] += "\n" + "\n".join([role_text("base", "remove-unit.sh"), role_text("service", "watch-set.sh")])
+    room.run(script("service", "record.sh", **given, **whose, **watch.variables()))
     assert room.path(f"{CONFIG}/chat.json").read_text() == '{"it\'s": 1}'
+    files = [room.path(f"/etc/systemd/system/rigwright.watch.chat.{kind}") for kind in ("service", "timer")]
+    assert [one.read_text() for one in files] == [watch.service, watch.timer]
+    assert room.path("/opt/rigwright/watch.sh").read_text() == watch.program
+    room.run(script("service", "record.sh", **given, **whose, **Watch().variables()))
+    assert not any(one.exists() for one in files)
     for name in ("used", "old"):
         room.put(f"/opt/rigwright/x/releases/{name}/.served")
     links = room.put("/opt/rigwright/services/chat/x").parent

@@ -29,7 +29,7 @@ from rigwright.roles.service.answer import CHAT, Proof
 from .standin import StandIn
 
 SWITCH = ("answer.sh", "switch.sh")
-ALL = ("base/owner.sh", "base/drain.sh", "swap.sh", "weights/place.sh", *SWITCH)
+ALL = ("base/owner.sh", "base/drain.sh", "base/remove-unit.sh", "watch-set.sh", "swap.sh", "weights/place.sh", *SWITCH)
 STATE = "/var/lib/rigwright/services/chat"
 
 
