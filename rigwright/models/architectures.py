@@ -11,9 +11,10 @@ from typing import Any
 from rigwright.models.caches import caches_of
 from rigwright.models.header import Header, Length
 from rigwright.models.keys import Keys, printable
-from rigwright.models.values import Model
+from rigwright.models.values import Model, Pooling
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS
+_POOLINGS: Mapping[int, Pooling] = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama_pooling_type
 
 
 def model_from_header(header: Header) -> Model:
@@ -47,6 +48,7 @@ def model_from_header(header: Header) -> Model:
         split_count=keys.number("split.count", 1, is_global=True) or 1,
         tensors=header.tensors,
         shared_feed_forward=keys.number("expert_shared_feed_forward_length", 0),
+        pooling=_POOLINGS.get(keys.number("pooling_type", 0)),
         assumptions=tuple(keys.assumptions),
     )
 

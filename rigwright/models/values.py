@@ -6,13 +6,15 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
 # llama.cpp's LLM_FFN_EXPS_REGEX: what --n-cpu-moe keeps in RAM.
 _EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
 # Gated delta nets; their full-attention layers gate the output, so that Q is twice as wide.
 DELTA_NET = ("qwen3next", "qwen35", "qwen35moe")
+
+Pooling = Literal["mean", "cls", "last", "rank"]
 
 
 class Tensor(NamedTuple):
@@ -67,7 +69,8 @@ class Model:
     entry per layer; 0 KV heads mean that the layer keeps no KV cache. `file_bytes` is what the header declares. With
     `is_estimated` the tensor table is computed from parameters: what each tensor takes is a guess, and their sum too
     unless `is_sum_exact`.
-    `assumptions` says what was guessed beside that.
+    `assumptions` says what was guessed beside that. `pooling`: how it makes one vector of a text, or by `rank` a score
+    of two; such a model is for that, and answers in no words.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Model:
     is_estimated: bool = False
     is_sum_exact: bool = True
     shared_feed_forward: int = 0
+    pooling: Pooling | None = None
     assumptions: tuple[str, ...] = ()
 
     def __hash__(self) -> int:

@@ -18,10 +18,13 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe, toolkit_room
 from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.dry_run import dry_run
-from rigwright.roles.service.answer import CHAT, Answer
+from rigwright.roles.service.answer import CHAT, EMBEDDING, RANKING, Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.spec.rig import RigSpec
 from rigwright.units import format_bytes
+
+# In each of their spellings: the inventory's own flags may have any.
+EMBEDS, RANKS = frozenset(("--embedding", "--embeddings")), frozenset(("--rerank", "--reranking"))
 
 
 class Llamacpp:
@@ -31,8 +34,11 @@ class Llamacpp:
     health = "/health"
 
     def answer(self, instance: Instance) -> Answer:
-        """A chat completion."""
-        return CHAT
+        """A chat completion; an embedding or a ranking where it is for these."""
+        flags = {flag.name for flag in instance.flags}
+        if flags & RANKS:
+            return RANKING
+        return EMBEDDING if flags & EMBEDS else CHAT
 
     def work(self, instance: Instance) -> Work | None:
         """Its slots; where the inventory turns these off its metrics, which reading resets the averages of."""

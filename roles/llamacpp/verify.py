@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +72,10 @@ def test_files_of_the_machine_set_no_flags(
 
 
 def test_completes_a_chat(served: ServiceUnderTest) -> None:
-    """A real completion comes back, with text in it."""
+    """A real completion comes back, with text in it; of a model for embeddings or rankings numbers that differ."""
+    if _makes_numbers(served):
+        _check_numbers(served)
+        return
     body = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0}
     status, text = served.get("/v1/chat/completions", body=body)
     assert status == 200
@@ -80,6 +84,23 @@ def test_completes_a_chat(served: ServiceUnderTest) -> None:
     message = answer["choices"][0]["message"]
     # A model that thinks first may not be done with it.
     assert (message.get("content") or message.get("reasoning_content") or "").strip()
+
+
+def _makes_numbers(served: ServiceUnderTest) -> bool:
+    return any(re.fullmatch("--(embeddings?|rerank(ing)?)", word) for word in served.planned)
+
+
+def _check_numbers(served: ServiceUnderTest) -> None:
+    texts = ["A rig hums.", "Bread is baked from flour."]
+    if any(word.startswith("--rerank") for word in served.planned):
+        status, text = served.get("/v1/rerank", body={"query": texts[0], "documents": texts})
+        found = [float(one["relevance_score"]) for one in json.loads(text)["results"]]
+        assert (status, len(found)) == (200, 2) and all(map(math.isfinite, found))
+        return
+    status, text = served.get("/v1/embeddings", body={"input": texts})
+    vectors = [one["embedding"] for one in json.loads(text)["data"]]
+    assert (status, len(vectors)) == (200, 2) and vectors[0] != vectors[1]
+    assert all(math.isfinite(number) for vector in vectors for number in vector) and all(map(any, vectors))
 
 
 def test_asks_for_the_key(served: ServiceUnderTest) -> None:
@@ -107,5 +128,7 @@ def test_metrics_are_served(served: ServiceUnderTest) -> None:
         assert status == 501
         pytest.skip("the inventory drops --metrics")
     assert status == 200
+    if _makes_numbers(served):
+        return
     counted = re.search(r"^llamacpp:tokens_predicted_total (\d+)", text, re.MULTILINE)
     assert counted and int(counted[1]) > 0

@@ -12,7 +12,7 @@ from rigwright.records.values import Record
 
 
 class Answer(NamedTuple):
-    """A request by POST. `expected` are places in its answer, `a.0.b a.0.c`, one of which must hold text."""
+    """A request by POST. `expected` are places in its answer, `a.0.b a.0.c#`: one must hold text, with # a number."""
 
     path: str
     body: str
@@ -28,6 +28,11 @@ CHAT = Answer(
     # What a model thinks before it speaks has a place of its own: of llama.cpp, of vLLM.
     expected=" ".join(f"choices.0.message.{key}" for key in ("content", "reasoning_content", "reasoning")),
 )
+
+
+# As base64, so that the thousands of numbers of a large model are one text.
+EMBEDDING = Answer("/v1/embeddings", '{"input":"Say hello.","encoding_format":"base64"}', "data.0.embedding")
+RANKING = Answer("/v1/rerank", '{"query":"hello","documents":["hello","bye"]}', "results.0.relevance_score#")
 
 
 class Proof(NamedTuple):

@@ -55,11 +55,14 @@ leaves() {
 }
 newline='
 '
-# says PATH …: whether one of these leaves of the document on standard input is text, and not an empty one.
+# says PATH …: whether one of these leaves of the document on standard input is text, and not an empty one; PATH# is a number.
 says() {
   found=$(leaves) || return 1
   for path; do
-    case $newline$found in *"$newline$path \""[!\"]*) return 0 ;; esac
+    case $path in
+      *#) case $newline$found in *"$newline${path%#} "[-0-9]*) return 0 ;; esac ;;
+      *) case $newline$found in *"$newline$path \""[!\"]*) return 0 ;; esac ;;
+    esac
   done
   return 1
 }

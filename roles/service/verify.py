@@ -56,7 +56,7 @@ def test_process_was_not_started_anew(served: ServiceUnderTest) -> None:
 
 
 def test_watch_is_on_and_had_nothing_to_restart(served: ServiceUnderTest) -> None:
-    """Who looks after the service is on where the inventory wants it, and had to restart nothing within the last hour."""
+    """Who looks after the service is on where the inventory wants it, and restarted nothing within the last hour."""
     state = served.host.run("systemctl is-active %s", f"rigwright.watch.{served.name}.timer").stdout.strip()
     assert (state == "active") == bool(served.wish.watch_seconds), f"rigwright.watch.{served.name}.timer is {state}"
     found = served.host.run("cat -- %s", f"/var/lib/rigwright/services/{served.name}/restarts").stdout.split()

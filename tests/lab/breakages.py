@@ -166,6 +166,13 @@ _EDITED = (
         "touch /var/lib/rigwright/services/edited/running",
         "rm /var/lib/rigwright/services/edited/running",
     ),
+    Breakage(
+        "test_watch_is_on_and_had_nothing_to_restart",
+        "edited",
+        "it gave no answer and was restarted 2 times",
+        "for _ in 1 2; do date +%s >>/var/lib/rigwright/services/edited/restarts; done",
+        "rm /var/lib/rigwright/services/edited/restarts",
+    ),
     Breakage("test_drop_ins_change_nothing_that_matters", "edited", r"'NoSuchSetting=1'"),
     Breakage(
         "test_unit_file_is_sound",

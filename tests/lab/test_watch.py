@@ -1,4 +1,4 @@
-"""Who looks after a service on a real rig: what hangs while its health is fine is restarted, what works is left alone."""
+"""Who looks after a service on a real rig: what hangs is restarted whatever its health says; what works is spared."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service import operations
-from rigwright.roles.service.answer import CHAT, Proof
+from rigwright.roles.service.answer import CHAT, RANKING, Proof
 
 from .standin import StandIn
 
@@ -308,6 +308,19 @@ SAID = {
     f'{{"a":[{"1," * 500_000}1],"choices":[{{"message":{{"content":"hello"}}}}]}}': False,
     "": False,
 }
+
+
+def test_answer_of_numbers_proves_where_numbers_are_expected(each_sh):
+    """A score; what JSON cannot say of one, NaN, is null."""
+    said = {
+        '{"results":[{"index":0,"relevance_score":-4.1e-05}]}': True,
+        '{"results":[{"index":0,"relevance_score":null}]}': False,
+        '{"results":[{"index":0,"relevance_score":"0.5"}]}': False,
+        '{"results":[]}': False,
+    }
+    for text, expected in said.items():
+        command = f"{role_text('service', 'answer.sh')}says {RANKING.expected}"
+        assert (subprocess.run(["sh", "-c", command], input=text.encode(), check=False).returncode == 0) == expected
 
 
 @pytest.mark.parametrize("awk", ["mawk", "gawk", "busybox"])

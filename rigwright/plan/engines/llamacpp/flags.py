@@ -150,6 +150,14 @@ def _threads(choice: Choice, cores: int) -> Flag:
 
 
 def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
+    pooling = choice.variant.model.pooling if choice.variant.has_model else None
+    if pooling:
+        made = "scores what belongs to a question" if pooling == "rank" else f"makes vectors of texts, by {pooling}"
+        because = f"the file is of a model that {made}; without it llama-server would refuse that"
+        yield _flag("--reranking" if pooling == "rank" else "--embedding", None, because)
+        if pooling != "rank":
+            yield _flag("--pooling", pooling, "as the file says")
+        return
     yield _flag("--jinja", None, "the model's own chat template, with tool calls")
     if reasoning := reasoning_of(choice):
         yield _flag("--reasoning", *reasoning)

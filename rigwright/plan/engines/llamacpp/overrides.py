@@ -21,7 +21,7 @@ Values = Mapping[str, str | int | float | bool | None]
 # Other names of flags that the plan counts with.
 _SAME = {
     "--gpu-layers": "--n-gpu-layers", "--cpu-moe": "--n-cpu-moe", "--draft-max": "--spec-draft-n-max",
-    "--draft": "--spec-draft-n-max",
+    "--draft": "--spec-draft-n-max", "--embeddings": "--embedding", "--rerank": "--reranking",
 }  # fmt: skip
 # A flag of the inventory that takes the place of ours beside that of the same option.
 _REPLACES = {
