@@ -38,12 +38,13 @@ from rigwright.plan.wish import ModelSource, ServiceWish
 
 
 class Request(NamedTuple):
-    """One service to plan: its wish, and the files that could serve it; `api_key_path` is a path on the rig."""
+    """One service to plan: its wish, and the files that could serve it; paths are those on the rig."""
 
     wish: ServiceWish
     variants: tuple[Variant, ...]
     api_key_path: str | None = None
     weights_directory: str = "/var/lib/rigwright/weights"
+    template_path: str | None = None
 
 
 def plan_rig(
@@ -255,8 +256,8 @@ def _service(
         if wish.vision and variant.known and variant.known.projector_file
         else None
     )
-    target = RenderContext(hardware.cpu, weights, request.api_key_path, projector, hardware.links)
-    rendered = engine.render(choice, target)
+    own = request.api_key_path, projector, hardware.links, request.template_path
+    rendered = engine.render(choice, RenderContext(hardware.cpu, weights, *own))
     replicas = tuple(
         Replica(gpus=tuple(device.ref for device in group), port=port, environment=environment)
         for group, environment, port in zip(choice.replicas, rendered.environments, ports, strict=True)

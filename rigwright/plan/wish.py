@@ -176,6 +176,9 @@ class ServiceWish(Strict):
     gpu: Annotated[int | tuple[int, ...] | Literal["auto", "none"], GPUS] = Field(
         "auto", description="GPUs by nvidia-smi index, `auto` for those that suit best, `none` for the CPU."
     )
+    chat_template_file: Line | None = Field(
+        None, description="A Jinja template on this machine that takes the place of the model's own."
+    )
     api_key_file: Line | None = Field(
         None, description="A file on this machine (mode 600) with one API key per line; never shown anywhere."
     )

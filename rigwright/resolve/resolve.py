@@ -26,6 +26,7 @@ from rigwright.resolve.beside import beside, occupants_of
 from rigwright.resolve.instance import Instance, instances
 from rigwright.resolve.toolkit import with_toolkit
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
+from rigwright.spec.templates import read_template, template_path
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.gguf import gguf_offer
 from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
@@ -174,7 +175,8 @@ def _request(
         if local:
             known = _offer_of(local, spec)
             variants = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in variants)
-    return Request(adapted, variants, KEY_CREDENTIAL if wish.api_key_file else None, spec.weights.directory)
+    key, template = KEY_CREDENTIAL if wish.api_key_file else None, read_template(wish)
+    return Request(adapted, variants, key, spec.weights.directory, template_path(template) if template else None)
 
 
 def _offer_of(local: LocalModel, spec: RigSpec) -> Variant:

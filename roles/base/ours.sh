@@ -6,7 +6,7 @@ ours() {
     /etc/yum.repos.d/rigwright-*.repo /etc/pki/rpm-gpg/rigwright-* /etc/modprobe.d/rigwright-*.conf; do
     [ ! -f "$at" ] || ! head -n1 -- "$at" | grep -q '^# Written by rigwright' || echo "$at"
   done
-  for at in /opt/rigwright/*/releases /opt/rigwright/services "$CONFIG"/*.json "$CONFIG"/*.key \
+  for at in /opt/rigwright/*/releases /opt/rigwright/services "$CONFIG"/*.json "$CONFIG"/*.key "$CONFIG/templates" \
     /opt/rigwright/cuda/[0-9]* /opt/rigwright/cuda/.[0-9]* "$STATE/cuda" \
     "$STATE/build" "$STATE/ccache" "$STATE/refs" "$STATE/services" "$STATE/nvidia" "$STATE/account.created" \
     /opt/rigwright/watch.sh /opt/rigwright/nvidia/power.sh "$CONFIG/nvidia.power" "$RECORD" "$RECORD.before" "$BROUGHT"; do

@@ -34,6 +34,7 @@ from rigwright.roles.weights.directory import directory_probe
 from rigwright.roles.weights.facts import weights_probe
 from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.spec.templates import template_path, templates_of
 from rigwright.weights.local import projector_of, weights_path
 from rigwright.weights.lookup import Lookup
 
@@ -44,7 +45,8 @@ class WrongInventory(WrongSpec, PyinfraError):
 
 @dataclass(frozen=True)
 class RigContext:
-    """One rig's part of the inventory, ready to work from; `keys` are API keys by service.
+    """One rig's part of the inventory, ready to work from; `keys` are API keys by service,
+    `templates` chat templates.
 
     `lock` is what is pinned for this rig, `lock_file` the file that holds it or other rigs. Where standard input is
     taken, by su for its password, no file and no key can travel.
@@ -53,6 +55,7 @@ class RigContext:
     rig: str
     spec: RigSpec
     keys: dict[str, str] = field(default_factory=dict, repr=False)
+    templates: dict[str, str] = field(default_factory=dict, repr=False)
     lock: LockedRig | None = None
     lock_file: str = ""
     inventory: str = "INVENTORY"
@@ -85,6 +88,7 @@ class RigContext:
             | Probe(scripts=SECTIONS, services=tuple(wish.name for wish in services))
             | weights_probe(paths, weights.directory, is_open=is_open)
             | directory_probe((weights.directory,) if services else ())
+            | Probe(files=tuple(map(template_path, self.templates.values())))
         )
 
     def beside(self, rig: Rig) -> list[Deployed]:
@@ -167,7 +171,8 @@ def make_context(
     lookup = lookup or Lookup()
     spec = parse_spec(rig, data, inventory=inventory)
     look_at_models({rig: spec}, lookup)
-    return RigContext(rig, spec, keys_of(rig, spec), lock, lock_file, inventory or "INVENTORY", is_stdin_taken, lookup)
+    keys, templates = keys_of(rig, spec), templates_of(rig, spec)
+    return RigContext(rig, spec, keys, templates, lock, lock_file, inventory or "INVENTORY", is_stdin_taken, lookup)
 
 
 def _check(state: State) -> dict[str, RigContext]:

@@ -91,6 +91,14 @@ def _serve(engines: Sequence[Engine]) -> None:
             probe=probe,
             name=f"Write the API keys of {name}",
         )
+    for name in host.loop([one.service for one in instances if not one.number and one.service in context.templates]):
+        service.chat_template(
+            service=name,
+            text=context.templates[name],
+            owners=context.spec.owners,
+            probe=probe,
+            name=f"Bring the chat template of {name}",
+        )
     for instance in host.loop(instances):
         service.serve_instance(
             instance=instance.name,

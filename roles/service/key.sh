@@ -1,5 +1,5 @@
-# The API keys arrive on standard input: not in the script, not in the process list.
+# A file of a service arrives on standard input, keys of its API or its template: not in the script, nor in a process list.
 lock
 own "$NAME"
-install -d -m 755 "${KEY%/*}"
-write "$KEY" 600
+install -d -m 755 "${FILE%/*}"
+write "$FILE" "$MODE"

@@ -28,6 +28,7 @@ from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.room import in_the_way, leaves_for
 from rigwright.roles.weights.facts import waiting, wanted_stamp
+from rigwright.spec.templates import template_path
 from rigwright.weights.local import LocalModel
 
 # How long a rollback waits for a model to load; the inventory's own limit may be unreadable by then.
@@ -56,7 +57,25 @@ def api_key(service: str, key: str, owners: tuple[str, ...], probe: Probe) -> Co
     if has_key(rig, service, key):
         return
     whose = {"NAME": service, "OWNERS": " ".join(owners)}
-    yield Script(script("service", "key.sh", before=_OWNER, KEY=paths.key_path(service), **whose), stdin=key)
+    yield Script(
+        script("service", "key.sh", before=_OWNER, FILE=paths.key_path(service), MODE="600", **whose), stdin=key
+    )
+
+
+@operation()
+def chat_template(service: str, text: str, owners: tuple[str, ...], probe: Probe) -> Commands:
+    """Have a chat template on the rig, under a name of its content: what runs keeps its own.
+
+    + service: whose template
+    + text: a Jinja text
+    + owners: the names of the inventory
+    + probe: the questions that the operations of a run share
+    """
+    rig = yield from current_rig(probe)
+    path = template_path(text)
+    if rig.content(path) != text:
+        whose = {"NAME": service, "OWNERS": " ".join(owners)}
+        yield Script(script("service", "key.sh", before=_OWNER, FILE=path, MODE="644", **whose), stdin=text)
 
 
 @operation()

@@ -25,6 +25,7 @@ from rigwright.roles.service.operations import has_key
 from rigwright.roles.service.room import holder, in_the_way
 from rigwright.roles.weights.directory import directory_errors
 from rigwright.roles.weights.facts import verified_stamp, wanted_stamp, weights_file
+from rigwright.spec.templates import template_path
 
 # LoadCredential= and ProtectProc=. Source: systemd 247, NEWS. An older one passes over what it does not know.
 _OLDEST_SYSTEMD = 247
@@ -84,6 +85,7 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
     if any(instance.service in resolved.models for instance in mine):
         yield from directory_errors(rig, context.spec.weights)
     for instance in mine:
+        yield from _template_errors(context, instance)
         yield from _unit_errors(rig.records.of(instance.name))
         yield from _port_errors(rig, context, resolved, instance, names)
     for engine in engines:
@@ -103,7 +105,19 @@ def _unsent(rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[In
         and (weights_file(rig, path) is None or verified_stamp(rig, path) is not None)
     ]
     keyed = dict.fromkeys(one.service for one in mine if one.wish.api_key_file)
+    templates = {one.service: context.templates[one.service] for one in mine if one.service in context.templates}
+    unsent += [
+        f"the chat template of {name}" for name, text in templates.items() if rig.content(template_path(text)) != text
+    ]
     return unsent + [f"the keys of {name}" for name in keyed if not has_key(rig, name, context.keys[name])]
+
+
+def _template_errors(context: RigContext, instance: Instance) -> Iterator[str]:
+    text = context.templates.get(instance.service)
+    named = next((flag.value for flag in instance.flags if flag.name == "--chat-template-file"), None)
+    if text and named != template_path(text) and "--chat-template-file" not in instance.wish.flags:
+        renew = f"rigwright plan {context.inventory} --replan --limit {context.rig}"
+        yield f"the chat template of {instance.service} is not the locked one; to take the new one: {renew}"
 
 
 def _unit_errors(deployed: Deployed) -> Iterator[str]:

@@ -166,6 +166,10 @@ if await; then
   took_place $stopped
   forget_kept <"$file"
   set_watch
+  # A template that no unit names; one of today may wait for its service.
+  find /etc/rigwright/templates -name '*.jinja' -mmin +1440 2>/dev/null | while read -r at; do
+    grep -qsF -- "$at" /etc/systemd/system/rigwright-*.service /var/lib/rigwright/services/*/*.service || rm -f -- "$at"
+  done
   say "$NAME serves at $SERVES"
   exit 0
 fi

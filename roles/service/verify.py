@@ -116,6 +116,10 @@ def test_release_is_as_built(served: ServiceUnderTest) -> None:
 def test_process_has_the_planned_flags(served: ServiceUnderTest) -> None:
     """The command line and the environment of the running process are the plan's, word for word."""
     assert served.argv == served.planned
+    template = served.flag("--chat-template-file") if "--chat-template-file" in served.planned else ""
+    if template.startswith("/etc/rigwright/templates/"):
+        digest = served.host.check_output("sha256sum -- %s", template)
+        assert digest[:16] == template.rpartition("/")[2].removesuffix(".jinja"), f"{template} was changed"
     assert {f"{name}={value}" for name, value in served.replica["environment"]} <= set(served.environment)
 
 

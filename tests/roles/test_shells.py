@@ -67,7 +67,7 @@ def test_account_is_made_once(room):
 def test_small_scripts_of_a_service(room):
     """Keys arrive whole, a record is written, what nobody serves goes."""
     whose = {"before": role_text("base", "owner.sh"), "NAME": "chat", "OWNERS": "a"}
-    room.run(script("service", "key.sh", KEY=f"{CONFIG}/chat.key", **whose), stdin="one\ntwo\n")
+    room.run(script("service", "key.sh", FILE=f"{CONFIG}/chat.key", MODE="600", **whose), stdin="one\ntwo\n")
     key = room.path(f"{CONFIG}/chat.key")
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("one\ntwo\n", 0o600)
     given = {"PLAN": '{"it\'s": 1}', "PLAN_FILE": f"{CONFIG}/chat.json", "UNIT": "u.service"}

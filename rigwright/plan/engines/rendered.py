@@ -19,6 +19,7 @@ class RenderContext(NamedTuple):
     api_key_path: str | None = None
     projector_path: str | None = None
     links: tuple[Link, ...] = ()
+    template_path: str | None = None
 
 
 class Rendered(NamedTuple):

@@ -158,7 +158,12 @@ def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
         if pooling != "rank":
             yield _flag("--pooling", pooling, "as the file says")
         return
-    yield _flag("--jinja", None, "the model's own chat template, with tool calls")
+    if target.template_path:
+        yield _flag("--jinja", None, "the chat template, with tool calls")
+        because = "the inventory's chat_template_file; its name on the rig is its checksum"
+        yield _flag("--chat-template-file", target.template_path, because)
+    else:
+        yield _flag("--jinja", None, "the model's own chat template, with tool calls")
     if reasoning := reasoning_of(choice):
         yield _flag("--reasoning", *reasoning)
     for name, value, because, source in sampling_of(choice):

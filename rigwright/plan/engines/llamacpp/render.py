@@ -35,7 +35,7 @@ def render(choice: Choice, target: RenderContext, capabilities: Capabilities) ->
     flags, dropped = apply_overrides(own, wish.flags, capabilities)
     environments = tuple(_environment(group, choice.replicas) for group in choice.replicas)
     notes = (
-        *_template(choice.variant),
+        *(() if target.template_path else _template(choice.variant)),
         *_visibility(choice, environments[0]),
         *mode_notes(choice),
         *_file_notes(choice.variant),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rigwright.models.known import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.ollama.render import render
 from rigwright.plan.engines.rendered import RenderContext, Rendered
+from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
 
@@ -22,6 +24,12 @@ class OllamaPlanner(LayeredPlanner):
     install = "Ollama's archive, unpacked: about 2 GB to fetch"
     install_bytes = 4 * GIB
     copies_weights = True
+
+    def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
+        """A template of Jinja: Ollama's are of another language."""
+        if wish.chat_template_file:
+            return "Ollama has templates of another language; take chat_template_file out, or set engine to llamacpp"
+        return super().contradiction(wish, variant)
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Environment and Modelfile."""

@@ -55,7 +55,9 @@ class VllmPlanner(Planner):
         return _BATCHING if wish.users >= MANY_USERS else -_SLOW_START
 
     def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
-        """A context beyond the trained one, drafts without layers for them."""
+        """A context beyond the trained one, drafts without layers for them, a template."""
+        if wish.chat_template_file:
+            return "chat_template_file is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         return context_obstacle(wish, variant.model) or draft_error(wish, variant.model)
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
