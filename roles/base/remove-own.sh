@@ -40,8 +40,8 @@ remove_own() {
   for one in $theirs; do say "rigwright-$one.service stays, it is of the inventory $(owner_of "$one")"; done
   spare_files >"$work/spare"
   for one in $(units | grep -vxF -- "$theirs" || :); do
-    drain "rigwright-$one.service" || say "what it has under way is cut"
     remove_watch "$one"
+    drain "rigwright-$one.service" || say "what it has under way is cut"
     remove_unit "rigwright-$one.service"
     rm -f -- "$CONFIG/$one.json" "$CONFIG/$one.key"
     rm -rf -- "/opt/rigwright/services/$one" "$STATE/services/$one"

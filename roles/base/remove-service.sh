@@ -4,8 +4,8 @@ own "$NAME"
 file=/etc/systemd/system/$UNIT
 [ ! -e "$file" ] || head -n1 "$file" | grep -q '^# Written by rigwright' || fail "$file was not written by rigwright; it stays"
 model=$(sed -n 's/.*"name":"--model","value":"\([^"]*\)".*/\1/p' "$CONFIG/$NAME.json" 2>/dev/null || :)
-drain "$UNIT" || say "what it has under way is cut"
 remove_watch "$NAME"
+drain "$UNIT" || say "what it has under way is cut"
 remove_unit "$UNIT"
 rm -f "$CONFIG/$NAME.key" "$CONFIG/$NAME.json"
 rm -rf "/opt/rigwright/services/$NAME" "$STATE/services/$NAME"

@@ -24,6 +24,7 @@ restart() {
   systemctl enable -q "$UNIT"
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   began=$(date '+%Y-%m-%d %H:%M:%S')
+  read -r away _ </proc/uptime
   systemctl restart "$UNIT"
 }
 healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
@@ -112,6 +113,8 @@ if [ ! -e "$state/running" ] && [ "$(systemctl show -P InvocationID -- "$UNIT")"
   exit 0
 fi
 # What is about to stop ends its requests first, and until then nothing is changed.
+served=
+! systemctl is-active -q "$UNIT" || served=yes
 for other in $MAKE_ROOM "$UNIT"; do
   drain "$other" || say "what $other has under way is cut"
 done
@@ -165,6 +168,7 @@ if await; then
   # shellcheck disable=SC2086 # names of units, one word each
   took_place $stopped
   forget_kept <"$file"
+  [ -z "$served" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"
   set_watch
   # A template that no unit names; one of today may wait for its service.
   find /etc/rigwright/templates -name '*.jinja' -mmin +1440 2>/dev/null | while read -r at; do

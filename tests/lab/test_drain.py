@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 
@@ -66,6 +67,7 @@ def test_completion_under_way_ends_whole_while_a_change_is_deployed(workshop, sl
     said = workshop.on(slow, "cat /root/said")
     chunks = [json.loads(line[6:]) for line in said.splitlines() if line.startswith("data: {")]
     assert said.endswith("data: [DONE]") and chunks[-1]["timings"]["predicted_n"] == 900
+    assert re.search(r"^demo served nobody for \d+\.\d s$", "\n".join(done.lines), re.MULTILINE)
     page_shows("docs/services.md", "demo is at work, waiting", "\n".join(done.lines))
     assert invocation(workshop, slow) != before
     assert workshop.deploy(workshop.spec(flags={"--temp": 0.5}), slow).changed == set()
