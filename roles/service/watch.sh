@@ -7,7 +7,7 @@
 # one token is asked for where that says nothing, before the word is said that ends it, and once an hour of quiet.
 # Exit codes of `look`: 0 it completes, 10 it answers, 20 it is there and does not answer; anything else, nobody can tell.
 PROVEN=0 ANSWERS=10 SILENT=20
-now() { read -r up _ </proc/uptime && echo "${up%.*}"; }
+clock() { read -r up _ </proc/uptime && echo "${up%.*}"; }
 number() { printf '%s\n' "$found" | sed -n "s/^$1 \([0-9]\{1,6\}\)\$/\1/p" | head -n1; }
 # reach SECONDS PATH [BODY]: CODE; 000 is somebody who takes a connection and says nothing, empty where nobody takes one.
 reach() {
@@ -20,12 +20,12 @@ look() {
   proof_in "/etc/rigwright/$NAME.json"
   [ -n "$URL" ] || exit 1
   limit=$(number watch_seconds) limit=${limit:-300} work=$(leaf work.path) since=0
-  { read -r _ _ _ since <"/run/rigwright.watch/$NAME"; } 2>/dev/null || since=$(now)
+  { read -r _ _ _ since <"/run/rigwright.watch/$NAME"; } 2>/dev/null || since=$(clock)
   if [ -n "$work" ]; then
     case $(reach $((limit / 10)) "$work") in
       '') exit 1 ;;
       000 | 500 | 502) ;;
-      *) [ $(($(now) - since)) -ge 3600 ] || exit "$ANSWERS" ;;
+      *) [ $(($(clock) - since)) -ge 3600 ] || exit "$ANSWERS" ;;
     esac
   fi
   [ -n "$ASK" ] || exit 1
@@ -39,7 +39,7 @@ look() {
 judge() {
   at=/run/rigwright.watch/$NAME unit=rigwright-$NAME.service
   found=$(leaves <"/etc/rigwright/$NAME.json") || return 0
-  limit=$(number watch_seconds) limit=${limit:-300} began=$(now) seen='' silent=0 first=0 proven=$(now)
+  limit=$(number watch_seconds) limit=${limit:-300} began=$(clock) seen='' silent=0 first=0 proven=$(clock)
   { read -r seen silent first proven <"$at"; } 2>/dev/null || :
   runs=$(systemctl show -P InvocationID -- "$unit")
   [ "$seen" = "$runs" ] || silent=0
