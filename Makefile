@@ -21,7 +21,8 @@ demo: .venv/ready host  ## a virtual rig becomes an LLM server
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
 test: .venv/ready host  ## everything but lab-faults and lab-nvidia, on real virtual rigs
-	pytest -m "not faults and not nvidia and not cuda"
+	pytest -n auto -m "not lab and not packaging and not faults and not nvidia and not cuda"
+	pytest -m "(lab or packaging) and not faults and not nvidia and not cuda"
 
 test-fast: .venv/ready  ## no rigs, seconds
 	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia and not cuda"

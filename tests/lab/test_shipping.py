@@ -58,6 +58,7 @@ def test_one_rig_builds_for_all_of_its_kind(workshop, fleet, bookworm):
     workshop.lab.down([other])
 
 
+@pytest.mark.faults
 def test_rig_built_anew_takes_what_was_built_for_it(workshop, fleet):
     """Alone in the run, nobody to ask: what this machine keeps. A damaged one is built anew."""
     workshop.keeps_releases = True
@@ -77,6 +78,7 @@ def test_rig_built_anew_takes_what_was_built_for_it(workshop, fleet):
         workshop.keeps_releases = False
 
 
+@pytest.mark.faults
 def test_each_rig_builds_its_own_where_that_is_wanted(workshop, fleet):
     """`share: False`."""
     outcome = workshop.deploy(spec(workshop, 3, share=False), *fleet[:2])
@@ -129,6 +131,7 @@ def test_builder_whose_unit_is_killed_is_replaced(workshop, fleet):
     assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
 
 
+@pytest.mark.faults
 def test_rigs_that_take_turns_wait_for_nobody(workshop, fleet):
     """--serial: whoever comes first builds, and none waits for one that comes after it."""
     outcome = workshop.deploy(spec(workshop, 7), *fleet, arguments=("-y", "--serial"))
