@@ -25,7 +25,7 @@ class GpuModel:
 
     `vram_bytes` is the size on the box counted in GiB (24 GB: 24 GiB), a driver reports up to 8 % less.
     `ram_share`: its memory is the machine's, of which it may have that part. `nvlink_is_bridge`: its NVLinks all go to
-    one other card. `pcie_*` are the card's own, without the slot.
+    one other card, `nvlink_is_switched`: to switches. `pcie_*` are the card's own, without the slot.
     """
 
     name: str
@@ -39,6 +39,7 @@ class GpuModel:
     nvlink_links: int = 0
     nvlink_gbytes_per_second_per_link: float | None = None
     nvlink_is_bridge: bool = False
+    nvlink_is_switched: bool = False
     tdp_watts: float | None = None
     power_min_watts: float | None = None
     power_max_watts: float | None = None
@@ -169,6 +170,7 @@ def _model(entry: Mapping[str, Any]) -> GpuModel:
         nvlink_links=nvlink.get("links", 0),
         nvlink_gbytes_per_second_per_link=nvlink.get("gbytes_per_second_per_link"),
         nvlink_is_bridge=nvlink.get("joins") == "bridge",
+        nvlink_is_switched=nvlink.get("joins") == "switch",
         tdp_watts=entry.get("tdp_watts"),
         power_min_watts=power.get("min"),
         power_max_watts=power.get("max"),

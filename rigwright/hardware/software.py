@@ -118,6 +118,7 @@ class Software:
     toolkits: every nvcc that is found, the first in PATH first.
     virtualization: as systemd-detect-virt says it: `none`, `kvm`, `lxc`, `docker`, `systemd-nspawn`.
     uvm_major, cdi_uvm_major: the number of nvidia-uvm's devices in the kernel, and in the CDI specification.
+    cdi_version: of the driver's libraries that the CDI specification gives to containers.
     units: states of services by name, `nvidia-persistenced` `failed`.
     cuda_error: what cuInit answered: 0 is well, None is not asked.
     psu_watts: what the power supplies can give together.
@@ -150,6 +151,7 @@ class Software:
     has_umad: bool | None = None
     uvm_major: int | None = None
     cdi_uvm_major: int | None = None
+    cdi_version: str | None = None
     units: tuple[tuple[str, str], ...] = ()
     cuda_error: int | None = None
     psu_watts: int | None = None

@@ -167,5 +167,5 @@ cuda_text() {
 }
 
 cdi_text() {
-  cat /etc/cdi/*.yaml /var/run/cdi/*.yaml | grep -B 2 -A 3 'path: /dev/nvidia-uvm$'
+  cat /etc/cdi/*.yaml /var/run/cdi/*.yaml | grep -B 2 -A 3 -e 'path: /dev/nvidia-uvm$' -e 'hostPath: .*/libcuda\.so\.[0-9][0-9][0-9]\.'
 }

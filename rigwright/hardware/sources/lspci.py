@@ -73,6 +73,17 @@ def fallen_off_bus(address: str) -> Problem:
     )
 
 
+def bar_missing(address: str) -> Problem:
+    """The problem of a card for whose memory no addresses were left."""
+    return Problem(
+        "bar_missing",
+        address,
+        "the firmware gave the GPU no room for its memory window (BAR)",
+        "switch on `Above 4G Decoding` in the BIOS, or boot with `pci=realloc`; give a virtual machine a larger window "
+        "for 64-bit devices",
+    )
+
+
 # The kernel's own drivers of NVIDIA's cards: `NovaCore` is the driver that the module nova_core has.
 KERNELS_OWN = ("nouveau", "NovaCore", "nova_core", "nvidiafb", "rivafb")
 
@@ -264,7 +275,15 @@ def _is_gone(block: _Block) -> bool:
 
 def _problems(block: _Block, gpu: Gpu) -> list[Problem]:
     held = driver_problem(block.address, block.facts.get("kernel driver in use", ""), gpu.vendor)
-    return [problem for problem in (fallen_off_bus(block.address) if _is_gone(block) else None, held) if problem]
+    gone = fallen_off_bus(block.address) if _is_gone(block) else None
+    bare = bar_missing(block.address) if gpu.vendor == "NVIDIA" and not gone and _has_no_room(block) else None
+    return [problem for problem in (gone, bare, held) if problem]
+
+
+def _has_no_room(block: _Block) -> bool:
+    """Whether a window of the card's memory got no address; what is `[disabled]` has one, and no driver yet."""
+    regions = (value for key, value in block.facts.items() if key.startswith("region "))
+    return any(re.match(r"Memory at <(?:unassigned|ignored)>", value) for value in regions)
 
 
 def _fill(gpu: Gpu, other: Gpu) -> Gpu:

@@ -9,7 +9,7 @@ import re
 
 from rigwright.hardware.reading import Reading
 from rigwright.hardware.software import KernelModule
-from rigwright.hardware.sources import cells, software_text
+from rigwright.hardware.sources import cells, device_nodes, software_text
 
 _MODULE = re.compile(
     r"(?P<root>/)?(?:usr/)?lib/modules/(?P<kernel>[^/\s]+)/(?:\S*/)?nvidia(?:-current|-[0-9]{3})?(?:-open)?\.ko\b"
@@ -19,6 +19,7 @@ _ANY_FILE = re.compile(r"(?:\S+\s+){0,9}(?:usr/|etc/|bin$|lib/modules/\S+\.ko)")
 _LIBRARY = re.compile(
     r"(?<!/compat)/lib(?:nvidia-ml|cuda)\.so\.(?P<version>[0-9]{3}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w.])"
 )
+_ABSENT = re.compile(r"[Nn]o such file|cannot (?:stat|access)|not found|does not exist")
 _ASKED = r"(?:\S*/)?(?:lsinitramfs|lsinitrd|unmkinitramfs)\b"
 
 
@@ -30,7 +31,9 @@ def read(text: str) -> Reading:
     modules = {(bool(found["root"]), found["kernel"]) for line in files if (found := _MODULE.search(line))}
     early = tuple(KernelModule("", kernel=kernel) for is_on_disk, kernel in sorted(modules) if not is_on_disk)
     late = tuple(KernelModule("", kernel=kernel) for is_on_disk, kernel in sorted(modules) if is_on_disk)
-    version = next((found["version"] for line in lines if (found := _LIBRARY.search(line))), None)
+    # A CDI specification names what was there when it was made, an error what is not.
+    present = [] if device_nodes.is_cdi(text) else [line for line in lines if not _ABSENT.search(line)]
+    version = next((found["version"] for line in present if (found := _LIBRARY.search(line))), None)
     command = software_text.asked(text, _ASKED)
     is_listing = early or command or not text.strip() or any(_ANY_FILE.match(line.strip()) for line in lines)
     answered = [

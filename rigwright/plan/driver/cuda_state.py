@@ -82,8 +82,14 @@ def _has_uvm(machine: Machine) -> bool:
 
 
 def of_cdi(machine: Machine) -> Iterator[Defect]:
+    """What containers are given is that of another boot, or of the driver before."""
     own, cdi = machine.software.uvm_major, machine.software.cdi_uvm_major
+    given, driver = machine.software.cdi_version, machine.userland or machine.loaded
     if own and cdi and own != cdi:
         what = f"the CDI specification gives containers nvidia-uvm as {cdi}, the kernel has {own}: CUDA says 999 there"
-        step = Step("cdi", "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, and restart containers")
-        yield Defect(Problem("cdi_is_stale", "/etc/cdi/nvidia.yaml", what, step.what), "repair", (step,))
+    elif given and driver and version_of(given) != version_of(driver):
+        what = f"the CDI specification gives containers the libraries of {given}, the driver is {driver}"
+    else:
+        return
+    step = Step("cdi", "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, and restart containers")
+    yield Defect(Problem("cdi_is_stale", "/etc/cdi/nvidia.yaml", what, step.what), "repair", (step,))

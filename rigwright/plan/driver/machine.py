@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from rigwright.hardware import models
 from rigwright.hardware.software import Flavour, Package, Software
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Gpu, Hardware
@@ -135,6 +136,16 @@ class Machine:
         if self.kernel.endswith("-tegra") or re.search(r"\b(?:Orin|Thor|Xavier|Tegra)\b", names):
             return "Jetson"
         return None
+
+    @property
+    def has_nvlink5(self) -> bool:
+        """Whether its GPUs are joined by switches of NVLink 5, which are no devices of the PCI bus.
+
+        Those of a GB200 or GB300 are in other machines, and managed there.
+        """
+        found = (models.find(one.gpu.name, one.gpu.pci_id) for one in self.gpus)
+        boards = [one for one in found if one and one.nvlink_is_switched and one.architecture == "Blackwell"]
+        return sum(not one.name.startswith("NVIDIA GB") for one in boards) > 1
 
     @property
     def packages(self) -> tuple[Package, ...]:

@@ -73,7 +73,12 @@ def _not_built(machine: Machine, *, is_kept: bool) -> Iterator[Defect]:
         if is_kept:
             yield _unbuilt(machine, what, kernel)
         else:
-            yield Defect(Problem("dkms_not_built", kernel, what, "the plan replaces this driver"), "note")
+            do = (
+                "the plan replaces this driver"
+                if machine.system
+                else f"mend the build, then dkms autoinstall -k {kernel}"
+            )
+            yield Defect(Problem("dkms_not_built", kernel, what, do), "note")
 
 
 def _waits_for_reboot(machine: Machine) -> Iterator[Defect]:

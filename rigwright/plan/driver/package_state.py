@@ -10,19 +10,19 @@ from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine, is_nvidias
 from rigwright.plan.driver.room import is_boot_full, room_in_boot
-from rigwright.plan.driver.stranded import failed_build, is_akmod
+from rigwright.plan.driver.stranded import failed_build, is_akmod, older_compiler
 from rigwright.plan.driver.tables import System, branch_of, failure_row, version_of
 from rigwright.plan.driver.values import Defect, DriverWish, Step
 
 
-def of_packages(machine: Machine, system: System | None, wish: DriverWish) -> Iterator[Defect]:
-    """All of them."""
+def of_packages(machine: Machine, system: System | None, wish: DriverWish, *, is_kept: bool) -> Iterator[Defect]:
+    """All of them; `is_kept`: the driver that is there stays."""
     yield from _runfile(machine, wish)
     yield from _foreign_repositories(machine, system)
     yield from _keys(machine)
     yield from _origins(machine)
     yield from _failures(machine)
-    yield from _half_configured(machine)
+    yield from _half_configured(machine, is_replaced=bool(system) and not is_kept)
 
 
 def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
@@ -41,19 +41,30 @@ def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
 
 def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[Defect]:
     """NVIDIA's repository of another release, as an application's installer leaves it; or one beside RPM Fusion."""
-    # Mirrors of NVIDIA's repositories keep their paths.
-    mine = [one for one in machine.software.repositories if one.is_enabled and is_nvidias(origin(one.url, one.suite))]
+    mine = [one for one in machine.software.repositories if one.is_enabled and _release(one) is not None]
     for one in mine:
-        found = re.search(r"/repos/([a-z]+\d+)/", f"{origin(one.url, one.suite)}/")
-        if found and system and found[1] != system.repository:
-            what = f"{one.file or one.name or one.url} is NVIDIA's repository for {found[1]}, this is {system.title}"
+        release = _release(one)
+        if release and system and release != system.repository:
+            name = one.file or one.name or one.url
+            what = f"{name} is NVIDIA's repository for {release}, this is {system.title}"
             do = f"take it out and use {system.repository}; rigwright removes no repository that it did not add"
-            yield Defect(Problem("repository_of_other_release", one.file or one.url, what, do), "refuse")
+            yield Defect(Problem("repository_of_other_release", name, what, do), "refuse")
     fusion = next((one for one in machine.software.repositories if "rpmfusion" in (one.url + one.name).lower()), None)
     if fusion and mine and machine.driver_packages:
         what = "RPM Fusion and NVIDIA's repository both have a driver, and each upgrade makes them conflict"
         do = "keep one of them: dnf config-manager disable the other, then dnf distro-sync"
         yield Defect(Problem("two_driver_repositories", fusion.file or "rpmfusion", what, do), "refuse")
+
+
+def _release(one: Repository) -> str | None:
+    """For which release NVIDIA's repository is (`fedora39`), '' where it does not say; None of any other."""
+    place = origin(one.url, one.suite)
+    # Mirrors of NVIDIA's repositories keep their paths; a list of repositories has its identifiers alone.
+    found = re.search(r"/repos/([a-z]+\d+)/", f"{place}/") if is_nvidias(place) else _IDENTIFIER.fullmatch(one.name)
+    return found[1] if found else "" if is_nvidias(place) else None
+
+
+_IDENTIFIER = re.compile(r"cuda-([a-z]+\d+)(?:-(?:x86_64|sbsa|aarch64|ppc64le))?")
 
 
 def _keys(machine: Machine) -> Iterator[Defect]:
@@ -114,13 +125,17 @@ def _failures(machine: Machine) -> Iterator[Defect]:
             continue  # said with the packages
         if failure.code == "sources_unreadable" and any(_keys(machine)):
             continue  # said with the files
+        if failure.code == "package_not_offered" and any(
+            one.code == "filtered_by_module" for one in machine.software.failures
+        ):
+            continue  # dnf says it of what it filtered
         if failure.code == "headers_missing" and machine.kernel:
             yield from _asks_for_headers(machine, failure)
             continue
         code = "headers_missing" if _is_of_headers(machine, failure.said) else failure.code
         if row := failure_row(code):
             is_of_boot = code == "no_space" and (_OF_BOOT.search(failure.said) or is_boot_full(machine))
-            do = room_in_boot(machine) if is_of_boot else _either(failure) or row.do
+            do = room_in_boot(machine) if is_of_boot else _either(machine, failure) or row.do
             if code == "sources_unreadable" and (files := [name for name in failure.names if name.startswith("/etc/")]):
                 do = f"apt reads no list of packages at all: put {' and '.join(files)} right, or take it out"
             yield Defect(Problem(code, where, failure.said.rstrip("."), do), row.effect, row.steps)
@@ -142,9 +157,15 @@ def _asks_for_headers(machine: Machine, failure: Failure) -> Iterator[Defect]:
 _OF_BOOT = re.compile(r"initramfs|/boot\b|(?:zstd|cpio|lz4|pigz|gzip|xz|dracut)\b.*:")
 
 
-def _either(failure: Failure) -> str:
-    """What to take out where dnf says which package is here and which one does not come for it; else empty."""
-    if failure.code != "origin_conflict" or len(failure.names) < 3 or not failure.names[1].startswith("@"):
+def _either(machine: Machine, failure: Failure) -> str:
+    """What to take out where dnf or dpkg says which package is here and which one does not come for it; else empty."""
+    if failure.code != "origin_conflict" or not failure.names:
+        return ""
+    half = [one.name for one in machine.packages if one.state == "half"]
+    if failure.names[0].startswith("/") and half:
+        came, owner = " ".join(sorted(half)), failure.names[-1]
+        return f"apt-get purge {came}, which came with the rival of {owner}, and its repository; or take {owner} out"
+    if len(failure.names) < 3 or not failure.names[1].startswith("@"):
         return ""
     here, _, other = failure.names[:3]
     return f"dnf remove {here}, and deploy again; or leave {other} away, and let {here} follow the kernel"
@@ -176,11 +197,15 @@ def _not_compiled(machine: Machine, failure: Failure) -> Defect:
     return Defect(problem, "refuse")
 
 
-def _half_configured(machine: Machine) -> Iterator[Defect]:
+def _half_configured(machine: Machine, *, is_replaced: bool) -> Iterator[Defect]:
     """dpkg was cut, or a module did not compile: until this is mended apt does nothing else."""
     half = [one for one in machine.packages if one.state == "half"]
     said = [one for one in machine.software.failures if one.code in ("dkms_build_failed", "half_configured")]
-    names = list(dict.fromkeys([*(one.name for one in half), *(name for one in said for name in one.names)]))
+    names = list(
+        dict.fromkeys(
+            [*(one.name for one in half), *(name for one in said for name in one.names if not name.startswith("/"))]
+        )
+    )
     if not half and not said:
         return
     if not half and all(one.code == "dkms_build_failed" for one in said):
@@ -192,11 +217,15 @@ def _half_configured(machine: Machine) -> Iterator[Defect]:
         # A kernel is half there as its modules did not compile, and will not be otherwise as long as they are tried.
         culprits = [one.name for one in machine.module_packages if "dkms" in one.name]
     what = f"{', '.join(names[:5]) or 'packages'} {'are' if len(names) > 1 else 'is'} half configured{because}"
-    if culprits:
+    steps: tuple[Step, ...] = (Step("repair packages", "dpkg --configure -a"),)
+    if because and not is_replaced and (gcc := older_compiler(machine)):
+        do = f"install gcc-{gcc}, then dpkg --configure -a"
+        steps = (Step("compiler", f"install gcc-{gcc}, and compile the modules with it", (f"gcc-{gcc}",)), *steps)
+    elif culprits:
         purge = f"dpkg --purge --force-depends {' '.join(culprits)}"
         do = f"{purge}, dpkg --configure -a, apt-get -f install; then the modules that do compile"
         steps = (Step("repair packages", do),)
     else:
-        do, steps = "dpkg --configure -a, then apt-get -f install", (Step("repair packages", "dpkg --configure -a"),)
+        do = "dpkg --configure -a, then apt-get -f install"
     code = "dkms_build_failed" if because else "half_configured"
     yield Defect(Problem(code, names[0] if names else "packages", what, do), "repair", steps)

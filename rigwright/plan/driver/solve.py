@@ -132,8 +132,11 @@ class _Plan:
         repairs = [
             step for step in mended if step.kind in ("uninstall runfile", "repair packages", "compiler", "headers")
         ]
-        later = [step for step in mended if step not in repairs]
-        found = [*repairs, *self._installation()]
+        sources = [step for step in mended if step.kind == "repository"]
+        later = [step for step in mended if step not in (*repairs, *sources)]
+        installation = self._installation()
+        added = [step for step in installation if step.kind == "repository"]
+        found = [*repairs, *added, *sources, *(step for step in installation if step not in added)]
         found += toolkit_steps(cuda)
         found += later
         if self._reboot() and not any(step.kind == "reboot" for step in found):
@@ -174,7 +177,7 @@ class _Plan:
         if self.wish.has_hold:
             steps.append(Step("hold", "hold these packages, and keep them from unattended upgrades"))
         steps.append(Step("persistence", "nvidia-persistenced, and /dev/nvidia* at boot before any engine"))
-        if self.machine.software.has_nvswitch:
+        if self.machine.software.has_nvswitch or self.machine.has_nvlink5:
             is_new = any(one.architecture == "Blackwell" for one in self.machine.gpus)
             names = fabric_packages(
                 system,
@@ -211,6 +214,8 @@ class _Plan:
             return waiting if self._is_kept else ""
         if machine.loaded:
             return f"driver {machine.loaded} is loaded"
+        if "nvidia" in machine.software.loaded_modules:
+            return "NVIDIA's modules are loaded"
         if machine.has_nouveau:
             return "nouveau holds the GPUs"
         return "nobody asked whether nouveau holds the GPUs" if machine.has_nouveau is None else waiting

@@ -11,7 +11,7 @@ from rigwright.plan.driver.machine import Machine
 from rigwright.plan.driver.module_state import of_modules
 from rigwright.plan.driver.package_state import of_packages
 from rigwright.plan.driver.packages import fabric_packages
-from rigwright.plan.driver.stranded import is_akmod
+from rigwright.plan.driver.stranded import gcc, is_akmod, older_compiler
 from rigwright.plan.driver.tables import System, branch_of, failure_row, plain, version_of
 from rigwright.plan.driver.values import Defect, DriverWish, Effect, Step
 
@@ -46,7 +46,7 @@ _TOLD = frozenset(
 def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kept: bool = True) -> list[Defect]:
     """All, those that stop everything first; `is_kept`: the driver that is there stays."""
     found = [
-        *of_packages(machine, system, wish),
+        *of_packages(machine, system, wish, is_kept=is_kept),
         *_hardware(machine),
         *_compiler(machine),
         *of_modules(machine, is_kept=is_kept),
@@ -106,19 +106,13 @@ def _is_unsigned(machine: Machine) -> bool:
 
 def _compiler(machine: Machine) -> Iterator[Defect]:
     """Modules want the compiler of the kernel, whose options an older one does not know."""
-    kernel, own = _gcc(machine.software.kernel_compiler), _gcc(machine.software.compiler)
-    builds = any(one.name.endswith("dkms") or "dkms" in one.name for one in machine.module_packages)
-    is_due = machine.kernel in machine.built_kernels and not machine.is_compiled
-    if kernel and own and own < kernel and builds and is_due:
-        what = f"the kernel was built by gcc {kernel}, cc is gcc {own}: modules do not compile"
+    if kernel := older_compiler(machine):
+        what = (
+            f"the kernel was built by gcc {kernel}, cc is gcc {gcc(machine.software.compiler)}: modules do not compile"
+        )
         step = Step("compiler", f"install gcc-{kernel}, and compile the modules with it", (f"gcc-{kernel}",))
         do = f"install gcc-{kernel} and compile with CC=gcc-{kernel}, or take modules that are compiled already"
         yield Defect(Problem("compiler_differs", machine.kernel or "kernel", what, do), "repair", (step,))
-
-
-def _gcc(text: str | None) -> int | None:
-    found = re.search(r"(\d+)(?:\.\d+)*$", (text or "").strip())
-    return int(found[1]) if found else None
 
 
 def _initramfs(machine: Machine) -> Iterator[Defect]:
@@ -138,17 +132,23 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
     """GPUs on NVSwitches wait for Fabric Manager, of the very version of the driver; CUDA says 802 until then."""
     software, version = machine.software, machine.loaded or machine.userland
     waits = [one for one in machine.hardware.problems if one.code == "fabric_not_ready"]
-    has_switch = software.has_nvswitch or bool(waits) or software.cuda_error == 802
+    is_failed = software.unit("nvidia-fabricmanager") == "failed"
+    has_switch = software.has_nvswitch or machine.has_nvlink5 or bool(waits) or software.cuda_error == 802
     managers = [one for one in machine.packages if re.match(r"nvidia-fabric-?manager", one.name)]
     if not has_switch:
-        if managers and machine.gpus and software.unit("nvidia-fabricmanager") == "failed":
+        if managers and machine.gpus and is_failed:
             what = "Fabric Manager has nothing to do here, as no NVSwitch is there, and its failure harms nothing"
             do = "systemctl disable nvidia-fabricmanager"
             yield Defect(Problem("fabric_manager_not_needed", "nvidia-fabricmanager", what, do), "note")
         return
     is_nvlink5 = any(one.architecture == "Blackwell" for one in machine.gpus)
-    if is_nvlink5 and software.has_umad is False:
-        what = "NVLink 5 is managed over InfiniBand, and /dev/infiniband/umad* is not there"
+    is_stopped = is_failed or bool(waits) or software.cuda_error == 802
+    lacks_nvlsm = is_stopped and software.knows("packages") and not software.installed("nvlsm")
+    if is_nvlink5 and (software.has_umad is False or lacks_nvlsm):
+        absent = (
+            "and /dev/infiniband/umad* is not there" if software.has_umad is False else "and nvlsm is not installed"
+        )
+        what = f"NVLink 5 is managed over InfiniBand, {absent}"
         do = "install linux-modules-extra and nvlsm, modprobe ib_umad, then restart nvidia-fabricmanager"
         step = Step("fabric", "load ib_umad now and at boot, install nvlsm, restart Fabric Manager", ("nvlsm",))
         yield Defect(Problem("fabric_needs_umad", "NVSwitch", what, do), "repair", (step,))
@@ -165,8 +165,11 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
     elif not managers and software.knows("packages"):
         what = "GPUs on NVSwitches compute nothing before Fabric Manager has set them up, and it is not installed"
         yield Defect(Problem("fabric_manager_missing", "NVSwitch", what, f"install {exact}"), "repair", (start,))
-    elif waits or software.cuda_error == 802:
-        what = waits[0].what if waits else "CUDA says 802: system not yet initialized"
+    elif is_stopped:
+        said = (
+            "CUDA says 802: system not yet initialized" if software.cuda_error == 802 else "Fabric Manager has failed"
+        )
+        what = waits[0].what if waits else said
         do = "restart nvidia-fabricmanager, and read journalctl -u nvidia-fabricmanager; wait for Fabric: Completed"
         yield Defect(Problem("fabric_not_ready", waits[0].where if waits else "NVSwitch", what, do), "repair", (start,))
 

@@ -94,3 +94,17 @@ def is_stranded(machine: Machine) -> bool:
 
 def _is_of(kernel: str, machine: Machine) -> bool:
     return machine.kernel == kernel or machine.kernel.startswith(f"{kernel}.")
+
+
+def older_compiler(machine: Machine) -> int | None:
+    """The major version of gcc that built the kernel, where `cc` is an older one and modules are still to be built."""
+    kernel, own = gcc(machine.software.kernel_compiler), gcc(machine.software.compiler)
+    builds = any("dkms" in one.name for one in machine.module_packages)
+    is_due = machine.kernel in machine.built_kernels and not machine.is_compiled
+    return kernel if kernel and own and own < kernel and builds and is_due else None
+
+
+def gcc(text: str | None) -> int | None:
+    """The major version of a compiler: 12 of `gcc 12.3.0`."""
+    found = re.search(r"(\d+)(?:\.\d+)*$", (text or "").strip())
+    return int(found[1]) if found else None
