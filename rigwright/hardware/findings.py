@@ -144,11 +144,35 @@ def _missing(hardware: Hardware, sources: Sequence[Source]) -> Iterator[Problem]
     """GPUs on the PCI bus that a working driver does not list."""
     if not any(source.reading.is_driver_list and source.reading.gpus for source in sources):
         return
-    for gpu in hardware.gpus:
-        if gpu.index is None and gpu.pci_address and gpu.state is None and gpu.vendor == hardware.vendor:
+    do = "look for NVRM lines in `journalctl -k`; reseat it, check its power cables, turn on Above 4G decoding"
+    found = [one for one in hardware.gpus if one.index is None and one.pci_address and one.state is None]
+    for gpu in found:
+        if gpu.vendor == hardware.vendor:
             what = f"{gpu.name or gpu.pci_id or 'a GPU'} is on the PCI bus, the driver does not list it"
-            do = "look for NVRM lines in `journalctl -k`; reseat it, check its power cables, turn on Above 4G decoding"
-            yield Problem("gpu_missing_from_driver", gpu.pci_address, what, do)
+            yield Problem("gpu_missing_from_driver", gpu.pci_address or "GPUs", what, do)
+    on_bus, listed = _counts(hardware, sources)
+    if not found and listed and on_bus > listed:
+        what = f"{on_bus} GPUs are on the PCI bus, the driver lists {listed}"
+        yield Problem("gpu_missing_from_driver", "GPUs", what, do)
+
+
+def _counts(hardware: Hardware, sources: Sequence[Source]) -> tuple[int, int]:
+    """How many GPUs the PCI bus has that nothing else is said of, and how many the driver's own tool lists.
+
+    A list by index and UUID alone does not tell which of them is missing.
+    """
+    told = {problem.where for problem in hardware.problems}
+    on_bus = (
+        sum(gpu.vendor == hardware.vendor and gpu.state is None and gpu.pci_address not in told for gpu in one.gpus)
+        for source in sources
+        if (one := source.reading).is_bus
+    )
+    listed = (
+        len(source.reading.gpus)
+        for source in sources
+        if source.precedence <= Precedence.TABLE and source.reading.is_whole
+    )
+    return max(on_bus, default=0), max(listed, default=0)
 
 
 def _one_of_many(hardware: Hardware) -> Iterator[Problem]:

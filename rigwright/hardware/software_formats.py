@@ -125,7 +125,9 @@ SOFTWARE: tuple[Format, ...] = (
     software_form(
         "device_nodes",
         r"(?:Character|Block) devices:$|[0-9]{1,4} nvidia[\w-]*$|.*\bcdiVersion\b"
-        r"|.*\bpath\W{1,5}/dev/nvidia-uvm\b|(?:.*[\s/])?umad[0-9]"
+        r"|.*\b(?:host)?[pP]ath\W{1,5}(?:/dev/nvidia-uvm\b|\S*/libcuda\.so\.[0-9])|(?:.*[\s/])?umad[0-9]"
+        r"|.*(?:cannot stat|mount request|error mounting|failed to stat)\b.*_?nvidia|.*cannot stat .*/libcuda"
+        r"|.*(?:mount request|error mounting|failed to stat)\b.*/libcuda"
         r"|(?:.*[\s/])?uverbs[0-9]|.*/dev/infiniband",
         r"infiniband",
         is_answer_empty=True,

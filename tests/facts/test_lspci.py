@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,3 +159,20 @@ def test_lspci_command_names_the_device():
     )
     found = [(gpu.pci_address, gpu.pcie.width_current, gpu.pcie.width_max) for gpu in lspci.read(text).gpus]
     assert found == [("0000:41:00.0", 4, 16)]
+
+
+@pytest.mark.parametrize(
+    ("region", "codes"),
+    [
+        ("Memory at <unassigned> (64-bit, prefetchable)", ["bar_missing"]),
+        ("Memory at <ignored> (64-bit, prefetchable) [size=32G]", ["bar_missing"]),
+        ("Memory at e0000000 (64-bit, prefetchable) [disabled] [size=256M]", []),
+        ("Memory at 382000000000 (64-bit, prefetchable) [size=64G]", []),
+    ],
+)
+def test_window_without_an_address_is_a_problem(region, codes):
+    """One that is switched off has an address: the card has no driver yet."""
+    text = (
+        f"01:00.0 3D controller [0302]: NVIDIA Corporation GA102GL [A40] [10de:2235] (rev a1)\n\tRegion 1: {region}\n"
+    )
+    assert [problem.code for problem in lspci.read(text).problems] == codes

@@ -70,3 +70,12 @@ def test_modules_that_were_compiled_want_no_other_compiler(state):
     )
     codes = [problem.code for problem in plan_driver(machine).problems]
     assert ("compiler_differs" in codes) == (state == "added")
+
+
+def test_filtered_packages_are_let_through_before_they_are_installed():
+    """Of dnf's modular filtering: what it filtered cannot be installed before that is switched off."""
+    case = next(one for one in CASES if one["name"].startswith("packages of AlmaLinux 10 filtered"))
+    steps = planned(case).steps
+    names = [step.kind for step in steps]
+    lifted = next(place for place, step in enumerate(steps) if "module_hotfixes" in step.what)
+    assert names.index("repository") < lifted < names.index("install")

@@ -344,3 +344,26 @@ def test_module_of_a_key_that_nobody_enrolled(boot: str, verdict: str) -> None:
     plan = planned(UBUNTU | SILENT | {"secure-boot.txt": boot})
     assert verdict == plan.verdict
     assert (plan.problems[0].code == "key_rejected") == (verdict == "refuse")
+
+
+@pytest.mark.parametrize(
+    ("more", "virtualization", "verdict"),
+    [("", "none", "refuse"), ("\tKernel driver in use: vfio-pci\n", "none", "ok"), ("", "lxc", "ok")],
+)
+def test_driver_that_lists_fewer_gpus_than_the_bus_has(more, virtualization, verdict):
+    """A BIOS without Above 4G decoding, a riser; not a card of a virtual machine, nor a container's part of them."""
+    line = "0000:0{}:00.0 3D controller [0302]: NVIDIA Corporation GA102GL [A40] [10de:2235] (rev a1)\n"
+    files = {
+        **{name: text for name, text in UBUNTU.items() if name in ("os-release", "uname.txt")},
+        "lspci.txt": "".join(line.format(number) for number in range(1, 5)) + more,
+        "list.txt": "".join(
+            f"GPU {n}: NVIDIA A40 (UUID: GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee{n})\n" for n in range(3)
+        ),
+        "proc-driver-nvidia-version.txt": "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.126.09\n",
+        "dpkg.txt": "ii  libnvidia-compute-580-server:amd64  580.126.09-0ubuntu1  amd64  x\n",
+        "virt.txt": f"$ systemd-detect-virt\n{virtualization}\n",
+    }
+    plan = planned(files)
+    said = [one for one in plan.problems if one.code == "gpu_missing_from_driver"]
+    assert plan.verdict == verdict
+    assert [("4 GPUs" in one.what, "Above 4G" in one.do) for one in said] == [(True, True)] * (verdict == "refuse")

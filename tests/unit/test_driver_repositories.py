@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rigwright.hardware.capture import read_files
 from rigwright.hardware.software import Software
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver import DriverWish, plan_driver
@@ -146,3 +147,18 @@ def test_toolkit_of_debians_wants_the_components_that_it_lies_in():
     plan = replace(NVIDIAS, cuda=Cuda("12.4", "distro", ("nvidia-cuda-toolkit",)))
     assert Repositories.of(hardware, plan).components == "contrib non-free non-free-firmware"
     assert Repositories.of(hardware, replace(plan, cuda=Cuda("12.4", "distro"))).components == ""
+
+
+@pytest.mark.parametrize(
+    ("listing", "release"),
+    [("cuda-rhel9-x86_64  cuda-rhel9-x86_64", "rhel9"), ("cuda-fedora41  cuda-fedora41", "fedora41")],
+)
+def test_repository_is_told_by_its_identifier(listing, release):
+    """`dnf repolist` has no addresses."""
+    files = {
+        "os-release": 'ID=fedora\nVERSION_ID=43\nNAME="Fedora Linux"\n',
+        "lspci.txt": "01:00.0 VGA compatible controller [0300]: NVIDIA Corporation GA102 [10de:2204] (rev a1)\n",
+        "repolist.txt": f"repo id    repo name\n{listing}\nfedora     Fedora 43 - x86_64\n",
+    }
+    found = [one for one in plan_driver(read_files(files)).problems if one.code == "repository_of_other_release"]
+    assert [release in one.what for one in found] == [True]

@@ -162,6 +162,18 @@ def test_gpu_that_the_driver_does_not_list_is_named():
     assert group(found).order == (0,)
 
 
+def test_gpu_that_is_missing_from_a_list_without_addresses_is_counted():
+    """`nvidia-smi -L` tells how many there are, not which: four on the bus and three there is one too few."""
+    line = "0000:0{}:00.0 3D controller [0302]: NVIDIA Corporation GA102GL [A40] [10de:2235] (rev a1)\n"
+    bus = "".join(line.format(number) for number in range(1, 5))
+    listed = "".join(f"GPU {n}: NVIDIA A40 (UUID: GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee{n})\n" for n in range(4))
+    few = "".join(listed.splitlines(keepends=True)[:3])
+    assert codes(read_files({"list.txt": few, "lspci.txt": bus})) == [("gpu_missing_from_driver", "GPUs")]
+    assert codes(read_files({"list.txt": listed, "lspci.txt": bus})) == []
+    held = bus + "\tKernel driver in use: vfio-pci\n"
+    assert codes(read_files({"list.txt": few, "lspci.txt": held})) == [("gpu_passed_through", "0000:04:00.0")]
+
+
 TABLE = """\
 Unable to determine the device handle for GPU1: 0000:02:00.0: Unknown Error
 Thu Aug 27 18:05:38 2026

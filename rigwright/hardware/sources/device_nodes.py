@@ -14,7 +14,11 @@ from rigwright.hardware.sources import cells, software_text
 _HEADER = re.compile(r"\s*(?:Character|Block) devices:\s*")
 _MAJOR = re.compile(r"\s*(?P<major>[0-9]{1,4}) nvidia-uvm\s*")
 _NVIDIA = re.compile(r"\s*[0-9]{1,4} nvidia[\w-]*\s*")
-_CDI = re.compile(r"""^\s*(?:-\s+)?"?cdiVersion"?\s*:|^\s*"?containerEdits"?\s*:""", re.MULTILINE)
+_CDI = re.compile(
+    r"""^\s*(?:-\s+)?cdiVersion\s*:|^\s*(?:-\s+)?(?:containerEdits|hostPath|containerPath)\s*:"""
+    r"""|"(?:cdiVersion|containerEdits|hostPath)"\s*:""",
+    re.MULTILINE,
+)
 _CDI_PATH = re.compile(r"""(?:path|hostPath)"?\s*:\s*"?/dev/nvidia-uvm"?\s*(?:[,}]|$)""", re.MULTILINE)
 _CDI_MAJOR = re.compile(r"""major"?\s*:\s*"?(?P<major>[0-9]{1,4})\b""")
 _DRIVERS = (

@@ -42,14 +42,17 @@ def _runfile(machine: Machine, wish: DriverWish) -> Iterator[Defect]:
 def _foreign_repositories(machine: Machine, system: System | None) -> Iterator[Defect]:
     """NVIDIA's repository of another release, as an application's installer leaves it; or one beside RPM Fusion."""
     mine = [one for one in machine.software.repositories if one.is_enabled and _release(one) is not None]
+    fusion = next((one for one in machine.software.repositories if "rpmfusion" in (one.url + one.name).lower()), None)
     for one in mine:
         release = _release(one)
         if release and system and release != system.repository:
             name = one.file or one.name or one.url
             what = f"{name} is NVIDIA's repository for {release}, this is {system.title}"
-            do = f"take it out and use {system.repository}; rigwright removes no repository that it did not add"
+            instead = (
+                "then dnf distro-sync, and leave the driver to RPM Fusion" if fusion else f"use {system.repository}"
+            )
+            do = f"take it out, {instead}; rigwright removes no repository that it did not add"
             yield Defect(Problem("repository_of_other_release", name, what, do), "refuse")
-    fusion = next((one for one in machine.software.repositories if "rpmfusion" in (one.url + one.name).lower()), None)
     if fusion and mine and machine.driver_packages:
         what = "RPM Fusion and NVIDIA's repository both have a driver, and each upgrade makes them conflict"
         do = "keep one of them: dnf config-manager disable the other, then dnf distro-sync"

@@ -37,10 +37,16 @@ _UNEXPLAINED = frozenset(
      "device_handle_unknown_error")
 )  # fmt: skip
 _TOLD = frozenset(
-    ("gpu_missing_from_driver", "gpu_passed_through", "driver_too_new_for_gpu", "driver_does_not_support_gpu",
+    ("gpu_passed_through", "driver_too_new_for_gpu", "driver_does_not_support_gpu",
      "wrong_kernel_module", "iommu_fault", "nvml_unknown_error", "insufficient_permissions",
      "container_toolkit_missing")
 )  # fmt: skip
+
+
+# Why a driver leaves one GPU alone and drives the others.
+_LEFT_ALONE = frozenset(
+    ("gpu_passed_through", "driver_too_new_for_gpu", "driver_does_not_support_gpu", "wrong_kernel_module")
+)
 
 
 def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kept: bool = True) -> list[Defect]:
@@ -48,6 +54,7 @@ def defects(machine: Machine, system: System | None, wish: DriverWish, *, is_kep
     found = [
         *of_packages(machine, system, wish, is_kept=is_kept),
         *_hardware(machine),
+        *_missing(machine, is_kept=is_kept),
         *_compiler(machine),
         *of_modules(machine, is_kept=is_kept),
         *_initramfs(machine),
@@ -78,6 +85,16 @@ def _hardware(machine: Machine) -> Iterator[Defect]:
             yield Defect(problem, "repair", row.steps if row else ())
         elif problem.code in _TOLD:
             yield Defect(problem, "note")
+
+
+def _missing(machine: Machine, *, is_kept: bool) -> Iterator[Defect]:
+    """A GPU that the bus has and a driver that fits does not list: no other driver mends that."""
+    codes = {one.code for one in machine.hardware.problems}
+    is_told = bool(codes & (_LEFT_ALONE | _REBOOTS | _BROKEN))
+    for problem in machine.hardware.problems:
+        # A container sees all of the bus and has the GPUs that it was given.
+        if problem.code == "gpu_missing_from_driver" and not machine.is_container:
+            yield Defect(problem, "refuse" if is_kept and not is_told else "note")
 
 
 def _unexplained(machine: Machine) -> Iterator[Defect]:
