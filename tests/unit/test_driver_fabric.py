@@ -65,3 +65,12 @@ def test_fabric_manager_that_failed_is_explained(device, more, nvlsm, state, cod
     plan = planned(device, more=more, **{name.removesuffix(".txt"): text for name, text in files.items()})
     assert [one.code for one in plan.problems] == ([code] if code else [])
     assert plan.verdict == ("repair" if code in ("fabric_not_ready", "fabric_needs_umad") else "ok")
+
+
+@pytest.mark.parametrize(("cuda", "verdict"), [("cuInit(0) = 0\n", "ok"), ("cuInit(0) = 802\n", "repair")])
+def test_guest_whose_host_manages_the_fabric_wants_no_manager(cuda, verdict):
+    """Eight B200 in a virtual machine without InfiniBand: CUDA itself says whether they are set up."""
+    files = {name.removesuffix(".txt"): text for name, text in DRIVER.items()}
+    files["dpkg"] = "".join(line for line in files["dpkg"].splitlines(keepends=True) if "fabric" not in line)
+    files["infiniband"] = "ls: cannot access '/dev/infiniband': No such file or directory\n"
+    assert planned("GB100 [B200] [10de:2901]", cuinit=cuda, **files).verdict == verdict

@@ -150,7 +150,9 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
     software, version = machine.software, machine.loaded or machine.userland
     waits = [one for one in machine.hardware.problems if one.code == "fabric_not_ready"]
     is_failed = software.unit("nvidia-fabricmanager") == "failed"
-    has_switch = software.has_nvswitch or machine.has_nvlink5 or bool(waits) or software.cuda_error == 802
+    # In a guest the host may have set up NVLink 5, and CUDA starts.
+    is_on_board = machine.has_nvlink5 and software.cuda_error != 0
+    has_switch = software.has_nvswitch or is_on_board or bool(waits) or software.cuda_error == 802
     managers = [one for one in machine.packages if re.match(r"nvidia-fabric-?manager", one.name)]
     if not has_switch:
         if managers and machine.gpus and is_failed:
