@@ -109,7 +109,7 @@ SOFTWARE: tuple[Format, ...] = (
         "units",
         r"(?:\S+ )?(?:nvidia-[\w@.-]+|nvlsm|systemd-modules-load|rigwright-gpu|dcgm)\.service\b"
         r"|Id=\S+\.service$|.*\bnvidia-\S+\.service: [A-Z]|Unit \S+ (?:could )?not "
-        r"|.*systemctl is-active ",
+        r"|.*systemctl is-active |.*\bnvidia-persistenced\.service .*skipped|.*NVIDIA Persistence Daemon being skipped",
         r"systemctl|^units",
     ),
     software_form(

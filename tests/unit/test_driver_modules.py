@@ -367,3 +367,27 @@ def test_driver_that_lists_fewer_gpus_than_the_bus_has(more, virtualization, ver
     said = [one for one in plan.problems if one.code == "gpu_missing_from_driver"]
     assert plan.verdict == verdict
     assert [("4 GPUs" in one.what, "Above 4G" in one.do) for one in said] == [(True, True)] * (verdict == "refuse")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_mended"),
+    [
+        ("Condition check resulted in NVIDIA Persistence Daemon being skipped.", True),
+        (
+            "nvidia-persistenced.service - NVIDIA Persistence Daemon was skipped because of an unmet condition check",
+            True,
+        ),
+        ("nvidia-persistenced.service: Deactivated successfully.", False),
+    ],
+)
+def test_persistenced_that_was_skipped_at_boot_is_started(said, is_mended):
+    """Its condition wants device nodes that came later; one that its owner stopped stays so."""
+    files = {
+        **{name: text for name, text in UBUNTU.items() if name in ("os-release", "uname.txt", "lspci.txt")},
+        "proc-driver-nvidia-version.txt": "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.126.09\n",
+        "dpkg.txt": "ii  libnvidia-compute-580-server:amd64  580.126.09-0ubuntu1  amd64  x\n",
+        "journal.txt": f"Jul 31 11:57:35 rig systemd[1]: {said}\n",
+    }
+    plan = planned(files)
+    assert [one.code for one in plan.problems] == ["persistenced_failed"] * is_mended
+    assert plan.verdict == ("repair" if is_mended else "ok")

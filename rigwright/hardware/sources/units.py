@@ -24,13 +24,19 @@ _MISSING = re.compile(rf".*Unit {_UNIT}\.service (?:could not be found|not found
 # Of the journal: the last word counts.
 _JOURNAL = re.compile(rf"(?:^|.*\s){_UNIT}\.service: (?P<word>Failed with result|Succeeded|Deactivated successfully).*")
 _WORDS = {"Failed with result": "failed", "Succeeded": "inactive", "Deactivated successfully": "inactive"}
+# Of a start whose condition was not met: nothing starts the unit again. Source: systemd 249 to 258.
+_SKIPPED = re.compile(
+    rf".*\b{_UNIT}\.service(?: -.*)? (?:was )?skipped(?:,| because of an) unmet condition.*"
+    r"|.*Condition check resulted in (?P<title>NVIDIA Persistence Daemon) being skipped.*"
+)
+_UNMET = re.compile(r"\s*Condition: start condition (?:unmet|failed)\b.*")
 _COMMAND = re.compile(rf"systemctl is-active {_UNIT}(?:\.service)?")
 # It is on every machine with systemd: where it is listed, what is not listed is not there.
 _WITNESS = "systemd-modules-load"
 
 
 def read(text: str) -> Reading:
-    """States by name: `active`, `failed`, `not-found`."""
+    """States by name: `active`, `failed`, `not-found`, and `skipped` where a condition kept it from starting."""
     lines = cells.lines(text)
     found = dict(_shown(lines)) | dict(_asked(lines)) | dict(_said(lines))
     if not found:
@@ -49,10 +55,15 @@ def _said(lines: list[str]) -> Iterator[tuple[str, str]]:
             yield row["unit"], "not-found"
         elif row := _JOURNAL.fullmatch(line):
             yield row["unit"], _WORDS[row["word"]]
+        elif row := _SKIPPED.fullmatch(line):
+            yield row["unit"] or "nvidia-persistenced", "skipped"
         elif row := _TITLE.fullmatch(line):
             title = row["unit"]
         elif (row := _ACTIVE.fullmatch(line)) and title:
             yield title, row["state"]
+            title = title if row["state"] == "inactive" else ""
+        elif _UNMET.fullmatch(line) and title:
+            yield title, "skipped"
             title = ""
 
 

@@ -21,7 +21,7 @@ def of_packages(machine: Machine, system: System | None, wish: DriverWish, *, is
     yield from _foreign_repositories(machine, system)
     yield from _keys(machine)
     yield from _origins(machine)
-    yield from _failures(machine)
+    yield from _failures(machine, system)
     yield from _half_configured(machine, is_replaced=bool(system) and not is_kept)
 
 
@@ -121,7 +121,7 @@ def _third(machine: Machine) -> Iterator[Defect]:
         yield Defect(Problem("origins_mixed", "packages", what, do), "refuse")
 
 
-def _failures(machine: Machine) -> Iterator[Defect]:
+def _failures(machine: Machine, system: System | None) -> Iterator[Defect]:
     for failure in machine.software.failures:
         where = ", ".join(failure.names[:3]) or "packages"
         if failure.code in ("dkms_build_failed", "half_configured"):
@@ -139,6 +139,8 @@ def _failures(machine: Machine) -> Iterator[Defect]:
         if row := failure_row(code):
             is_of_boot = code == "no_space" and (_OF_BOOT.search(failure.said) or is_boot_full(machine))
             do = room_in_boot(machine) if is_of_boot else _either(machine, failure) or row.do
+            if code == "repository_key_refused" and system and f"/repos/{system.repository}/" in f"{where}/":
+                do = "its key is not here, or an old one: install cuda-keyring (1.1), and never allow unsigned packages"
             if code == "sources_unreadable" and (files := [name for name in failure.names if name.startswith("/etc/")]):
                 do = f"apt reads no list of packages at all: put {' and '.join(files)} right, or take it out"
             yield Defect(Problem(code, where, failure.said.rstrip("."), do), row.effect, row.steps)

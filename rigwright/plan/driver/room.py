@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from rigwright.hardware.values import Problem
 from rigwright.plan.driver.machine import Machine
+from rigwright.plan.driver.tables import release_of
 
 _ROOM_BYTES, _BOOT_BYTES = 1 << 30, 200 << 20
 
@@ -28,10 +31,12 @@ def is_boot_full(machine: Machine) -> bool:
 
 def room_in_boot(machine: Machine) -> str:
     """What to do: take out kernels that neither run nor boot next, by their packages."""
-    spare = [one for one in machine.software.kernels if one not in (machine.kernel, machine.next_kernel)]
+    kernels = machine.software.kernels or _packaged(machine)
+    following = max(kernels, key=release_of, default="")
+    spare = [one for one in kernels if one not in (machine.kernel, following)]
     if machine.hardware.os_id not in ("debian", "ubuntu"):
         return "remove old kernels (dnf remove --oldinstallonly), then deploy again"
-    if not spare and len(machine.software.kernels) > 1:
+    if not spare and len(kernels) > 1:
         return (
             "no kernel is to spare: write MODULES=dep into /etc/initramfs-tools/initramfs.conf and make the initramfs "
             "anew, or give /boot more room; then deploy again"
@@ -43,6 +48,12 @@ def room_in_boot(machine: Machine) -> str:
     return (
         f"remove old kernels: apt-get purge {' '.join(names[:4])}, which neither run nor boot next; then deploy again"
     )
+
+
+def _packaged(machine: Machine) -> list[str]:
+    """The kernels that packages name, where nobody listed /lib/modules."""
+    names = (one.name.removeprefix("linux-image-").removeprefix("unsigned-") for one in machine.packages)
+    return [name for name in names if re.match(r"\d+\.\d+\.", name)]
 
 
 def _images(kernel: str) -> tuple[str, ...]:

@@ -194,8 +194,13 @@ def _fabric(machine: Machine, system: System | None) -> Iterator[Defect]:
 
 
 def _units(machine: Machine) -> Iterator[Defect]:
-    if machine.software.unit("nvidia-persistenced") == "failed" and not machine.is_container and machine.loaded:
-        what = "its package starts it before its library is found, and nothing starts it again"
+    state = machine.software.unit("nvidia-persistenced")
+    if state in ("failed", "skipped") and not machine.is_container and machine.loaded:
+        late = "its package starts it before its library is found" if state == "failed" else _BEFORE_DEVICES
+        what = f"{late}, and nothing starts it again"
         step = Step("persistence", "systemctl reset-failed nvidia-persistenced, and restart it")
-        problem = Problem("persistenced_failed", "nvidia-persistenced", what, step.what)
-        yield Defect(problem, "repair", (step,))
+        do = step.what if state == "failed" else f"{step.what}, after /dev/nvidia* is made (nvidia-modprobe -c 0 -u)"
+        yield Defect(Problem("persistenced_failed", "nvidia-persistenced", what, do), "repair", (step,))
+
+
+_BEFORE_DEVICES = "at boot it was skipped, as /dev/nvidia* was not there yet"
