@@ -51,8 +51,9 @@ trusted_key() {
   refusal=
   get "$REPO/$KEY" "$work/key" || { refusal="$REPO/$KEY cannot be fetched: $(grep -m1 -E '^E:|curl' "$work/got" || tail -n1 "$work/got")"; return 1; }
   head -c 65536 -- "$work/key" | tr -d '\r' | awk '
+    over { next }
     /^-----BEGIN PGP PUBLIC KEY BLOCK-----/ { block = 1; next }
-    block && /^-----/ { exit }
+    block && /^-----/ { over = 1; next }
     body { print }
     block && /^[ \t]*$/ { body = 1 }' >"$work/key.body"
   grep -v '^=' "$work/key.body" | base64 -d >"$work/key.bin" 2>/dev/null || : >"$work/key.bin"

@@ -39,11 +39,11 @@ def gpg() -> Iterator[Gpg]:
         gpg.close()
 
 
-def take(home: Path, text: str | bytes, fingerprint: str) -> tuple[str, str]:
+def take(home: Path, text: str | bytes, fingerprint: str, *, before: str = "") -> tuple[str, str]:
     """What `trusted_key` writes of a file that came, and why it refuses it."""
     (home / "came").write_bytes(text.encode() if isinstance(text, str) else text)
     given = {"REPO": "https://repo", "KEY": "k.pub", "FINGERPRINT": fingerprint}
-    run = 'work=$PWD; get() { cp came "$2"; }\ntrusted_key out || { rm -f out; printf %s "$refusal"; }'
+    run = before + 'work=$PWD; get() { cp came "$2"; }\ntrusted_key out || { rm -f out; printf %s "$refusal"; }'
     done = subprocess.run(
         ["sh", "-c", script("nvidia", "key.sh", **given) + "\n" + run],
         cwd=home, capture_output=True, text=True, check=False, timeout=60,
@@ -158,6 +158,13 @@ def test_second_key_in_the_same_text_is_not_passed_on(each_sh, tmp_path, gpg):
     ):
         taken, _ = take(tmp_path, text, wanted)
         assert base64.b64encode(evil).decode()[:40] not in taken.replace("\n", "")
+
+
+def test_what_follows_a_key_is_read_to_its_end(each_sh, tmp_path, gpg):
+    """A reader that stops in the middle makes the writer complain, where nothing ends at a closed pipe."""
+    key = armored(gpg.key("rsa@x"))
+    late = 'trap "" PIPE\nhead() { command head "$@"; [ "$2" != 65536 ] || { sleep 0.3; echo more; }; }\n'
+    assert take(tmp_path, key + "x\n" * 8000, gpg.fingerprint("rsa@x"), before=late) == (key, "")
 
 
 def test_hostile_words_of_a_fetched_file_are_words(each_sh, tmp_path, gpg):
