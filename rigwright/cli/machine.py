@@ -175,7 +175,7 @@ def of_command(text: str | None) -> tuple[Reason, ...]:
 
 def as_written(model: str) -> str:
     """The model of a pasted command as an inventory names it; other names stay as they were typed."""
-    from rigwright.plan.wish import ModelSource
+    from rigwright.plan.source import ModelSource
 
     if len(model.split()) < 2:
         return model

@@ -8,7 +8,8 @@ from rigwright.lock.values import PinnedService
 from rigwright.models.parts import part_names
 from rigwright.models.variants import split_quant, variants
 from rigwright.plan.changes import Change
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.source import ModelSource
+from rigwright.plan.wish import ServiceWish
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel, inspect_model
 

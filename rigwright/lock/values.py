@@ -16,9 +16,10 @@ from rigwright.plan.engines import settings_models
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag, GpuRef, Layout, Replica, ServicePlan
+from rigwright.plan.source import ModelSource
 from rigwright.plan.speed import Speed
 from rigwright.plan.spill import in_ram_by_flags
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.wish import ServiceWish
 from rigwright.strict import Line, Strict, first_mistake
 from rigwright.units import GIB, MIB
 
@@ -180,10 +181,8 @@ def answers(gpu: Gpu) -> bool:
 
 
 def _pin_gpu(gpu: Gpu, *, has_own: bool) -> PinnedGpu:
-    name = gpu.name or gpu.pci_id or "unknown GPU"
-    return PinnedGpu(
-        index=gpu.index, name=name, uuid=gpu.uuid if has_own else None, vram_mib=(gpu.vram_bytes or 0) // MIB
-    )
+    name, uuid = gpu.name or gpu.pci_id or "unknown GPU", gpu.uuid if has_own else None
+    return PinnedGpu(index=gpu.index, name=name, uuid=uuid, vram_mib=(gpu.vram_bytes or 0) // MIB)
 
 
 def pin_service(

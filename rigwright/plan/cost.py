@@ -12,7 +12,7 @@ from rigwright.plan.service import Cost, ServicePlan
 def cost_of(services: Sequence[ServicePlan], usable: Sequence[Device]) -> Cost:
     """The cost on a rig that has nothing of ours yet."""
     files = {service.source.identity: service.file_bytes or 0 for service in services if service.source}
-    fetched = {service.source.identity for service in services if service.source and not service.source.path}
+    fetched = {service.source.identity for service in services if service.source and not service.source.is_at_hand}
     engines = dict.fromkeys(service.engine for service in services)
     silent = {device.ref for device in usable if device.is_silent}
     copies = sum(service.file_bytes or 0 for service in services if planner_of(service.engine).copies_weights)

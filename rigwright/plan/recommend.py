@@ -20,7 +20,8 @@ from rigwright.plan.limits import check_driver
 from rigwright.plan.ranking import goal_of, score_of_plan
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan, ServicePlan
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.source import ModelSource
+from rigwright.plan.wish import ServiceWish
 from rigwright.plan.wish_words import Goal
 from rigwright.strict import Strict
 

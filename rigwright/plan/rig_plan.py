@@ -30,11 +30,12 @@ from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.service import Replica, RigPlan, ServicePlan
+from rigwright.plan.source import ModelSource
 from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.spill import in_ram
 from rigwright.plan.uncounted import uncounted
 from rigwright.plan.vision import vision_of
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.wish import ServiceWish
 
 
 class Request(NamedTuple):
@@ -291,10 +292,6 @@ def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
         return wish.model
     if not variant.repo:
         return None
-    keys = {
-        "repo": variant.repo,
-        "revision": variant.revision or "main",
-        "file": variant.file,
-        "sha256": variant.sha256,
-    }
+    revision, file = variant.revision or "main", variant.file
+    keys = {"repo": variant.repo, "revision": revision, "file": file, "sha256": variant.sha256}
     return ModelSource(**{key: value for key, value in keys.items() if value})

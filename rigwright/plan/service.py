@@ -8,8 +8,8 @@ from pydantic import Field
 
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
+from rigwright.plan.source import ModelSource
 from rigwright.plan.speed import Speed
-from rigwright.plan.wish import ModelSource
 from rigwright.strict import Strict
 
 LayoutKind = Literal["cpu", "single", "layers", "tensor", "pipeline"]

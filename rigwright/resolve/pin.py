@@ -68,7 +68,8 @@ def _files(
         name = file.source.file or file.source.file_name
         files.append(PinnedFile(name=name, sha256=sha256, size_bytes=size))
         if sha256 is None:
-            notes.append(f"services.{plan.service}: no checksum of {name} is known; the first download decides")
+            decides = "what lies on the rig" if file.source.path_on_rig else "the first download"
+            notes.append(f"services.{plan.service}: no checksum of {name} is known; {decides} decides")
     is_pinned = not local.source.repo or commits or len(local.source.revision) == 40
     if not is_pinned:
         notes.append(

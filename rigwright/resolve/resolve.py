@@ -19,8 +19,9 @@ from rigwright.plan.engines import planners
 from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig, with_services
 from rigwright.plan.service import RigPlan, ServicePlan
+from rigwright.plan.source import ModelSource
 from rigwright.plan.speed.measured import Measurement
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.beside import beside, occupants_of
 from rigwright.resolve.instance import Instance, instances

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, field_validator, model_validator
 
 from rigwright.errors import WrongSpec
 from rigwright.plan.engines import settings_models
@@ -20,7 +20,7 @@ from rigwright.spec.base import BaseSettings
 from rigwright.spec.driver import CudaSettings, NvidiaSettings
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
-from rigwright.spec.weights import WeightsSettings
+from rigwright.spec.weights import WeightsSettings, unseen
 from rigwright.strict import Strict
 
 Settings = TypeVar("Settings", bound=EngineSettings)
@@ -69,6 +69,18 @@ class RigSpec(Strict):
                 raise ValueError(f"two different models are called {model.place}; rename one")
         return self
 
+    @field_validator("services")
+    @classmethod
+    def _seen_by_services(cls, services: tuple[ServiceWish, ...]) -> tuple[ServiceWish, ...]:
+        for path in filter(None, (service.model.path_on_rig for service in services)):
+            if place := unseen(path):
+                raise ValueError(
+                    f"services do not see what lies in {place}; move {path} to a directory like /srv/models"
+                )
+            if path.startswith("/home/") and re.search("[\"']", path):
+                raise ValueError(f"systemd shows no service {path}, in /home with a quote in its path; rename it")
+        return services
+
     @property
     def engines(self) -> dict[str, EngineSettings]:
         """The settings of each engine that has any, by its name."""
@@ -112,7 +124,11 @@ def parse_spec(rig: str, data: object, *, inventory: str | Path | None = None) -
     except ValidationError as error:
         lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
         raise WrongSpec("\n".join(lines)) from None
-    return spec if spec.owner else spec.model_copy(update={"owner": owner_of(inventory)})
+    changes: dict[str, Any] = {} if spec.owner else {"owner": owner_of(inventory)}
+    if any(service.model.path_on_rig for service in spec.services):
+        own = (one.model_copy(update={"model": one.model.on(rig)}) for one in spec.services)
+        changes["services"] = tuple(own)
+    return spec.model_copy(update=changes) if changes else spec
 
 
 def _explain(details: Any) -> str:

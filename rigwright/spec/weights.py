@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import re
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from rigwright.given import SIZE
-from rigwright.strict import Strict
+from rigwright.strict import Line, Strict
 
 # Each service has a /tmp of its own, and none sees root's home; the rest is gone after a reboot or was never a disk.
 _UNSEEN = ("/root", "/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys")
@@ -44,6 +45,30 @@ class WeightsSettings(Strict):
     reserve_bytes: Annotated[int, Field(ge=0), SIZE] = Field(
         1 << 30, description="Disk space that must stay free after a download."
     )
+
+    offline: Line | None = Field(
+        None,
+        description="A directory on this machine (the controller), looked into before any hub: for `org/repo/FILE`, "
+        "a file called by its sha256, and as the cache of `hf download`. What lies there is uploaded.",
+    )
+    share_within: str | None = Field(
+        None,
+        description="A network of the rigs' own, like 10.0.0.0/24: those of a run that want the same file get it once, "
+        "and each hands it on to the next, unencrypted, from port 9479.",
+    )
+
+    @field_validator("share_within")
+    @classmethod
+    def _is_network(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text[:80]!r} is no network; write one like 10.0.0.0/24") from None
+        if network.prefixlen < 8:
+            raise ValueError(f"{network} is half the world; write a network of your own, like 10.0.0.0/24")
+        return str(network)
 
     @field_validator("directory")
     @classmethod

@@ -15,10 +15,13 @@ from rigwright.models import Model, read_model
 from rigwright.models.file_names import file_name_problem
 from rigwright.models.parts import part_names
 from rigwright.models.variants import Variant, split_quant
-from rigwright.plan.wish import ModelSource, ServiceWish
+from rigwright.plan.source import ModelSource
+from rigwright.plan.wish import ServiceWish
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import cache_directory, file_url, model_at
 from rigwright.weights.hub import hub_facts, is_of
+from rigwright.weights.offline import offline_file
+from rigwright.weights.on_rig import model_on_rig
 from rigwright.weights.remote import keep
 
 # What may follow the last tensor of a file.
@@ -32,7 +35,8 @@ class LocalModel:
 
     `offer` is the catalogue's row, where a name of the catalogue led here. `others` are the files that go with this
     one: the further parts of a model in several, the projector of one that sees. `most_bytes` is more than such a file
-    can have, by what the headers of all parts declare; None where they were not read.
+    can have, by what the headers of all parts declare; None where they were not read. `path` is the file on this
+    machine that is uploaded.
     """
 
     source: ModelSource
@@ -43,6 +47,7 @@ class LocalModel:
     variant: Variant | None = None
     others: tuple[LocalModel, ...] = ()
     most_bytes: int | None = None
+    path: Path | None = None
 
     @property
     def origin(self) -> str:
@@ -78,10 +83,12 @@ def inspect_model(
     if projector and source.repo:
         others.append(_file(source.model_copy(update={"file": projector, "sha256": None}), settings, sums))
     found = _file(first, settings, sums, is_first=True)
-    if source.path is None:
-        model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
+    if source.path_on_rig:
+        model = model_on_rig(source.rig, source.path_on_rig)
+    elif found.path:
+        model = read_model(found.path)
     else:
-        model = read_model(at_home(source.path))
+        model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
     most_bytes = model.file_bytes + _PADDING_BYTES if model else None
     parts = [replace(one, most_bytes=most_bytes) for one in others[: len(rest)]]
     others = [*parts, *others[len(rest) :]]
@@ -124,7 +131,7 @@ def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
     """
     if problem := file_name_problem(source.file_name):
         raise WrongSpec(f"{source}: {source.file_name!r} cannot be a file name on the rig: it {problem}")
-    return f"{settings.directory}/{source.place}"
+    return source.path_on_rig or f"{settings.directory}/{source.place}"
 
 
 def source_url(source: ModelSource, settings: WeightsSettings) -> str:
@@ -138,12 +145,13 @@ def _parts(source: ModelSource) -> tuple[ModelSource, ...]:
     """The source of each file of a model in several; itself alone where it is one."""
     # In an address the path alone names files: what follows it may hold the same name.
     address = urlsplit(source.url or "")
-    folder, slash, own = (address.path or source.path or source.file or "").rpartition("/")
+    folder, slash, own = (address.path or source.path or source.path_on_rig or source.file or "").rpartition("/")
 
     def beside(name: str) -> ModelSource:
         place = f"{folder}{slash}{name}"
         url = {"url": address._replace(path=place).geturl()} if source.url else {}
-        return source.model_copy(update=(url or {"path" if source.path else "file": place}) | {"sha256": None})
+        key = next(key for key in ("path", "path_on_rig", "file") if key == "file" or getattr(source, key))
+        return source.model_copy(update=(url or {key: place}) | {"sha256": None})
 
     return tuple(source if name == own else beside(name) for name in part_names(own))
 
@@ -153,17 +161,19 @@ def _file(
 ) -> LocalModel:
     """One file, whatever it holds."""
     wanted = sums.get(source.file_name) or (source.sha256 if is_first else None)
-    if source.path is None:
+    if source.path_on_rig:
+        return LocalModel(source, None, wanted, None)
+    path = at_home(source.path) if source.path else offline_file(source, wanted, settings.offline)
+    if path is None:
         return LocalModel(source, None, wanted, None, source_url(source, settings))
-    path = at_home(source.path)
     if not path.is_file():
         read_model(path)  # says what is wrong with it
     digest = file_sha256(path)
-    if source.sha256 and digest != source.sha256:
-        raise UnreadableModel(
-            f"{path}: its sha256 is {digest}, the inventory says {source.sha256}; fetch it again, or correct sha256"
-        )
-    return LocalModel(source, None, digest, path.stat().st_size)
+    expected = wanted if source.path is None else source.sha256
+    if expected and digest != expected:
+        said = "the inventory says" if source.sha256 else "it should be"
+        raise UnreadableModel(f"{path}: its sha256 is {digest}, {said} {expected}; fetch it again, or correct sha256")
+    return LocalModel(source, None, digest, path.stat().st_size, path=path)
 
 
 def file_sha256(path: Path) -> str:

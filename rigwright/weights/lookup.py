@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rigwright.errors import RigwrightError
 from rigwright.models.variants import Variant
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel, inspect_model
 from rigwright.weights.variants import offers_for
@@ -44,6 +44,8 @@ class Lookup:
         Raises:
             RigwrightError: a file is missing, cut short, or not the one that is named.
         """
+        if source.path_on_rig:  # what is known of it may be read at any time
+            return inspect_model(source, settings, projector=projector)
         key = source, settings, projector
         if key not in self._models:
             self._say(str(source))

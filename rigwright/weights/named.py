@@ -14,7 +14,7 @@ from rigwright.models.values import Model
 
 if TYPE_CHECKING:
     from rigwright.models.variants import Variant
-    from rigwright.plan.wish import ModelSource
+    from rigwright.plan.source import ModelSource
 
 # What most people download; the catalogue has it of nearly every model.
 _USUAL = ("Q4_K_M", "UD-Q4_K_XL", "MXFP4")
@@ -40,7 +40,7 @@ def sized_model(text: str, *, quant: str | None, file_bytes: int | None, is_vllm
         return _from_json(path, quant=quant, file_bytes=file_bytes)
     from pydantic import ValidationError
 
-    from rigwright.plan.wish import ModelSource
+    from rigwright.plan.source import ModelSource
 
     try:
         source = ModelSource.model_validate(text)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.names import either, foreign_quant, known_upload, near_quants, quant_called, quant_in
 from rigwright.models.variants import Variant, find_model, variants
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.gguf import gguf_offer, stem_of
 from rigwright.weights.hub import hub_facts

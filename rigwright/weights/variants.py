@@ -5,9 +5,10 @@ from __future__ import annotations
 from rigwright.given import at_home
 from rigwright.models import read_model
 from rigwright.models.variants import Variant, model_of, split_quant, variants
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.weights.cache import file_url, model_at
 from rigwright.weights.gguf import gguf_offer
+from rigwright.weights.on_rig import model_on_rig
 from rigwright.weights.repository import of_quant, of_repository
 
 HUB = "https://huggingface.co"
@@ -27,6 +28,8 @@ def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Variant, ...]:
     if source.path:
         path = at_home(source.path)
         return (gguf_offer(path.name, read_model(path)),)
+    if source.path_on_rig:
+        return (gguf_offer(source.file_name, model_on_rig(source.rig, source.path_on_rig)),)
     if not source.names_file:
         return of_repository(source, hub)
     url = source.url or file_url(hub, source.repo or "", revision=source.revision, file=source.file or "")

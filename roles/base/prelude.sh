@@ -52,6 +52,17 @@ transient() (
   done
   systemd-run "$@" </dev/null
 )
+# walls: what a unit for strangers' bytes may not, a line of it each.
+walls() {
+  printf '%s\n' UMask=0022 NoNewPrivileges=yes CapabilityBoundingSet= AmbientCapabilities= PrivateUsers=yes \
+    ProtectSystem=strict ProtectHome=tmpfs PrivateTmp=yes PrivateDevices=yes ProtectProc=invisible \
+    ProtectClock=yes ProtectHostname=yes ProtectControlGroups=yes \
+    ProtectKernelLogs=yes ProtectKernelModules=yes ProtectKernelTunables=yes \
+    RestrictNamespaces=yes RestrictRealtime=yes RestrictSUIDSGID=yes \
+    'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK' \
+    RemoveIPC=yes KeyringMode=private LockPersonality=yes SystemCallArchitectures=native \
+    SystemCallFilter=@system-service SystemCallFilter=~@privileged SystemCallErrorNumber=EPERM
+}
 # shut_in OPTION … -- COMMAND …: a transient unit for what strangers wrote or send; whose it is, the caller says. It has no
 # capability and gains none, sees no home, no device and no process of others, and writes where a BindPaths= of the caller
 # says. The proxies of this environment go with it in a file that root alone reads: they may hold a password, and a
@@ -73,15 +84,18 @@ shut_in() (
     eval "value=\${$name-}"
     [ -z "$value" ] || printf '%s="%s"\n' "$name" "$(printf %s "$value" | sed 's/[\\"$`]/\\&/g')"
   done | write "$proxies" 600
-  transient -q --nice=5 -p Type=exec -p UMask=0022 -p EnvironmentFile="$proxies" \
-    -p NoNewPrivileges=yes -p CapabilityBoundingSet= -p AmbientCapabilities= -p PrivateUsers=yes \
-    -p ProtectSystem=strict -p ProtectHome=tmpfs -p PrivateTmp=yes -p PrivateDevices=yes -p ProtectProc=invisible \
-    -p ProtectClock=yes -p ProtectHostname=yes -p ProtectControlGroups=yes \
-    -p ProtectKernelLogs=yes -p ProtectKernelModules=yes -p ProtectKernelTunables=yes \
-    -p RestrictNamespaces=yes -p RestrictRealtime=yes -p RestrictSUIDSGID=yes \
-    -p RestrictAddressFamilies='AF_INET AF_INET6 AF_UNIX AF_NETLINK' \
-    -p RemoveIPC=yes -p KeyringMode=private -p LockPersonality=yes -p SystemCallArchitectures=native \
-    -p SystemCallFilter=@system-service -p SystemCallFilter=~@privileged -p SystemCallErrorNumber=EPERM \
+  own=$#
+  IFS='
+' && set -f
+  for wall in $(walls); do set -- "$@" -p "$wall"; done
+  unset IFS && set +f
+  # The caller's own come last, and win.
+  while [ "$own" -gt 0 ]; do
+    word=$1 own=$((own - 1))
+    shift
+    set -- "$@" "$word"
+  done
+  transient -q --nice=5 -p Type=exec -p EnvironmentFile="$proxies" \
     "$@" && status=0 || status=$?
   rm -f "$proxies"
   exit "$status"

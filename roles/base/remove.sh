@@ -16,7 +16,7 @@ for file in /etc/systemd/system/rigwright[-.]*.service; do
   [ ! -e "$file" ] || say "$file is not ours, it stays"
 done
 find /etc/systemd/system -path '*.wants/rigwright[-.]*.service' -xtype l -delete
-for unit in $(systemctl list-units --all --plain --no-legend 'rigwright-build-*' 'rigwright-download-*' | awk '{ print $1 }'); do
+for unit in $(systemctl list-units --all --plain --no-legend 'rigwright-build-*' 'rigwright-download-*' rigwright-sharing.service | awk '{ print $1 }'); do
   systemctl stop "$unit" 2>/dev/null || :
   systemctl reset-failed "$unit" 2>/dev/null || :
 done

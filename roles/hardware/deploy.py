@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from pyinfra.api import FactBase
 
+from rigwright.errors import RigwrightError
 from rigwright.hardware import collection
 from rigwright.records import reading as records
 from rigwright.roles.base.facts import one_line
@@ -42,6 +44,11 @@ def collect(folder: str, *, under_load: bool, with_records: bool = False, with_s
     """Write what the current host says to `<folder>/<host>.json`; `file_name` makes the name."""
     host = current_host()
     sections = _ask(under_load=under_load, with_records=with_records, with_software=with_software)
+    with suppress(RigwrightError, EOFError):  # the plan says it of what it cannot read
+        if with_records and (paths := paths_on_rig(host.name, host.data.get("rig"))):
+            from rigwright.roles.base.headers import read_headers  # models are seldom read this way
+
+            read_headers(host, host.name, paths)
     if files := collection.files(sections):
         rest = {name: lines for name, lines in sections.items() if records.is_section(name)}
         answer = json.dumps({"files": files, "records": rest})
@@ -49,6 +56,17 @@ def collect(folder: str, *, under_load: bool, with_records: bool = False, with_s
     else:
         host.log_styled("it gave no answer; try `ssh` and `sh -c true` by hand", fg="red")
         fail(host)
+
+
+def paths_on_rig(rig: str, data: object) -> tuple[str, ...]:
+    """The model files that the inventory says lie on a rig, all parts of each."""
+    if "path_on_rig" not in repr(data):
+        return ()
+    from rigwright.spec.rig import parse_spec  # 0.1 s, and seldom wanted
+    from rigwright.weights.on_rig import files_on_rig
+
+    named = [wish.model.path_on_rig for wish in parse_spec(rig, data).services if wish.model.path_on_rig]
+    return tuple(dict.fromkeys(path for one in named for path in files_on_rig(one)))
 
 
 def file_name(rig: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from rigwright.errors import RigwrightError, WrongSpec
@@ -21,6 +22,7 @@ from rigwright.resolve.instance import Instance
 from rigwright.resolve.rigs import look_at_models
 from rigwright.roles.base.account import account_probe
 from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.headers import read_headers
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import (
@@ -30,13 +32,15 @@ from rigwright.roles.base.pyinfra_private import (
     inventory_argument,
     su_reads_password,
 )
+from rigwright.roles.weights.chain import address_probe
 from rigwright.roles.weights.directory import directory_probe
-from rigwright.roles.weights.facts import weights_probe
+from rigwright.roles.weights.facts import weights_file, weights_probe
 from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.spec.templates import template_path, templates_of
 from rigwright.weights.local import projector_of, weights_path
 from rigwright.weights.lookup import Lookup
+from rigwright.weights.on_rig import FileState, files_on_rig
 
 
 class WrongInventory(WrongSpec, PyinfraError):
@@ -87,6 +91,7 @@ class RigContext:
             | account_probe()
             | Probe(scripts=SECTIONS, services=tuple(wish.name for wish in services))
             | weights_probe(paths, weights.directory, is_open=is_open)
+            | address_probe(weights)
             | directory_probe((weights.directory,) if services else ())
             | Probe(files=tuple(map(template_path, self.templates.values())))
         )
@@ -100,6 +105,19 @@ class RigContext:
         wished = {wish.name for wish in self.spec.services}
         others = (one for one in rig.records.services.values() if one.service not in wished and one.record_sum)
         return "\n".join(f"{one.record_sum} {one.name}" for one in sorted(others, key=lambda one: f"{one.name}.json"))
+
+    def read_headers(self, rig: Rig, host: Host) -> None:
+        """Read the headers of model files that lie on the rig and are not known as they are now.
+
+        Raises:
+            RigwrightError: one is no model.
+        """
+        named = [wish.model.path_on_rig for wish in self.spec.services if wish.model.path_on_rig]
+        paths = tuple(dict.fromkeys(path for one in named for path in files_on_rig(one)))
+        found = {path: weights_file(rig, path) for path in paths}
+        known = {path: FileState(file.size_bytes, file.modified) for path, file in found.items() if file}
+        if known:
+            read_headers(host, self.rig, tuple(known), known=known)
 
     def resolved(self, rig: Rig) -> Resolved:
         """The plan of the rig and its files.

@@ -26,6 +26,7 @@ from rigwright.roles.service.announce import announce, refusal
 from rigwright.roles.service.context import current_context
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight
+from rigwright.roles.weights import chain
 from rigwright.roles.weights.operations import weights
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel
@@ -59,6 +60,7 @@ def _serve(engines: Sequence[Engine]) -> None:
         give_up(host, NO_STATE)
         return
     try:
+        context.read_headers(rig, host)
         resolved = context.resolved(rig)
     except RigwrightError as error:
         give_up(host, *refusal(error))
@@ -77,7 +79,9 @@ def _serve(engines: Sequence[Engine]) -> None:
             packages=tuple(names), probe=probe, install=context.spec.base.install_packages, name="Install packages"
         )
         account(probe=probe, name="Create the builder's account")
-    for path, file in host.loop(_files(resolved, instances, context.spec.weights)):
+    files = _files(resolved, instances, context.spec.weights)
+    chain.join(host, rig, files, context.spec.weights)
+    for path, file in host.loop(files):
         weights(
             local=file, path=path, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}"
         )

@@ -134,7 +134,8 @@ def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:
     # A name of the catalogue leaves the file to the plan.
     source = plan["source"] or {}
     if wish.model.names_file:
-        file = (source.get("path") or source.get("url") or source.get("file") or "").rpartition("/")[2]
+        named = (source.get(key) for key in ("path", "path_on_rig", "url", "file"))
+        file = next(filter(None, named), "").rpartition("/")[2]
         assert file.startswith(wish.model.file_name), _otherwise("model", file, wish.model.file_name)
     slots = plan["slots"]
     is_slots = wish.slots is None or "--parallel" in wish.flags or slots == wish.slots

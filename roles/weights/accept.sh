@@ -5,12 +5,15 @@ sum_of() {
   sum=${sum%% *}
   [ ${#sum} -eq 64 ] || fail "$1 cannot be read to its end; check the disk"
 }
-accept() { # accept FILE: refuse what is no GGUF or not the file that $SHA256 names; leaves its sum in $sum
-  [ "$(head -c 4 -- "$1")" = GGUF ] || { rm -f -- "$PART"; fail "$DEST: what arrived is no GGUF file; check the source"; }
+# accept FILE [OTHERS]: refuse what is no GGUF or not the file that $SHA256 names; leaves its sum in $sum. What others than
+# its source had a hand in is thrown away, and 1 says so.
+accept() {
+  [ "$(head -c 4 -- "$1")" = GGUF ] || { rm -f -- "$PART"; [ -z "${2-}" ] || return 1; fail "$DEST: what arrived is no GGUF file; check the source"; }
   say "checking ${DEST##*/}"
   sum_of "$1"
   [ -z "$SHA256" ] || [ "$sum" = "$SHA256" ] || {
     rm -f -- "$PART"
+    [ -z "${2-}" ] || return 1
     fail "$DEST: sha256 is $sum, expected $SHA256; the file was not installed, correct the source or the sum"
   }
 }
@@ -31,10 +34,12 @@ settle() { # what accept has checked takes its name; where another file of ours 
   record "$at" "$stamp" "$PART"
   stamp "$PART" "$ORIGIN" "$stamp"
   mv -fT -- "$PART" "$at"
+  [ -z "${SHARE_AT-}" ] || point_to "$at"
   sync -- "${at%/*}"
 }
 stamp() { # stamp FILE ORIGIN STAMP: remember what was checked
-  printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644
+  printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644 ||
+    fail "${3%/*}: nothing can be written there, where the sum of ${1##*/} is kept; let root write, or copy the file elsewhere"
 }
 record() { # record FILE ...: removal may take them away
   mkdir -p "${RECORD%/*}"

@@ -14,8 +14,8 @@ if [ "$sum" = "$was" ] && [ ! -L "$DEST" ] && [ -n "$origin" ] && [ "$origin" !=
 fi
 [ -z "$SHA256" ] || [ "$sum" = "$SHA256" ] ||
   fail "$DEST exists with sha256 $sum, expected $SHA256; move it away, it was not touched"
-# The service is nobody's account: what nobody can read, it cannot.
-setpriv --reuid=65534 --regid=65534 --clear-groups head -c 4 -- "$DEST" 9>&- </dev/null >/dev/null 2>&1 || [ -n "${HIDDEN:-}" ] ||
+# The service gets an account like this one of systemd, which owns no file: what it cannot read, the service cannot.
+setpriv --reuid=65519 --regid=65519 --clear-groups head -c 4 -- "$DEST" 9>&- </dev/null >/dev/null 2>&1 || [ -n "${HIDDEN:-}" ] ||
   fail "$DEST cannot be read by the service's account; chmod o+r it, and o+x the directories that lead to it"
 record "$STAMP"
 # It is the owner's: removal leaves it.

@@ -8,6 +8,7 @@ PART=$DEST.part
 # Of which content the part is: its sum where that is known, else the address and what its server calls this version of it.
 OF=$PART.of
 UNIT=rigwright-download-$(printf %s "$DEST" | sha256sum | cut -c1-12)
+began=$(date +%s)
 dir=$(mktemp -d /run/rigwright-download.XXXXXX)
 made=
 [ -d "${DEST%/*}" ] || made=${DEST%/*}
@@ -117,12 +118,25 @@ start() {
   (umask 077; : >>"$PART")
   printf '%s\n' "$of" | write "$OF" 600
   { printf 'config() {\ncat <<"END"\n'; config "$URL"; printf 'END\n}\n%s\n' "$FETCH"; } >"$dir/run"
+  near=
+  [ -z "$SHA256" ] || for before in ${NEAR-}; do near="$near${near:+ }http://$before/$SHA256"; done
   # Both files are opened by systemd: the account that reads from the network is one of this unit alone, and can open neither.
   shut_in --unit="$UNIT" --description="Download of ${DEST##*/}" -p DynamicUser=yes \
     -p StandardInput="file:$dir/run" -p StandardOutput="append:$PART" -p StandardError=journal \
-    -p KillSignal=SIGKILL -p LimitFSIZE="${size:-$most}" --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
+    -p KillSignal=SIGKILL -p LimitFSIZE="${size:-$most}" --setenv=NEAR="$near" --setenv=SIZE="$size" \
+    --setenv=IF_RANGE="$([ -n "$SHA256" ] || echo "$version")" -- sh ||
     fail "systemd could not start the download; see journalctl -u $UNIT on the rig"
   rm -f -- "$dir/run" "$dir/ask"
+  offer "$PART" "$size" "$UNIT"
+}
+# What came from where, for each source a line.
+tell() {
+  [ -z "${NEAR-}" ] || journal -u "$UNIT" --since="@$began" |
+    awk '$1 == "came:" { sub("^http://", "", $5); sub("(:[0-9]+)?/.*", "", $5); bytes[$5] += $2 } END { for (at in bytes) print bytes[at], at }' |
+    while read -r bytes at; do
+      case $at in its-address) at=${SHOWN#*://} at=${at%%/*} ;; esac
+      say "${DEST##*/}: $bytes bytes came from $at"
+    done
 }
 
 done='' again=''
@@ -137,13 +151,18 @@ while :; do
     say "attaching to the download that is running"
   else
     [ -n "$done" ] || keep_or_drop
-    if [ -n "$done" ] || [ "$(have)" = "${size:-unknown}" ]; then break; fi
+    if [ -n "$done" ] || [ "$(have)" = "${size:-unknown}" ]; then
+      [ -z "$size" ] || [ "$(have)" = "$size" ] || fail "$DEST: $(have) of $size bytes arrived; run again, it continues there"
+      if accept "$PART" "${NEAR-}"; then break; fi
+      say "what other rigs handed on is another file; downloading ${DEST##*/} from its address"
+      NEAR='' done=''
+    fi
     start
   fi
   unlock
   follow "$UNIT"
   result=$(systemctl show -P Result -- "$UNIT")
-  [ "$result" != success ] || { done=yes; continue; }
+  [ "$result" != success ] || { tell; done=yes; continue; }
   said=$(journal "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID -- "$UNIT")" -n 20 | grep curl: | tail -n1)
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   case $said in
@@ -154,6 +173,4 @@ while :; do
   esac
   fail "downloading $SHOWN failed: ${said:-its unit ended by $result}; run again, it continues there"
 done
-[ -z "$size" ] || [ "$(have)" = "$size" ] || fail "$DEST: $(have) of $size bytes arrived; run again, it continues there"
-accept "$PART"
 settle

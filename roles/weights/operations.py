@@ -13,11 +13,15 @@ from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import BROUGHT_LIST, BUILDER, Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.base.pyinfra_private import current_host
+from rigwright.roles.weights.chain import Link, link
 from rigwright.roles.weights.facts import FOUND, stamp_path, verified_stamp, wanted_stamp, weights_file
 from rigwright.spec.weights import WeightsSettings
 from rigwright.units import format_bytes
 from rigwright.weights.hub import needed_token
 from rigwright.weights.local import LocalModel, with_sum
+
+_ADVICE = "rig.weights.share_within, a network that all of them are in, would let one hand it on to the next"
 
 
 @operation()
@@ -30,20 +34,17 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
+    place = link(current_host(), local)
     if _is_there(rig, path, local):
+        yield from _offer(rig, path, local, place)
+        return
+    if local.source.path_on_rig:
+        yield from _found(rig, path, local)
         return
     if (stamp := verified_stamp(rig, path)) and stamp.origin == FOUND:
         yield from refuse(f"{path} was there before rigwright and is another file; move it away, it was not touched")
         return
-    target = {
-        "DEST": path,
-        "STAMP": stamp_path(path),
-        "SHA256": local.sha256 or "",
-        "ORIGIN": local.origin,
-        "BUILDER": BUILDER,
-        "RECORD": BROUGHT_LIST,
-        "HIDDEN": "yes" if is_hidden(path) else "",
-    }
+    target = _target(path, local)
     flat = f"{settings.directory}/{local.source.file_name}"
     is_file, found = weights_file(rig, path) is not None, verified_stamp(rig, flat)
     if not is_file and flat != path and found and found.satisfies(local.sha256, local.origin):
@@ -60,13 +61,20 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
         except RigwrightError as error:
             yield from refuse(error.message)
             return
-        given = target | {
-            "SHA256": known.sha256 or "",
-            "MOST": str(local.most_bytes or ""),
-            "FETCH": role_text("weights", "fetch.sh"),
-        }
+        if place.others and not place.address:
+            nowhere = f"this rig has no address in {settings.share_within} and downloads by itself"
+            many = f"{place.others} more {'rig downloads' if place.others == 1 else 'rigs download'} it; {_ADVICE}"
+            current_host().log(nowhere if settings.share_within else many)
+        given = target | place.variables() | _sharing()
+        given |= {"SHA256": known.sha256 or "", "MOST": str(local.most_bytes or "")}
         yield Script(
-            _script("download.sh", **given, RESERVE=str(settings.reserve_bytes)),
+            _script(
+                "share.sh",
+                "download.sh",
+                **given,
+                FETCH=role_text("weights", "fetch.sh"),
+                RESERVE=str(settings.reserve_bytes),
+            ),
             stdin=f"{local.url}\n{token or ''}\n",  # secrets: a script may stand in process lists
         )
         return
@@ -80,13 +88,50 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
         )
         return
     yield Script(_script("prepare.sh", **target))
-    yield Upload(lambda: Path(local.source.path or "").expanduser(), f"{path}.part")
+    yield Upload(lambda: local.path or Path(), f"{path}.part")
     yield Script(_script("install.sh", **target))
+
+
+def _target(path: str, local: LocalModel) -> dict[str, str]:
+    return {
+        "DEST": path,
+        "STAMP": stamp_path(path),
+        "SHA256": local.sha256 or "",
+        "ORIGIN": local.origin,
+        "BUILDER": BUILDER,
+        "RECORD": BROUGHT_LIST,
+        "HIDDEN": "yes" if is_hidden(path) else "",
+    }
+
+
+def _found(rig: Rig, path: str, local: LocalModel) -> Commands:
+    """Look at a file that lay on the rig before; it is not touched."""
+    if weights_file(rig, path) is None:
+        yield from refuse(f"{path} is not on the rig; check path_on_rig, or mount its disk")
+    elif (stamp := verified_stamp(rig, path)) is None:
+        yield Script(_script("adopt.sh", **_target(path, local)))
+    elif local.sha256 and stamp.sha256 != local.sha256:
+        yield from refuse(
+            f"{path} has sha256 {stamp.sha256}, expected {local.sha256}; correct sha256, or name another file"
+        )
+
+
+def _offer(rig: Rig, path: str, local: LocalModel, place: Link) -> Commands:
+    """Hand on what lies here whole, where rigs of this run want it."""
+    stamp = verified_stamp(rig, path)
+    if not place.behind or stamp is None or not stamp.satisfies(local.sha256, local.origin):
+        return
+    given = {"DEST": path, "SHA256": stamp.sha256} | place.variables() | _sharing()
+    yield Script(_script("share.sh", "offer.sh", **given))
+
+
+def _sharing() -> dict[str, str]:
+    return {"HAND": role_text("weights", "hand.sh"), "LINGER": role_text("weights", "linger.sh")}
 
 
 def _is_there(rig: Rig, path: str, local: LocalModel) -> bool:
     return wanted_stamp(rig, path, sha256=local.sha256, origin=local.origin) is not None
 
 
-def _script(name: str, **variables: str) -> str:
-    return script("weights", "place.sh", "accept.sh", name, **variables)
+def _script(*names: str, **variables: str) -> str:
+    return script("weights", "place.sh", "accept.sh", *names, **variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import threading
@@ -198,3 +199,74 @@ def test_hugging_face_file_is_checked_against_the_sum_that_the_hub_names(worksho
     hub.headers[path]["x-linked-etag"] = f'"{hashlib.sha256(hub.files[path]).hexdigest()}"'
     assert workshop.deploy(rig, serving).code == 0
     assert workshop.rigwright("verify", str(workshop.inventory(rig, serving))).code == 0
+
+
+def on_the_rig(workshop, rig: str, data: bytes, path: str = "/srv/models/own.gguf") -> str:
+    """Puts a file of the owner's there; how it looks."""
+    text = base64.b64encode(data).decode()
+    workshop.lab.exec(rig, ["sh", "-c", f"mkdir -p {path.rpartition('/')[0]} && base64 -d >{path}"], input=text)
+    workshop.on(rig, f"chown nobody {path}; chmod 644 {path}")
+    return workshop.on(rig, f"stat -c '%i %s %Y %Z %U %a' {path}")
+
+
+def test_file_that_lies_on_the_rig_is_served_and_not_touched(workshop, serving, tmp_path):
+    """Planned from its header, which comes over SSH once; what it is must be what the inventory says."""
+    data = write_tiny_model(tmp_path / "own.gguf", seed=time.time_ns() % 1_000_000).read_bytes()
+    path, sha256 = "/srv/models/own.gguf", hashlib.sha256(data).hexdigest()
+    before = on_the_rig(workshop, serving, data)
+    rig = workshop.spec(model={"path_on_rig": path, "sha256": sha256})
+    wrong = workshop.deploy(workshop.spec(model={"path_on_rig": path, "sha256": "ab" * 32}), serving)
+    assert wrong.code == 1 and any(f"exists with sha256 {sha256}, expected abab" in line for line in wrong.lines)
+    plan = workshop.rigwright("plan", str(workshop.inventory(rig, serving)))
+    assert plan.code == 0 and "own" in plan.output and "could not be read" not in plan.output, plan.output
+    outcome = workshop.deploy(rig, serving)
+    assert outcome.code == 0, outcome.output
+    assert re.search(r"demo: own\.gguf on CPU, 2048 tokens × 1 slots, [\d.]+ [GM]iB", outcome.output)
+    assert f"--model {path} " in workshop.on(serving, "tr '\\0' ' ' </proc/$(pgrep -f llama-server | head -1)/cmdline")
+    again = workshop.deploy(rig, serving)
+    assert (again.code, again.changed) == (0, set()), again.output
+    assert "reading the header" not in again.output
+    verified = workshop.rigwright("verify", str(workshop.inventory(rig, serving)))
+    assert verified.code == 0, verified.output
+    assert workshop.on(serving, f"stat -c '%i %s %Y %Z %U %a' {path}") == before
+    # Another content is another model: read, planned and started anew.
+    other = write_tiny_model(tmp_path / "other.gguf", seed=time.time_ns() % 1_000_000 + 1).read_bytes()
+    time.sleep(1)
+    on_the_rig(workshop, serving, other)
+    changed = workshop.deploy(workshop.spec(model={"path_on_rig": path}), serving)
+    assert changed.code == 0 and "reading the header of /srv/models/own.gguf" in changed.output, changed.output
+    assert "Serve demo" in changed.changed
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("rm -f /srv/models/x.gguf", "/srv/models/x.gguf is not on the rig; check path_on_rig, or mount its disk"),
+        ("chmod 600 /srv/models/x.gguf", r"cannot be read by the service's account; chmod o\+r it"),
+        ("truncate -s 20000 /srv/models/x.gguf", "x.gguf of serving: .*; bring it again"),
+        ("echo GGUFno >/srv/models/x.gguf", "x.gguf of serving: "),
+    ],
+)
+def test_file_on_the_rig_that_cannot_be_served(workshop, serving, unharmed, tmp_path, does, says):
+    """One line, and what ran before runs on; the file is as it was."""
+    on_the_rig(workshop, serving, write_tiny_model(tmp_path / "x.gguf").read_bytes(), "/srv/models/x.gguf")
+    workshop.on(serving, does)
+    before = workshop.on(serving, "ls -ln --time-style=full-iso /srv/models/x.gguf", check=False)
+    outcome = workshop.deploy(workshop.spec(model={"path_on_rig": "/srv/models/x.gguf"}), serving)
+    assert outcome.code == 1
+    assert any(re.search(says, line) for line in outcome.lines), outcome.output
+    assert workshop.on(serving, "ls -ln --time-style=full-iso /srv/models/x.gguf", check=False) == before
+    workshop.on(serving, "rm -f /srv/models/x.gguf /srv/models/.x.gguf.rigwright")
+
+
+def test_controller_with_an_offline_directory_asks_no_hub(workshop, serving, hub, tmp_path):
+    """What lies there goes to the rig, to where a hub's file would lie."""
+    (tmp_path / "stick/org/repo").mkdir(parents=True)
+    (tmp_path / "stick/org/repo/hub.gguf").write_bytes(hub.files["/m.gguf"])
+    weights = {"hugging_face": hub.address, "offline": str(tmp_path / "stick")}
+    rig = workshop.spec(model="hf:org/repo@main:hub.gguf", weights=weights)
+    outcome = workshop.deploy(rig, serving)
+    assert outcome.code == 0 and hub.log == [], outcome.output
+    found = workshop.on(serving, "sha256sum </var/lib/rigwright/weights/org--repo/hub.gguf").split()[0]
+    assert found == hashlib.sha256(hub.files["/m.gguf"]).hexdigest()
+    assert workshop.deploy(rig, serving).changed == set()

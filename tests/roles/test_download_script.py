@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.resources import role_text, script
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.weights import operations
+from rigwright.roles.weights.chain import Link
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel
 
@@ -211,37 +212,39 @@ class Rig:
         token: str = "",
         most: int | str = "",
         environment: dict[str, str] | None = None,
+        **sharing: str,
     ) -> int:
         """Run the script; its exit code."""
         values = {
-            "DEST": self.file,
-            "STAMP": self.home / "weights/.m.gguf.rigwright",
-            "SHA256": sha256,
             "ORIGIN": hashlib.sha256(url.encode()).hexdigest()[:16],
             "BUILDER": "nobody",
             "RECORD": self.home / "brought",
             "FETCH": role_text("weights", "fetch.sh"),
             "RESERVE": reserve,
             "MOST": most,
+        } | sharing
+        return self._run("download.sh", f"{url}\n{token}\n", sha256=sha256, environment=environment or {}, **values)
+
+    def offer(self, **sharing: str) -> int:
+        """Run the script of a rig that has the file; its exit code."""
+        return self._run("offer.sh", "", sha256=SUM, environment={}, **sharing)
+
+    def _run(self, name: str, given: str, *, sha256: str, environment: dict[str, str], **values: Any) -> int:
+        values |= {
+            "DEST": self.file,
+            "STAMP": self.home / "weights/.m.gguf.rigwright",
+            "SHA256": sha256,
+            "HAND": role_text("weights", "hand.sh"),
+            "LINGER": role_text("weights", "linger.sh"),
         }
-        text = script(
-            "weights", "place.sh", "accept.sh", "download.sh", **{key: str(value) for key, value in values.items()}
-        )
+        names = "place.sh", "accept.sh", "share.sh", name
+        text = script("weights", *names, **{key: str(value) for key, value in values.items()})
         text = (
             text.replace("/run/", f"{self.home}/run/").replace("sleep 2", "sleep 0.05").replace("sleep 1", "sleep 0.05")
         )
         path = f"{self.home}/bin:{os.environ['PATH']}"
-        env = {"PATH": path, "UNITS": f"{self.home}/units", "CURL_CA_BUNDLE": f"{self.bundle}.crt"} | (
-            environment or {}
-        )
-        done = subprocess.run(
-            ["sh", "-c", text],
-            input=f"{url}\n{token}\n",
-            capture_output=True,
-            text=True,
-            env=env,
-            timeout=60,
-        )
+        env = {"PATH": path, "UNITS": f"{self.home}/units", "CURL_CA_BUNDLE": f"{self.bundle}.crt"} | environment
+        done = subprocess.run(["sh", "-c", text], input=given, capture_output=True, text=True, env=env, timeout=60)
         self.said = done.stdout + done.stderr
         return done.returncode
 
@@ -486,6 +489,7 @@ def test_rig_is_told_what_the_controller_found_out(rig, serve, blank, monkeypatc
             return blank()
 
         monkeypatch.setattr(operations, "current_rig", current_rig)
+        monkeypatch.setattr(operations, "link", lambda host, file: Link())
         (scripts[repo],) = operations.weights._inner(local=local, path=str(rig.file), settings=settings, probe=Probe())
         text = scripts[repo].text
         assert f"SHA256={SUM}\n" in text and "MOST=77\n" in text and TOKEN not in text + repr(scripts[repo])
@@ -508,6 +512,102 @@ def test_address_is_taken_as_it_is(rig, serve):
     hub = serve({"/{a,b}[1-3].gguf": Answer(GOOD)})
     assert rig.download(f'{hub.address}/{{a,b}}[1-3].gguf?q="$HOME\\n`id`"') == 0, rig.said
     assert rig.file.read_bytes() == GOOD
+
+
+def test_file_comes_from_the_rig_before(any_rig, serve):
+    """Its address is asked what the file is, and for no byte of it; the other rig is told the sum and nothing else."""
+    hub = serve({"/m.gguf": Answer(GOOD, token=TOKEN)})
+    before = serve({f"/{SUM}": Answer(GOOD)})
+    at = before.address.removeprefix("http://")
+    assert any_rig.download(f"{hub.address}/m.gguf?s=s3cret", sha256=SUM, token=TOKEN, NEAR=at) == 0, any_rig.said
+    assert any_rig.file.read_bytes() == GOOD
+    assert hub.ranges == []
+    assert f"::progress m.gguf: {len(GOOD)} bytes came from 127.0.0.1" in any_rig.said
+    ((_, path, headers),) = before.asked
+    assert (path, set(headers)) == (f"/{SUM}", {"Host", "User-Agent", "Accept"})
+
+
+def test_rig_that_dies_costs_its_own_part(rig, serve):
+    """The one before it is asked for the rest, then the address; nothing comes twice."""
+    hub = serve({"/m.gguf": Answer(GOOD)})
+    dying, short = serve({f"/{SUM}": Answer(GOOD, cut=100_000)}), serve({f"/{SUM}": Answer(GOOD, cut=50_000)})
+    for one in (dying, short):
+        one.answers[f"/{SUM}"] = Once(GOOD, cut=one.answers[f"/{SUM}"].cut)
+    near = " ".join(one.address.removeprefix("http://") for one in (dying, short))
+    assert rig.download(f"{hub.address}/m.gguf", sha256=SUM, NEAR=f"127.0.0.1:9 {near}") == 0, rig.said
+    assert rig.file.read_bytes() == GOOD
+    assert (dying.ranges[0], short.ranges[0]) == (None, "bytes=100000-")
+    assert hub.ranges == ["bytes=150000-"]
+
+
+@dataclass
+class Once(Answer):
+    """An answer that is given once, by a rig that dies then."""
+
+    given: bool = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "body":
+            if object.__getattribute__(self, "given"):
+                return b""
+            object.__setattr__(self, "given", True)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("sent", [EVIL, b"<html>", GOOD[:-1] + b"x"])
+def test_what_another_rig_makes_up_is_thrown_away(any_rig, serve, sent):
+    """The sum decides, and then the address alone is asked."""
+    hub, before = serve({"/m.gguf": Answer(GOOD)}), serve({f"/{SUM}": Answer(sent.ljust(len(GOOD), b"."))})
+    at = before.address.removeprefix("http://")
+    assert any_rig.download(f"{hub.address}/m.gguf", sha256=SUM, NEAR=at) == 0, any_rig.said
+    assert "what other rigs handed on is another file; downloading m.gguf from its address" in any_rig.said
+    assert any_rig.file.read_bytes() == GOOD and hub.ranges == [None]
+    assert any_rig.files == {"m.gguf", ".m.gguf.rigwright"}
+    hub.answers["/n.gguf"] = Answer(EVIL)
+    any_rig.file.unlink()
+    assert any_rig.download(f"{hub.address}/n.gguf", sha256=SUM, NEAR=at) == 1
+    assert f"expected {SUM}; the file was not installed" in any_rig.said
+
+
+def test_rig_without_a_sum_asks_no_other(rig, serve):
+    """What cannot be held against a sum comes from its address alone, and is offered to nobody."""
+    hub, before = serve({"/m.gguf": Answer(GOOD)}), serve({})
+    at = before.address.removeprefix("http://")
+    given = {"NEAR": at, "SHARE_AT": "127.0.0.1:9479", "BEHIND": "10.0.0.3"}
+    assert rig.download(f"{hub.address}/m.gguf", **given) == 0, rig.said
+    assert before.asked == [] and not (rig.home / "run/systemd").exists()
+
+
+@pytest.mark.runs("weights/share.sh")
+def test_file_is_offered_while_it_comes_and_when_it_is_there(any_rig, serve):
+    """To the rigs behind alone, from an account without a network; what is offered goes by the name that it gets."""
+    hub = serve({"/m.gguf": Answer(GOOD)})
+    given = {"SHARE_AT": "10.0.0.2:9479", "BEHIND": "10.0.0.3 10.0.0.4"}
+    assert any_rig.download(f"{hub.address}/m.gguf", sha256=SUM, **given) == 0, any_rig.said
+    units, shared = any_rig.home / "run/systemd/system", any_rig.home / "run/rigwright-share"
+    listens = (units / "rigwright-share.socket").read_text()
+    assert "ListenStream=10.0.0.2:9479\n" in listens and "IPAddressAllow=10.0.0.3 10.0.0.4\n" in listens
+    assert "IPAddressDeny=any\n" in listens and "MaxConnections=4\n" in listens
+    handed = (units / "rigwright-share@.service").read_text().splitlines()
+    assert {"DynamicUser=yes", "PrivateNetwork=yes", "CapabilityBoundingSet=", "ProtectSystem=strict"} <= set(handed)
+    filters = [line for line in handed if line.startswith("SystemCallFilter=")]
+    assert filters == ["SystemCallFilter=@system-service", "SystemCallFilter=~@privileged"]
+    assert (shared / "file").resolve() == any_rig.file and (shared / "grows").exists()
+
+
+@pytest.mark.runs("weights/offer.sh")
+def test_file_that_is_there_is_offered_where_it_is_what_was_checked(any_rig, serve):
+    """Whole; one that changed since is not."""
+    hub = serve({"/m.gguf": Answer(GOOD)})
+    assert any_rig.download(f"{hub.address}/m.gguf", sha256=SUM) == 0, any_rig.said
+    given = {"SHARE_AT": "10.0.0.2:9479", "BEHIND": "10.0.0.3"}
+    assert any_rig.offer(**given) == 0, any_rig.said
+    shared = any_rig.home / "run/rigwright-share"
+    assert {one.name for one in shared.iterdir()} == {"file", "hand.sh", "linger.sh"}
+    handed = (any_rig.home / "run/systemd/system/rigwright-share@.service").read_text()
+    assert f"Environment=SUM={SUM} SIZE={len(GOOD)} " in handed
+    any_rig.file.write_bytes(EVIL[:-1])
+    assert any_rig.offer(**given) == 1 and "m.gguf changed meanwhile; run again" in any_rig.said
 
 
 @pytest.mark.runs("weights/download.sh", "weights/fetch.sh", "weights/accept.sh", "weights/place.sh")

@@ -10,7 +10,7 @@ import pytest
 from rigwright.errors import Refused, WrongSpec
 from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.resolve import resolve
 from rigwright.resolve.pin import pin
 from rigwright.roles.service.context import make_context

@@ -12,7 +12,7 @@ from rigwright.errors import RigwrightError
 from rigwright.inventory.described import described
 from rigwright.models.variants import known_models, variants
 from rigwright.plan.recommend import PURPOSES, Purpose, goal_for, recommend
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.resolve import resolve
 from rigwright.spec.rig import parse_spec
 from rigwright.units import GIB

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from rigwright.errors import WrongSpec
 from rigwright.models.file_names import file_name_problem
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import inspect_model, weights_path
 

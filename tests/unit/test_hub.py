@@ -20,7 +20,7 @@ from huggingface_hub.utils import _http
 
 from rigwright.errors import UnreadableModel
 from rigwright.models import Model, read_model
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.hub import HubFacts, hub_facts, needed_token

@@ -18,7 +18,7 @@ from rigwright.hardware.capture import folder_files, read_folder
 from rigwright.inventory.live import Collected
 from rigwright.inventory.what_if import gpu_model, what_if
 from rigwright.models.variants import find_model, known_models
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.spec.file import read_spec
 from rigwright.units import GIB
 from rigwright.view.answers.plan import Plan

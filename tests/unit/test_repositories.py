@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rigwright.cli import main
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.variants import Variant
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.weights.cache import json_at
 from rigwright.weights.variants import offers_for
 

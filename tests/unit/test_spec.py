@@ -47,7 +47,7 @@ def spec(**service):
         ),
         (
             spec(model={"path": "a", "url": "http://b/c.gguf"}),
-            "r: rig.services.0.model: give exactly one of path, url, repo and name, not path and url",
+            "r: rig.services.0.model: give exactly one of path, path_on_rig, url, repo and name, not path and url",
         ),
         (
             spec(model="https://me:secret@host/m.gguf"),

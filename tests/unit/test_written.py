@@ -14,7 +14,7 @@ from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.models.names import near_names, near_quants, split_quant
 from rigwright.models.variants import find_model, variants
 from rigwright.models.written import read_source
-from rigwright.plan.wish import ModelSource
+from rigwright.plan.source import ModelSource
 from rigwright.weights.variants import offers_for
 
 GGUF, FILE = "unsloth/Qwen3.5-35B-A3B-GGUF", "Qwen3.5-35B-A3B-UD-Q4_K_XL.gguf"
