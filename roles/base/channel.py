@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import gevent
 from paramiko import Channel, ChannelFile, SSHException
 from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
@@ -25,6 +26,8 @@ from rigwright.units import format_bytes
 _CHUNK_BYTES = 1 << 18
 _TAIL_LINES, _MOST_ERRORS = 8, 100
 _LONGEST_LINE, _LONGEST_READ = 4000, 1 << 20
+# A fetch that is slower on average, after the first minute, takes longer than to build what is fetched.
+_SLOWEST_BYTES = 64 << 10
 NO_STDIN = "su takes its password from where files and keys travel; log in as root, or use _sudo"
 
 
@@ -145,26 +148,41 @@ class Upload(Command):
         return False
 
 
-def download(host: Host, text: str, target: Path) -> None:
+def download(host: Host, text: str, target: Path, *, most: int) -> None:
     """What a script of sh on a rig prints, written to a file here; it runs as the user of the connection.
+
+    Others wait for it: a rig that falls silent, sends next to nothing, or more than `most` bytes is left.
 
     Raises:
         OSError, SSHException, EOFError: the connection or the file failed, or the script did.
     """
     channel = watched(ssh_client(host)).open_session(timeout=SILENCE_SECONDS)
+    channel.settimeout(SILENCE_SECONDS)
+    silent = TimeoutError(f"it was silent for {SILENCE_SECONDS} s")
     try:
-        channel.exec_command(shell_line(host.state, host, text, {}))
+        with gevent.Timeout(SILENCE_SECONDS, silent):
+            channel.exec_command(shell_line(host.state, host, text, {}))
         channel.shutdown_write()
-        spoke = time.monotonic()
+        began = spoke = time.monotonic()
         with target.open("wb") as file:
             while chunk := channel.recv(_CHUNK_BYTES):
                 file.write(chunk)
-                if time.monotonic() - spoke > 10:
-                    spoke = time.monotonic()
-                    host.log(f"{format_bytes(file.tell())} fetched")
-        said = _lines(channel.makefile_stderr("rb"))
+                size, now = file.tell(), time.monotonic()
+                if size > most:
+                    raise OSError(f"it sent more than {format_bytes(most)}")
+                if now - began > SILENCE_SECONDS + size / _SLOWEST_BYTES:
+                    raise OSError(f"it sent {format_bytes(size)} in {now - began:.0f} s")
+                if now - spoke > 10:
+                    spoke = now
+                    host.log(f"{format_bytes(size)} fetched")
+        # What it says is no more than a reason.
+        said = channel.recv_stderr(_LONGEST_LINE).decode("utf-8", "replace").strip().splitlines()
+        if not channel.status_event.wait(SILENCE_SECONDS):
+            raise silent
         if channel.recv_exit_status() != 0:
             raise OSError(shown(said[-1]) if said else "the connection was lost")
+    except TimeoutError:
+        raise silent from None
     finally:
         _end(channel)
 

@@ -81,7 +81,7 @@ if have; then exit 0; fi
 strange=$(find "$TREE/build/bin" "$TREE/help" "$TREE/receipt" ! -user "$BUILDER" -print -quit)
 [ -z "$strange" ] || fail "$strange is not the builder's own; the release was not installed, remove $WORK and run again"
 empty_stage
-cp -R --no-dereference "$TREE/build/bin" "$TREE/help" "$stage/" || undo "copying the build to $RELEASES failed; is the disk full?"
+cp -R --no-dereference "$TREE/build/bin" "$TREE/help" "$TREE/receipt" "$stage/" || undo "copying the build to $RELEASES failed; is the disk full?"
 no_strangers
 printf '%s\n' "$MANIFEST" >"$stage/release.json"
 flags_of "$stage/help" >"$stage/flags.txt"
@@ -89,9 +89,10 @@ rm -f "$stage/help"
 # Who built it, when, with what. What the builder says is a stranger's text: letters that mean something in JSON go.
 {
   printf '{\n "host": "%s",\n "ended": "%s",\n "rigwright": "%s"' "$(uname -n)" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$VERSION"
-  head -n 12 -- "$TREE/receipt" | tr -cd ' !#-[]-~\n' | sed -nE 's/^([a-z]+) (.{1,200}).*$/,\n "\1": "\2"/p'
+  head -c 4096 -- "$stage/receipt" | head -n 12 | tr -cd ' !#-[]-~\n' | sed -nE 's/^([a-z]+) (.{1,200}).*$/,\n "\1": "\2"/p'
   printf '\n}\n'
 } >"$stage/receipt.json"
+rm -f "$stage/receipt"
 own_stage
 # In the form of sha256sum, for `sha256sum -c`: what is changed later shows.
 sums=$(cd "$stage" && find . ! -type d -exec sha256sum {} +) || undo "the build could not be read back from $RELEASES"

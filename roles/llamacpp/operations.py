@@ -34,7 +34,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.kept_releases import Kept
-from rigwright.roles.service.shipping import Bring, Later, builds, yard_of
+from rigwright.roles.service.shipping import Bring, Later, builds, settle, yard_of
 
 
 @operation()
@@ -80,7 +80,9 @@ def build(context: RigContext, probe: Probe) -> Commands:
     if release is None:
         yield from refuse(f"rig.llamacpp.ref {settings.ref} is not resolved to a commit yet")
         return
-    if release.directory in rig.records.installed.releases:
+    is_there = release.directory in rig.records.installed.releases
+    settle(current_host(), release.directory, has=is_there)
+    if is_there:
         return
     received = f"{STATE_DIRECTORY}/build/{release.id}.release.tar.gz"
 

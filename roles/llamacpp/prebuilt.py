@@ -18,14 +18,13 @@ from rigwright.plan.engines.llamacpp.release import Release
 from rigwright.plan.engines.llamacpp.settings import Prebuilt
 from rigwright.roles.base.fetching import alone, kept
 from rigwright.roles.llamacpp.archive import check, fetch
+from rigwright.roles.service.kept_releases import LARGEST_BYTES
 from rigwright.units import format_bytes
 
 _WHERE = "rig.llamacpp.prebuilt"
 _PROGRAM = "llama-server"
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}")
 _LIBRARY = re.compile(r".*\.so(\.\d+)*")
-# A release for CUDA has 1.5 GB with cuBLAS; a bomb shall not fill the disk.
-_LARGEST_BYTES = 8 << 30
 
 
 def prebuilt_release(wanted: Sequence[Prebuilt], release: Release) -> tuple[Path, str]:
@@ -58,7 +57,7 @@ def _unpacked(wanted: Sequence[Prebuilt], scratch: Path) -> dict[str, Path | str
                 members = [member for member in tar.getmembers() if member.isreg() or member.issym()]
                 programs = [member.name for member in members if member.name.rpartition("/")[2] == _PROGRAM]
                 at = programs[0].rpartition("/")[0] if programs else None
-                for member in members:
+                for at_member, member in enumerate(members):
                     folder, _, name = member.name.rpartition("/")
                     if (folder != at) if at is not None else not _LIBRARY.fullmatch(name):
                         continue
@@ -70,11 +69,9 @@ def _unpacked(wanted: Sequence[Prebuilt], scratch: Path) -> dict[str, Path | str
                         continue
                     content = tar.extractfile(member)
                     total += member.size
-                    if content is None or total > _LARGEST_BYTES:
-                        raise RigwrightError(
-                            f"{_WHERE}: more than {format_bytes(_LARGEST_BYTES)} is in it; use another"
-                        )
-                    with (place / f"file-{len(found)}").open("wb") as file:
+                    if content is None or total > LARGEST_BYTES:
+                        raise RigwrightError(f"{_WHERE}: more than {format_bytes(LARGEST_BYTES)} is in it; use another")
+                    with (place / f"file-{at_member}").open("wb") as file:
                         while chunk := content.read(1 << 20):
                             file.write(chunk)
                     found[name] = Path(file.name)

@@ -18,6 +18,9 @@ empty_stage
 tar -xzf "$ARCHIVE" -C "$stage" --strip-components=1 --no-same-owner --no-same-permissions || undo "release $ID could not be unpacked to $RELEASES; is the disk full?"
 no_strangers
 own_stage
+# Of what sha256sum understands only this: a name elsewhere may be one of a file without an end.
+strange=$(LC_ALL=C grep -vE -m1 '^[0-9a-f]{64}  \./[^\]+$' "$stage/sums.txt" || LC_ALL=C grep -F -m1 /../ "$stage/sums.txt") || :
+[ -z "$strange" ] || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
 (cd "$stage" && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
 said=$(prove "$stage/bin/llama-server" --version 2>&1) ||
   undo "release $ID does not start on this rig: $(printf '%s\n' "$said" | grep -v '^Running as unit' | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or leave prebuilt out, then it builds its own"
@@ -35,4 +38,4 @@ if [ ! -e "$stage/flags.txt" ]; then
   (cd "$stage" && sha256sum ./flags.txt) >>"$stage/sums.txt"
 fi
 take_name
-say "release $ID received, built by $(sed -n 's/.*"host": "\([^"]*\)".*/\1/p' "$RELEASE/receipt.json" | head -n1)"
+say "release $ID received, built by $(sed -n 's/.*"host": "\([^"]*\)".*/\1/p' "$RELEASE/receipt.json" 2>/dev/null | head -n1)"

@@ -3,11 +3,11 @@ RELEASES=${RELEASE%/*}
 stage=$RELEASES/.$ID
 have() { [ -e "$RELEASE/release.json" ]; }
 undo() { rm -rf -- "$stage"; fail "$*"; }
-# What an installation that was cut short left goes.
-empty_stage() { install -d -m 755 "$RELEASES" && rm -rf -- "$RELEASES"/.[0-9a-z]* && install -d -m 755 "$stage"; }
+# What an installation that was cut short left goes. Nobody else sees what is not settled yet: it may call itself root's.
+empty_stage() { install -d -m 755 "$RELEASES" && rm -rf -- "$RELEASES"/.[0-9a-z]* && install -d -m 700 "$stage"; }
 # No link leads out of a release, and nothing in it is a device.
 no_strangers() {
-  strange=$(find "$stage" \( -type l -lname '*/*' -o ! -type l ! -type f ! -type d \) -print -quit)
+  strange=$(find "$stage" \( -type l -lname '*/*' -o -type l -lname .. -o ! -type l ! -type f ! -type d \) -print -quit)
   [ -z "$strange" ] || undo "$strange is no file of this release; it was not installed, remove $WORK and run again"
 }
 own_stage() { chown -R --no-dereference root:root "$stage" && chmod -R u=rwX,go=rX "$stage"; }

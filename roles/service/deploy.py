@@ -85,8 +85,10 @@ def _serve(engines: Sequence[Engine]) -> None:
         weights(
             local=file, path=path, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}"
         )
-    for engine in host.loop(used):
-        engine.install(context, probe)
+    # By its place among all engines: for rigs of several it is one operation, in which they wait for each other.
+    for engine in host.loop(engines):
+        if engine in used:
+            engine.install(context, probe)
     for name in host.loop(_with_keys(instances)):
         service.api_key(
             service=name,

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import tarfile
+import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.roles.base.fetching import kept
+from rigwright.shown import printable
+from rigwright.units import format_bytes
 
-# A release for CUDA has half a gigabyte.
-_MOST_KEPT = 6
-_LARGEST_SUMS = 1 << 20
+# A release for CUDA has 1.5 GB with cuBLAS, half of that in its archive.
+LARGEST_BYTES = 8 << 30
+# Another run may be about to send what it found within this time.
+_MOST_KEPT, _SPARED_SECONDS = 6, 3600
+_LARGEST_SUMS, _LONGEST_NAME, _MOST_MEMBERS = 1 << 20, 1 << 12, 10_000
+# Of the lines that sha256sum understands the one kind that a build writes: others name what they like.
+_SUM = re.compile(r"([0-9a-f]{64})  \./([^\\\r\n]+)")
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE)
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the archive of one release is kept. What rigs of one inventory built goes to no rig of another."""
+    """Where the archive of one release is kept. What rigs of one inventory built goes to no rig of another.
+
+    Its sum is part of its name: two runs may keep what they fetched at the same moment.
+    """
 
     directory: Path
     name: str
@@ -34,11 +49,6 @@ class Kept:
         return cls(kept(f"releases/{whose}"), name)
 
     @property
-    def archive(self) -> Path:
-        """The archive."""
-        return self.directory / f"{self.name}.tar.gz"
-
-    @property
     def part(self) -> Path:
         """What arrives."""
         return self.directory / f"{self.name}.part"
@@ -48,31 +58,43 @@ class Kept:
         """Held by who fetches it."""
         return self.directory / f"{self.name}.lock"
 
-    @property
-    def _sum(self) -> Path:
-        return self.directory / f"{self.name}.sha256"
-
     def find(self) -> tuple[Path, str] | None:
         """The archive and its sha256; None where there is none, or a damaged one, which goes."""
-        try:
-            wanted = self._sum.read_text().strip()
-            found = _digest(self.archive)
-        except OSError:
-            return None
-        if found == wanted:
-            return self.archive, found
-        self.archive.unlink(missing_ok=True)
+        for archive in self.directory.glob(f"{self.name}-*.tar.gz"):
+            with suppress(OSError):
+                digest = _digest(archive)
+                if archive.name == self._called(digest):
+                    os.utime(archive)
+                    return archive, digest
+                archive.unlink()
         return None
 
     def keep(self, part: Path) -> None:
-        """Keep what arrived, and of all others those that came last."""
-        self.archive.unlink(missing_ok=True)
-        self._sum.write_text(_digest(part))
-        part.replace(self.archive)
-        others = sorted(self.directory.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in others[_MOST_KEPT:]:
-            old.unlink(missing_ok=True)
-            old.with_name(old.name.replace(".tar.gz", ".sha256")).unlink(missing_ok=True)
+        """Keep what arrived, and of all others those that were used last."""
+        part.replace(self.directory / self._called(_digest(part)))
+        ages = {path: time.time() - path.stat().st_mtime for path in self.directory.glob("*.tar.gz")}
+        for old in sorted(ages, key=lambda path: ages[path])[_MOST_KEPT:]:
+            if ages[old] > _SPARED_SECONDS:
+                old.unlink(missing_ok=True)
+
+    def _called(self, digest: str) -> str:
+        return f"{self.name}-{digest}.tar.gz"
+
+
+class _Plain(tarfile.TarInfo):
+    """A member that tar on a rig writes for a file, a folder or a link.
+
+    All others are refused by their first block: what describes sparse files and long headers is read into memory whole,
+    and may have any size.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Plain:
+        found = super().frombuf(buf, encoding, errors)
+        is_name = found.type in _LONG_NAMES and found.size <= _LONGEST_NAME
+        if not is_name and (found.type not in _PLAIN or not 0 <= found.size <= LARGEST_BYTES):
+            raise RigwrightError(f"{_quoted(found.name)} is neither a file nor a link within it")
+        return found
 
 
 def check_release(archive: Path, name: str) -> None:
@@ -84,26 +106,49 @@ def check_release(archive: Path, name: str) -> None:
     sums: dict[str, str] = {}
     found: dict[str, str] = {}
     links = set()
+    total = count = 0
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        with tarfile.open(archive, "r|gz", tarinfo=_Plain) as tar:
             for member in tar:
                 inside = member.name.removeprefix(f"{name}/")
-                if member.name != name and (inside == member.name or ".." in inside.split("/") or "\n" in inside):
-                    raise RigwrightError(f"{member.name[:80]!r} lies outside of it")
-                if member.issym() and "/" not in member.linkname:
+                is_top = member.name == name and member.isdir()
+                if not is_top and (inside == member.name or not _is_within(inside)):
+                    raise RigwrightError(f"{_quoted(member.name)} lies outside of it")
+                total, count = total + member.size, count + 1
+                if total > LARGEST_BYTES or count > _MOST_MEMBERS:
+                    raise RigwrightError(
+                        f"it has more than {format_bytes(LARGEST_BYTES)}, or more than {_MOST_MEMBERS} files"
+                    )
+                if member.issym() and "/" not in member.linkname and member.linkname not in ("", ".", ".."):
                     links.add(inside)
                 elif inside == "sums.txt" and (content := tar.extractfile(member)):
-                    lines = (line.partition("  ") for line in content.read(_LARGEST_SUMS).decode().splitlines())
-                    sums = {path.removeprefix("./"): digest for digest, _, path in lines}
+                    sums = _sums(content.read(_LARGEST_SUMS).decode())
                 elif member.isreg() and (content := tar.extractfile(member)):
                     found[inside] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
                 elif not member.isdir():
-                    raise RigwrightError(f"{inside[:80]!r} is neither a file nor a link within it")
-    except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
-        raise RigwrightError(f"it did not arrive whole: {error}") from None
+                    raise RigwrightError(f"{_quoted(inside)} is neither a file nor a link within it")
+    # One long name after another is a call within a call.
+    except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError, zlib.error, RecursionError) as error:
+        raise RigwrightError(f"it did not arrive whole: {printable(str(error)[:200])}") from None
     wrong = [path for path in {**found, **sums} if path not in links and found.get(path, "") != sums.get(path)]
     if wrong or not found:
-        raise RigwrightError(f"{wrong[0] if wrong else 'all of it'} is not as it was built")
+        raise RigwrightError(f"{_quoted(wrong[0]) if wrong else 'all of it'} is not as it was built")
+
+
+def _is_within(path: str) -> bool:
+    """Whether a name leads where it seems to, in tar and in a line of sums."""
+    return not {"", ".", ".."} & set(path.split("/")) and not re.search(r"[\\\x00-\x1f\x7f]", path)
+
+
+def _sums(text: str) -> dict[str, str]:
+    lines = [_SUM.fullmatch(line) for line in text.removesuffix("\n").split("\n") if text]
+    if not all(lines):
+        raise RigwrightError("'sums.txt' is not as it was built")
+    return {line[2]: line[1] for line in lines if line}
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:80])
 
 
 def _digest(path: Path) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -20,12 +22,15 @@ from rigwright.roles.base.channel import Script, Upload, download
 from rigwright.roles.base.failures import complain
 from rigwright.roles.base.fetching import alone
 from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, ssh_client, takes_turns
-from rigwright.roles.service.kept_releases import Kept, check_release
+from rigwright.roles.service.kept_releases import LARGEST_BYTES, Kept, check_release
 
+_Found = TypeVar("_Found")
 # With this exit code a build says that it would end so on any rig of the kind.
 CANNOT_BE_BUILT = 3
 # A rig that waits looks again this often, and says so this often.
 _LOOK_SECONDS, _TELL_SECONDS = 1, 60
+# All begin an operation at once. One that is not there by then may never be: it failed before, or has none such.
+_LATE_SECONDS = 60
 
 
 @dataclass
@@ -55,17 +60,22 @@ class Yard:
 
     def builder(self, state: State) -> Host | None:
         """The rig that builds: of those that want it the first of the inventory."""
-        if self.substitute in self.wants:
+        if self.substitute in self.wants and not has_failed(self.substitute):
             return self.substitute
         order = list(state.inventory)
         return min((one for one in self.wants if not has_failed(one)), key=order.index, default=None)
 
-    def is_mine(self, host: Host, state: State) -> bool:
-        """Whether this rig builds. Where rigs take turns it does if the one that should may not arrive before it."""
+    def is_mine(self, host: Host, state: State, *, waited: float = 0) -> bool:
+        """Whether this rig builds: if the one that should is late, or may come after it where rigs take turns."""
         builder = self.builder(state)
-        if builder is not host and builder not in self.arrived and executes(state) and takes_turns(state):
+        may_never_come = takes_turns(state) or waited > _LATE_SECONDS
+        if builder is not host and builder not in self.arrived and executes(state) and may_never_come:
             builder = self.substitute = host
         return builder is host
+
+    def leave(self, host: Host) -> None:
+        """A rig neither builds it nor gets it: nobody waits for it."""
+        self.wants = [one for one in self.wants if one is not host]
 
 
 _yards: WeakKeyDictionary[State, dict[str, Yard]] = WeakKeyDictionary()
@@ -74,6 +84,15 @@ _yards: WeakKeyDictionary[State, dict[str, Yard]] = WeakKeyDictionary()
 def yard_of(state: State, release: str) -> Yard:
     """What a run knows of a release, by its directory on rigs."""
     return _yards.setdefault(state, {}).setdefault(release, Yard())
+
+
+def settle(host: Host, release: str, *, has: bool) -> None:
+    """Which release a rig wants after all: a driver, or another run, may have changed that since the run began."""
+    for directory, yard in _yards.get(host.state, {}).items():
+        if directory != release:
+            yard.leave(host)
+        elif has:
+            yard.register(host, has=True)
 
 
 def builds(host: Host, release: str, kept: Kept) -> bool:
@@ -100,6 +119,9 @@ class Later(Command):
             commands = self.commands()
         except RigwrightError as error:
             complain(host, error.message)
+            return False
+        except OSError as error:
+            complain(host, f"the cache of this machine fails: {error}; mend it, or set XDG_CACHE_HOME")
             return False
         return _run(commands, state, host, connector_arguments)
 
@@ -130,19 +152,31 @@ class Bring(Command):
 
     def carry_out(self, state: State, host: Host, connector_arguments: Any) -> bool:
         """Have it there; False when that failed, after saying why."""
-        yard, told = yard_of(state, self.release), 0.0
+        yard = yard_of(state, self.release)
         yard.register(host, has=False)
         yard.arrived.add(host)
+        try:
+            return self._bring(yard, state, host, connector_arguments)
+        finally:  # others wait for it, and it may have ended by whatever error
+            yard.leave(host)
+
+    def _bring(self, yard: Yard, state: State, host: Host, arguments: Any) -> bool:
+        began, told = time.monotonic(), 0.0
         if ssh_client(host) is None:  # nothing travels by way of other connectors
-            return self._build(state, host, connector_arguments)
+            return self._build(state, host, arguments)
         while True:
-            if found := self._archive(yard, host):
-                return self._receive(found, state, host, connector_arguments)
+            try:
+                found = self._archive(yard, host)
+            except OSError as error:
+                host.log_styled(f"the cache of this machine fails: {error}; its release is built there", fg="yellow")
+                return self._build(state, host, arguments)
+            if found:
+                return self._receive(found, state, host, arguments)
             if yard.failed:
                 complain(host, f"its release cannot be built, see {yard.failed.name}; then run again")
                 return False
-            if yard.is_mine(host, state):
-                return self._build(state, host, connector_arguments)
+            if yard.is_mine(host, state, waited=time.monotonic() - began):
+                return self._build(state, host, arguments)
             if not told or time.monotonic() - told > _TELL_SECONDS:
                 builder = yard.builder(state)
                 host.log(f"waits for {builder.name if builder else 'another rig'}, which builds its release")
@@ -151,12 +185,13 @@ class Bring(Command):
 
     def _archive(self, yard: Yard, host: Host) -> tuple[Path, str] | None:
         """What was built earlier, or has just been built by another rig of this run."""
-        if yard.giver(host) is None:
-            return self.kept.find()
+        # While this looks, another one may have got it.
+        if yard.giver(host) is None and ((found := _aside(self.kept.find)) or yard.giver(host) is None):
+            return found
         with alone(self.kept.lock):
-            while not (found := self.kept.find()) and (giver := yard.giver(host)):
+            while not (found := _aside(self.kept.find)) and (giver := yard.giver(host)):
                 if not self._fetch(giver, host):
-                    yard.haves.remove(giver)
+                    yard.haves = [one for one in yard.haves if one is not giver]
             return found
 
     def _fetch(self, giver: Host, host: Host) -> bool:
@@ -164,19 +199,20 @@ class Bring(Command):
         part = self.kept.part
         directory, _, name = self.release.rpartition("/")
         # What a release is made of everybody on its rig may read.
-        text = f"cd {directory} && tar -cf - --owner=0 --group=0 --exclude={name}/.served {name} | gzip -1"
+        text = f"cd {directory} && tar -cf - --format=gnu --owner=0 --group=0 --exclude={name}/.served {name} | gzip -1"
         try:
             if giver is host:
                 host.log("this machine keeps a copy of its release")
             else:
                 host.log(f"its release comes from {giver.name}")
-            download(giver, text, part)
-            check_release(part, name)
+            download(giver, text, part, most=min(LARGEST_BYTES, shutil.disk_usage(part.parent).free // 2))
+            _aside(check_release, part, name)
+            _aside(self.kept.keep, part)
         except (RigwrightError, OSError, SSHException, EOFError) as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             host.log_styled(f"its release could not be fetched from {giver.name}: {error}", fg="yellow")
             return False
-        self.kept.keep(part)
         return True
 
     def _receive(self, found: tuple[Path, str], state: State, host: Host, arguments: Any) -> bool:
@@ -188,17 +224,25 @@ class Bring(Command):
     def _build(self, state: State, host: Host, arguments: Any) -> bool:
         yard = yard_of(state, self.release)
         if not _run(self.build, state, host, arguments):
-            yard.wants.remove(host)
             # Another one builds in its place, unless it is the source that is at fault: then none of its kind can.
             if any(isinstance(one, Script) and one.status == CANNOT_BE_BUILT for one in self.build):
                 yard.failed = host
             return False
         yard.register(host, has=True)
         if ssh_client(host):
-            with alone(self.kept.lock):
-                if not self.kept.find():
-                    self._fetch(host, host)
+            try:
+                with alone(self.kept.lock):
+                    if not _aside(self.kept.find):
+                        self._fetch(host, host)
+            except OSError as error:
+                host.log_styled(f"this machine keeps no copy of its release: {error}", fg="yellow")
         return True
+
+
+def _aside(work: Callable[..., _Found], *given: Any) -> _Found:
+    """What work over a whole archive finds, in a thread: connections that nobody attends to for long are given up."""
+    found: _Found = gevent.get_hub().threadpool.apply(work, given)
+    return found
 
 
 def _run(commands: Sequence[PyinfraCommand], state: State, host: Host, arguments: Any) -> bool:

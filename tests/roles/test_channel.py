@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import paramiko
@@ -17,7 +19,8 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_host, ctx_state
 
-from rigwright.roles.base.channel import Script, Upload
+from rigwright.roles.base import channel as channels
+from rigwright.roles.base.channel import Script, Upload, download
 from rigwright.roles.base.facts import rig_state
 from rigwright.roles.base.probe import Probe
 
@@ -50,8 +53,10 @@ class Server(paramiko.ServerInterface):
             ["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as child:
             threading.Thread(target=self._feed, args=(channel, child), daemon=True).start()
-            while data := child.stdout.read1(1 << 16):
-                channel.sendall(data)
+            with suppress(OSError):  # who asked has gone
+                while data := child.stdout.read1(1 << 16):
+                    channel.sendall(data)
+            child.kill()
         channel.send_exit_status(child.returncode)
         channel.close()
 
@@ -119,3 +124,41 @@ def test_environment_of_a_deploy_is_in_no_line(server, tmp_path):
     assert rig.sections["environment"] == ["proxy=", f"path={own['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"]
     assert len(server.lines) >= 3
     assert [line for line in server.lines if "s3cret" in line] == []
+
+
+@pytest.fixture
+def connected(server, monkeypatch):
+    """A host whose connection stands; a second of silence is long."""
+    data = {"ssh_port": server.port, "ssh_user": "me", "ssh_password": "x", "ssh_strict_host_key_checking": "off"}
+    inventory = Inventory(([("127.0.0.1", data)], {}))
+    state = State(inventory, Config())
+    state.set_stage(StateStage.Connect)
+    connect_all(state)
+    monkeypatch.setattr(channels, "SILENCE_SECONDS", 1)
+    yield next(iter(inventory))
+    disconnect_all(state)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sleep 20", "it was silent for 1 s"),
+        ("while echo x; do sleep 0.3; done", r"it sent \d+ B in \d+ s"),
+        ("cat /dev/zero", "it sent more than 1.0 MiB"),
+        ("exit 1", "the connection was lost"),
+    ],
+)
+@pytest.mark.patience
+def test_fetch_from_a_rig_ends(connected, tmp_path, text, said):
+    """One that says nothing, next to nothing, or something without an end: others wait for what it has."""
+    began = time.monotonic()
+    with pytest.raises(OSError, match=said):
+        download(connected, text, tmp_path / "part", most=1 << 20)
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.patience
+def test_what_a_rig_has_is_fetched(connected, tmp_path):
+    """As it is."""
+    download(connected, "head -c 300000 /dev/zero", tmp_path / "part", most=1 << 20)
+    assert (tmp_path / "part").read_bytes() == bytes(300_000)

@@ -529,6 +529,14 @@ def test_two_engines_are_served_in_one_run(toy, run):
     assert again.changed() == [] and len(again.commands()) == 1
 
 
+def test_rigs_of_different_engines_build_in_one_operation(toy, run):
+    """In which one waits for another: for what comes in a later one it would wait for ever."""
+    done = run(rig(*TWO), rig(TWO[0]), deploy=lambda: serve(TOY, ENGINE))
+    metas = [meta for key in done.state.get_op_order() if (meta := done.state.get_op_meta(key))]
+    places = {meta.op_order[1:] for meta in metas if "Serve | Build llama.cpp" in meta.names}
+    assert len(places) == 1, places
+
+
 def test_services_of_other_engines_are_left_alone_and_said_so(toy, run):
     """Two engines in two runs: neither touches what is the other's."""
     machine = Machine()

@@ -109,3 +109,16 @@ def test_link_that_leads_out_is_left_out(tmp_path):
     check_release(made, release.id)
     with tarfile.open(made) as tar:
         assert not {f"{release.id}/bin/{name}" for name in links} & set(tar.getnames())
+
+
+def test_name_that_comes_twice_is_the_last(tmp_path):
+    """As tar has it; no other file gets its content."""
+    path = tmp_path / "a.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (("llama-server", b"1"), ("llama-server", b"2"), ("libx.so", b"3")):
+            member = tarfile.TarInfo(f"b1/{name}")
+            member.size = 1
+            tar.addfile(member, io.BytesIO(content))
+    (made, _), release = release_of({"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    with tarfile.open(made) as tar:
+        assert tar.extractfile(f"{release.id}/bin/llama-server").read() == b"2"

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import pwd
 import struct
 import subprocess
 import tarfile
@@ -153,6 +154,37 @@ def test_build_from_an_archive(room):
     assert not list((found.parent / "4567/bin").glob("libcu*"))
 
 
+@pytest.mark.runs("llamacpp/build.sh")
+def test_receipt_leads_to_no_file_of_root(room):
+    """What the builder leaves in its place after the build is copied as what it is, and that is refused."""
+    work = f"{STATE}/build/0123"
+    secret = room.put("/etc/secret", "password hunter2\n")
+    secret.chmod(0o600)
+    for name in ("build/bin/llama-server", "help", "done"):
+        room.put(f"{work}/tree/{name}")
+    tree = room.path(f"{work}/tree")
+    (tree / "receipt").symlink_to("/etc/secret")
+    for path in tree.rglob("*"):
+        os.chown(path, pwd.getpwnam("mail").pw_uid, -1, follow_symlinks=False)
+    names = (
+        "NEED",
+        "NEED_INSTALLED",
+        "OPTIONS",
+        "STEPS",
+        "GIT",
+        "REF",
+        "COMMIT",
+        "ARCHIVE",
+        "TOOLKIT",
+        "TARGETS",
+        "JOBS",
+    )
+    given = dict.fromkeys((*names, "MANIFEST", "VERSION", "SASS", "NVCC"), "")
+    given |= {"ID": "0123", "RELEASE": "/opt/rigwright/llamacpp/releases/0123", "WORK": work, "BUILDER": "mail"}
+    said = room.run(script("llamacpp", "settle.sh", "build.sh", **given), code=1)
+    assert "receipt is no file of this release" in said
+
+
 def fatbin(*entries):
     """The kinds and architectures of entries, as a CUDA library has them: a header, and eight bytes of data each."""
     body = b"".join(
@@ -177,6 +209,8 @@ def test_code_of_a_cuda_library_is_read(room):
         text = f"cuda_code {file} | serves {gpu} && echo yes || echo no"
         said = room.run(script("llamacpp", "fatbins.sh") + f"\n{text}")
         assert said == ("yes\n" if is_served else "no\n"), gpu
+    file.write_bytes(fatbin((2, 86)) + b"\x50\xed\x55\xba" * 100_000)
+    assert room.run(script("llamacpp", "fatbins.sh") + f"\ncuda_code {file}") == "sass 86\n"
     endless = struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 1 << 40) + struct.pack("<HHIQ", 2, 1, 0, 0) + bytes(64)
     file.write_bytes(endless)
     assert room.run(script("llamacpp", "fatbins.sh") + f"\ncuda_code {file}") == "sass 0\n"
@@ -236,6 +270,9 @@ def test_release_of_another_rig_is_received(room, received):
         ("damaged", "arrived damaged and was thrown away; run again"),
         ("changed", "is not as it was built; delete what this machine keeps of it, /cache/0123.tar.gz, and run again"),
         ("leads out", "is no file of this release"),
+        ("leads up", "is no file of this release"),
+        ("reads on", "is not as it was built"),
+        ("reads up", "is not as it was built"),
         ("does not start", "does not start on this rig: Illegal instruction; set rig.llamacpp.share: False"),
         ("no room", "the disk has"),
         ("no code", "has no code for a GPU of sm_120, only for ptx 121,sass 86; name other binaries"),
@@ -247,6 +284,8 @@ def test_release_that_is_none_is_not_received(room, received, what, said):
     made, arrive = received
     if what == "leads out":
         (made / "bin/libx.so").symlink_to("/etc/shadow")
+    if what == "leads up":
+        (made / "bin/libx.so").symlink_to("..")
     if what == "does not start":
         (made / "bin/llama-server").write_text("#!/bin/sh\necho Illegal instruction >&2\nexit 132\n")
     if what == "no code":
@@ -257,6 +296,9 @@ def test_release_that_is_none_is_not_received(room, received, what, said):
         "damaged": {"SHA256": "0" * 64},
         "changed": {"sums": f"{'0' * 64}  ./release.json\n"},
         "no room": {"NEED_INSTALLED": 1 << 60},
+        # A file without an end, by each kind of line that sha256sum knows.
+        "reads on": {"sums": f"  SHA256 (/dev/zero) = {'0' * 64}\n"},
+        "reads up": {"sums": f"{'0' * 64}  ./../../../../../../../../../dev/zero\n"},
     }
     given = arrive(**changes.get(what, {}))
     assert said in room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given), code=1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import itertools
+import os
 import tarfile
+import time
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -34,7 +39,13 @@ def written(path, *members, sums=None):
     return path
 
 
+def link(name, leads_to="x"):
+    """A symbolic link in it."""
+    return regular(f"0123/{name}", b"", type=tarfile.SYMTYPE, linkname=leads_to)
+
+
 PROGRAM = regular("0123/bin/llama-server", b"program")
+GOOD = f"{hashlib.sha256(b'program').hexdigest()}  ./bin/llama-server\n"
 
 
 def test_release_as_it_was_built_may_travel(tmp_path):
@@ -53,10 +64,23 @@ def test_release_as_it_was_built_may_travel(tmp_path):
         ((PROGRAM, regular("0123/x", b"", type=tarfile.SYMTYPE, linkname="/etc/shadow")), None, "neither a file nor"),
         ((PROGRAM, regular("0123/x", b"", type=tarfile.LNKTYPE, linkname="0123/y")), None, "neither a file nor"),
         ((PROGRAM, regular("0123/x", b"", type=tarfile.CHRTYPE)), None, "neither a file nor a link within it"),
-        ((PROGRAM,), f"{'0' * 64}  ./bin/llama-server\n", "bin/llama-server is not as it was built"),
-        ((PROGRAM,), "", "bin/llama-server is not as it was built"),
-        ((PROGRAM,), f"{hashlib.sha256(b'program').hexdigest()}  ./bin/llama-server\n{'0' * 64}  ./gone\n", "gone is"),
+        ((PROGRAM,), f"{'0' * 64}  ./bin/llama-server\n", "'bin/llama-server' is not as it was built"),
+        ((PROGRAM,), "", "'bin/llama-server' is not as it was built"),
+        (
+            (PROGRAM,),
+            f"{GOOD}{'0' * 64}  ./gone\n",
+            "'gone' is",
+        ),
         ((), "", "all of it is not as it was built"),
+        # sha256sum on the rig would read a device without an end: names of nothing, and other kinds of lines.
+        ((PROGRAM, link("/dev/zero")), f"{GOOD}x  /dev/zero\n", "'0123//dev/zero' lies outside of it"),
+        ((PROGRAM, link("SHA256 (/dev/zero) = 00")), f"{GOOD}  SHA256 (/dev/zero) = 00\n", "'sums.txt' is not as"),
+        ((PROGRAM, link("x", "..")), None, "'x' is neither a file nor"),
+        ((PROGRAM,), f"{GOOD}{'0' * 64}  ./\x1b[2Jgone\n", r"'\\x1b\[2Jgone' is not as it was built"),
+        ((PROGRAM, regular("0123/x", b"", type=tarfile.GNUTYPE_SPARSE)), None, "'0123/x' is neither a file nor"),
+        ((PROGRAM, regular("0123/x", b"", type=tarfile.XHDTYPE)), None, "'0123/x' is neither a file nor"),
+        (tuple(regular(f"0123/{number}", b"") for number in range(10_001)), None, "or more than 10000 files"),
+        (tuple(regular("x", b"0123/x", type=b"L") for _ in range(2000)), None, "did not arrive whole"),
     ],
 )
 def test_archive_of_a_hostile_rig_goes_no_further(tmp_path, members, sums, said):
@@ -74,26 +98,59 @@ def test_half_of_an_archive_is_none(tmp_path):
             check_release(tmp_path / "b", "0123")
 
 
+def test_bomb_is_not_unpacked(tmp_path):
+    """Headers, longer than memory, of a few bytes each; and what would be read for days."""
+    kinds = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE)
+    for kind, size in itertools.product(kinds, (1 << 40, 9 << 30)):
+        header = tarfile.TarInfo("0123/x")
+        header.type, header.size = kind, size
+        with gzip.open(tmp_path / "a", "wb", compresslevel=1) as file:
+            file.write(header.tobuf(tarfile.GNU_FORMAT))
+            file.write(bytes(64 << 20))
+        tracemalloc.start()
+        with pytest.raises(RigwrightError, match="is neither a file nor"):
+            check_release(tmp_path / "a", "0123")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        tracemalloc.stop()
+
+
 def test_kept_archive_is_found_until_it_is_damaged(tmp_path):
-    """By its sum: a disk of the controller's fails too. The sixth is the last that stays."""
+    """By its sum: a disk of the controller's fails too. What comes in its place from another run stays."""
     kept = Kept(tmp_path, "0123")
     assert kept.find() is None
     kept.part.write_bytes(b"release")
     kept.keep(kept.part)
-    assert kept.find() == (kept.archive, hashlib.sha256(b"release").hexdigest())
-    kept.archive.write_bytes(b"releasE")
-    assert kept.find() is None and not kept.archive.exists()
+    archive, digest = kept.find()
+    assert digest == hashlib.sha256(b"release").hexdigest() and archive.read_bytes() == b"release"
+    kept.part.write_bytes(b"another")
+    kept.keep(kept.part)
+    archive.write_bytes(b"releasE")
+    assert kept.find()[1] == hashlib.sha256(b"another").hexdigest()
+    kept.find()[0].write_bytes(b"")
+    assert kept.find() is None and not list(tmp_path.glob("*.tar.gz"))
+
+
+def test_six_that_were_used_last_are_kept(tmp_path):
+    """And those of the last hour: another run may be about to send them."""
     for number in range(8):
         one = Kept(tmp_path, f"{number}")
         one.part.write_bytes(b"x")
         one.keep(one.part)
-    assert len(list(tmp_path.glob("*.tar.gz"))) == 6
+    found = sorted(tmp_path.glob("*.tar.gz"))
+    assert len(found) == 8
+    for path in found:
+        os.utime(path, (time.time() - 5000, time.time() - 5000 + int(path.name[0])))
+    assert Kept(tmp_path, "0").find()
+    last = Kept(tmp_path, "8")
+    last.part.write_bytes(b"x")
+    last.keep(last.part)
+    assert sorted(path.name[0] for path in tmp_path.glob("*.tar.gz")) == ["0", "4", "5", "6", "7", "8"]
 
 
 def test_inventories_share_nothing(tmp_path, monkeypatch):
     """A rig of one is no rig of another: what it built is not trusted there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert Kept.of("a.py", "0123").archive != Kept.of("b.py", "0123").archive
+    assert Kept.of("a.py", "0123").directory != Kept.of("b.py", "0123").directory
     assert Kept.of("a.py", "0123") == Kept.of("./a.py", "0123")
 
 
