@@ -95,7 +95,7 @@ def with_orphan(hardware: Hardware, serving: Callable[..., Rig], model: str) -> 
 
 def with_chat(hardware: Hardware, serving: Callable[..., Rig], model: str) -> RigRecords:
     """A rig on which all runs as planned."""
-    return running(hardware, serving, json.loads(json.dumps(chat(rig={"owner": OWNER})).replace(MODEL, model)))
+    return running(hardware, serving, json.loads(json.dumps(chat(rig={"owner": OWNER, **OF_A_COMMIT})).replace(MODEL, model)))
 
 
 def with_another(hardware: Hardware, serving: Callable[..., Rig], model: str) -> RigRecords:
@@ -116,6 +116,8 @@ def running(hardware: Hardware, serving: Callable[..., Rig], data: dict[str, Any
 
 # As the file of the inventory is called.
 OWNER = "rigs"
+# What a tag is, only a rig that has asked knows.
+OF_A_COMMIT: dict[str, Any] = {"llamacpp": {"ref": "f" * 40}}
 FILE = {"name": "more", "model": MODEL, "context": 4096, "port": 9000}
 MANY = {"name": "many", "model": "qwen3-8b", "engine": "vllm", "port": 9000, "users": 8}
 Q5 = {"--cache-type-k": "q5_1", "--cache-type-v": "q5_1"}
@@ -152,7 +154,7 @@ CASES = {
         chat(flags={"--load-mode": "mlock"}, rig={"llamacpp": {"ref": OLDER}}), "--load-mode is newer", with_older_build
     ),
     "tag": Case(chat(rig={"llamacpp": {"ref": TAG}}), TAG),
-    "runs already": Case(chat(), '"changes": \\[\\]', with_chat),
+    "runs already": Case(chat(rig=OF_A_COMMIT), '"changes": \\[\\]', with_chat),
     "beside an orphan": Case(chat(), "ORPHAN old", with_orphan),
     "on the port of an orphan": Case(chat(port=9100), "remove_orphans", with_orphan),
     "in place of an orphan": Case(
