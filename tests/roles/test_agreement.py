@@ -95,7 +95,9 @@ def with_orphan(hardware: Hardware, serving: Callable[..., Rig], model: str) -> 
 
 def with_chat(hardware: Hardware, serving: Callable[..., Rig], model: str) -> RigRecords:
     """A rig on which all runs as planned."""
-    return running(hardware, serving, json.loads(json.dumps(chat(rig={"owner": OWNER, **OF_A_COMMIT})).replace(MODEL, model)))
+    return running(
+        hardware, serving, json.loads(json.dumps(chat(rig={"owner": OWNER, **OF_A_COMMIT})).replace(MODEL, model))
+    )
 
 
 def with_another(hardware: Hardware, serving: Callable[..., Rig], model: str) -> RigRecords:
