@@ -41,6 +41,12 @@ write() {
   rm -f -- "$1.rigwright-new" && (umask 077 && set -C && cat >"$1.rigwright-new") && chmod "$2" "$1.rigwright-new" &&
     sync -- "$1.rigwright-new" && mv -fT -- "$1.rigwright-new" "$1"
 }
+# wanted_by TARGET UNIT: enabled. systemctl would read all units anew, by which containers lose their GPU; told not to, it
+# calls each of them changed until somebody does.
+wanted_by() {
+  install -d -m 755 "/etc/systemd/system/$1.wants"
+  ln -sfn -- "/etc/systemd/system/$2" "/etc/systemd/system/$1.wants/$2"
+}
 # transient OPTION … -- COMMAND …: systemd-run, and the words of the command arrive as they are; systemd would fill in ${…}.
 transient() (
   is_command=

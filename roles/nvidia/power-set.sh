@@ -25,7 +25,7 @@ if ! cmp -s "$work/unit" "$file"; then
   write "$file" 644 <"$work/unit"
   [ -z "$was_there" ] || systemctl daemon-reload
 fi
-systemctl enable -q --no-reload "$UNIT"
+wanted_by multi-user.target "$UNIT"
 systemctl reset-failed "$UNIT" 2>/dev/null || :
 sh "$PROGRAM" apply "$SETTINGS" >"$work/said" && status=0 || status=$?
 if [ "$status" -eq 0 ]; then

@@ -13,6 +13,6 @@ set_watch() {
     printf %s "$text" | write "$at.$kind" 644
   done
   [ -z "$anew" ] || systemctl daemon-reload
-  systemctl enable -q --no-reload "${at##*/}.timer"
+  wanted_by timers.target "${at##*/}.timer"
   systemctl restart "${at##*/}.timer"
 }

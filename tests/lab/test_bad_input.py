@@ -183,9 +183,11 @@ def test_context_that_cannot_fit(workshop, serving, unharmed):
 
 
 def test_missing_packages_are_named_when_they_may_not_be_installed(workshop, serving, unharmed):
-    """Another tool owns the packages: say what is missing."""
+    """Another tool owns the packages: say what is missing, where something is to be built."""
     workshop.on(serving, "dpkg --force-depends -r pkg-config >/dev/null 2>&1; true")
-    outcome = workshop.deploy(workshop.spec(base={"install_packages": False}), serving)
+    built = {"archive": "pinned", "cmake_options": {"RIGWRIGHT_TEST": "1"}}
+    assert workshop.deploy(workshop.spec(base={"install_packages": False}), serving).changed == set()
+    outcome = workshop.deploy(workshop.spec(base={"install_packages": False}, llamacpp=built), serving)
     workshop.on(serving, "apt-get -qq install -y pkg-config >/dev/null 2>&1")
     refused(outcome, "missing packages: pkg-config; install them, or set rig.base.install_packages")
 

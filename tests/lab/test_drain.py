@@ -40,7 +40,7 @@ def busy(workshop, rig) -> bool:
 @pytest.fixture
 def slow(workshop, serving) -> Iterator[str]:
     """A rig whose service has a little of a CPU; its completion of 900 tokens takes its time."""
-    workshop.on(serving, f"systemctl set-property --runtime {UNIT} CPUQuota=10%")
+    workshop.on(serving, f"systemctl set-property --runtime {UNIT} CPUQuota=2%")
     yield serving
     workshop.on(serving, f"systemctl set-property --runtime {UNIT} CPUQuota=; systemctl stop asking deaf", check=False)
 
@@ -77,7 +77,7 @@ def test_client_that_never_reads_holds_a_deploy_no_longer_than_the_limit(worksho
     """Two seconds, and the ten of a process that does not end; what it asked is cut, and that is said."""
     spec = workshop.spec(drain_seconds=2)
     assert workshop.deploy(spec, slow).code == 0
-    workshop.on(slow, f"systemctl set-property --runtime {UNIT} CPUQuota=10%")
+    workshop.on(slow, f"systemctl set-property --runtime {UNIT} CPUQuota=2%")
     start(workshop, slow, "deaf", "python3", "-c", DEAF, json.dumps(ASK | {"max_tokens": 1900}))
     began = workshop.on(slow, "date +%s")
     done = workshop.deploy(workshop.spec(drain_seconds=2, flags={"--temp": 0.6}), slow)

@@ -105,6 +105,8 @@ def test_limits_are_set_and_a_second_run_changes_nothing(workshop, rig):
     assert done.changed == {"Set power limits"}, done.output
     assert limits(workshop)[1].startswith("300")
     assert workshop.on(rig, reloads, check=False) == before
+    # Nor is any unit called changed for it, as systemd does after an enabling that reads nothing anew.
+    assert workshop.on(rig, f"systemctl show -P NeedDaemonReload ssh.service {UNIT}").split() == ["no", "no"]
     workshop.on(rig, "systemctl daemon-reload")
     assert workshop.on(rig, reloads, check=False) != before
 
