@@ -79,6 +79,7 @@ def dry_run(workshop, rig, walls, limit):
         VISIBLE="",
         LIMIT=limit,
         ROOM="",
+        PLANNED="",
     )
     return workshop.on(rig, text)
 
@@ -289,6 +290,7 @@ mkdir -p $work/tree/build/bin
 cp /bin/true $work/tree/build/bin/llama-server
 ln -s llama-server $work/tree/build/bin/link
 echo '--ctx-size N' >$work/tree/help
+echo 'seconds 3' >$work/tree/receipt
 touch $work/tree/done $work/log
 chown -R rigwright: $work/tree
 cd $work/tree/build/bin
@@ -299,6 +301,7 @@ def install(workshop, rig, planted):
     """What build.sh says, and leaves, of a build that has ended and holds what a builder might have planted."""
     text = script(
         "llamacpp",
+        "settle.sh",
         "build.sh",
         ID="feed",
         RELEASE="/opt/rigwright/llamacpp/releases/feed",
@@ -306,6 +309,8 @@ def install(workshop, rig, planted):
         BUILDER="rigwright",
         MANIFEST='{\n "identity": "feed",\n}',
         ARCHIVE="",
+        VERSION="1.2",
+        NVCC="",
     )
     workshop.on(rig, f"{STAND_IN}\n{planted}")
     said = workshop.on(rig, f"umask 077\n{text}", check=False)
@@ -327,6 +332,7 @@ def test_build_is_installed_as_roots_and_without_privileges(workshop, serving):
         "bin/link 777 root",
         "bin/llama-server 755 root",
         "flags.txt 644 root",
+        "receipt.json 644 root",
         "release.json 644 root",
         "sums.txt 644 root",
         "--ctx-size N",
