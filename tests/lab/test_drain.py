@@ -39,10 +39,18 @@ def busy(workshop, rig) -> bool:
 
 @pytest.fixture
 def slow(workshop, serving) -> Iterator[str]:
-    """A rig whose service has a little of a CPU; its completion of 900 tokens takes its time."""
-    workshop.on(serving, f"systemctl set-property --runtime {UNIT} CPUQuota=2%")
+    """A rig whose service hardly gets on: a completion of 900 tokens takes seconds, whatever the machine."""
+    slow_down(workshop, serving)
     yield serving
-    workshop.on(serving, f"systemctl set-property --runtime {UNIT} CPUQuota=; systemctl stop asking deaf", check=False)
+    workshop.on(serving, f"systemctl stop asking deaf slow; systemctl kill -s CONT {UNIT}", check=False)
+
+
+def slow_down(workshop, rig) -> None:
+    """The process that runs now gets one moment of forty; the one after it is as fast as ever."""
+    workshop.on(rig, "systemctl stop slow; systemctl reset-failed slow", check=False)
+    loop = "while kill -STOP $0; do sleep 0.2; kill -CONT $0; sleep 0.005; done"
+    pid = workshop.on(rig, f"systemctl show -P MainPID {UNIT}")
+    workshop.lab.exec(rig, ["systemd-run", "-q", "--unit=slow", "sh", "-c", loop.replace("$0", pid)])
 
 
 def start(workshop, rig, unit: str, *command: str) -> None:
@@ -77,7 +85,7 @@ def test_client_that_never_reads_holds_a_deploy_no_longer_than_the_limit(worksho
     """Two seconds, and the ten of a process that does not end; what it asked is cut, and that is said."""
     spec = workshop.spec(drain_seconds=2)
     assert workshop.deploy(spec, slow).code == 0
-    workshop.on(slow, f"systemctl set-property --runtime {UNIT} CPUQuota=2%")
+    slow_down(workshop, slow)
     start(workshop, slow, "deaf", "python3", "-c", DEAF, json.dumps(ASK | {"max_tokens": 1900}))
     began = workshop.on(slow, "date +%s")
     done = workshop.deploy(workshop.spec(drain_seconds=2, flags={"--temp": 0.6}), slow)

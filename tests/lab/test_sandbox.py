@@ -223,7 +223,7 @@ def test_release_is_everybodys_to_read_and_roots_to_write(workshop, serving, bui
     assert workshop.on(serving, f"cd {release} && sha256sum --quiet --strict -c sums.txt") == ""
     listed = set(workshop.on(serving, f"cut -c67- {release}/sums.txt").splitlines())
     there = set(workshop.on(serving, f"cd {release} && find bin ! -type d -printf './%p\\n'").splitlines())
-    assert listed == there | {"./release.json", "./flags.txt"} and "./bin/llama-server" in there
+    assert listed == there | {"./release.json", "./receipt.json", "./flags.txt"} and "./bin/llama-server" in there
     assert "--ctx-size" in workshop.on(serving, f"cat {release}/flags.txt")
     assert workshop.on(serving, "ls -A /opt/rigwright/llamacpp/releases | grep '^[.]'", check=False) == ""
 
