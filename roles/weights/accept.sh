@@ -38,8 +38,8 @@ settle() { # what accept has checked takes its name; where another file of ours 
   sync -- "${at%/*}"
 }
 stamp() { # stamp FILE ORIGIN STAMP: remember what was checked
-  printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644 ||
-    fail "${3%/*}: nothing can be written there, where the sum of ${1##*/} is kept; let root write, or copy the file elsewhere"
+  said=$(printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644 2>&1) ||
+    fail "${3%/*}: nothing can be written there, where the sum of ${1##*/} is kept: ${said##*: }; let root write, or copy the file elsewhere"
 }
 record() { # record FILE ...: removal may take them away
   mkdir -p "${RECORD%/*}"

@@ -77,6 +77,7 @@ def watched(workshop, trixie) -> Iterator[str]:
     workshop.lab.down([name])
 
 
+@pytest.mark.faults
 def test_service_that_hangs_is_restarted_and_verify_tells(workshop, watched):
     """Its loop alone, with a health that is fine; then the whole process. A busy one is left alone."""
     inventory = str(workshop.inventory(workshop.spec(watch_seconds=30), watched))
