@@ -404,13 +404,14 @@ _STOPPED = (
         "JSONDecodeError",
         "keep /etc/rigwright/stopped.json; echo '{' >/etc/rigwright/stopped.json",
     ),
+    # What the model is for stands in the record.
+    Breakage("test_completes_a_chat", "stopped", "JSONDecodeError"),
     Breakage("test_gpus_are_used_when_planned", "stopped", "JSONDecodeError"),
     *(
         Breakage(check, "stopped", "Failed to connect|Could not connect|Couldn't connect")
         for check in (
             "test_release_is_the_wanted_source",
             "test_is_healthy",
-            "test_completes_a_chat",
             "test_props_agree_with_the_plan",
             "test_metrics_are_served",
         )
