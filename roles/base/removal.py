@@ -25,6 +25,8 @@ from rigwright.roles.base.pyinfra_private import current_host, inventory_argumen
 from rigwright.roles.base.request import read_request
 from rigwright.spec.owner import owners_in
 
+# The scripts of a removal behind those of the package manager, each after what it calls.
+REMOVAL = ("ours.sh", "drain.sh", "remove-unit.sh", "removal.sh", "owner.sh", "remove-own.sh", "remove.sh")
 _PLACES = {"STATE": STATE_DIRECTORY, "CONFIG": CONFIG_DIRECTORY, "RECORD": INSTALLED_LIST, "BROUGHT": BROUGHT_LIST}
 _WHOSE = {**_PLACES, "BUILDER": BUILDER, "COMMENT": COMMENT}
 _OURS = ("ours", "\n".join([*assignments(_WHOSE), role_text("base", "ours.sh"), "ours"]))
@@ -72,13 +74,7 @@ def remove_everything(
         script(
             "base",
             *(manager.scripts if manager else ("manager.sh",)),
-            "ours.sh",
-            "drain.sh",
-            "remove-unit.sh",
-            "removal.sh",
-            "owner.sh",
-            "remove-own.sh",
-            "remove.sh",
+            *REMOVAL,
             **_WHOSE,
             OWNERS=" ".join(owners),
             ASKED=" ".join(package_names("build", rig.hardware) or ()),

@@ -1,7 +1,8 @@
-# Installs release $ID, which was built elsewhere, as a rule by another rig of the same kind: $ARCHIVE, whose sha256 is $SHA256. It is unpacked,
-# held to its own sums, and started once before it has its name.
-prove() { # prove PROGRAM OPTION: it is a stranger's, and shut in like a build
-  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 -p InaccessiblePaths=-/etc/llama.cpp -- "$1" "$2"
+# Installs release $ID, which was built elsewhere, as a rule by another rig of the same kind: $ARCHIVE, whose sha256 is $SHA256.
+# It is unpacked, held to its own sums, and started once before it has its name.
+prove() { # prove PROGRAM OPTION: it is a stranger's, and shut in like a build; into a file it writes 1 MiB at most
+  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 \
+    -p LimitFSIZE=1M -p InaccessiblePaths=-/etc/llama.cpp -- "$1" "$2"
 }
 lock
 if have; then rm -f -- "$ARCHIVE"; exit 0; fi
@@ -22,8 +23,9 @@ own_stage
 strange=$(LC_ALL=C grep -vE -m1 '^[0-9a-f]{64}  \./[^\]+$' "$stage/sums.txt" || LC_ALL=C grep -F -m1 /../ "$stage/sums.txt") || :
 [ -z "$strange" ] || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
 (cd "$stage" && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
-said=$(prove "$stage/bin/llama-server" --version 2>&1) ||
-  undo "release $ID does not start on this rig: $(printf '%s\n' "$said" | grep -v '^Running as unit' | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or leave prebuilt out, then it builds its own"
+prove "$stage/bin/llama-server" --version >"$stage/said" 2>&1 ||
+  undo "release $ID does not start on this rig: $(grep -v '^Running as unit' "$stage/said" | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or leave prebuilt out, then it builds its own"
+rm -f "$stage/said"
 code=
 for gpu in $GPUS; do
   [ -n "$code" ] || code=$(cuda_code "$stage/bin/libggml-cuda.so" 2>/dev/null | paste -sd, -)

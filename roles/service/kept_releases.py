@@ -124,7 +124,7 @@ def check_release(archive: Path, name: str) -> None:
                 elif inside == "sums.txt" and (content := tar.extractfile(member)):
                     sums = _sums(content.read(_LARGEST_SUMS).decode())
                 elif member.isreg() and (content := tar.extractfile(member)):
-                    found[inside] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+                    found[inside] = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]  # tar's reads as files do
                 elif not member.isdir():
                     raise RigwrightError(f"{_quoted(inside)} is neither a file nor a link within it")
     # One long name after another is a call within a call.

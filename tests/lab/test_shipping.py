@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ pytestmark = pytest.mark.lab
 
 STARTED = re.compile(r"\[(ship\d)\] building release (\w+)\s*$", re.MULTILINE)
 ALIKE = ("ship1", "ship2", "ship3")
-RELEASES = "/opt/rigwright/llamacpp/releases"
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def test_one_rig_builds_for_all_of_its_kind(workshop, fleet, bookworm):
     checked = workshop.rigwright("verify", str(path))
     assert checked.code == 0, checked.output
     assert workshop.deploy(spec(workshop, 1), *fleet, other).changed == set()
-    sums = {workshop.on(name, f"sha256sum {RELEASES}/*/sums.txt | sort | tail -n1") for name in fleet}
-    assert len({line.split()[0] for line in sums}) >= 1
-    receipts = {workshop.on(name, f'grep -h \\"host {RELEASES}/*/receipt.json | sort | tail -n1') for name in fleet}
-    assert len(receipts) == 1, receipts
+    current = "/opt/rigwright/services/demo/current"
+    assert len({workshop.on(name, f"sha256sum <{current}/sums.txt") for name in fleet}) == 1
+    receipts = {name: json.loads(workshop.on(name, f"cat {current}/receipt.json")) for name in (*fleet, other)}
+    assert [one["host"] for one in receipts.values()] == [fleet[0]] * 3 + [other], receipts
     workshop.lab.down([other])
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from rigwright.resources import script
 from rigwright.roles.base.account import COMMENT
+from rigwright.roles.base.removal import REMOVAL
 
 from .apt_box import said
 from .driver_box import KERNEL, DriverBox
@@ -57,13 +58,7 @@ def remove(box: DriverBox, packages: str = "yes") -> subprocess.CompletedProcess
     names = (
         "manager.sh",
         "apt.sh",
-        "ours.sh",
-        "drain.sh",
-        "remove-unit.sh",
-        "removal.sh",
-        "owner.sh",
-        "remove-own.sh",
-        "remove.sh",
+        *REMOVAL,
     )
     done = box.run(script("base", *names, WEIGHTS="", PACKAGES=packages, **given))
     assert done.stderr == ""

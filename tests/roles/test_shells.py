@@ -20,6 +20,7 @@ from rigwright.resolve.watch import Watch, watch_of
 from rigwright.resources import role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.operations import refuse
+from rigwright.roles.base.removal import REMOVAL
 
 from .room import Room
 from .test_switch import bench, versions  # noqa: F401  # fixtures
@@ -379,13 +380,7 @@ def removal(weights: str = "") -> str:
     given = {**PLACES, **BUILDER, "ASKED": "", "WEIGHTS": weights, "PACKAGES": "", "OWNERS": "a", "DRAINS": ""}
     names = (
         "manager.sh",
-        "ours.sh",
-        "drain.sh",
-        "remove-unit.sh",
-        "removal.sh",
-        "owner.sh",
-        "remove-own.sh",
-        "remove.sh",
+        *REMOVAL,
     )
     return script("base", *names, **given)
 

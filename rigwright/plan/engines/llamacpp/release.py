@@ -185,7 +185,7 @@ def _runs_on(architecture: str, capability: str) -> bool:
 
     Source: CUDA C++ Programming Guide, "Binary Compatibility"; "Family-Specific Architecture Features".
     """
-    number, kind = re.match(r"(\d+)([af]?)", architecture).groups()  # type: ignore[union-attr]  # as settings has it
-    if kind == "a":
+    number = architecture.rstrip("af")
+    if architecture.endswith("a"):
         return number == capability
     return number[:-1] == capability[:-1] and number[-1] <= capability[-1]
