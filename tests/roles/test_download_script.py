@@ -37,6 +37,10 @@ name, given, here = os.path.basename(sys.argv[0]), sys.argv[1:], os.environ["UNI
 if name == "systemd-run":
     with open(f"{{here}}/argv", "a") as log:
         print(sys.argv, file=log)
+    refusals = f"{{here}}/refusals"
+    if os.path.exists(refusals) and os.path.getsize(refusals):
+        os.truncate(refusals, os.path.getsize(refusals) - 1)
+        sys.exit("Failed to start transient service unit: Connection reset by peer")
     own = given[: given.index("--")]
     properties = dict(own[at + 1].split("=", 1) for at, word in enumerate(own) if word == "-p")
     settings = [word.removeprefix("--setenv=").split("=", 1) for word in own if word.startswith("--setenv=")]
@@ -289,6 +293,17 @@ def test_file_of_a_hub_arrives(any_rig, serve):
     assert any_rig.file.stat().st_mode & 0o777 == 0o644
     assert list((any_rig.home / "run").iterdir()) == [any_rig.home / "run/rigwright.lock"]
     assert "s3cret" not in any_rig.said
+
+
+@pytest.mark.parametrize(("refusals", "code"), [(1, 0), (2, 1)])
+def test_systemd_that_refuses_once_is_asked_again(rig, serve, refusals, code):
+    """What it said is told when it goes on so; nothing is left of the download then, and the next run has it."""
+    (rig.home / "units/refusals").write_text("x" * refusals)
+    server = serve({"/m.gguf": Answer(GOOD)}, tls=True)
+    assert rig.download(f"{server.address}/m.gguf", sha256=SUM) == code, rig.said
+    assert ("could not start the download: Failed to start transient" in rig.said) == bool(code)
+    assert rig.download(f"{server.address}/m.gguf", sha256=SUM) == 0, rig.said
+    assert rig.file.read_bytes() == GOOD
 
 
 WALLS = (
