@@ -1,20 +1,58 @@
-"""A whole build of llama.cpp for CUDA, for real, by nvcc of wheels, on a rig that has no GPU: `make lab-cuda`."""
+"""Kernels of llama.cpp for CUDA, by nvcc of wheels, without a GPU: one of each family; `make lab-cuda` makes all."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import pytest
 
+from rigwright.resources import role_text
+
 from .conftest import wait_healthy
 
-pytestmark = [pytest.mark.lab, pytest.mark.cuda]
+pytestmark = pytest.mark.lab
 
 RELEASES = "/opt/rigwright/llamacpp/releases"
 
+# One of each family that serving lives by: attention, matrices of many tokens, matrices of one.
+KERNELS = (
+    "template-instances/fattn-mma-f16-instance-ncols1_8-ncols2_8",
+    "template-instances/mmq-instance-q4_k",
+    "mmvq",
+)
+BUILD = "/var/lib/rigwright/build"
 
+
+def test_kernels_compile_for_old_and_new_gpus(workshop: Any, trixie: Any) -> None:
+    """One of each family for sm_86 and sm_120a, as a release configures them; a build that is killed is told so."""
+    rig = workshop.boot("kernels", from_snapshot=trixie.snapshot, hardware="2x-rtx3090")
+    wanted = {"archive": "pinned", "backend": "cuda", "cuda_architectures": ["86", "120a"]}
+    process = workshop.start(workshop.spec(gpu="none", llamacpp=wanted), rig)
+    deadline = time.monotonic() + 300
+    while not (
+        tree := workshop.on(rig, f"ls -d {BUILD}/*/tree/build/build.ninja", check=False).removesuffix("/build.ninja")
+    ):
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
+        time.sleep(0.5)
+    workshop.on(rig, "systemctl kill --signal=SIGKILL 'rigwright-build-*'")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0 and "its unit ended by signal" in said, said
+
+    objects = [f"ggml/src/ggml-cuda/CMakeFiles/ggml-cuda.dir/{name}.cu.o" for name in KERNELS]
+    cache = "CCACHE_DIR=/var/cache/rigwright-lab CCACHE_UMASK=000 CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=${PWD%/build}"
+    began = time.monotonic()
+    workshop.on(rig, f"cd {tree} && runuser -u rigwright -- env {cache} ninja -j 2 {' '.join(objects)}")
+    sys.stdout.write(f"{len(objects)} kernels in {time.monotonic() - began:.0f} s\n")
+    for name in objects:
+        code = workshop.on(rig, f"{role_text('llamacpp', 'fatbins.sh')}\ncuda_code {tree}/{name}").splitlines()
+        assert {"sass 86", "sass 120"} <= set(code), (name, code)
+    workshop.lab.down([rig])
+
+
+@pytest.mark.cuda
 def test_release_for_cuda_is_built_and_tells_a_missing_gpu(workshop: Any, trixie: Any) -> None:
     """All kernels for sm_86, from nvcc of wheels; it serves from the CPU, and never in place of GPUs."""
     rig = workshop.boot("cuda-rig", from_snapshot=trixie.snapshot, hardware="2x-rtx3090")
