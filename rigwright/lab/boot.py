@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
@@ -24,6 +25,7 @@ BOOT_SECONDS = 90
 POWER_OFF_SECONDS = 30
 # Source: systemd(1), "Signals": the one that pid 1 takes for `systemctl poweroff`.
 POWER_BUTTON = signal.SIGRTMIN + 3
+MOUNTS = Path("/proc/self/mounts")
 NSPAWN_RUNTIME = Path("/run/systemd/nspawn")
 CARRY = Path(__file__).with_name("carry.sh")
 
@@ -42,6 +44,8 @@ def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
     """Boot a rig whose `/` is put together; returns the process that carries it, at once."""
     argv = [
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--capability=all",
+        # What a unit may open and whom it may talk to is enforced by programs of systemd's in the kernel.
+        "--system-call-filter=bpf",
         # Where systemd runs the host it gives the rig a scope of its own; elsewhere there is nobody to ask.
         *([] if Path("/run/systemd/system").is_dir() else ["--keep-unit"]),
         "--directory", str(paths.root),
@@ -53,10 +57,11 @@ def start(lab: LabPaths, paths: RigPaths, *, hostname: str) -> Process:
         f"--bind={lab.ccache}:/var/cache/rigwright-lab",
     ]  # fmt: skip
     namespace = ["unshare", "--mount", "--propagation=private"]
-    carrier = shlex.join([*namespace, "sh", str(CARRY), str(lab.home.parent), str(paths.home), *argv])
+    carrier = shlex.join([*namespace, "sh", str(CARRY), str(lab.home.parent), str(paths.home), machine(paths), *argv])
     # The outer shell ends at once, so that pid 1 and not this process has to reap the rig one day.
     line = f"{carrier} </dev/null >{shlex.quote(str(paths.console))} 2>&1 & echo $!"
     remove_link(link(paths))
+    remove_groups(paths)
     process = Process.of(int(run(["setsid", "sh", "-c", line]).stdout))
     if process is None:
         raise RigwrightError(f"lab: {hostname}: did not start: {last_words(paths)}")
@@ -119,8 +124,20 @@ def power_cut(process: Process | None, paths: RigPaths) -> None:
         time.sleep(0.02)
     kill_all([*carriers, *living_on(upper)])
     remove_link(link(paths))
+    remove_groups(paths)
     for trace in NSPAWN_RUNTIME.glob(f"*/{machine(paths)}"):
         shutil.rmtree(trace, ignore_errors=True)
+
+
+def remove_groups(paths: RigPaths) -> None:
+    """Take away the control groups that a rig left, see carry.sh; nobody is in them any more."""
+    for line in MOUNTS.read_text().splitlines():
+        _, point, kind, *_ = line.split()
+        if kind == "cgroup2":
+            own = Path(point) / machine(paths)
+            for group in [*sorted((at for at in own.rglob("*") if at.is_dir()), reverse=True), own]:
+                with suppress(OSError):  # somebody is in it: it goes with the next start
+                    group.rmdir()
 
 
 def _give_up(process: Process | None, upper: Path) -> list[Process]:

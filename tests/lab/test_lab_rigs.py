@@ -37,6 +37,7 @@ def traces(lab: Lab) -> dict[str, list[str]]:
         "rules": ["nft", "list", "ruleset"],
         "loops": ["losetup", "--list"],
         "nspawn": ["find", "/run/systemd/nspawn"],
+        "groups": ["find", "/sys/fs/cgroup", "-maxdepth", "2", "-type", "d"],
     }
     return {
         what: [line for line in run(argv).stdout.splitlines() if any(mark in line for mark in marks)]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
 
 import pytest
 
@@ -97,8 +98,62 @@ def test_sum_and_form_are_held_to(tmp_path):
         release_of(named | {"sha256": "0" * 64})
     (tmp_path / "b.tgz").write_text("<html>")
     other = {"path": str(tmp_path / "b.tgz"), "sha256": hashlib.sha256(b"<html>").hexdigest()}
-    with pytest.raises(RigwrightError, match="is no tar archive that can be read"):
+    with pytest.raises(RigwrightError, match=r"is no tar or zip archive that can be read: [^\n]*; use another$"):
         release_of(other)
+
+
+def wheel(path, files):
+    """The same as a zip, which has no links."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as whole:
+        for name, content in files.items():
+            whole.writestr(name, content)
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_wheel_becomes_a_release(tmp_path):
+    """As a tar does; what is in it under several names is there once."""
+    files = {f"maker/bin/{name}": b"library" for name in ("libllama.so", "libllama.so.0", "libllama.so.0.1")}
+    files |= {"maker/bin/llama-server": b"program", "maker/__init__.py": b"python", "maker-1.dist-info/RECORD": b"sums"}
+    (made, _), release = release_of(wheel(tmp_path / "a.whl", files))
+    check_release(made, release.id)
+    with tarfile.open(made) as tar:
+        found = {member.name.removeprefix(f"{release.id}/bin/"): member for member in tar if "/bin/" in member.name}
+        assert {name: member.linkname for name, member in found.items()} == {
+            "libllama.so": "",
+            "libllama.so.0": "libllama.so",
+            "libllama.so.0.1": "libllama.so",
+            "llama-server": "",
+        }
+        assert {member.mode for member in found.values()} == {0o755}
+        assert tar.extractfile(f"{release.id}/bin/llama-server").read() == b"program"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"x/llama-cli": b"x"}, "there is no llama-server in it"),
+        ({"../llama-server": b"x", "../-rf": b"x"}, "'-rf' in it is no name of a program"),
+    ],
+)
+def test_wheel_that_is_none_is_refused(tmp_path, files, said):
+    """As an archive is."""
+    with pytest.raises(RigwrightError, match=f"^rig.llamacpp.prebuilt: .*{said}"):
+        release_of(wheel(tmp_path / "a.whl", files))
+
+
+def test_damaged_and_encrypted_wheels_are_told_in_one_line(tmp_path):
+    """Whatever the library says of it."""
+    named = wheel(tmp_path / "a.whl", {"b/llama-server": b"program" * 99})
+    whole = (tmp_path / "a.whl").read_bytes()
+    encrypted = whole.replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01").replace(
+        b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+    )
+    damaged = whole[:50] + bytes(9) + whole[59:]
+    for content in (encrypted, damaged):
+        assert content != whole
+        (tmp_path / "a.whl").write_bytes(content)
+        with pytest.raises(RigwrightError, match=r"^rig.llamacpp.prebuilt: is no .* read: [^\n]*; use another$"):
+            release_of(named | {"sha256": hashlib.sha256(content).hexdigest()})
 
 
 def test_link_that_leads_out_is_left_out(tmp_path):
