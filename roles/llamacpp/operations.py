@@ -84,9 +84,10 @@ def build(context: RigContext, probe: Probe) -> Commands:
     settle(current_host(), release.directory, has=is_there)
     if is_there:
         return
-    received = f"{STATE_DIRECTORY}/build/{release.id}.release.tar.gz"
 
     def receive(archive: Path, digest: str) -> list[PyinfraCommand]:
+        # By its sum: no two archives of a release need be alike, and an upload that is continued is of one.
+        received = f"{STATE_DIRECTORY}/build/{release.id}-{digest[:12]}.release.tar.gz"
         known = _where(release, received, settings, rig) | {"SHA256": digest, "KEPT": str(archive)}
         known["GPUS"] = " ".join(capabilities(rig.hardware)) if uses_cuda(settings, rig.hardware) else ""
         text = script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **known)

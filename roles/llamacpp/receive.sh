@@ -5,7 +5,7 @@ prove() { # prove PROGRAM OPTION: it is a stranger's, and shut in like a build; 
     -p LimitFSIZE=1M -p InaccessiblePaths=-/etc/llama.cpp -- "$1" "$2"
 }
 lock
-if have; then rm -f -- "$ARCHIVE"; exit 0; fi
+if have; then rm -f -- "$WORK"-*.release.tar.gz; exit 0; fi
 sum=$(sha256sum <"$ARCHIVE") || sum=
 if [ "${sum%% *}" != "$SHA256" ]; then
   rm -f -- "$ARCHIVE"

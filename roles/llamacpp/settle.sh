@@ -15,7 +15,8 @@ own_stage() { chown -R --no-dereference root:root "$stage" && chmod -R u=rwX,go=
 take_name() {
   [ ! -e "$RELEASE" ] || mv -T "$RELEASE" "$stage.gone"
   mv -T "$stage" "$RELEASE"
-  rm -rf -- "$stage.gone" "$WORK" "$ARCHIVE"
+  # Runs that were cut may have left other archives of it.
+  rm -rf -- "$stage.gone" "$WORK" "$WORK"-*.release.tar.gz "$ARCHIVE"
 }
 # flags_of HELP: what a build accepts, the lines of its help that name flags and values: plans for another release than the
 # pinned one are written in its words.

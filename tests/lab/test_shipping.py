@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +42,12 @@ def counts(outcome):
     return len(STARTED.findall(outcome.output)), len(re.findall("received, built by", outcome.output))
 
 
+def tell(what, outcome):
+    """The row of docs/builds.md that `make lab-faults` says."""
+    built, received = counts(outcome)
+    sys.stdout.write(f"| {what} | {built} | {received} | {outcome.seconds:.0f} s |\n")
+
+
 def test_one_rig_builds_for_all_of_its_kind(workshop, fleet, bookworm):
     """Three of one kind and one of another: two builds, four rigs that serve and pass their checks; then nothing."""
     other = workshop.boot("ship4", from_snapshot=bookworm.snapshot)
@@ -47,6 +55,7 @@ def test_one_rig_builds_for_all_of_its_kind(workshop, fleet, bookworm):
     outcome = workshop.deploy(spec(workshop, 1), *fleet, other)
     assert outcome.code == 0, outcome.output
     assert counts(outcome) == (2, 2), outcome.output
+    tell("three rigs of one kind, one of another", outcome)
     path = workshop.inventory(spec(workshop, 1), *fleet, other)
     checked = workshop.rigwright("verify", str(path))
     assert checked.code == 0, checked.output
@@ -67,6 +76,7 @@ def test_rig_built_anew_takes_what_was_built_for_it(workshop, fleet):
         assert outcome.code == 0 and counts(outcome) == (1, 0), outcome.output
         outcome = workshop.deploy(spec(workshop, 2), fleet[1])
         assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+        tell("a rig built anew, alone: the kept release", outcome)
         kept = max((workshop.cache / "releases").glob("*/*.tar.gz"), key=lambda path: path.stat().st_mtime)
         data = bytearray(kept.read_bytes())
         data[len(data) // 2] ^= 1
@@ -112,23 +122,56 @@ def test_builder_that_is_lost_is_replaced(workshop, fleet):
     wait_healthy(workshop, name)
     outcome = workshop.deploy(spec(workshop, 5), *fleet)
     assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+    tell("the run after one whose builder lost its power", outcome)
 
 
 @pytest.mark.faults
 def test_builder_whose_unit_is_killed_is_replaced(workshop, fleet):
     """Killed mid-build: another one builds, in the same run. Damage on the way is noticed, and mended by the next."""
-    began = workshop.start(spec(workshop, 6), *fleet)
-    output = ""
-    while not (found := STARTED.search(output)):
-        output += began.stdout.readline()
-    workshop.on(found[1], f"systemctl kill -s KILL rigwright-build-{found[2]}")
-    rest, _ = began.communicate(timeout=900)
-    assert began.returncode != 0 and len(STARTED.findall(output + rest)) == 2, output + rest
-    workshop.on(found[1], f"head -c 1000 /dev/urandom >/var/lib/rigwright/build/{found[2]}.release.tar.gz")
-    outcome = workshop.deploy(spec(workshop, 6), *fleet)
-    assert "arrived damaged and was thrown away; run again" in outcome.output and counts(outcome) == (0, 0)
-    outcome = workshop.deploy(spec(workshop, 6), *fleet)
+    workshop.keeps_releases = True
+    try:
+        began = workshop.start(spec(workshop, 6), *fleet)
+        output = ""
+        while not (found := STARTED.search(output)):
+            output += began.stdout.readline()
+        workshop.on(found[1], f"systemctl kill -s KILL rigwright-build-{found[2]}")
+        rest, _ = began.communicate(timeout=900)
+        assert began.returncode != 0 and len(STARTED.findall(output + rest)) == 2, output + rest
+        (kept,) = (workshop.cache / "releases").glob(f"*/{found[2]}-*.tar.gz")
+        digest = kept.name.removesuffix(".tar.gz").rpartition("-")[2]
+        part = f"/var/lib/rigwright/build/{found[2]}-{digest[:12]}.release.tar.gz"
+        workshop.on(found[1], f"head -c 1000 /dev/urandom >{part}")
+        outcome = workshop.deploy(spec(workshop, 6), *fleet)
+        assert "arrived damaged and was thrown away; run again" in outcome.output and counts(outcome) == (0, 0)
+        outcome = workshop.deploy(spec(workshop, 6), *fleet)
+    finally:
+        workshop.keeps_releases = False
     assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+    assert workshop.on(found[1], "ls /var/lib/rigwright/build", check=False) == ""
+    tell("the run after one whose archive was damaged", outcome)
+
+
+@pytest.mark.faults
+def test_network_that_is_cut_on_the_way_costs_one_rig_its_run(workshop, fleet):
+    """The line of a rig that receives breaks mid-transfer: it serves on, and has the release by the next run."""
+    last = fleet[-1]
+    before = workshop.on(last, "readlink /opt/rigwright/services/demo/current")
+    workshop.lab.fault(last, "slow-network")
+    began = workshop.start(spec(workshop, 8), *fleet)
+    arriving = "ls /var/lib/rigwright/build/*.release.tar.gz"
+    while not workshop.on(last, arriving, check=False):
+        assert began.poll() is None, began.communicate()[0]
+        time.sleep(0.5)
+    workshop.lab.fault(last, "no-network")
+    workshop.lab.fault(last, "ssh-drop")
+    rest, _ = began.communicate(timeout=900)
+    assert began.returncode != 0 and len(re.findall("received, built by", rest)) == 1, rest
+    workshop.lab.fault(last, "clear")
+    wait_healthy(workshop, last)
+    assert workshop.on(last, "readlink /opt/rigwright/services/demo/current") == before
+    outcome = workshop.deploy(spec(workshop, 8), *fleet)
+    assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+    tell("the run after one whose line was cut mid-transfer", outcome)
 
 
 @pytest.mark.faults
