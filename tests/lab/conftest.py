@@ -124,9 +124,9 @@ class Workshop:
         path = self.inventory(rig, *names, **options)
         return self._start("pyinfra", *arguments, str(path), str(REPOSITORY / "deploys" / f"{deploy}.py"))
 
-    def deploy(self, rig: dict[str, Any], *names: str, **options: Any) -> Outcome:
-        """pyinfra from start to end."""
-        return self._finish(self.start(rig, *names, **options))
+    def deploy(self, rig: dict[str, Any], *names: str, seconds: int = 1800, **options: Any) -> Outcome:
+        """pyinfra from start to end, which may take so long."""
+        return self._finish(self.start(rig, *names, **options), seconds)
 
     def deploy_file(self, inventory: str) -> Outcome:
         """pyinfra with an inventory written by hand."""
@@ -146,10 +146,10 @@ class Workshop:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def _finish(self, process: Any) -> Outcome:
+    def _finish(self, process: Any, seconds: int = 1800) -> Outcome:
         began = time.monotonic()
         with process:
-            output, _ = process.communicate(timeout=1800)
+            output, _ = process.communicate(timeout=seconds)
         return Outcome(process.returncode, output, time.monotonic() - began)
 
     def on(self, rig: str, script: str, *, check: bool = True) -> str:

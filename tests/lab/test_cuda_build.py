@@ -58,7 +58,7 @@ def test_release_for_cuda_is_built_and_tells_a_missing_gpu(workshop: Any, trixie
     rig = workshop.boot("cuda-rig", from_snapshot=trixie.snapshot, hardware="2x-rtx3090")
     before = workshop.on(rig, f"ls {RELEASES}").split()
     on_cpu = workshop.spec(gpu="none", llamacpp={"archive": "pinned", "backend": "cuda"})
-    first = workshop.deploy(on_cpu, rig)
+    first = workshop.deploy(on_cpu, rig, seconds=3 * 3600)
     assert first.code == 0, first.output
     assert {"Have CUDA 13.0", "Build llama.cpp", "Serve demo"} <= first.changed
     again = workshop.deploy(on_cpu, rig)
