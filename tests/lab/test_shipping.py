@@ -147,7 +147,7 @@ def test_builder_whose_unit_is_killed_is_replaced(workshop, fleet):
     finally:
         workshop.keeps_releases = False
     assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
-    assert workshop.on(found[1], "ls /var/lib/rigwright/build", check=False) == ""
+    assert workshop.on(found[1], "ls /var/lib/rigwright/build/*.release.tar.gz", check=False) == ""
     tell("the run after one whose archive was damaged", outcome)
 
 
