@@ -200,7 +200,7 @@ def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
         elif name == "ref":
             ref, _, commit = value.partition("|")
             # A stamp that was cut is none: the commit is looked up again.
-            commits |= {ref: commit.strip()} if re.fullmatch(r"[0-9a-f]{40}", commit.strip()) else {}
+            commits |= {ref: commit.strip()} if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit.strip()) else {}
         elif name == "nvcc":
             nvcc = value
         elif name == "nvcc.version":

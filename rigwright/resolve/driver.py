@@ -40,7 +40,9 @@ def _by_gpu(given: Value | Mapping[str, Value | None] | None) -> tuple[tuple[str
 def _needs(spec: RigSpec) -> Iterator[Need]:
     build = spec.engines.get("llamacpp")
     backend = getattr(build, "backend", "auto")
-    is_built = backend != "cpu" and not getattr(build, "prebuilt", ())
+    is_built = (
+        backend != "cpu" and not getattr(build, "is_prebuilt", False) and getattr(build, "source", "") != "prebuilt"
+    )
     for service in spec.services:
         if service.gpu == "none" and backend != "cuda":
             continue

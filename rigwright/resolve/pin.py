@@ -15,6 +15,9 @@ from rigwright.weights.cache import file_url
 from rigwright.weights.hub import COMMIT, hub_facts
 from rigwright.weights.local import LocalModel
 
+# With one of these it is known what a deploy installs.
+_KNOWN = {"archive", "commit", "prebuilt", "binaries"}
+
 
 def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> tuple[LockedRig, list[str]]:
     """The entry of a rig, with the commit and the checksums that the hub names, and what could not be pinned.
@@ -36,10 +39,12 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
         services[wish.name] = pin_service(wish, plan.model_copy(update={"source": source}), files)
     used = {service.engine for service in services.values()}
     builds = {
-        name: own.source(resolved.engines[name].installed.commits) for name, own in spec.engines.items() if name in used
+        name: settings.locked_source(engine.installed.commits)
+        for name, engine in resolved.engines.items()
+        if name in used and (settings := engine.settings)
     }
     for name, build in builds.items():
-        if not build.keys() & {"archive", "commit"} and not COMMIT.fullmatch(build.get("ref") or "0" * 40):
+        if not build.keys() & _KNOWN and not COMMIT.fullmatch(build.get("ref") or "0" * 40):
             notes.append(f"{name}.ref: the first deploy finds what {build['ref']} is; write the lock again then")
     return LockedRig(
         hardware=pin_hardware(hardware),

@@ -107,7 +107,8 @@ def resolve(
     settings = {name: own.narrowed(spec.services) for name, own in spec.engines.items()}
     if held:
         settings = {name: own.with_source(held.builds.get(name, {})) for name, own in settings.items()}
-    engines = planners(settings, with_toolkit(records.installed, hardware, spec))
+    made = planners(settings, with_toolkit(records.installed, hardware, spec))
+    engines = {name: engine.sourced(hardware, spec.services) for name, engine in made.items()}
     models, found = _named_files(spec, held, lookup)
     changes += found
     if lock and changes:

@@ -16,7 +16,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
-from rigwright.plan.engines.llamacpp.settings import Archive, Prebuilt
+from rigwright.plan.engines.llamacpp.archives import Archive, Prebuilt
 from rigwright.roles.base.fetching import NO_PIP, alone, kept, pip_download
 from rigwright.shown import without_secrets
 from rigwright.units import format_bytes

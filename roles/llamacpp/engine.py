@@ -73,7 +73,7 @@ class Llamacpp:
         if context.is_stdin_taken and settings.archive:
             yield f"the source archive cannot be sent to this rig: {NO_STDIN}"
             return
-        if context.is_stdin_taken and settings.prebuilt:
+        if context.is_stdin_taken and settings.is_prebuilt:
             yield f"binaries cannot be sent to this rig: {NO_STDIN}"
             return
         building, installing = build_bytes(settings, rig.hardware), installed_bytes(settings, rig.hardware)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyinfra.api import operation
@@ -39,14 +39,18 @@ from rigwright.roles.service.shipping import Bring, Later, builds, settle, yard_
 
 @operation()
 def resolve(context: RigContext, probe: Probe) -> Commands:
-    """Find the commit of the wanted tag, or of the newest release, once.
+    """Find the commit of the wanted tag, or of the newest release, once; of upstream's binaries their sums.
 
     + context: the rig's part of the inventory
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
     settings = settings_of(context, rig)
-    if source_identity(settings, rig.records.installed.commits) is None:
+    if source_identity(settings, rig.records.installed.commits) is not None:
+        return
+    if settings.taken:
+        yield Later(lambda: [_sums(settings)])
+    else:
         stamp = f"{STATE_DIRECTORY}/refs/{settings.ref_key}"
         yield Script(script("llamacpp", "resolve.sh", BUILDER=BUILDER, GIT=settings.git, REF=settings.ref, STAMP=stamp))
 
@@ -93,8 +97,9 @@ def build(context: RigContext, probe: Probe) -> Commands:
         text = script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **known)
         return [Upload(lambda: archive, received), Script(text)]
 
-    if settings.prebuilt:
-        yield Later(lambda: receive(*_prebuilt(settings, release)))
+    if settings.is_prebuilt:
+        commits = rig.records.installed.commits
+        yield Later(lambda: receive(*_prebuilt(settings, release, commits)))
         return
     built = list(_build_commands(planner, release, rig))
     if not settings.share:
@@ -108,10 +113,22 @@ def build(context: RigContext, probe: Probe) -> Commands:
     yield Bring(release.directory, kept, build=built, receive=receive)
 
 
-def _prebuilt(settings: LlamacppSettings, release: Release) -> tuple[Path, str]:
-    from rigwright.roles.llamacpp.prebuilt import prebuilt_release  # tar and http, which few runs need
+def _sums(settings: LlamacppSettings) -> Script:
+    from rigwright.roles.llamacpp.published import published_sums  # http, which few runs need
 
-    return prebuilt_release(settings.prebuilt, release)
+    sums = published_sums(settings, settings.taken)
+    lines = "\n".join(f"{settings.sum_key(name)} {digest}" for name, digest in sums.items())
+    told = f"upstream's binaries of {settings.ref} have the sha256 {' and '.join(one[:12] for one in sums.values())}"
+    return Script(script("llamacpp", "sums.sh", REFS=f"{STATE_DIRECTORY}/refs", SUMS=lines, TOLD=told))
+
+
+def _prebuilt(settings: LlamacppSettings, release: Release, commits: Mapping[str, str]) -> tuple[Path, str]:
+    from rigwright.roles.llamacpp.prebuilt import prebuilt_release  # tar and http, which few runs need
+    from rigwright.roles.llamacpp.published import downloads
+
+    if settings.prebuilt:
+        return prebuilt_release(lambda: settings.prebuilt, release)
+    return prebuilt_release(lambda: downloads(settings, settings.sums(commits)), release)
 
 
 def _where(release: Release, archive: str, settings: LlamacppSettings, rig: Rig) -> dict[str, str]:
@@ -160,7 +177,7 @@ def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
     """Whether this rig builds, or another one for it: asked while the deploy goes on. The run learns who has what."""
     planner, host = planner_of(context, rig), current_host()
     settings = planner.settings
-    if settings.prebuilt:
+    if settings.is_prebuilt:
         return never
     try:
         release = planner.build(rig.hardware)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from rigwright.errors import RigwrightError
+from rigwright.plan.engines.llamacpp.archives import Prebuilt
 from rigwright.plan.engines.llamacpp.release import Release
-from rigwright.plan.engines.llamacpp.settings import Prebuilt
 from rigwright.roles.base.fetching import alone, kept
 from rigwright.roles.llamacpp.archive import check, fetch
 from rigwright.roles.service.kept_releases import LARGEST_BYTES
@@ -46,8 +46,8 @@ class _Member(NamedTuple):
     read: Callable[[], IO[bytes]]
 
 
-def prebuilt_release(wanted: Sequence[Prebuilt], release: Release) -> tuple[Path, str]:
-    """An archive in the form of a release, and its sha256; kept in the cache.
+def prebuilt_release(wanted: Callable[[], Sequence[Prebuilt]], release: Release) -> tuple[Path, str]:
+    """An archive in the form of a release, and its sha256; kept in the cache. `wanted` is asked where it is not there.
 
     Raises:
         RigwrightError: one cannot be fetched, its sum is wrong, or there is no llama-server in them.
@@ -57,7 +57,7 @@ def prebuilt_release(wanted: Sequence[Prebuilt], release: Release) -> tuple[Path
     with alone(cache / f"{release.id}.lock"):
         if not archive.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                files = _unpacked(wanted, Path(scratch))
+                files = _unpacked(wanted(), Path(scratch))
                 _pack(files, release, Path(scratch) / "release.tar.gz").replace(archive)
         return archive, _digest(archive)
 

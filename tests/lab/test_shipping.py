@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ..roles.releases import releases
 from .conftest import wait_healthy
 
 pytestmark = pytest.mark.lab
@@ -193,6 +195,27 @@ def test_binaries_of_somebody_else_are_taken(workshop, fleet, serving_binaries):
     wrong = workshop.deploy(workshop.spec(llamacpp={"prebuilt": serving_binaries | {"sha256": "0" * 64}}), fleet[0])
     assert wrong.code != 0 and "the inventory says 000000" in wrong.output, wrong.output
     wait_healthy(workshop, fleet[0])
+
+
+def test_binaries_of_upstream_are_those_of_its_release(workshop, fleet, serving_binaries):
+    """`source: prebuilt`: a release's page says the sum, each rig keeps it, and what is said later counts for nothing."""
+    name = "llama-b11434-bin-ubuntu-x64.tar.gz"
+    with releases({name: Path(serving_binaries["path"]).read_bytes()}) as api:
+        wanted = workshop.spec(llamacpp={"source": "prebuilt", "releases": api.address})
+        outcome = workshop.deploy(wanted, *fleet[:2])
+        assert outcome.code == 0 and counts(outcome) == (0, 2), outcome.output
+        assert f"have the sha256 {serving_binaries['sha256'][:12]}" in outcome.output
+        checked = workshop.rigwright("verify", str(workshop.inventory(wanted, *fleet[:2])))
+        assert checked.code == 0, checked.output
+        api.assets = {name: b"another"}
+        assert workshop.deploy(wanted, *fleet[:2]).changed == set()
+        outcome = workshop.deploy(wanted, fleet[2])
+        assert outcome.code == 0 and counts(outcome) == (0, 1), outcome.output
+    current = "readlink /opt/rigwright/services/demo/current"
+    assert len({workshop.on(name, current) for name in fleet}) == 1
+    workshop.on(fleet[0], "echo 0 >/var/lib/rigwright/refs/$(ls /var/lib/rigwright/refs | head -n1)")
+    checked = workshop.rigwright("verify", str(workshop.inventory(wanted, fleet[0])))
+    assert checked.code != 0 and "release is the wanted source" in checked.output, checked.output
 
 
 @pytest.fixture

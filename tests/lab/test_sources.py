@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rigwright import catalogue
-from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.plan.engines.llamacpp.archives import Archive
 from rigwright.roles.llamacpp.archive import source_tree
 
 pytestmark = pytest.mark.lab

@@ -121,6 +121,14 @@ class Machine:
         """resolve.sh."""
         self.commits[given["STAMP"].rpartition("/")[2]] = hashlib.sha1(given["REF"].encode()).hexdigest()
 
+    def add_sums(self, given: dict[str, str]) -> None:
+        """sums.sh."""
+        self.commits |= dict(line.split() for line in given["SUMS"].splitlines())
+
+    def receive(self, given: dict[str, str]) -> None:
+        """receive.sh."""
+        self.installed[given["RELEASE"]] = given["SHA256"]
+
     def add_release(self, given: dict[str, str]) -> None:
         """build.sh."""
         self.installed[given["RELEASE"]] = given["COMMIT"]
@@ -201,6 +209,8 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "weights/install.sh": Machine.add_weights,
     "llamacpp/resolve.sh": Machine.add_commit,
     "llamacpp/build.sh": Machine.add_release,
+    "llamacpp/sums.sh": Machine.add_sums,
+    "llamacpp/receive.sh": Machine.receive,
     "cuda/place.sh": Machine.nothing,
     "cuda/install.sh": Machine.add_toolkit,
     "service/key.sh": Machine.nothing,

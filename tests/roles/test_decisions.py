@@ -137,6 +137,7 @@ def test_what_an_ordinary_user_may_not_see_is_no_difference(changes):
             {
                 "hardware": lambda cards: replace(cards(), driver_version="570.1"),
                 "disks": {"/usr": Disk("/", GIB, GIB)},
+                "llamacpp": {"source": "build"},
             },
             "the CUDA toolkit needs 4.7 GiB in /usr, the disk has 1.0 GiB; free some",
         ),
@@ -149,9 +150,9 @@ def test_what_an_ordinary_user_may_not_see_is_no_difference(changes):
 def test_each_obstacle_is_named_before_anything_changes(context, blank, cards, change, line):
     """What would stop the deploy half-way stops it at the start."""
     state = {key: value(cards) if callable(value) else value for key, value in change.items()}
-    found = state.pop("found", None)
+    found, build = state.pop("found", None), state.pop("llamacpp", {})
     state["records"] = RigRecords({"chat": found} if found else {})
-    errors = list(preflight_errors(blank(**state), context({"name": "chat"}), (ENGINE,)))
+    errors = list(preflight_errors(blank(**state), context({"name": "chat"}, llamacpp=build), (ENGINE,)))
     assert any(line in text for text in errors), errors
 
 

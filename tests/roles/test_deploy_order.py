@@ -35,6 +35,7 @@ from rigwright.roles.base.failures import summary
 from rigwright.roles.base.operations import Commands, current_rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda import archive as toolkit_archives
+from rigwright.roles.llamacpp import prebuilt
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.answer import CHAT, Answer
 from rigwright.roles.service.context import RigContext
@@ -43,9 +44,12 @@ from rigwright.roles.service.operations import report_left_out
 from rigwright.spec.rig import RigSpec
 
 from .machine import CPU_ONLY, GIB, OWN_UNIT, SYSTEM, TOY_RELEASE, UNPACK, Machine, is_question
+from .releases import releases
 from .run import Run, run_deploy
 
 ROOT = Path(__file__).parents[2]
+# Upstream's binaries fit a Debian 13 with an L40S.
+BUILT = {"llamacpp": {"source": "build"}}
 # A port that nothing listens on: the catalogue's dimensions stand in for headers.
 NOWHERE = {"weights": {"hugging_face": "http://127.0.0.1:9"}}
 L40S = {"query.csv": (ROOT / "tests/captures/1x-l40s-capture/query.csv").read_text("utf-8")}
@@ -320,7 +324,7 @@ PREFLIGHT = [
 )
 def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
     """It is said with the plan and where the run ends; the rig was asked and nothing else."""
-    done = run(rig({"name": "chat", **service}, machine=Machine(**state), **NOWHERE))
+    done = run(rig({"name": "chat", **service}, machine=Machine(**state), **NOWHERE, **BUILT))
     assert done.failed == {"rig1"} and done.changed() == [CHECK]
     assert [line for line in done.lines(stage=StateStage.Prepare) if "cannot" in line] == [
         f"cannot be deployed: {reason}"
@@ -334,7 +338,7 @@ def test_toolkit_comes_before_what_is_built_with_it(run, model, monkeypatch, tmp
     """GPUs answer and no nvcc is there: wheels are brought, and the build names their compiler. Then all is there."""
     monkeypatch.setattr(toolkit_archives, "toolkit_archive", lambda made: model)
     machine = Machine(sources=CPU_ONLY | L40S)
-    wanted = rig({"name": "chat"}, machine=machine, **NOWHERE)
+    wanted = rig({"name": "chat"}, machine=machine, **NOWHERE, **BUILT)
     done = run(wanted)
     assert not done.failed
     brought = [name for name in done.changed() if "CUDA" in name or "Build" in name]
@@ -361,7 +365,7 @@ def test_toolkit_comes_before_what_is_built_with_it(run, model, monkeypatch, tmp
 def test_build_without_a_compiler_is_refused_where_none_comes(run, model, cuda, reason):
     """One line, before anything is touched; the run of the others goes on."""
     gpus = Machine(sources=CPU_ONLY | L40S)
-    done = run(rig({"name": "chat"}, machine=gpus, cuda=cuda, **NOWHERE), rig({"name": "chat"}, **NOWHERE))
+    done = run(rig({"name": "chat"}, machine=gpus, cuda=cuda, **NOWHERE, **BUILT), rig({"name": "chat"}, **NOWHERE))
     assert done.failed == {"rig1"} and done.changed() == [CHECK] and "Serve chat" in done.changed("rig2")
     said = f"GPUs answer, but nvcc is not installed; {reason}, or set rig.llamacpp.backend to cpu"
     assert done.lines(stage=StateStage.Execute) == [said]
@@ -369,7 +373,7 @@ def test_build_without_a_compiler_is_refused_where_none_comes(run, model, cuda, 
 
 def test_compiler_that_is_there_stays(run, model):
     """It makes code for the GPUs: nothing is brought."""
-    done = run(rig({"name": "chat"}, machine=Machine(sources=CPU_ONLY | L40S, nvcc="13.1"), **NOWHERE))
+    done = run(rig({"name": "chat"}, machine=Machine(sources=CPU_ONLY | L40S, nvcc="13.1"), **NOWHERE, **BUILT))
     assert not done.failed and not [name for name in done.changed() if "CUDA" in name]
     (build,) = (text for text in done.commands() if role_text("llamacpp", "build.sh") in text)
     assert "-DCMAKE_CUDA_COMPILER=nvcc\n" in build and "CUDAToolkit_ROOT" not in build
@@ -586,3 +590,22 @@ def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
         "@fake/rig1: the script ended with exit code 1",
     ], said
     assert "failed:" not in codes["converged"].stderr + codes["converged"].stdout
+
+
+def test_binaries_of_upstream_come_where_they_fit(run, model, monkeypatch, tmp_path):
+    """No compiler and no toolkit: their sums are asked for and kept on the rig, then they come. Then all is there."""
+    monkeypatch.setattr(prebuilt, "prebuilt_release", lambda wanted, release: (model, "f" * 64))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = [f"{what}llama-b11434-bin-ubuntu-cuda-12.8-x64.tar.gz" for what in ("", "cudart-")]
+    with releases({name: name.encode() for name in names}) as api:
+        machine = Machine(sources=CPU_ONLY | L40S)
+        wanted = rig({"name": "chat"}, machine=machine, **NOWHERE, llamacpp={"releases": api.address})
+        done = run(wanted)
+        assert not done.failed, done.lines()
+        changed = [name for name in done.changed() if "CUDA" in name or "llama.cpp" in name or "ompiler" in name]
+        assert changed == ["Find the commit of llama.cpp", "Build llama.cpp"]
+        sums = {hashlib.sha256(name.encode()).hexdigest() for name in names}
+        assert {*machine.commits.values()} == sums and machine.packages.isdisjoint({"cmake", "g++"})
+        assert run(wanted).changed() == []
+    # What its sums are is kept: nobody is asked once more, whether the server is there or not.
+    assert run(wanted).changed() == [] and len(api.asked) == 1

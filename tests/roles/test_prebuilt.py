@@ -50,7 +50,7 @@ PROGRAMS = {
 def release_of(*archives):
     settings = LlamacppSettings(prebuilt=list(archives))
     release = plan_release(settings, RIG, identity="a" * 64, cuda_version=None)
-    return prebuilt_release(settings.prebuilt, release), release
+    return prebuilt_release(lambda: settings.prebuilt, release), release
 
 
 def test_archives_of_upstream_become_a_release(tmp_path):

@@ -114,11 +114,16 @@ def test_vision_without_a_projector_is_refused():
         make_context("rig1", data(model="http://127.0.0.1:9/mine.gguf", vision=True))
 
 
-def test_build_options_decide_what_a_plan_refuses(cards):
-    """K and V of two types: refused by an ordinary build with the option that helps, and planned by one that has it."""
+def test_build_has_kernels_for_the_types_that_are_asked_for(cards):
+    """K and V of two types: a build gets their kernels beside the usual ones, unless the inventory lists others."""
     wish = data(
         model="qwen3-8b:Q4_K_M", engine="llamacpp", gpu=0, flags={"--cache-type-k": "q8_0", "--cache-type-v": "q4_0"}
     )
+    found = resolved(wish, cards())
+    assert "q4_0" in found.plan.services[0].argv
+    options = found.engines["llamacpp"].settings.asked_options
+    assert options == {"GGML_CUDA_FA_QUANTS": "bf16-bf16;f16-f16;q4_0-q4_0;q8_0-q8_0;q8_0-q4_0"}
+    wish["llamacpp"] = {"cmake_options": {"GGML_CUDA_FA_QUANTS": "f16-f16"}}
     with pytest.raises(WrongSpec, match=r"or add q8_0-q4_0 to GGML_CUDA_FA_QUANTS in rig.llamacpp.cmake_options"):
         resolved(wish, cards())
     wish["llamacpp"] = {"cmake_options": {"GGML_CUDA_FA_QUANTS": "q8_0-q4_0;f16-f16"}}

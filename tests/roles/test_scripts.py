@@ -111,8 +111,8 @@ NO_LOCK = {
     "nvidia/ask.sh",
     # A unit of its own runs it at each boot, and it writes nothing.
     "nvidia/power.sh",
-    # They write one file, of their own service or ref, in one step.
-    *("llamacpp/estimate.sh", "llamacpp/resolve.sh"),
+    # They write a file in one step, of their own service, ref or archive.
+    *("llamacpp/estimate.sh", "llamacpp/resolve.sh", "llamacpp/sums.sh"),
     *("llamacpp/fatbins.sh", "llamacpp/settle.sh"),
 }
 

@@ -322,6 +322,17 @@ def test_tag_is_resolved_to_its_commit(room):
     assert said == "::error https://h/x cannot be read: fatal: no route; check rig.llamacpp.git\n"
 
 
+@pytest.mark.runs("llamacpp/sums.sh")
+def test_sums_of_binaries_are_remembered(room):
+    """One file for each archive, of one line, that nobody but root may write."""
+    sums = f"{'1' * 16} {'a' * 64}\n{'2' * 16} {'b' * 64}"
+    given = {"REFS": f"{STATE}/refs", "SUMS": sums, "TOLD": "told"}
+    assert room.run(script("llamacpp", "sums.sh", **given)) == "::progress told\n"
+    for key, digest in (("1" * 16, "a" * 64), ("2" * 16, "b" * 64)):
+        stamp = room.path(f"{STATE}/refs/{key}")
+        assert (stamp.read_text(), stamp.stat().st_mode & 0o777) == (f"{digest}\n", 0o644)
+
+
 @pytest.mark.runs("llamacpp/resolve.sh")
 def test_latest_is_the_newest_release(room):
     """By number, not by letter; a release vX.Y.Z is before nightly builds bN; others' tags and candidates are none."""

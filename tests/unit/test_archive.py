@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 import pytest
 
 from rigwright.errors import RigwrightError
-from rigwright.plan.engines.llamacpp.settings import Archive
+from rigwright.plan.engines.llamacpp.archives import Archive
 from rigwright.roles.llamacpp.archive import source_tree
 
 

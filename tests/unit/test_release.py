@@ -137,10 +137,14 @@ def test_commit_of_a_tag_is_the_locked_one_else_what_the_rig_found():
     found = {tagged.ref_key: "a" * 40, LlamacppSettings(ref="latest").ref_key: "b" * 40}
     assert (tagged.commit({}), tagged.commit(found)) == (None, "a" * 40)
     assert LlamacppSettings(ref="LATEST").commit(found) == "b" * 40
-    held = LlamacppSettings().with_source(tagged.source({tagged.ref_key: COMMIT}))
+    held = LlamacppSettings().with_source(tagged.locked_source({tagged.ref_key: COMMIT}))
     assert (held.ref, held.commit(found), source_identity(held, found)) == ("b9999", COMMIT, COMMIT)
-    assert LlamacppSettings(ref=COMMIT).source({}).keys() == {"ref", "git"}
-    assert LlamacppSettings.model_validate({"archive": "pinned"}).source(found).keys() == {"ref", "git", "archive"}
+    assert LlamacppSettings(ref=COMMIT).locked_source({}).keys() == {"ref", "git"}
+    assert LlamacppSettings.model_validate({"archive": "pinned"}).locked_source(found).keys() == {
+        "ref",
+        "git",
+        "archive",
+    }
 
 
 def test_latest_is_told_by_its_commit_where_that_is_known():

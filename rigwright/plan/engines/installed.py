@@ -13,7 +13,8 @@ class Installed:
     """What a rig has of the engines already.
 
     flags: by what a release was built from, the lines of its program's --help that name flags and values.
-    commits: by a key of git and ref, the commit that the ref was found to be.
+    commits: by a key of git and ref, the commit that the ref was found to be; by that of an archive of upstream's
+    binaries its sum.
     releases: the directories of the releases that are there.
     nvcc, cuda_version: the CUDA compiler and its release, None without one. nvcc_path: where it really is.
     toolkits: the directories of those that rigwright brought. proven: the compiler that was last seen to compile, its

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rigwright.catalogue import load
 from rigwright.hardware.values import Hardware
@@ -54,6 +54,14 @@ class Planner(ABC):
     def __init__(self, settings: EngineSettings | None = None, installed: Installed = NOTHING) -> None:
         self.settings = settings
         self.installed = installed
+
+    def sourced(self, hardware: Hardware, wishes: Sequence[ServiceWish]) -> Self:
+        """The planner where it is decided from where the release comes to this rig.
+
+        Raises:
+            Refused: the inventory asks for one that does not fit.
+        """
+        return self
 
     @property
     def version(self) -> str:

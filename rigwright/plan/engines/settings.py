@@ -36,7 +36,7 @@ class EngineSettings(Strict):
         """What the inventory itself says of the release, by key, beyond the defaults; a change of it ends a lock."""
         return {}
 
-    def source(self, commits: Mapping[str, str]) -> dict[str, Any]:
+    def locked_source(self, commits: Mapping[str, str]) -> dict[str, Any]:
         """The source of the release as a lock keeps it; empty where there is nothing to keep.
 
         `commits` are those that the rig found tags to be, as `Installed` has them.

@@ -127,6 +127,12 @@ class Overrides(NamedTuple):
 _NUMBERS = ("--parallel", "--ctx-size", "--ubatch-size", "--spec-draft-n-max", "--cache-ram", "--n-cpu-moe")
 
 
+def is_tensor_split(wish: ServiceWish) -> bool:
+    """Whether the inventory has each layer on all GPUs, which then tell each other by NCCL where the build has it."""
+    values = (wish.flags.get(name) for name in ("--split-mode", "-sm"))
+    return any(str(value).lower() == "tensor" for value in values)
+
+
 def _number(wish: ServiceWish, name: str, value: object) -> int | None:
     if value is None or value is True:
         return None

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import cached_property
+from urllib.parse import urlsplit
 
+from rigwright.errors import Refused
 from rigwright.hardware.values import Hardware
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines.llamacpp.binaries import fitting
 from rigwright.plan.engines.llamacpp.capabilities import (
     Capabilities,
+    Pair,
     kv_pairs_of,
     pinned_capabilities,
     read_capabilities,
 )
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.llamacpp.overrides import Overrides
-from rigwright.plan.engines.llamacpp.release import Release, plan_release, source_identity, uses_cuda
+from rigwright.plan.engines.llamacpp.release import Release, capabilities, plan_release, source_identity, uses_cuda
 from rigwright.plan.engines.llamacpp.render import render
 from rigwright.plan.engines.llamacpp.settings import LATEST, LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory.values import PROMPT_CACHE
+from rigwright.plan.reasons import Reason
+from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB, MIB
 
 _MAX_CACHE_MIB, _CACHE_STEP_MIB = 8192, 256
@@ -42,6 +48,48 @@ class LlamacppPlanner(LayeredPlanner):
     settings_model = LlamacppSettings
     settings: LlamacppSettings
 
+    origin: Reason | None = None
+
+    def sourced(self, hardware: Hardware, wishes: Sequence[ServiceWish]) -> LlamacppPlanner:
+        """The planner with upstream's binaries where they fit, unless the rig has a build of the same already.
+
+        Raises:
+            Refused: the inventory asks for them, and they do not fit.
+        """
+        settings, ours = self.settings, [wish for wish in wishes if wish.engine in ("auto", self.name)]
+        is_asked = settings.source == "prebuilt"
+        if not ours or settings.prebuilt or settings.source == "build" or (not is_asked and settings.archive):
+            return self
+        # A build for the CPU takes minutes; of a rig that is only described nobody knows what it could run.
+        if not is_asked and not (uses_cuda(settings, hardware) and hardware.os_id):
+            return self
+        found = fitting(settings, hardware, ours, is_asked=is_asked)
+        if isinstance(found, str):
+            if is_asked:
+                raise Refused(f"rig.llamacpp.source: upstream's binaries do not fit: {found}; set it to auto, or build")
+            return self._from(self.settings, "is built here", f"upstream's binaries do not fit: {found}")
+        if not is_asked and self._has_build(hardware):
+            return self._from(self.settings, "stays as it was built here", "upstream's binaries are of the same source")
+        taken = settings.taking(found.archives(settings.ref))
+        code = f"for CUDA {found.cuda}, with code for {_gpus(hardware)}" if found.cuda else "for any processor"
+        held = "their sums are given or locked"
+        if not {*taken.taken} <= taken.binaries.keys():
+            held = f"their sums are what {urlsplit(settings.releases).hostname} says at the first deploy, and kept"
+        return self._from(taken, "comes as upstream's binaries", f"{settings.ref} {code}, in seconds; {held}")
+
+    def _from(self, settings: LlamacppSettings, how: str, because: str) -> LlamacppPlanner:
+        """The planner with settings of a known origin."""
+        installed = replace(self.installed, toolkit=None) if settings.is_prebuilt else self.installed
+        own = LlamacppPlanner(settings, installed)
+        own.origin = Reason(choice=f"llama.cpp {how}", because=because)
+        return own
+
+    def _has_build(self, hardware: Hardware) -> bool:
+        try:
+            return self.release(hardware) in self.installed.releases
+        except Refused:
+            return False
+
     @property
     def version(self) -> str:
         """The ref that is built; of `latest` the commit, where it is known."""
@@ -56,7 +104,7 @@ class LlamacppPlanner(LayeredPlanner):
     @cached_property
     def capabilities(self) -> Capabilities:
         """What the llama-server that will run accepts: as its own build says, else as the pinned release does."""
-        pairs = kv_pairs_of(self.settings.cmake_options)
+        pairs = self._kv_pairs
         recorded = self.installed.flags.get(source_identity(self.settings, self.installed.commits) or "")
         pinned = replace(pinned_capabilities(), kv_pairs=pairs)
         if self.settings.is_pinned or recorded is None:
@@ -64,6 +112,11 @@ class LlamacppPlanner(LayeredPlanner):
         found = read_capabilities(recorded, self.settings.ref, kv_pairs=pairs)
         # A file that was damaged on the rig names no option.
         return found if found.options else pinned
+
+    @property
+    def _kv_pairs(self) -> frozenset[Pair] | None:
+        settings = self.settings
+        return kv_pairs_of({} if settings.is_prebuilt else settings.asked_options | settings.cmake_options)
 
     def with_spare_ram(self, choice: Choice, free_bytes: int) -> tuple[Choice, int]:
         """Prompts kept in RAM: a quarter of what is left, in whole steps, up to llama-server's own default."""
@@ -104,7 +157,13 @@ class LlamacppPlanner(LayeredPlanner):
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of llama-server, in the words of the release that is built."""
-        return render(choice, target, self.capabilities)
+        rendered = render(choice, target, self.capabilities)
+        return rendered._replace(reasons=(*rendered.reasons, *((self.origin,) if self.origin else ())))
+
+
+def _gpus(hardware: Hardware) -> str:
+    """`sm_86 and sm_120`."""
+    return " and ".join(f"sm_{one}" for one in capabilities(hardware))
 
 
 PLANNER = LlamacppPlanner

