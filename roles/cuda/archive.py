@@ -19,9 +19,10 @@ from rigwright.errors import RigwrightError
 from rigwright.plan.driver.wheels import Wheels
 from rigwright.roles.base.fetching import NO_PIP, alone, kept, pip_download
 
-_ROOT = "nvidia/cu13/"
-# libnvvm is for programs that compile at run time, nvblas for those that know no CUDA, the rest notes of the makers.
-_LEFT_OUT = re.compile(r"lib/lib(?:nvvm|nvblas)\.|\.metadata/")
+_ROOT = re.compile(r"nvidia/(?:cu13|nccl)/")
+# libnvvm and nccl_device are for programs that compile at run time, nvblas for those that know no CUDA, the rest are
+# notes of the makers.
+_LEFT_OUT = re.compile(r"lib/lib(?:nvvm|nvblas|nccl_device)\.|\.metadata/")
 _LICENSE = re.compile(r"(?P<package>[^/]+)-[^/-]+\.dist-info/licenses/License\.txt")
 _CHUNK_BYTES, _BLOCK = 1 << 20, tarfile.BLOCKSIZE
 
@@ -70,8 +71,8 @@ def _place(name: str) -> str | None:
     """Where a file of a wheel goes; None where it stays out."""
     if found := _LICENSE.fullmatch(name):
         return f"licenses/{found['package']}.txt"
-    inside = name.removeprefix(_ROOT)
-    return None if inside == name or name.endswith("/") or _LEFT_OUT.match(inside) else inside
+    inside = _ROOT.sub("", name, count=1)
+    return None if not _ROOT.match(name) or name.endswith("/") or _LEFT_OUT.match(inside) else inside
 
 
 def _fetch(wheels: Wheels, directory: Path) -> list[Path]:

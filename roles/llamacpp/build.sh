@@ -17,7 +17,7 @@ elif ! built; then
   # What unfinished builds of other releases left is of no use to this one, and may be large. One that ended within the hour
   # may be about to be installed by the run that waits for it, and an archive to arrive.
   for old in "${WORK%/*}"/*; do
-    [ -e "$old" ] && [ "$old" != "$WORK" ] && [ "$old" != "$ARCHIVE" ] || continue
+    [ -e "$old" ] && [ "$old" != "$WORK" ] && [ "$old" != "$ARCHIVE" ] && [ "$old" != "$NCCL" ] || continue
     ! systemctl is-active -q "rigwright-build-${old##*/}" || continue
     [ -z "$(find "$old" -maxdepth 2 \( -name 'done' -o -name '*.tar.gz' \) -mmin -60 -print -quit)" ] || continue
     say "$old goes, $(du -sh -- "$old" | cut -f1) that an unfinished build left"
@@ -28,11 +28,16 @@ elif ! built; then
   free=$(free_bytes "$RELEASES")
   [ "$free" -ge "$NEED_INSTALLED" ] || fail "installing needs $(human "$NEED_INSTALLED") in $RELEASES, the disk has $(human "$free"); free some"
   # An upload is continued by size alone: a damaged one shows here, before anything is made of it.
-  if [ -n "$ARCHIVE" ] && ! gzip -t "$ARCHIVE" 2>/dev/null; then
-    rm -f "$ARCHIVE"
-    fail "the source archive arrived damaged and was thrown away; run again"
-  fi
-  [ -z "$ARCHIVE" ] || chmod 644 "$ARCHIVE"
+  for arrived in "$ARCHIVE" "$NCCL"; do
+    [ -n "$arrived" ] || continue
+    if ! gzip -t "$arrived" 2>/dev/null; then
+      rm -f "$arrived"
+      what='the source archive'
+      [ "$arrived" = "$ARCHIVE" ] || what='the archive of NCCL'
+      fail "$what arrived damaged and was thrown away; run again"
+    fi
+    chmod 644 "$arrived"
+  done
   install -d -m 755 "$WORK"
   install -d -m 755 -o "$BUILDER" -g "$BUILDER" "$TREE"
   printf '%s\n' "$OPTIONS" | write "$WORK/options" 644
@@ -49,7 +54,7 @@ elif ! built; then
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \
     --setenv=GIT="$GIT" --setenv=REF="$REF" --setenv=COMMIT="$COMMIT" --setenv=ARCHIVE="$ARCHIVE" \
-    --setenv=TOOLKIT="$TOOLKIT" --setenv=TARGETS="$TARGETS" --setenv=SASS="$SASS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
+    --setenv=TOOLKIT="$TOOLKIT" --setenv=NCCL="$NCCL" --setenv=TARGETS="$TARGETS" --setenv=SASS="$SASS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
     -- sh "$WORK/build.sh" || fail "systemd could not start the build: $(last_words); see journalctl -u $UNIT on the rig"
   say "building release $ID"
 fi
@@ -98,4 +103,5 @@ own_stage
 sums=$(cd "$stage" && find . ! -type d -exec sha256sum {} +) || undo "the build could not be read back from $RELEASES"
 printf '%s\n' "$sums" | sort -k 2 | write "$stage/sums.txt" 644
 take_name
+[ -z "$NCCL" ] || rm -f -- "$NCCL"
 say "release $ID installed"

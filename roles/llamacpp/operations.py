@@ -21,6 +21,7 @@ from rigwright.plan.engines.llamacpp.release import (
     compiles_for_cuda,
     installed_bytes,
     jobs,
+    nccl_of,
     source_identity,
     uses_cuda,
 )
@@ -150,6 +151,11 @@ def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Com
         from rigwright.roles.llamacpp.archive import source_tree  # tar and http, which few runs need
 
         yield Upload(lambda: source_tree(wanted), archive)
+    nccl = nccl_of(settings, rig.hardware, planner.installed.cuda_version)
+    if nccl:
+        from rigwright.roles.cuda.archive import toolkit_archive
+
+        yield Upload(lambda: toolkit_archive(nccl), f"{STATE_DIRECTORY}/build/{release.id}.nccl.tar.gz")
     yield Script(
         script(
             "llamacpp",
@@ -165,6 +171,7 @@ def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Com
             COMMIT=release.identity,
             NVCC=planner.installed.nvcc if compiles_for_cuda(settings, rig.hardware) else "",
             TOOLKIT=directory_of(planner.installed.nvcc) or "",
+            NCCL=f"{STATE_DIRECTORY}/build/{release.id}.nccl.tar.gz" if nccl else "",
             TARGETS=" ".join(TARGETS),
             JOBS=settings.jobs or jobs(settings, rig.hardware),
             MANIFEST=release.manifest(),

@@ -11,18 +11,28 @@ elif [ "$(git -C src rev-parse HEAD 2>/dev/null)" != "$COMMIT" ]; then
   git -C src -c advice.detachedHead=false checkout -q --detach FETCH_HEAD
   [ "$(git -C src rev-parse HEAD)" = "$COMMIT" ] || { echo "fatal: $REF is not $COMMIT any more"; exit 1; }
 fi
+if [ -n "$NCCL" ]; then
+  rm -rf nccl
+  mkdir nccl
+  tar -xzf "$NCCL" -C nccl --no-same-owner
+  (cd nccl && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || { echo "error: NCCL is not as it was packed"; exit 1; }
+  set -- "-DNCCL_ROOT=$PWD/nccl"
+fi
 while IFS= read -r option; do set -- "$@" "$option"; done <../options
 cmake -S src -B build -G Ninja "$@"
 # shellcheck disable=SC2086 # target names, one word each
 cmake --build build -j "$JOBS" --target $TARGETS
 # CUDA's libraries travel with what was built by a toolkit of ours; the packages of others have told the system of theirs.
 for name in ${TOOLKIT:+cudart cublas cublasLt}; do cp "$TOOLKIT/lib/lib$name".so.[0-9]* build/bin/; done
+[ -z "$NCCL" ] || cp nccl/lib/libnccl.so.[0-9]* build/bin/
 # A library that does not name the driver's loads on no rig, and then the CPU serves, green and slow: so it is with one that
 # was linked against an empty stub.
 cuda=build/bin/libggml-cuda.so
 if [ -n "$SASS" ]; then
   [ -e "$cuda" ] || { echo "error: the build has no $cuda"; exit 1; }
   objdump -p "$cuda" | grep -q 'NEEDED *libcuda\.so\.1' || { echo "error: $cuda does not ask for the driver's libcuda.so.1"; exit 1; }
+  # cmake only remarks that it found none, and the GPUs tell each other by slower ways then.
+  [ -z "$NCCL" ] || objdump -p "$cuda" | grep -q 'NEEDED *libnccl\.so' || { echo "error: $cuda was built without NCCL"; exit 1; }
   cuda_code "$cuda" >code
   for target in $SASS; do
     grep -qx "sass $target" code || { echo "error: $cuda has no code for sm_$target, it has: $(paste -sd, code)"; exit 1; }

@@ -198,7 +198,7 @@ def test_binaries_of_somebody_else_are_taken(workshop, fleet, serving_binaries):
 
 
 def test_binaries_of_upstream_are_those_of_its_release(workshop, fleet, serving_binaries):
-    """`source: prebuilt`: a release's page says the sum, each rig keeps it, and what is said later counts for nothing."""
+    """`source: prebuilt`: a release's page says the sum, each rig keeps it, and another later counts for nothing."""
     name = "llama-b11434-bin-ubuntu-x64.tar.gz"
     with releases({name: Path(serving_binaries["path"]).read_bytes()}) as api:
         wanted = workshop.spec(llamacpp={"source": "prebuilt", "releases": api.address})

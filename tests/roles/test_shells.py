@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import os
 import pwd
+import shutil
 import struct
 import subprocess
 import tarfile
@@ -130,7 +132,7 @@ def test_build_from_an_archive(room):
         "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
         "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TOOLKIT": toolkit,
         "TARGETS": "llama-server", "JOBS": 1, "MANIFEST": "{\n \"identity\": \"0123\",\n}",
-        "VERSION": "1.2", "SASS": "", "NVCC": "",
+        "VERSION": "1.2", "SASS": "", "NVCC": "", "NCCL": "",
     }  # fmt: skip
     room.put("/opt/rigwright/llamacpp/releases/.cut/x")
     said = room.run(script("llamacpp", "settle.sh", "build.sh", **given))
@@ -153,6 +155,68 @@ def test_build_from_an_archive(room):
     said = room.run(script("llamacpp", "settle.sh", "build.sh", **other | {"TOOLKIT": ""}))
     assert said.splitlines()[-1] == "::progress release 4567 installed", said
     assert not list((found.parent / "4567/bin").glob("libcu*"))
+
+
+@pytest.mark.runs("llamacpp/build.sh", "llamacpp/steps.sh")
+def test_nccl_travels_with_what_was_built_with_it(room):
+    """Unpacked for the build, and beside what was built; where cmake found none it only remarks so."""
+    work, archive, nccl = f"{STATE}/build/0123", f"{STATE}/build/a.tar.gz", f"{STATE}/build/0123.nccl.tar.gz"
+    files = {"lib/libnccl.so.2": b"nccl", "include/nccl.h": b"header\n"}
+    sums = [f"{hashlib.sha256(text).hexdigest()}  ./{name}\n" for name, text in files.items()]
+    files["sums.txt"] = "".join(sums).encode()
+    code = fatbin((2, 86))
+
+    def send(target, content):
+        with tarfile.open(room.put(target), "w:gz") as tar:
+            for name, text in content.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                tar.addfile(member, io.BytesIO(text))
+
+    room.tool("ninja", "#!/bin/sh\n")
+    steps = [
+        '[ "$1" != --version ] || exit 0',
+        'if [ "$1" != --build ]; then echo "$*" >given; exit; fi',
+        "cat nccl/include/nccl.h; mkdir -p build/bin; cp src/code build/bin/libggml-cuda.so",
+        "printf '#!/bin/sh\\necho version\\n' >build/bin/llama-server; chmod 755 build/bin/llama-server",
+    ]
+    room.tool("cmake", "\n".join(["#!/bin/sh", *steps, ""]))
+    given = {
+        "ID": "0123", "RELEASE": "/opt/rigwright/llamacpp/releases/0123", "WORK": work, "BUILDER": "mail", "NEED": 1,
+        "NEED_INSTALLED": 1, "OPTIONS": "-DGGML_CUDA_NCCL=ON", "GIT": "", "REF": "b1", "COMMIT": "0123", "NCCL": nccl,
+        "STEPS": role_text("llamacpp", "fatbins.sh") + role_text("llamacpp", "steps.sh"), "ARCHIVE": archive,
+        "TOOLKIT": "", "TARGETS": "x", "JOBS": 1, "MANIFEST": "{}", "VERSION": "1", "SASS": "86", "NVCC": "",
+    }  # fmt: skip
+
+    def needs(*libraries):
+        lines = "".join(f"  NEEDED  {one}\n" for one in libraries)
+        room.tool("objdump", f"#!/bin/sh\ncat <<END\n{lines}END\n")
+
+    def steps_say():
+        room.put(f"{work}/options", f"{given['OPTIONS']}\n")
+        room.put(f"{work}/log")
+        steps = script("llamacpp", "fatbins.sh", "steps.sh", **given)
+        said = room.run(f"mkdir -p {work}/tree && cd {work}/tree || exit 9\n{steps}", code=1)
+        return said.splitlines()[-1]
+
+    send(archive, {"code": code})
+    send(nccl, files)
+    needs("libcuda.so.1")
+    assert steps_say() == "error: build/bin/libggml-cuda.so was built without NCCL"
+    assert room.path(f"{work}/tree/given").read_text().endswith(f"{work}/tree/nccl -DGGML_CUDA_NCCL=ON\n")
+    send(nccl, files | {"lib/libnccl.so.2": b"other"})
+    assert steps_say() == "error: NCCL is not as it was packed"
+    shutil.rmtree(room.path(work))
+    room.path(nccl).write_bytes(b"no archive")
+    said = room.run(script("llamacpp", "settle.sh", "build.sh", **given), code=1)
+    assert said == "::error the archive of NCCL arrived damaged and was thrown away; run again\n"
+    assert room.path(archive).exists() and not room.path(nccl).exists()
+    needs("libcuda.so.1", "libnccl.so.2")
+    send(nccl, files)
+    said = room.run(script("llamacpp", "settle.sh", "build.sh", **given))
+    assert said.splitlines()[-1] == "::progress release 0123 installed", said
+    assert room.path(f"{given['RELEASE']}/bin/libnccl.so.2").read_bytes() == b"nccl"
+    assert not room.path(nccl).exists()
 
 
 @pytest.mark.runs("llamacpp/build.sh")
@@ -180,7 +244,7 @@ def test_receipt_leads_to_no_file_of_root(room):
         "TARGETS",
         "JOBS",
     )
-    given = dict.fromkeys((*names, "MANIFEST", "VERSION", "SASS", "NVCC"), "")
+    given = dict.fromkeys((*names, "MANIFEST", "VERSION", "SASS", "NVCC", "NCCL"), "")
     given |= {"ID": "0123", "RELEASE": "/opt/rigwright/llamacpp/releases/0123", "WORK": work, "BUILDER": "mail"}
     said = room.run(script("llamacpp", "settle.sh", "build.sh", **given), code=1)
     assert "receipt is no file of this release" in said

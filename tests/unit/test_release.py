@@ -11,8 +11,9 @@ from rigwright.errors import Refused
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.release import jobs, plan_release, source_identity
+from rigwright.plan.engines.llamacpp.release import installed_bytes, jobs, nccl_of, plan_release, source_identity
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.plan.wish import ServiceWish
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64", Cpu("EPYC 7402P", 24, 48), 1 << 37)
 CARD = Gpu(
@@ -160,3 +161,31 @@ def test_rig_that_cannot_build_is_refused_before_its_tag_is_looked_up():
     with pytest.raises(Refused, match="nvcc is not installed"):
         LlamacppPlanner(LlamacppSettings(ref="b9999"), Installed()).build(rig)
     assert LlamacppPlanner(LlamacppSettings(ref="b9999"), Installed()).build(RIG) is None
+
+
+def test_nccl_comes_where_layers_are_shared_and_kernels_where_types_are_asked_for():
+    """--split-mode tensor is the one thing that NCCL is for: 300 MB, which no other build takes along."""
+    gpus = replace(RIG, gpus=(CARD,))
+    tensor = ServiceWish.model_validate(
+        {"name": "chat", "model": "qwen3-8b", "gpu": 0, "flags": {"--split-mode": "tensor", "--cache-type-k": "q5_1"}}
+    )
+    settings = LlamacppSettings().narrowed((tensor,))
+    assert settings.asked_options == {
+        "GGML_CUDA_NCCL": "ON",
+        "GGML_CUDA_FA_QUANTS": "bf16-bf16;f16-f16;q4_0-q4_0;q8_0-q8_0;q5_1-f16",
+    }
+    # Each generation of CUDA has its own; of 11 there is none, and what a rig itself has is found by cmake.
+    for cuda, wheel in (("13.0", "nvidia-nccl-cu13==2.32.3"), ("12.8", "nvidia-nccl-cu12==2.32.3"), ("11.8", None)):
+        found = plan_release(settings, gpus, identity=COMMIT, cuda_version=cuda)
+        assert ("-DGGML_CUDA_NCCL=ON" in found.options) is (wheel is not None) is (wheel in found.platform)
+    assert installed_bytes(settings, gpus) > installed_bytes(LlamacppSettings(), gpus)
+    plain = plan_release(LlamacppSettings(), gpus, identity=COMMIT, cuda_version="13.0")
+    assert not [one for one in plain.options if "NCCL" in one or "FA_QUANTS" in one]
+    # Word for word the build of before: no rig builds anew.
+    assert plain.id == release(gpus, cuda="13.0").id
+    own = LlamacppSettings(cmake_options={"GGML_CUDA_NCCL": "OFF"}).narrowed((tensor,))
+    off = plan_release(own, gpus, identity=COMMIT, cuda_version="13.0")
+    assert "-DGGML_CUDA_NCCL=OFF" in off.options and "nvidia-nccl-cu13==2.32.3" not in off.platform
+    # Nor on the CPU.
+    cpu = LlamacppSettings(backend="cpu").narrowed((tensor,))
+    assert nccl_of(cpu, gpus, "13.0") is None

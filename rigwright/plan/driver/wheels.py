@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from rigwright.catalogue import load
 
@@ -17,7 +18,7 @@ _LAYOUT = 1
 
 @dataclass(frozen=True)
 class Wheels:
-    """One toolkit.
+    """One toolkit, or NCCL.
 
     sums: the sha256 of each, by its requirement `nvidia-cuda-nvcc==13.0.88`. fetched_bytes: their size; sent_bytes: of
     what is taken of them, as it travels; disk_bytes: as it lies there.
@@ -50,7 +51,16 @@ class Wheels:
 @cache
 def wheels(version: str, architecture: str) -> Wheels | None:
     """Those of `13.0` for `x86_64`; None where there are none."""
-    row = load("cuda_wheels").get(version, {}).get(architecture)
+    return _of(load("cuda_wheels").get(version, {}).get(architecture), version, architecture)
+
+
+@cache
+def nccl_wheels(cuda_version: str, architecture: str) -> Wheels | None:
+    """NCCL for the generation of such a CUDA; None where there is none."""
+    return _of(load("nccl_wheels").get(cuda_version.partition(".")[0], {}).get(architecture), "nccl", architecture)
+
+
+def _of(row: Mapping[str, Any] | None, version: str, architecture: str) -> Wheels | None:
     if not row:
         return None
     size = row["bytes"]

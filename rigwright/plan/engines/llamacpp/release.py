@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from rigwright.errors import Refused
 from rigwright.hardware import Hardware
-from rigwright.plan.driver.wheels import directory_of
+from rigwright.plan.driver.wheels import Wheels, directory_of, nccl_wheels
+from rigwright.plan.engines.llamacpp.asked import NCCL
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 PREFIX = "/opt/rigwright/llamacpp/releases"
@@ -112,10 +113,25 @@ def plan_release(
             why = no_toolkit or "install the CUDA toolkit"
             raise Refused(f"GPUs answer, but nvcc is not installed; {why}, or set rig.llamacpp.backend to cpu")
         options |= _cuda_options(settings, hardware, nvcc) | settings.asked_options
+    nccl = nccl_of(settings, hardware, cuda_version)
+    if settings.asked_options and not nccl:
+        options.pop(NCCL, None)
     options |= settings.cmake_options
     processor = "" if portable else hardware.cpu.model
-    platform = (hardware.os_id, hardware.os_version, hardware.architecture, processor, cuda_version or "")
+    system = hardware.os_id, hardware.os_version, hardware.architecture
+    platform = (*system, processor, cuda_version or "", *(nccl.sums if nccl else ()))
     return Release(identity, tuple(f"-D{key}={value}" for key, value in sorted(options.items())), platform)
+
+
+def nccl_of(settings: LlamacppSettings, hardware: Hardware, cuda_version: str | None) -> Wheels | None:
+    """The NCCL that a build takes along, where a service wants it; None where none does, or there is none for its CUDA.
+
+    Where the inventory itself says something of it, that of the rig is for it to bring.
+    """
+    is_asked = NCCL in settings.asked_options and NCCL not in settings.cmake_options
+    if not is_asked or not cuda_version or not compiles_for_cuda(settings, hardware):
+        return None
+    return nccl_wheels(cuda_version, hardware.architecture or "x86_64")
 
 
 def compiles_for_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
@@ -154,7 +170,8 @@ def build_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
 
 def installed_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     """Disk space that an installed release needs: 19 MiB were seen for the CPU; CUDA's kernels are far larger."""
-    return (2048 if uses_cuda(settings, hardware) else 128) << 20
+    with_nccl = 512 if NCCL in settings.asked_options and not settings.is_prebuilt else 0
+    return (2048 + with_nccl if uses_cuda(settings, hardware) else 128) << 20
 
 
 def capabilities(hardware: Hardware) -> tuple[str, ...]:
