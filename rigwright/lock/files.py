@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from rigwright.lock.values import PinnedService
+from rigwright.lock.values import PinnedModel, PinnedService
 from rigwright.models.parts import part_names
 from rigwright.models.variants import split_quant, variants
 from rigwright.plan.changes import Change
@@ -16,15 +16,33 @@ from rigwright.weights.local import LocalModel, inspect_model
 
 def locked_source(wish: ServiceWish, pinned: PinnedService) -> ModelSource:
     """What a lock names, a file or a repository; that of the wish where the wish itself says where it lies."""
-    first = pinned.model.files[0] if pinned.model.files else None
-    if pinned.model.repo:
+    return _source(wish.model, pinned.model)
+
+
+def _source(given: ModelSource, pinned: PinnedModel) -> ModelSource:
+    first = pinned.files[0] if pinned.files else None
+    if pinned.repo:
         # A whole repository has no first file.
-        keys = {"repo": pinned.model.repo, "revision": pinned.model.revision}
+        keys = {"repo": pinned.repo, "revision": pinned.revision}
         keys |= {"file": first.name, "sha256": first.sha256} if first else {}
         return ModelSource(**{key: value for key, value in keys.items() if value})
-    if wish.model.url and first and first.sha256:
-        return wish.model.model_copy(update={"sha256": first.sha256})
-    return wish.model
+    if given.url and first and first.sha256:
+        return given.model_copy(update={"sha256": first.sha256})
+    return given
+
+
+def locked_drafter(given: ModelSource, pinned: PinnedModel, settings: WeightsSettings) -> LocalModel:
+    """The files of the model that drafts for a service, as its lock names them.
+
+    Raises:
+        RigwrightError: a file is not there.
+    """
+    source = _source(given, pinned)
+    return inspect_model(source, settings, sums=_sums(pinned) if source.path is None else {})
+
+
+def _sums(pinned: PinnedModel) -> dict[str, str]:
+    return {PurePosixPath(file.name).name: file.sha256 for file in pinned.files if file.sha256}
 
 
 def locked_model(wish: ServiceWish, pinned: PinnedService, settings: WeightsSettings) -> LocalModel:
@@ -39,24 +57,22 @@ def locked_model(wish: ServiceWish, pinned: PinnedService, settings: WeightsSett
     known = split_quant(source.file_name)[0] if not wish.model.names_file else None
     listed = variants(known) if known else ()
     variant = next((one for one in listed if (one.repo, one.file) == (source.repo, source.file)), None)
-    sums = {PurePosixPath(file.name).name: file.sha256 for file in files if file.sha256}
     return inspect_model(
         source,
         settings,
         variant=variant,
-        sums=sums if source.path is None else {},
+        sums=_sums(pinned.model) if source.path is None else {},
         projector=beside[0] if beside else None,
     )
 
 
-def changed_file(wish: ServiceWish, pinned: PinnedService, local: LocalModel) -> Change | None:
-    """A file on this machine that is another one than that of the lock."""
-    if wish.model.path is None:
+def changed_file(where: str, pinned: PinnedModel, local: LocalModel) -> Change | None:
+    """A file on this machine that is another one than that of the lock; `where` is the key that names it."""
+    if local.source.path is None:
         return None
-    locked = {file.name: file.sha256 for file in pinned.model.files}
-    for file in local.files:
+    locked = {file.name: file.sha256 for file in pinned.files}
+    for file in local.own_files:
         name = Path(file.source.path or "").name
         if locked.get(name) != file.sha256:
-            where = f"services.{wish.name}.model"
             return Change("~", where, f"sha256 {locked.get(name) or 'none'}", f"sha256 {file.sha256}", note=name)
     return None

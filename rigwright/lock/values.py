@@ -13,12 +13,8 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from rigwright.catalogue.engines import engine_names
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.engines import settings_models
-from rigwright.plan.memory import MemoryEstimate
-from rigwright.plan.reasons import Reason
-from rigwright.plan.service import Flag, GpuRef, Layout, Replica, ServicePlan
+from rigwright.plan.service import Flag, Layout, Replica, ServicePlan
 from rigwright.plan.source import ModelSource
-from rigwright.plan.speed import Speed
-from rigwright.plan.spill import in_ram_by_flags
 from rigwright.plan.wish import ServiceWish
 from rigwright.strict import Line, Strict, first_mistake
 from rigwright.units import GIB, MIB
@@ -39,7 +35,6 @@ def _variable(name: str) -> str:
 Variable = Annotated[str, AfterValidator(_variable)]
 Words = Annotated[Line, Field(pattern=r"^(?:--?[A-Za-z0-9][A-Za-z0-9_.-]*(?: .*)?|[A-Za-z0-9/][A-Za-z0-9_./@: -]*)$")]
 Name = Annotated[Line, Field(min_length=1)]
-_BECAUSE = Reason(choice="the lock file", because="pinned")
 
 
 class PinnedGpu(Strict):
@@ -109,6 +104,7 @@ class PinnedService(Strict):
     engine: Name
     engine_version: Line
     model: PinnedModel
+    draft_model: PinnedModel | None = None
     layout: Layout
     replicas: Annotated[tuple[PinnedReplica, ...], Field(min_length=1)]
     device: Line
@@ -186,7 +182,12 @@ def _pin_gpu(gpu: Gpu, *, has_own: bool) -> PinnedGpu:
 
 
 def pin_service(
-    wish: ServiceWish, plan: ServicePlan, files: Sequence[PinnedFile], *, version: str | None = None
+    wish: ServiceWish,
+    plan: ServicePlan,
+    files: Sequence[PinnedFile],
+    *,
+    version: str | None = None,
+    draft_model: PinnedModel | None = None,
 ) -> PinnedService:
     """A planned service; `version` is what is really built where the inventory names its own release."""
     source = plan.source or ModelSource(path=plan.model)
@@ -203,6 +204,7 @@ def pin_service(
             revision=source.revision if source.repo else None,
             files=tuple(files),
         ),
+        draft_model=draft_model,
         layout=plan.layout,
         replicas=tuple(_pin_replica(replica, has_own=has_own) for replica in plan.replicas),
         device=plan.device,
@@ -241,7 +243,8 @@ def essentials(wish: ServiceWish) -> dict[str, Any]:
     said = wish.model_dump(mode="json", exclude_defaults=True)
     shown = {key: value for key, value in sorted(said.items()) if key not in _NOT_PINNED}
     keys = {"has_api_key": True} if wish.api_key_file else {}
-    return {"model": str(wish.model), **shown, **keys}
+    drafts = {"draft_model": str(wish.draft_model)} if wish.draft_model else {}
+    return {"model": str(wish.model), **shown, **drafts, **keys}
 
 
 def wish_digest(wish: ServiceWish) -> str:
@@ -254,46 +257,3 @@ def digest(value: object) -> str:
     """Sixteen hex digits over plain data."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def plan_of(name: str, pinned: PinnedService, gpus: Sequence[GpuRef], *, source: ModelSource) -> ServicePlan:
-    """The plan that a lock holds, to be deployed as it is."""
-    by_name, flags = {gpu.uuid or f"GPU {gpu.index}": gpu for gpu in gpus}, tuple(map(_flag, pinned.flags))
-    memory, estimate = pinned.memory_mib, MemoryEstimate(parts=())
-    for place, (where, mib) in enumerate((memory or {}).items()):
-        estimate = estimate.with_part("pinned", None if where == "RAM" else place, mib * MIB)
-    rate = pinned.tokens_per_second
-    return ServicePlan(
-        service=name,
-        engine=pinned.engine,
-        engine_version=pinned.engine_version,
-        model=pinned.model.name,
-        quant=pinned.model.quant,
-        source=source,
-        file_bytes=sum(file.size_bytes or 0 for file in pinned.model.files) or None,
-        layout=pinned.layout,
-        replicas=tuple(
-            Replica(
-                gpus=tuple(by_name.get(gpu) or GpuRef(index=None, uuid=gpu, name="GPU") for gpu in replica.gpus),
-                port=replica.port,
-                environment=tuple(replica.environment.items()),
-            )
-            for replica in pinned.replicas
-        ),
-        device=pinned.device,
-        context_tokens=pinned.context_tokens,
-        slots=pinned.slots,
-        flags=flags,
-        memory=estimate if memory else None,
-        speed=None
-        if rate is None
-        else Speed(low=rate, expected=rate, high=rate, confidence="medium", because="as the lock file says"),
-        reasons=(_BECAUSE,),
-        modelfile=pinned.modelfile,
-        in_ram=in_ram_by_flags(flags),
-    )
-
-
-def _flag(words: str) -> Flag:
-    name, found, value = words.partition(" ")
-    return Flag(name=name, value=value if found else None, reason=_BECAUSE)

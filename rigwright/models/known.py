@@ -82,6 +82,14 @@ class KnownModel:
         return self.projector_file is not None
 
 
+class Drafter(NamedTuple):
+    """A smaller model that drafts ahead for another: its file on the rig, with the size, and its dimensions."""
+
+    path: str
+    model: Model
+    file_bytes: int
+
+
 @dataclass(frozen=True)
 class Variant:
     """One file, or one directory of weights, of a model: what can be downloaded and served.
@@ -90,7 +98,8 @@ class Variant:
     `loaded_bytes` is what an engine keeps of it, where its log tells (a repository may hold a vision tower and an MTP
     layer). `loss_percent` is how much worse the perplexity is than that of 8 bit: the file's own where
     `is_loss_measured`, else the typical one of its quant. `header`: the model as the file itself tells; without it the
-    dimensions come from `known`. `path` is where it will lie on the rig.
+    dimensions come from `known`. `path` is where it will lie on the rig. `drafter` drafts ahead for it, where a service
+    has one.
     """
 
     known: KnownModel | None
@@ -111,6 +120,7 @@ class Variant:
     loaded_bytes: int | None = None
     source: str = ""
     header: Model | None = field(default=None, compare=False, repr=False)
+    drafter: Drafter | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_size_exact(self) -> bool:

@@ -74,6 +74,6 @@ def context_obstacle(wish: ServiceWish, model: Model) -> str | None:
 
 def draft_error(wish: ServiceWish, model: Model) -> str | None:
     """Why nothing can be drafted: the model has no layers for it."""
-    if not wish.draft or model.nextn_layers:
+    if not wish.own_drafts or model.nextn_layers:
         return None
-    return f"draft {wish.draft} needs nextn layers, which {model.name} has not; set draft to 0"
+    return f"draft {wish.draft} needs nextn layers, which {model.name} has not; set draft to 0, or name a draft_model"

@@ -16,6 +16,7 @@ from rigwright.plan.candidates import Engines, considered, find_candidates
 from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
 from rigwright.plan.devices import Device, devices, host_of, ram_of
+from rigwright.plan.drafting import drafter_bytes
 from rigwright.plan.engines import planners, why_not_deployed
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext
@@ -270,7 +271,7 @@ def _service(
         model=variant.known.name if variant.known else variant.name,
         quant=variant.quant,
         source=source,
-        file_bytes=(variant.file_bytes + vision_of(wish, variant).file_bytes) if variant.file_bytes else None,
+        file_bytes=(variant.file_bytes + vision_of(wish, variant).file_bytes + drafter_bytes(variant)) or None,
         loss_percent=variant.loss_percent,
         layout=choice.layout,
         replicas=replicas,

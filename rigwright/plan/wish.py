@@ -56,6 +56,11 @@ class ServiceWish(Strict):
     draft: Annotated[int, Field(ge=0, le=8), COUNT] = Field(
         0, description="Tokens drafted ahead by the model's own nextn layers (MTP); costs memory, measure the gain."
     )
+    draft_model: ModelSource | None = Field(
+        None,
+        description="A smaller model of the same vocabulary, one GGUF file, that drafts ahead on llama.cpp; `draft` is "
+        "then how many tokens, by default 3. Costs memory, measure the gain.",
+    )
     host: str = Field("127.0.0.1", description="The address to listen on; anything but loopback needs `api_key_file`.")
     port: Annotated[int, Field(ge=1, le=65535), COUNT] = Field(8080, description="The TCP port of the HTTP API.")
     context: Annotated[int, Field(ge=256), TOKENS] | None = Field(
@@ -157,6 +162,13 @@ class ServiceWish(Strict):
                 raise ValueError(f"{network!r} will not do in a unit; write networks like 192.168.1.0/24")
         return networks
 
+    @field_validator("draft_model")
+    @classmethod
+    def _one_file(cls, source: ModelSource | None) -> ModelSource | None:
+        if source and not (source.names_file and source.file_name.lower().endswith(".gguf")):
+            raise ValueError(f"{source} names no GGUF file; write it like hf:org/repo:FILE.gguf, or ./FILE.gguf")
+        return source
+
     @model_validator(mode="after")
     def _one_context(self) -> Self:
         if self.context and self.min_context:
@@ -170,6 +182,11 @@ class ServiceWish(Strict):
         if not self.is_loopback and not self.api_key_file:
             raise ValueError(f"host {self.host} is open to others; name an api_key_file, or listen on 127.0.0.1")
         return self
+
+    @property
+    def own_drafts(self) -> int:
+        """Tokens that the model's own nextn layers draft ahead."""
+        return 0 if self.draft_model else self.draft
 
     @property
     def is_loopback(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rigwright.errors import Refused
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import stated_settings
-from rigwright.lock.values import LockedRig, PinnedFile, pin_hardware, pin_service
+from rigwright.lock.values import LockedRig, PinnedFile, PinnedModel, pin_hardware, pin_service
 from rigwright.plan.service import ServicePlan
 from rigwright.resolve.drivers import waiting_for_driver
 from rigwright.resolve.resolve import Resolved
@@ -34,9 +34,11 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
     services = {}
     for plan in resolved.plan.services:
         wish = spec.wish(plan.service)
-        files, commit = _files(resolved.models.get(wish.name), plan, notes, spec.weights)
+        local = resolved.models.get(wish.name)
+        files, commit = _files(local, plan, notes, spec.weights)
+        drafter = _drafter(local.drafter, plan, notes, spec.weights) if local and local.drafter else None
         source = plan.source.model_copy(update={"revision": commit}) if plan.source and commit else plan.source
-        services[wish.name] = pin_service(wish, plan.model_copy(update={"source": source}), files)
+        services[wish.name] = pin_service(wish, plan.model_copy(update={"source": source}), files, draft_model=drafter)
     used = {service.engine for service in services.values()}
     builds = {
         name: settings.locked_source(engine.installed.commits)
@@ -54,6 +56,13 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
     ), notes
 
 
+def _drafter(local: LocalModel, plan: ServicePlan, notes: list[str], settings: WeightsSettings) -> PinnedModel:
+    files, commit = _files(local, plan, notes, settings)
+    repo, source = local.source.repo, local.source
+    revision = (commit or source.revision) if repo else None
+    return PinnedModel(name=source.file_name, repo=repo, revision=revision, files=tuple(files))
+
+
 def _files(
     local: LocalModel | None, plan: ServicePlan, notes: list[str], settings: WeightsSettings
 ) -> tuple[list[PinnedFile], str | None]:
@@ -65,7 +74,7 @@ def _files(
         url = file_url(settings.hugging_face, source.repo, revision=source.revision, file=source.file or "config.json")
         return [PinnedFile(name=source.file)] if source.file else [], hub_facts(url, hub=settings.hugging_face).commit
     files, commits = [], set()
-    for file in local.files:
+    for file in local.own_files:
         facts = hub_facts(file.url, hub=settings.hugging_face) if file.url else None
         commits |= {facts.commit} if facts and facts.commit else set()
         sha256 = file.sha256 or (facts.sha256 if facts else None)

@@ -10,7 +10,8 @@ from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.files import changed_file, locked_model, locked_source
-from rigwright.lock.values import LockedRig, PinnedService, pin_service, plan_of
+from rigwright.lock.plan import plan_of
+from rigwright.lock.values import LockedRig, PinnedService, pin_service
 from rigwright.models.variants import Variant
 from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
@@ -24,6 +25,7 @@ from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.beside import beside, occupants_of
+from rigwright.resolve.drafters import drafting_files, with_drafter, with_drafters
 from rigwright.resolve.instance import Instance, instances
 from rigwright.resolve.toolkit import with_toolkit
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
@@ -60,13 +62,13 @@ class Resolved(NamedTuple):
         local, planned = self.models.get(plan.service), self.engines[plan.engine].weights_path(plan)
         if local is None:
             return ()
-        paths = [weights_path(file.source, settings) for file in local.files]
+        own = [weights_path(file.source, settings) for file in local.own_files]
         # A lock of 0.1 has the files of repositories where all the others are.
         folder = planned.rpartition("/")[0] if planned.rpartition("/")[2] == local.source.file_name else ""
-        return tuple(
-            (file, f"{folder}/{file.source.file_name}" if folder else path)
-            for file, path in zip(local.files, paths, strict=True)
-        )
+        if folder:
+            own = [f"{folder}/{file.source.file_name}" for file in local.own_files]
+        drafter = [weights_path(file.source, settings) for file in local.files[len(own) :]]
+        return tuple(zip(local.files, (*own, *drafter), strict=True))
 
     def instances(self, spec: RigSpec) -> tuple[Instance, ...]:
         """All replicas of all services."""
@@ -110,6 +112,8 @@ def resolve(
     made = planners(settings, with_toolkit(records.installed, hardware, spec))
     engines = {name: engine.sourced(hardware, spec.services) for name, engine in made.items()}
     models, found = _named_files(spec, held, lookup)
+    drafters, drafts_found = drafting_files(spec, held, lookup)
+    found += drafts_found
     changes += found
     if lock and changes:
         held = None
@@ -126,13 +130,16 @@ def resolve(
         )
 
     requests = [_request(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
+    requests = [with_drafter(one, drafters.get(one.wish.name), spec.weights) for one in requests]
     if held:
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
-        return Resolved(rig_plan, dict(models), tuple(differing), True, engines, orphans, others)
+        return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
     requests = name_models(hardware, requests, engines, is_preview=is_preview)
     rig_plan, chosen = _settled(plan, requests, models, spec)
+    chosen = with_drafters(chosen, drafters)
+    _check_collisions(chosen)
     return Resolved(rig_plan, chosen, tuple(changes), False, engines, orphans, others)
 
 
@@ -144,7 +151,7 @@ def _named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple
         pinned = held.services[wish.name] if held else None
         if pinned and pinned.model.files:
             models[wish.name] = locked_model(wish, pinned, spec.weights)
-            change = changed_file(wish, pinned, models[wish.name])
+            change = changed_file(f"services.{wish.name}.model", pinned.model, models[wish.name])
             changes += [change] if change else []
         elif wish.model.names_file:
             models[wish.name] = lookup.model(wish.model, spec.weights, projector=projector_of(wish))
@@ -214,7 +221,6 @@ def _settled(
         service = rig_plan.services[place]
         if service.source and service.source.identity in read:
             found[service.service] = read[service.source.identity]
-    _check_collisions(found)
     return rig_plan, found
 
 

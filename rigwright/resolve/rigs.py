@@ -66,6 +66,11 @@ def look_at_models(specs: Mapping[str, RigSpec], lookup: Lookup, *, origin: str 
                     lookup.variants(wish.model, spec.weights.hugging_face)
             except RigwrightError as error:
                 wrong.append(f"{origin or rig}: rig.services.{index}.model: {error.message.removeprefix('model: ')}")
+            try:
+                if wish.draft_model:
+                    lookup.model(wish.draft_model, spec.weights)
+            except RigwrightError as error:
+                wrong.append(f"{origin or rig}: rig.services.{index}.draft_model: {error.message}")
     if wrong:
         raise WrongSpec("\n".join(dict.fromkeys(wrong)))
 

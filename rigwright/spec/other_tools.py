@@ -48,7 +48,8 @@ _NAMES = {
     ),
     "name": "title id label containername servicename",
     "vision: true": "mmproj multimodal",
-    "draft": "speculative mtp nextn draftmodel",
+    "draft_model": "modeldraft speculativemodel",
+    "draft": "speculative mtp nextn",
     "allow_from": "firewall allow allowedips whitelist cidr",
     "leave it out: no container runs; the role builds the engine and writes its unit": (
         "image build container command cmd entrypoint volumes networks deploy dependson shmsize ipc ulimits "

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, field_vali
 from rigwright.errors import WrongSpec
 from rigwright.plan.engines import settings_models
 from rigwright.plan.engines.settings import EngineSettings
+from rigwright.plan.source import ModelSource
 from rigwright.plan.wish import ServiceWish
 from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
@@ -62,8 +63,7 @@ class RigSpec(Strict):
             if shared:
                 raise ValueError(f"two services have the {key} {shared[0]}; give each its own")
         files: dict[str, object] = {}
-        for service in self.services:
-            model = service.model
+        for model in self.sources:
             # A name of the catalogue, or a whole repository, has no file name yet.
             if model.names_file and model.file_name and files.setdefault(model.place, model) != model:
                 raise ValueError(f"two different models are called {model.place}; rename one")
@@ -72,7 +72,8 @@ class RigSpec(Strict):
     @field_validator("services")
     @classmethod
     def _seen_by_services(cls, services: tuple[ServiceWish, ...]) -> tuple[ServiceWish, ...]:
-        for path in filter(None, (service.model.path_on_rig for service in services)):
+        sources = [one for service in services for one in (service.model, service.draft_model) if one]
+        for path in filter(None, (one.path_on_rig for one in sources)):
             if place := unseen(path):
                 raise ValueError(
                     f"services do not see what lies in {place}; move {path} to a directory like /srv/models"
@@ -90,6 +91,11 @@ class RigSpec(Strict):
         """The settings of one engine: `spec.settings(LlamacppSettings)`."""
         found: Settings = getattr(self, kind.engine)
         return found
+
+    @property
+    def sources(self) -> tuple[ModelSource, ...]:
+        """Where the models of all services come from, and those that draft for them."""
+        return tuple(one for service in self.services for one in (service.model, service.draft_model) if one)
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -125,10 +131,15 @@ def parse_spec(rig: str, data: object, *, inventory: str | Path | None = None) -
         lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
         raise WrongSpec("\n".join(lines)) from None
     changes: dict[str, Any] = {} if spec.owner else {"owner": owner_of(inventory)}
-    if any(service.model.path_on_rig for service in spec.services):
-        own = (one.model_copy(update={"model": one.model.on(rig)}) for one in spec.services)
-        changes["services"] = tuple(own)
+    if any(one.path_on_rig for one in spec.sources):
+        changes["services"] = tuple(_on(rig, one) for one in spec.services)
     return spec.model_copy(update=changes) if changes else spec
+
+
+def _on(rig: str, wish: ServiceWish) -> ServiceWish:
+    """The service with its files as those of a rig."""
+    drafter = wish.draft_model.on(rig) if wish.draft_model else None
+    return wish.model_copy(update={"model": wish.model.on(rig), "draft_model": drafter})
 
 
 def _explain(details: Any) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 # Kinds of use in the order in which they lie in a bar, with the names that estimates give to their parts.
 _KINDS = {
-    "weights": ("weights", "projector"),
+    "weights": ("weights", "projector", "draft model"),
     "KV cache": ("KV cache", "SWA cache", "KV pool"),
     "prompt cache": ("prompt cache",),
     "state": ("recurrent state", "context checkpoints"),

@@ -18,8 +18,8 @@ from rigwright.view.words import short
 # What a flag is about, by its name. What is nowhere here is "other".
 _GROUPS = {
     "model": (
-        "--model", "--mmproj", "--tokenizer", "--quantization", "--dtype", "--revision", "--load-format",
-        "--load-mode", "--trust-remote-code", "--override-kv", "--hf-config-path",
+        "--model", "--mmproj", "--spec-draft-model", "--tokenizer", "--quantization", "--dtype", "--revision",
+        "--load-format", "--load-mode", "--trust-remote-code", "--override-kv", "--hf-config-path",
     ),
     "context and memory": (
         "--ctx-size", "--parallel", "--kv-unified", "--no-kv-unified", "--cache-type-k", "--cache-type-v",
@@ -37,7 +37,7 @@ _GROUPS = {
         "--flash-attn", "--batch-size", "--ubatch-size", "--threads", "--threads-batch", "--threads-http", "--poll",
         "--cont-batching", "--max-num-batched-tokens", "--enable-chunked-prefill", "--speculative-config",
         "--async-scheduling", "--enforce-eager", "--compilation-config", "--attention-backend", "--cache-reuse",
-        "--spec-type", "--spec-draft-n-max", "--prio",
+        "--spec-type", "--spec-draft-n-max", "--spec-draft-device", "--spec-draft-ngl", "--prio",
     ),
     "thinking and sampling": (
         "--temp", "--top-p", "--top-k", "--min-p", "--presence-penalty", "--repeat-penalty", "--reasoning",

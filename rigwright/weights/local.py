@@ -36,7 +36,7 @@ class LocalModel:
     `offer` is the catalogue's row, where a name of the catalogue led here. `others` are the files that go with this
     one: the further parts of a model in several, the projector of one that sees. `most_bytes` is more than such a file
     can have, by what the headers of all parts declare; None where they were not read. `path` is the file on this
-    machine that is uploaded.
+    machine that is uploaded. `drafter` is the model that drafts ahead for it.
     """
 
     source: ModelSource
@@ -48,6 +48,7 @@ class LocalModel:
     others: tuple[LocalModel, ...] = ()
     most_bytes: int | None = None
     path: Path | None = None
+    drafter: LocalModel | None = None
 
     @property
     def origin(self) -> str:
@@ -57,6 +58,11 @@ class LocalModel:
     @property
     def files(self) -> tuple[LocalModel, ...]:
         """All files to bring."""
+        return (*self.own_files, *(self.drafter.files if self.drafter else ()))
+
+    @property
+    def own_files(self) -> tuple[LocalModel, ...]:
+        """Those that it is made of, without the model that drafts for it."""
         return (self, *self.others)
 
 

@@ -80,7 +80,8 @@ class RigContext:
             for wish in services
             if wish.model.names_file
         ]
-        files = [file.source for local in named for file in local.files]
+        drafters = [self.lookup.model(wish.draft_model, weights) for wish in services if wish.draft_model]
+        files = [file.source for local in (*named, *drafters) for file in local.files]
         # 0.1 had the files of repositories where all the others are.
         flat = [f"{weights.directory}/{source.file_name}" for source in files]
         paths = tuple(dict.fromkeys([*(weights_path(source, weights) for source in files), *flat]))
@@ -112,7 +113,7 @@ class RigContext:
         Raises:
             RigwrightError: one is no model.
         """
-        named = [wish.model.path_on_rig for wish in self.spec.services if wish.model.path_on_rig]
+        named = [one.path_on_rig for one in self.spec.sources if one.path_on_rig]
         paths = tuple(dict.fromkeys(path for one in named for path in files_on_rig(one)))
         found = {path: weights_file(rig, path) for path in paths}
         known = {path: FileState(file.size_bytes, file.modified) for path, file in found.items() if file}

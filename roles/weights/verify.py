@@ -19,7 +19,11 @@ def _model(served: ServiceUnderTest) -> list[str]:
     """The model file that the process was given, and its further parts."""
     if "--model" not in served.argv:
         pytest.skip("this engine is not given one file")
-    path = served.flag("--model")
+    return _parts(served.flag("--model"))
+
+
+def _parts(path: str) -> list[str]:
+    """A file, and where it is the first of several the others."""
     parts = _OF_SEVERAL.fullmatch(path)
     if not parts:
         return [path]
@@ -28,11 +32,13 @@ def _model(served: ServiceUnderTest) -> list[str]:
 
 
 def _files(served: ServiceUnderTest) -> list[str]:
-    """All files that were brought for it: the model, its further parts, and the projector of one that sees."""
+    """All files that were brought for it: the model, its further parts, a projector, and a model that drafts for it."""
     files = _model(served)
     # A projector that the inventory's flags name is the owner's own.
     if "--mmproj" in served.argv and "--mmproj" not in served.wish.flags:
         files.append(served.flag("--mmproj"))
+    if served.wish.draft_model and "--spec-draft-model" in served.argv:
+        files += _parts(served.flag("--spec-draft-model"))
     return files
 
 

@@ -17,7 +17,8 @@ from rigwright.hardware import Hardware, Link
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.file import Entry, Lock, Written, lock_path, read_lock, render_lock, write_lock
 from rigwright.lock.files import locked_model, locked_source
-from rigwright.lock.values import LockedRig, pin_service, plan_of
+from rigwright.lock.plan import plan_of
+from rigwright.lock.values import LockedRig, pin_service
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.records.values import RigRecords

@@ -12,6 +12,7 @@ from rigwright.models.values import Model
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
+from rigwright.plan.drafting import drafting_of, with_drafting
 from rigwright.plan.engines.llamacpp.assignments import assignments_of, classes_of, too_few
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement import Room, place
@@ -226,7 +227,7 @@ class _Attempts:
     def _partly_within(self, assignment: GpuAssignment, share: float) -> list[_Placed]:
         """For what does not fit whole, or not with the context that is worth having."""
         model, room = self.variant.model, self._room(assignment, share)
-        placed = [(load, place(model, load, room)) for load in self.offloads]
+        placed = [(load, place(model, load, self._beside_drafts(room, load))) for load in self.offloads]
         return [(load, placement) for load, placement in placed if placement]
 
     def _whole(self, room: Room, forced: Placement | None) -> _Placed | None:
@@ -245,16 +246,22 @@ class _Attempts:
         return self.load._replace(context_tokens=tokens), forced
 
     def _fitting(self, asked: Load, room: Room, forced: Placement | None) -> _Placed | None:
-        model = self.variant.model
+        model, room = self.variant.model, self._beside_drafts(room, asked)
         if forced:
             return (asked, forced) if room.holds(model, asked, forced) else None
         placement = place(model, asked, room, is_whole=True)
         return (asked, placement) if placement else None
 
+    def _beside_drafts(self, room: Room, load: Load) -> Room:
+        """What a model that drafts ahead leaves."""
+        found = drafting_of(self.variant, load, on_gpu=bool(room.gpu_bytes))
+        return room.without(found.total_bytes, found.beside_bytes) if found.total_bytes else room
+
     def _missed(self, assignment: GpuAssignment, room: Room, forced: Placement | None) -> Miss:
         """By how much the least that could be asked overflows."""
         model = self.variant.model
         last = self.loads[-1]
+        room = self._beside_drafts(room, last)
         share, rest = divmod(model.main_layers, max(1, len(assignment.devices)))
         even = tuple(share + (position < rest) for position in range(len(assignment.devices)))
         whole = forced or Placement(model.main_layers if assignment.devices else 0, 0, even if len(even) > 1 else ())
@@ -272,6 +279,7 @@ class _Attempts:
     def _layered(self, assignment: GpuAssignment, load: Load, placement: Placement) -> Candidate:
         model = self.variant.model
         gpus, ram = with_vision(*fast_bytes(model, load, placement), self.vision)
+        gpus, ram = with_drafting(gpus, ram, drafting_of(self.variant, load, on_gpu=bool(gpus)))
         speed = speed_at(self.wish, self.variant, self.engine, self.space, assignment, load, placement)
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         choice = Choice(

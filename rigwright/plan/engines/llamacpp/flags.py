@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rigwright.models.known import Drafter
 from rigwright.plan.choice import Choice
+from rigwright.plan.drafting import USUAL_TOKENS
 from rigwright.plan.engines.llamacpp.overrides import Overrides
-from rigwright.plan.engines.llamacpp.placement_flags import placement_flags
+from rigwright.plan.engines.llamacpp.placement_flags import device_names, placement_flags
 from rigwright.plan.engines.llamacpp.sampling import reasoning_of, sampling_of
 from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.memory import padded
@@ -174,3 +176,18 @@ def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
         because = "the model's own nextn layers draft ahead, and one pass checks; the same text, measure the gain"
         yield _flag("--spec-type", "draft-mtp", because)
         yield _flag("--spec-draft-n-max", tokens, f"{tokens} tokens drafted ahead; each keeps one more recurrent state")
+    if drafter := choice.variant.drafter:
+        yield from _drafts(choice, drafter)
+
+
+def _drafts(choice: Choice, drafter: Drafter) -> Iterator[Flag]:
+    """A model in a file of its own, whole on the first GPU: where it waits for RAM nothing is gained."""
+    tokens = choice.wish.draft or USUAL_TOKENS
+    because = f"{drafter.model.name} drafts ahead, and one pass checks; the same text, measure the gain"
+    yield _flag("--spec-type", "draft-simple", because)
+    yield _flag("--spec-draft-model", drafter.path, f"the inventory's draft_model, {format_bytes(drafter.file_bytes)}")
+    yield _flag("--spec-draft-n-max", tokens, f"{tokens} tokens drafted ahead")
+    if choice.devices:
+        first = device_names(choice.devices)[0]
+        yield _flag("--spec-draft-device", first, "whole on one GPU; unset, it would lie on all of them in parts")
+        yield _flag("--spec-draft-ngl", "all", "as the plan counts it; unset, llama-server would count anew")

@@ -9,6 +9,7 @@ from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
+from rigwright.plan.drafting import drafter_error, drafting_of
 from rigwright.plan.engines.llamacpp.candidates import with_layers
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.speed import speed_at
@@ -72,7 +73,7 @@ class LayeredPlanner(Planner):
                     f"cache type {kind} needs heads in blocks of {TYPES_BY_NAME[kind].block_elements}, {model.name} "
                     f"has {length}; set cache_type to f16"
                 )
-        return draft_error(wish, model)
+        return drafter_error(variant) or draft_error(wish, model)
 
     def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
         """With the types of its cache."""
@@ -88,6 +89,13 @@ class LayeredPlanner(Planner):
             place = 0 if choice.devices and choice.placement.devices else None
             memory = memory.with_part("projector", place, vision.file_bytes, is_exact=vision.is_exact)
             memory = memory.with_part("image buffers", place, vision.compute_bytes)
+        on_gpu = bool(choice.devices and choice.placement.devices)
+        if (drafting := drafting_of(choice.variant, choice.load, on_gpu=on_gpu)).total_bytes:
+            place = 0 if on_gpu else None
+            memory = memory.with_part("draft model", place, drafting.weights_bytes, is_exact=True)
+            memory = memory.with_part("drafting", place, drafting.context_bytes)
+            if drafting.beside_bytes:
+                memory = memory.with_part("draft model", None, drafting.beside_bytes)
         return replace(choice, memory=memory)
 
     def full_speed(self, candidate: Candidate, space: SearchSpace) -> float | None:

@@ -145,8 +145,8 @@ def _number(wish: ServiceWish, name: str, value: object) -> int | None:
 def _draft_tokens(wish: ServiceWish, flags: Values, most: int | None) -> int:
     kind = flags.get("--spec-type")
     if kind is None:
-        return (most or wish.draft) if wish.draft else 0
-    return (most or wish.draft or 3) if str(kind).startswith(_DRAFTS) else 0
+        return (most or wish.own_drafts) if wish.own_drafts else 0
+    return (most or wish.own_drafts or 3) if str(kind).startswith(_DRAFTS) else 0
 
 
 def _cache_type(wish: ServiceWish, name: str, flags: Values) -> str | None:

@@ -23,6 +23,13 @@ class Room(NamedTuple):
         over = [need - variant for need, variant in zip(gpus, self.gpu_bytes, strict=True)] if self.gpu_bytes else []
         return max(0, ram - self.ram_bytes, *over)
 
+    def without(self, first_bytes: int, ram_bytes: int) -> Room:
+        """What is left when so much of the first GPU, without one of RAM, and of RAM is taken."""
+        if not self.gpu_bytes:
+            return Room((), max(0, self.ram_bytes - first_bytes))
+        first, *others = self.gpu_bytes
+        return Room((max(0, first - first_bytes), *others), max(0, self.ram_bytes - ram_bytes))
+
     def holds(self, model: Model, load: Load, placement: Placement) -> bool:
         """True when it all fits."""
         return self.short_bytes(model, load, placement) == 0

@@ -27,6 +27,8 @@ class OllamaPlanner(LayeredPlanner):
 
     def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
         """A template of Jinja: Ollama's are of another language."""
+        if wish.draft_model:
+            return "draft_model is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         if wish.chat_template_file:
             return "Ollama has templates of another language; take chat_template_file out, or set engine to llamacpp"
         return super().contradiction(wish, variant)

@@ -56,6 +56,8 @@ class VllmPlanner(Planner):
 
     def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
         """A context beyond the trained one, drafts without layers for them, a template."""
+        if wish.draft_model:
+            return "draft_model is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         if wish.chat_template_file:
             return "chat_template_file is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         return context_obstacle(wish, variant.model) or draft_error(wish, variant.model)

@@ -1,0 +1,77 @@
+"""Drafting: what a model in a file of its own takes besides, where it drafts ahead for another."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from rigwright.models.values import Model
+from rigwright.models.variants import Variant
+from rigwright.plan.memory import CUDA_CONTEXT_BYTES, Load, Placement, estimate_memory
+
+# llama.cpp refuses a draft whose vocabulary differs by more: its own least difference of sizes.
+# Source: SPEC_VOCAB_MAX_SIZE_DIFFERENCE in common/speculative.cpp of b11434.
+_VOCABULARY_TOKENS = 128
+# llama-server's own --spec-draft-n-max.
+USUAL_TOKENS = 3
+
+
+class Drafting(NamedTuple):
+    """Bytes of its weights and of its second context, on the first GPU or in RAM; and of RAM beside a GPU."""
+
+    weights_bytes: int = 0
+    context_bytes: int = 0
+    beside_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """Where it lies."""
+        return self.weights_bytes + self.context_bytes
+
+
+NOTHING = Drafting()
+
+
+def drafting_of(variant: Variant, load: Load, *, on_gpu: bool) -> Drafting:
+    """Of the file that drafts for a model; nothing where none does.
+
+    It reads all that its model reads: it has the same slots and context, in f16, whatever that one's cache has.
+    """
+    return _drafting(variant.drafter.model, load, on_gpu) if variant.drafter else NOTHING
+
+
+@lru_cache(maxsize=4096)
+def _drafting(model: Model, load: Load, on_gpu: bool) -> Drafting:
+    own = load._replace(cache_type_k="f16", cache_type_v="f16", draft_tokens=0)
+    memory = estimate_memory(model, own, Placement(model.main_layers if on_gpu else 0))
+    place = 0 if on_gpu else None
+    weights = sum(part.size_bytes for part in memory.parts if part.name == "weights" and part.device == place)
+    # CUDA itself takes its part once for each process.
+    rest = memory.on(place) - weights - (CUDA_CONTEXT_BYTES if on_gpu else 0)
+    return Drafting(weights, rest, memory.ram_bytes if on_gpu else 0)
+
+
+def with_drafting(gpus: tuple[int, ...], ram_bytes: int, found: Drafting) -> tuple[tuple[int, ...], int]:
+    """The bytes of each GPU and of RAM, its own with those of the first GPU, without one with RAM's."""
+    if not gpus:
+        return gpus, ram_bytes + found.total_bytes
+    return (gpus[0] + found.total_bytes, *gpus[1:]), ram_bytes + found.beside_bytes
+
+
+def drafter_bytes(variant: Variant) -> int:
+    """The size of its file."""
+    return variant.drafter.file_bytes if variant.drafter else 0
+
+
+def drafter_error(variant: Variant) -> str | None:
+    """Why it cannot draft for a model: it has other words."""
+    drafter = variant.drafter
+    if not drafter or not (variant.header or variant.known):
+        return None
+    mine, theirs = variant.model.vocab, drafter.model.vocab
+    if abs(mine - theirs) <= _VOCABULARY_TOKENS:
+        return None
+    return (
+        f"draft_model {drafter.model.name} has a vocabulary of {theirs} tokens, {variant.model.name} one of {mine}: it "
+        f"cannot draft for it; name a smaller model of the same family"
+    )

@@ -1,0 +1,47 @@
+"""A model in a file of its own that drafts ahead, on a real rig: brought, counted, started with, and checked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rigwright.lab.tiny_model import write_tiny_model
+
+pytestmark = pytest.mark.lab
+
+
+def drafted(workshop, rig):
+    """How many tokens of an answer were drafted, and how many of these were taken."""
+    body = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 32, "temperature": 0}
+    ask = f"curl -sS -m 60 -d '{json.dumps(body)}' http://127.0.0.1:8080/v1/chat/completions"
+    timings = json.loads(workshop.on(rig, ask))["timings"]
+    return timings.get("draft_n", 0), timings.get("draft_n_accepted", 0)
+
+
+def test_model_that_drafts_comes_with_its_service(workshop, serving):
+    """Both files arrive by their sums, a second run changes nothing, and other contents of it mean another start."""
+    model = write_tiny_model(workshop.directory / "target.gguf", "llama")
+    drafter = write_tiny_model(workshop.directory / "drafter.gguf", "llama")
+    wanted = workshop.spec(model=str(model), draft_model=str(drafter), draft=4)
+    outcome = workshop.deploy(wanted, serving)
+    assert outcome.code == 0, outcome.output
+    # The same weights guess right each time.
+    made, taken = drafted(workshop, serving)
+    assert made and made == taken, (made, taken)
+    assert workshop.deploy(wanted, serving).changed == set()
+    told = workshop.rigwright("verify", str(workshop.inventory(wanted, serving)))
+    assert told.code == 0, told.output
+    before = workshop.on(serving, "systemctl show -P InvocationID rigwright-demo.service")
+    write_tiny_model(workshop.directory / "drafter.gguf", "llama", seed=7)
+    outcome = workshop.deploy(wanted, serving)
+    assert outcome.code == 0 and "Serve demo" in outcome.changed, outcome.output
+    assert workshop.on(serving, "systemctl show -P InvocationID rigwright-demo.service") != before
+    made, taken = drafted(workshop, serving)
+    assert made > taken, (made, taken)
+    assert workshop.deploy(wanted, serving).changed == set()
+    # What lies on the rig is another file than was brought: the checks say so.
+    workshop.on(serving, "printf x | dd of=/var/lib/rigwright/weights/drafter.gguf conv=notrunc bs=1 seek=9000 2>&1")
+    told = workshop.rigwright("verify", str(workshop.inventory(wanted, serving)))
+    assert told.code != 0 and "further files are whole" in told.output, told.output
+    assert workshop.deploy(workshop.spec(), serving).code == 0
