@@ -43,5 +43,5 @@ def test_model_that_drafts_comes_with_its_service(workshop, serving):
     # What lies on the rig is another file than was brought: the checks say so.
     workshop.on(serving, "printf x | dd of=/var/lib/rigwright/weights/drafter.gguf conv=notrunc bs=1 seek=9000 2>&1")
     told = workshop.rigwright("verify", str(workshop.inventory(wanted, serving)))
-    assert told.code != 0 and "further files are whole" in told.output, told.output
+    assert told.code != 0 and "test_further_files_are_whole" in told.output, told.output
     assert workshop.deploy(workshop.spec(), serving).code == 0
