@@ -100,7 +100,7 @@ def toolkit(cuda: Cuda, probe: Probe, needed: Callable[[], bool] = always) -> Co
     known = {"VERSION": cuda.version, "TARGETS": " ".join(cuda.targets), "STATE": _STATE}
     made = wheels(cuda.version, rig.hardware.architecture) if cuda.source == "pypi" else None
     if made is None or made.nvcc != nvcc or made.directory in rig.records.installed.toolkits:
-        yield Script(script("cuda", "prove.sh", "try.sh", NVCC=nvcc, **known))
+        yield Script(script("cuda", "host.sh", "prove.sh", "try.sh", NVCC=nvcc, **known))
     elif rig.uid != 0:
         yield from refuse("the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'")
     else:
@@ -116,7 +116,7 @@ def _from_wheels(made: Wheels, known: dict[str, str]) -> Commands:
     sent, lies = made.sent_bytes, made.disk_bytes
     yield Script(script("cuda", "place.sh", **where, STATE=_STATE, NEED=sent, NEED_INSTALLED=lies))
     yield Upload(lambda: toolkit_archive(made), where["ARCHIVE"])
-    yield Script(script("cuda", "prove.sh", "install.sh", **where, **known))
+    yield Script(script("cuda", "host.sh", "prove.sh", "install.sh", **where, **known))
 
 
 def _is_proven(cuda: Cuda, nvcc: str, rig: Rig) -> bool:

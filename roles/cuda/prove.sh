@@ -14,9 +14,10 @@ prove() {
     printf "%s\n" "#include <cstdio>" "__global__ void three(int *at) { *at = 3; }" \
       "int main() { three<<<1, 1>>>(nullptr); return printf(\"%d\\n\", (int)cudaGetLastError()) < 0; }" >three.cu
     for one; do set -- "$@" -gencode "arch=compute_$one,code=sm_$one"; shift; done
-    "$nvcc" "$@" -o three three.cu && echo compiled'
+    "$nvcc" ${HOST:+-ccbin "$HOST"} "$@" -o three three.cu && echo compiled'
+  host=$(host_compiler "$1")
   # shellcheck disable=SC2086 # an option and its value; targets, one word each
-  said=$(shut_in $see -p DynamicUser=yes --pipe --wait --collect --description="rigwright tries nvcc" \
+  said=$(shut_in $see --setenv=HOST="$host" -p DynamicUser=yes --pipe --wait --collect --description="rigwright tries nvcc" \
     -p RuntimeMaxSec=300 -- sh -c "$try" sh "$1" $TARGETS 2>&1) || :
   release=$(printf '%s\n' "$said" | sed -n 's/.*release \([0-9.]*\).*/\1/p')
   [ -n "$release" ] || undo "$1 does not start: $(printf '%s\n' "$said" | tail -n1 | cut -c1-300)"

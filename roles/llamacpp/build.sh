@@ -54,7 +54,7 @@ elif ! built; then
     --setenv=CCACHE_DIR="$ccache" --setenv=CCACHE_UMASK="$umask" --setenv=CCACHE_BASEDIR="$TREE" --setenv=CCACHE_NOHASHDIR=1 \
     --setenv=GIT_CEILING_DIRECTORIES="$TREE" \
     --setenv=GIT="$GIT" --setenv=REF="$REF" --setenv=COMMIT="$COMMIT" --setenv=ARCHIVE="$ARCHIVE" \
-    --setenv=TOOLKIT="$TOOLKIT" --setenv=NCCL="$NCCL" --setenv=TARGETS="$TARGETS" --setenv=SASS="$SASS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
+    --setenv=TOOLKIT="$TOOLKIT" --setenv=NCCL="$NCCL" --setenv=NVCC="$NVCC" --setenv=TARGETS="$TARGETS" --setenv=SASS="$SASS" --setenv=JOBS="$JOBS" --setenv=GIT_TERMINAL_PROMPT=0 --setenv=HOME="$TREE" \
     -- sh "$WORK/build.sh" || fail "systemd could not start the build: $(last_words); see journalctl -u $UNIT on the rig"
   say "building release $ID"
 fi

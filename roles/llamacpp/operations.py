@@ -144,6 +144,10 @@ def _where(release: Release, archive: str, settings: LlamacppSettings, rig: Rig)
     }
 
 
+# What the builder runs.
+_STEPS = ("cuda", "host.sh"), ("llamacpp", "fatbins.sh"), ("llamacpp", "steps.sh")
+
+
 def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Commands:
     settings = planner.settings
     archive = f"{STATE_DIRECTORY}/build/{release.identity[:16]}.tar.gz" if settings.archive else ""
@@ -164,7 +168,7 @@ def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Com
             **_where(release, archive, settings, rig),
             NEED=build_bytes(settings, rig.hardware),
             OPTIONS="\n".join(release.options),
-            STEPS=role_text("llamacpp", "fatbins.sh") + role_text("llamacpp", "steps.sh"),
+            STEPS="".join(role_text(*one) for one in _STEPS),
             SASS=" ".join(release.machine_code),
             GIT="" if settings.archive else settings.git,
             REF=settings.ref,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -105,6 +106,16 @@ def _read(stamp: Path) -> str:
     return ""
 
 
+def _read_answer(answer: Any) -> bytes:
+    """All of it, up to what such an answer may have, and no longer than one may wait."""
+    text, began = b"", time.monotonic()
+    while len(text) <= _LARGEST_BYTES and (chunk := answer.read1(1 << 16)):
+        text += chunk
+        if time.monotonic() - began > _SECONDS:
+            raise TimeoutError(f"it sent {len(text)} bytes in {_SECONDS} s")
+    return text
+
+
 @cache
 def _assets(where: str) -> list[Any]:
     """What a release has, asked once in a run."""
@@ -112,7 +123,7 @@ def _assets(where: str) -> list[Any]:
     try:
         request = urllib.request.Request(where, headers=headers)
         with urllib.request.build_opener(_SameSafety).open(request, timeout=_SECONDS) as answer:
-            text = answer.read(_LARGEST_BYTES + 1)
+            text = _read_answer(answer)
     except urllib.error.HTTPError as error:
         why = {404: "it has no such release", 403: "it wants one to wait", 429: "it wants one to wait"}.get(error.code)
         raise RigwrightError(f"{_WHERE}: {where} answers {error.code}: {why or error.reason}; {_INSTEAD}") from None

@@ -24,7 +24,7 @@ strange=$(LC_ALL=C grep -vE -m1 '^[0-9a-f]{64}  \./[^\]+$' "$stage/sums.txt" || 
 [ -z "$strange" ] || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
 (cd "$stage" && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
 prove "$stage/bin/llama-server" --version >"$stage/said" 2>&1 ||
-  undo "release $ID does not start on this rig: $(grep -v '^Running as unit' "$stage/said" | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or leave prebuilt out, then it builds its own"
+  undo "release $ID does not start on this rig: $(grep -v '^Running as unit' "$stage/said" | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or source: build in place of binaries, then it builds its own"
 rm -f "$stage/said"
 code=
 for gpu in $GPUS; do

@@ -18,6 +18,10 @@ if [ -n "$NCCL" ]; then
   (cd nccl && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || { echo "error: NCCL is not as it was packed"; exit 1; }
   set -- "-DNCCL_ROOT=$PWD/nccl"
 fi
+# An option of the inventory comes later, and wins.
+host=
+[ -z "$NVCC" ] || host=$(host_compiler "$NVCC")
+[ -z "$host" ] || set -- "$@" "-DCMAKE_CUDA_HOST_COMPILER=$host"
 while IFS= read -r option; do set -- "$@" "$option"; done <../options
 cmake -S src -B build -G Ninja "$@"
 # shellcheck disable=SC2086 # target names, one word each
@@ -47,6 +51,7 @@ seconds $(($(date +%s) - began))
 compiler $(c++ --version | head -n1)
 cmake $(cmake --version | head -n1)
 ${TOOLKIT:+cuda $("$TOOLKIT/bin/nvcc" --version | tail -n2 | head -n1)}
+${host:+host $("$host" --version | head -n1)}
 ${SASS:+code $(paste -sd, code)}
 version $(head -n1 version)
 END

@@ -151,7 +151,7 @@ def send(room: Room, compiler: str) -> Path:
 
 AT = "/opt/rigwright/cuda/13.0-0123"
 GIVEN = {"VERSION": "13.0", "TARGETS": "86 120", "STATE": STATE}
-INSTALL = script("cuda", "prove.sh", "install.sh", AT=AT, ARCHIVE=f"{STATE}/t.tar.gz", **GIVEN)
+INSTALL = script("cuda", "host.sh", "prove.sh", "install.sh", AT=AT, ARCHIVE=f"{STATE}/t.tar.gz", **GIVEN)
 
 
 @pytest.mark.runs("cuda/place.sh", "cuda/prove.sh", "cuda/install.sh")
@@ -227,11 +227,35 @@ def test_toolkit_of_packages_is_tried_where_it_is(room):
     room.put("/opt/nvcc", nvcc("12.4", "sm_86"))
     room.path("/opt/nvcc").chmod(0o755)
     given = GIVEN | {"VERSION": "12.4", "NVCC": "/opt/nvcc"}
-    said = room.run(script("cuda", "prove.sh", "try.sh", **given | {"TARGETS": "86"}))
+    said = room.run(script("cuda", "host.sh", "prove.sh", "try.sh", **given | {"TARGETS": "86"}))
     assert said.endswith("::progress CUDA 12.4 is ready: /opt/nvcc\n")
     assert room.path(f"{STATE}/proven").read_text() == "/opt/nvcc 12.4 86\n"
-    said = room.run(script("cuda", "prove.sh", "try.sh", **given), code=1)
+    said = room.run(script("cuda", "host.sh", "prove.sh", "try.sh", **given), code=1)
     assert "::error /opt/nvcc makes no code for sm_120; see its packages" in said
+
+
+@pytest.mark.runs("cuda/host.sh")
+def test_compiler_that_is_too_new_gives_way_to_an_older_one(room):
+    """By the limit in NVIDIA's own header; where the system's will do, or no older one is there, nothing is said."""
+    room.put("/opt/cuda/bin/nvcc", "#!/bin/sh\n").chmod(0o755)
+    text = "#if __GNUC__ > 14\n#error no\n#endif /* __GNUC__ > 14 */\n"
+    header = room.put("/opt/cuda/include/crt/host_config.h", text)
+
+    def said(version):
+        room.tool("c++", f"#!/bin/sh\necho {version}\n")
+        return room.run(script("cuda", "host.sh") + "\nhost_compiler /opt/cuda/bin/nvcc").strip()
+
+    assert said("14.2.0") == ""
+    for number in ("13", "14", "15"):
+        room.tool(f"g++-{number}", "#!/bin/sh\n")
+    assert said("15").endswith("/g++-14") and said("14") == ""
+    header.write_text("#if __GNUC__ > 13\n")
+    assert said("14.2.0").endswith("/g++-13")
+    # So old a one is nowhere.
+    header.write_text("#if __GNUC__ > 8\n")
+    assert said("15") == ""
+    header.unlink()
+    assert said("15") == ""
 
 
 def test_toolkits_that_no_release_was_built_with_go(room):

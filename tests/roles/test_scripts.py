@@ -113,7 +113,7 @@ NO_LOCK = {
     "nvidia/power.sh",
     # They write a file in one step, of their own service, ref or archive.
     *("llamacpp/estimate.sh", "llamacpp/resolve.sh", "llamacpp/sums.sh"),
-    *("llamacpp/fatbins.sh", "llamacpp/settle.sh"),
+    *("llamacpp/fatbins.sh", "llamacpp/settle.sh", "cuda/host.sh"),
 }
 
 

@@ -23,6 +23,7 @@ from rigwright.resources import role_text, script
 from rigwright.roles.base.account import COMMENT
 from rigwright.roles.base.operations import refuse
 from rigwright.roles.base.removal import REMOVAL
+from rigwright.roles.llamacpp.operations import _STEPS
 
 from .room import Room
 from .test_switch import bench, versions  # noqa: F401  # fixtures
@@ -127,9 +128,10 @@ def test_build_from_an_archive(room):
         room.put(f"{toolkit}/lib/lib{name}.so.13")
         room.path(f"{toolkit}/lib/lib{name}.so").symlink_to(f"lib{name}.so.13")
     room.put(f"{toolkit}/bin/nvcc", "#!/bin/sh\nprintf 'nvcc\\nrelease 13\\nend\\n'\n").chmod(0o755)
+    steps_text = role_text("cuda", "host.sh") + role_text("llamacpp", "steps.sh")
     given = {
         "ID": "0123", "RELEASE": release, "WORK": work, "BUILDER": "mail", "NEED": 1, "NEED_INSTALLED": 1,
-        "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": role_text("llamacpp", "steps.sh"), "GIT": "", "REF": "b1",
+        "OPTIONS": "-DA=it's\n-DB=b c", "STEPS": steps_text, "GIT": "", "REF": "b1",
         "COMMIT": "0123", "ARCHIVE": f"{STATE}/build/a.tar.gz", "TOOLKIT": toolkit,
         "TARGETS": "llama-server", "JOBS": 1, "MANIFEST": "{\n \"identity\": \"0123\",\n}",
         "VERSION": "1.2", "SASS": "", "NVCC": "", "NCCL": "",
@@ -184,7 +186,7 @@ def test_nccl_travels_with_what_was_built_with_it(room):
     given = {
         "ID": "0123", "RELEASE": "/opt/rigwright/llamacpp/releases/0123", "WORK": work, "BUILDER": "mail", "NEED": 1,
         "NEED_INSTALLED": 1, "OPTIONS": "-DGGML_CUDA_NCCL=ON", "GIT": "", "REF": "b1", "COMMIT": "0123", "NCCL": nccl,
-        "STEPS": role_text("llamacpp", "fatbins.sh") + role_text("llamacpp", "steps.sh"), "ARCHIVE": archive,
+        "STEPS": "".join(role_text(*one) for one in _STEPS), "ARCHIVE": archive,
         "TOOLKIT": "", "TARGETS": "x", "JOBS": 1, "MANIFEST": "{}", "VERSION": "1", "SASS": "86", "NVCC": "",
     }  # fmt: skip
 
@@ -195,7 +197,7 @@ def test_nccl_travels_with_what_was_built_with_it(room):
     def steps_say():
         room.put(f"{work}/options", f"{given['OPTIONS']}\n")
         room.put(f"{work}/log")
-        steps = script("llamacpp", "fatbins.sh", "steps.sh", **given)
+        steps = script("cuda", "host.sh") + script("llamacpp", "fatbins.sh", "steps.sh", **given)
         said = room.run(f"mkdir -p {work}/tree && cd {work}/tree || exit 9\n{steps}", code=1)
         return said.splitlines()[-1]
 
