@@ -52,10 +52,12 @@ def driver(
     if spec and not is_single:
         raise click.UsageError("--spec goes with --capture and @local; an inventory has its own")
     wished = read_wishes(inventory or LOCAL, limit=limit) if not is_single else {}
-    wishes = {name: driver_wish(wish.spec) for name, wish in wished.items()}
     alone = driver_wish(read_spec(spec)) if spec else DriverWish()
     found = read_rigs(inventory, capture=capture, limit=limit, with_software=True)
-    plans = {name: plan_driver(rig, wishes.get(name, alone)) for name, rig in found.rigs.items()}
+    plans = {
+        name: plan_driver(rig, driver_wish(wished[name].spec, rig) if name in wished else alone)
+        for name, rig in found.rigs.items()
+    }
     with answering():
         _show(found.rigs, plans, as_json=as_json, is_single=is_single)
     tell_missing(found.missing)

@@ -55,7 +55,7 @@ def _deploy() -> None:
     if rig is None:
         give_up(host, NO_STATE)
         return
-    wish, settings = driver_wish(spec), spec.nvidia
+    wish, settings = driver_wish(spec, rig.hardware), spec.nvidia
     asked = plan_with(rig, wish, settings.repository, settings.key)
     _announce(host, rig, asked)
     if lines := refusal(rig, asked, may_install=spec.base.install_packages):

@@ -14,6 +14,7 @@ from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import source_identity
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.resolve.driver import driver_wish
 from rigwright.resolve.pin import pin
 from rigwright.resolve.resolve import resolve
 from rigwright.spec.rig import parse_spec
@@ -190,6 +191,13 @@ def test_lock_holds_the_sums_and_that_they_are_taken(monkeypatch):
     # Nor does a locked commit become binaries.
     built = LlamacppSettings().with_source({"ref": "b11434", "git": LlamacppSettings().git, "commit": "c" * 40})
     assert not LlamacppPlanner(built, Installed()).sourced(RTX_3090, spec.services).settings.is_prebuilt
+
+
+def test_driver_comes_without_a_toolkit_where_binaries_are_taken():
+    """`rigwright driver` and deploys/nvidia.py bring what a build would want, and nothing is built."""
+    assert not driver_wish(spec_of(), RTX_3090).needs
+    for hardware, given in ((RTX_3090, {"source": "build"}), (replace(RTX_3090, os_version="12"), {}), (None, {})):
+        assert [one.is_built for one in driver_wish(spec_of(**given), hardware).needs] == [True]
 
 
 def test_plan_says_it_and_names_no_toolkit():
