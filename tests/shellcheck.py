@@ -37,7 +37,10 @@ JOINED = [
     ("base/manager.sh", "base/apt.sh", "nvidia/key.sh", "nvidia/source-apt.sh", "nvidia/ask.sh"),
     ("base/owner.sh", "base/drain.sh", "base/remove-unit.sh", "base/remove-service.sh"),
     ("base/drain.sh", "nvidia/reboot.sh"),
-    ("base/remove-unit.sh", "nvidia/power-remove.sh"),
+    ("base/own-unit.sh", "nvidia/power-set.sh"),
+    ("base/own-unit.sh", "base/remove-unit.sh", "nvidia/power-remove.sh"),
+    ("base/own-unit.sh", "service/tune.sh"),
+    ("base/own-unit.sh", "base/remove-unit.sh", "service/untune.sh"),
     ("base/owner.sh", "service/key.sh"),
     ("llamacpp/settle.sh", "llamacpp/build.sh"),
     ("llamacpp/settle.sh", "llamacpp/fatbins.sh", "llamacpp/receive.sh"),
@@ -63,7 +66,7 @@ JOINED = [
     ),
 ]
 # Questions to a rig: put together by the code that asks them.
-ASKED = {"base/deployed.sh", "hardware/collect.sh", "hardware/software.sh"}
+ASKED = {"service/tuning-state.sh", "base/deployed.sh", "hardware/collect.sh", "hardware/software.sh"}
 # Of the prelude's functions, and of those that a script is joined with, each script uses some.
 EXCLUDED = "SC2329"
 

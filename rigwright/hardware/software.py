@@ -12,6 +12,9 @@ from typing import Literal
 PackageState = Literal["installed", "half", "removed"]
 Flavour = Literal["open", "proprietary"]
 
+# What systemd-detect-virt calls a system whose kernel is that of a host.
+CONTAINERS = ("lxc", "lxc-libvirt", "docker", "podman", "systemd-nspawn", "openvz", "rkt", "container-other")
+
 
 @dataclass(frozen=True)
 class Package:

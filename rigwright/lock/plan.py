@@ -50,7 +50,7 @@ def plan_of(name: str, pinned: PinnedService, gpus: Sequence[GpuRef], *, source:
         else Speed(low=rate, expected=rate, high=rate, confidence="medium", because="as the lock file says"),
         reasons=(_BECAUSE,),
         modelfile=pinned.modelfile,
-        in_ram=in_ram_by_flags(flags),
+        in_ram=in_ram_by_flags((flag.name, flag.value) for flag in flags),
     )
 
 

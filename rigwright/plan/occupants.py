@@ -14,7 +14,7 @@ from rigwright.plan.reasons import Reason
 class Occupant(NamedTuple):
     """What is on the rig and no part of the plan: its bytes of GPUs by UUID or `GPU <index>`, None for all of one.
 
-    owner: the inventory that it is of, where that is another one.
+    owner: the inventory that it is of, where that is another one. tunings: what it asks of the machine, by name.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Occupant(NamedTuple):
     ram_bytes: int = 0
     ports: frozenset[int] = frozenset()
     owner: str = ""
+    tunings: tuple[tuple[str, str], ...] = ()
 
 
 def occupied(occupants: Sequence[Occupant]) -> tuple[Reason, ...]:

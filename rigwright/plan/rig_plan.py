@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rigwright.errors import Refused, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.models.variants import Variant
+from rigwright.plan.affinity import with_affinity
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.budget import budgets, notes, overflows
 from rigwright.plan.candidates import Engines, considered, find_candidates
@@ -34,6 +35,7 @@ from rigwright.plan.service import Replica, RigPlan, ServicePlan
 from rigwright.plan.source import ModelSource
 from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.spill import in_ram
+from rigwright.plan.tuning import tunings
 from rigwright.plan.uncounted import uncounted
 from rigwright.plan.vision import vision_of
 from rigwright.plan.wish import ServiceWish
@@ -102,9 +104,8 @@ def plan_rig(
         choice, spare_bytes = engine.with_spare_ram(choice, left)
         left -= spare_bytes
         lines = alternatives(candidate, result, count=alternatives_count)
-        because = reasons(candidate, result) + _warnings(candidate, engine, space)
         plan = _service(request, choice, hardware, engine, ports=_ports(choice, taken))
-        because += assumptions(choice) + plan.reasons
+        because = reasons(candidate, result) + _warnings(candidate, engine, space) + assumptions(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
     return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants)
 
@@ -131,6 +132,7 @@ def _rig_plan(
     offered_ram_bytes: int,
     occupants: Sequence[Occupant],
 ) -> RigPlan:
+    services = [with_affinity(service, hardware) for service in services]
     told = tuple(service.model_copy(update={"not_deployed": why_not_deployed(service, usable)}) for service in services)
     return RigPlan(
         services=told,
@@ -145,6 +147,7 @@ def _rig_plan(
             *idle(usable, wishes, told, occupants),
             *occupied(occupants),
         ),
+        tuning=tunings(told, occupants, hardware),
     )
 
 
@@ -180,10 +183,9 @@ def search_space(
 
 def _warnings(candidate: Candidate, engine: Planner, space: SearchSpace) -> tuple[Reason, ...]:
     """What is known to work at a price."""
-    choice = candidate.choice
-    if not choice.variant.has_model:
+    if not candidate.choice.variant.has_model:
         return ()
-    found = known_issues(engine.configuration(choice, space))
+    found = known_issues(engine.configuration(candidate.choice, space))
     return tuple(Reason(choice="known issue", because=str(issue)) for issue in found)
 
 

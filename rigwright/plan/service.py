@@ -52,11 +52,15 @@ class Layout(Strict):
 
 
 class Replica(Strict):
-    """One running copy: its GPUs in the order in which the engine numbers them, its port, its environment."""
+    """One running copy: its GPUs in the order in which the engine numbers them, its port, its environment.
+
+    `cpus` are those on which it runs, `0-15,32-47`; empty for all.
+    """
 
     gpus: tuple[GpuRef, ...]
     port: int
     environment: tuple[tuple[str, str], ...] = ()
+    cpus: str = ""
 
 
 class Alternative(Strict):
@@ -158,6 +162,14 @@ class Cost(Strict):
     downtime: str | None = Field(None, description="when a service that runs now is interrupted; null where none is")
 
 
+class Tuning(Strict):
+    """What a plan asks of the machine itself, not of a service: `governor` `performance`, `swappiness` `10`."""
+
+    name: str
+    value: str
+    reason: Reason
+
+
 class RigPlan(Strict):
     """The plan of a whole rig. `notes` are what its owner should know: GPUs that lie idle, what was assumed."""
 
@@ -167,3 +179,4 @@ class RigPlan(Strict):
     offered_ram_bytes: int
     cost: Cost
     notes: tuple[Reason, ...] = ()
+    tuning: tuple[Tuning, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rigwright.plan.choice import Choice
 from rigwright.plan.service import Flag
@@ -17,16 +17,16 @@ def in_ram(choice: Choice, flags: Sequence[Flag]) -> str | None:
     if not choice.devices:
         return None
     if choice.placement is None or not choice.variant.has_model:
-        return in_ram_by_flags(flags)
+        return in_ram_by_flags((flag.name, flag.value) for flag in flags)
     layers, moved = choice.variant.model.main_layers, choice.placement.cpu_expert_layers
     words = [f"{layers - choice.placement.gpu_layers} of {layers} layers"] * (choice.placement.gpu_layers < layers)
     words += [f"experts of {'all' if moved >= layers else f'{moved} of'} {layers} layers"] * bool(moved)
     return " and ".join(words) or None
 
 
-def in_ram_by_flags(flags: Sequence[Flag]) -> str | None:
+def in_ram_by_flags(flags: Iterable[tuple[str, str | None]]) -> str | None:
     """The same as far as flags tell; nothing of a service without a GPU."""
-    values = {flag.name: flag.value or "" for flag in flags}
+    values = {name: value or "" for name, value in flags}
     if values.get("--device") == "none":
         return None
     if "--cpu-moe" in values:

@@ -11,6 +11,7 @@ SERVICES = f"{INSTALL_DIRECTORY}/services"
 # No service can be called so.
 DEVICES_UNIT = "rigwright.devices.service"
 POWER_UNIT = "rigwright.power.service"
+TUNING_UNIT = "rigwright.tuning.service"
 
 
 def unit_name(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rigwright.errors import Refused
 from rigwright.plan.occupants import Occupant
+from rigwright.plan.tuning import asked_by
 from rigwright.records.values import Deployed, RigRecords
 from rigwright.spec.rig import RigSpec
 
@@ -55,4 +56,5 @@ def _occupant(one: Deployed, owner: str = "") -> Occupant:
     ports = frozenset((record.port,) if record.port else ())
     # What others took because it was left they leave again: else each would shrink with every deploy of the other.
     ram_bytes = record.ram_bytes - (record.spare_bytes if owner else 0)
-    return Occupant(one.name, tuple(zip(record.gpus, sizes, strict=True)), ram_bytes, ports, owner)
+    gpu_bytes, tunings = tuple(zip(record.gpus, sizes, strict=True)), asked_by(record.flags, has_gpus=bool(record.gpus))
+    return Occupant(one.name, gpu_bytes, ram_bytes, ports, owner, tunings)

@@ -66,6 +66,11 @@ class Instance:
         return self.replica.environment
 
     @property
+    def cpus(self) -> str:
+        """The CPUs on which it runs, `0-15,32-47`; empty for all."""
+        return self.replica.cpus
+
+    @property
     def flags(self) -> tuple[Flag, ...]:
         """The flags of the plan, with its own port."""
         return self.plan.flags_of(self.number)

@@ -135,12 +135,18 @@ def resolve(
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
+        rig_plan = _untuned(rig_plan, spec)
         return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
     requests = name_models(hardware, requests, engines, is_preview=is_preview)
     rig_plan, chosen = _settled(plan, requests, models, spec)
     chosen = with_drafters(chosen, drafters)
     _check_collisions(chosen)
-    return Resolved(rig_plan, chosen, tuple(changes), False, engines, orphans, others)
+    return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)
+
+
+def _untuned(plan: RigPlan, spec: RigSpec) -> RigPlan:
+    """The plan, which asks nothing of the machine itself where the inventory wants that left as it is."""
+    return plan if spec.base.tune_host else plan.model_copy(update={"tuning": ()})
 
 
 def _named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple[dict[str, LocalModel], list[Change]]:

@@ -16,7 +16,7 @@ from rigwright.plan.reasons import Reason
 from rigwright.records.values import Deployed, RigRecords, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
-from rigwright.resolve.unit import render_unit, sums_in, weights_in
+from rigwright.resolve.unit import cpus_in, render_unit, sums_in, weights_in
 from rigwright.resolve.watch import Watch, watch_of
 from rigwright.spec.rig import RigSpec
 
@@ -120,6 +120,8 @@ def _unit_changes(instance: Instance, deployed: Deployed, unit: str) -> Iterator
             yield changed(f"{name} engine", record.engine, instance.engine)
         yield from flag_changes(name, _words(record.flags), _words((one.name, one.value) for one in instance.flags))
         yield from differences(name, dict(record.environment), dict(instance.environment))
+    if cpus_in(deployed.unit) != cpus_in(unit):
+        yield changed(f"{name} CPUs", cpus_in(deployed.unit) or "all", cpus_in(unit) or "all")
     old, new = weights_in(deployed.unit), weights_in(unit)
     if old != new:
         yield changed(f"{name} weights", old, new)

@@ -21,6 +21,7 @@ _HEADER = (
 _SUMS = re.compile(r"^# weights ([0-9a-f]{64}) (/.*)$", re.MULTILINE)
 # RestartSteps= and RestartMaxDelaySec=. Source: systemd 254, NEWS.
 _RESTART_STEPS = 254
+_CPUS = re.compile(r"^AllowedCPUs=([0-9,-]+)$", re.MULTILINE)
 _WEIGHTS = re.compile(r"^Environment=RIGWRIGHT_WEIGHTS=(\w+)$", re.MULTILINE)
 
 
@@ -78,6 +79,8 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         mounts=" ".join(map(bind, _directories(instance, engine, weights))),
         binds=_binds(instance, engine, weights),
         uses_gpu=plan.uses_gpu,
+        cpus=one_line(instance.cpus),
+        locks_memory=engine.locks_memory(instance.flags),
         allow=_allowed(wish),
         devices=paths.DEVICES_UNIT,
         power=paths.POWER_UNIT,
@@ -91,6 +94,12 @@ def weights_in(unit: str) -> str | None:
     """The mark of the model files that a unit was written for."""
     found = _WEIGHTS.search(unit)
     return found[1] if found else None
+
+
+def cpus_in(unit: str) -> str:
+    """The CPUs on which what a unit starts may run; empty for all."""
+    found = _CPUS.search(unit)
+    return found[1] if found else ""
 
 
 # What a unit says of its life: how it starts and ends, what it is given. All else in [Service] says what it may do.

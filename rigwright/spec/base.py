@@ -13,3 +13,8 @@ class BaseSettings(Strict):
     install_packages: bool = Field(
         True, description="Install what is missing with apt; False where another tool owns the packages."
     )
+    tune_host: bool = Field(
+        True,
+        description="Set what a plan asks of the machine itself, its CPU's governor and its swappiness, until removal; "
+        "False leaves both as they are.",
+    )

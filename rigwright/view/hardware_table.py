@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rigwright.hardware.cpus import cpu_list
 from rigwright.hardware.failures import is_grave
 from rigwright.hardware.findings import is_on_board
 from rigwright.hardware.links import nvlinks_of, rank
@@ -19,7 +20,6 @@ from rigwright.view.hardware_words import (
     NOT_SERVED,
     clean,
     count_words,
-    cpu_list,
     node_words,
     order_words,
     p2p_words,

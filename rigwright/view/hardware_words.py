@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rigwright.hardware.values import Cpu, Gpu, Hardware, Link, PcieLink, PowerLimit
 from rigwright.units import format_bytes
@@ -85,17 +85,6 @@ def count_words(hardware: Hardware) -> str:
         return f"{len(hardware.gpus)} GPU{'s' if len(hardware.gpus) > 1 else ''}"
     names = [short_name(gpu) if gpu.name else "unnamed" for gpu in hardware.gpus]
     return " + ".join(f"{names.count(name)}x {name}" for name in dict.fromkeys(names))
-
-
-def cpu_list(cpus: Iterable[int]) -> str:
-    """CPUs as the kernel lists them: `0-19,40-59`."""
-    runs: list[list[int]] = []
-    for cpu in sorted(set(cpus)):
-        if runs and cpu == runs[-1][-1] + 1:
-            runs[-1][1:] = [cpu]
-        else:
-            runs.append([cpu])
-    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def speed_words(gbytes_per_second: float | None) -> str:

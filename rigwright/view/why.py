@@ -69,6 +69,14 @@ def explain(console: Console, plan: RigPlan) -> None:
         if service.modelfile:
             console.print(Text("  Modelfile", "bold"))
             console.print(Padding(Text(service.modelfile.rstrip()), (0, 0, 1, 2)))
+    if plan.tuning:
+        rows = Table.grid(padding=(0, 2, 0, 0))
+        rows.add_column(width=_left(console.width))
+        rows.add_column(overflow="fold")
+        for one in plan.tuning:
+            rows.add_row(Text(clean(one.reason.choice)), _because(one.reason.because, one.reason.source))
+        console.print(Text.assemble(("the machine", "bold cyan"), (" ── why", "bold")))
+        console.print(Padding(rows, (0, 0, 1, 2)))
     if any(_is_overridden(flag) for service in plan.services for flag in service.flags):
         console.print(Text("* the inventory's own flag, which wins over the plan\n", "dim"))
 
@@ -84,9 +92,14 @@ def _is_overridden(flag: Flag) -> bool:
     return OVERRIDDEN in flag.reason.because
 
 
+def _left(width: int) -> int:
+    """The width of the first column."""
+    return 34 if width >= 100 else 26
+
+
 def _choices(service: ServicePlan, width: int) -> Group:
     """Two columns; a choice that is too long for the first stands above its reason. What repeats is said once."""
-    left = 34 if width >= 100 else 26
+    left = _left(width)
     lines: list[RenderableType] = []
     for title, rows in _sections(service):
         lines += [Text(), Text(title, "bold underline")]

@@ -9,7 +9,8 @@ ours() {
   for at in /opt/rigwright/*/releases /opt/rigwright/services "$CONFIG"/*.json "$CONFIG"/*.key "$CONFIG/templates" \
     /opt/rigwright/cuda/[0-9]* /opt/rigwright/cuda/.[0-9]* "$STATE/cuda" \
     "$STATE/build" "$STATE/ccache" "$STATE/refs" "$STATE/services" "$STATE/nvidia" "$STATE/account.created" \
-    /opt/rigwright/watch.sh /run/rigwright.watch /opt/rigwright/nvidia/power.sh "$CONFIG/nvidia.power" "$RECORD" "$RECORD.before" "$BROUGHT"; do
+    /opt/rigwright/watch.sh /run/rigwright.watch /opt/rigwright/nvidia/power.sh "$CONFIG/nvidia.power" \
+    /opt/rigwright/tuning.sh "$CONFIG/tuning" /run/rigwright.tuning "$RECORD" "$RECORD.before" "$BROUGHT"; do
     if [ -e "$at" ] || [ -L "$at" ]; then echo "$at"; fi
   done
   case $(getent passwd "$BUILDER") in *:"$COMMENT":*) echo "account $BUILDER" ;; esac

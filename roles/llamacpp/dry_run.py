@@ -32,8 +32,27 @@ def dry_run(instance: Instance, hardware: Hardware) -> str:
         "LIMIT": _LIMIT_SECONDS,
         "ROOM": " ".join(map(str, room)) if all(room) else "",
         "PLANNED": " ".join(map(str, _planned(instance))),
+        "FORMULA": "\n".join(" ".join(map(str, row)) for row in _formula(instance)),
     }
     return "\n".join([*assignments(variables), role_text("llamacpp", "estimate.sh")])
+
+
+# What the dry run tells apart, by the parts of a plan's memory.
+_PARTS = (("weights",), ("KV cache", "SWA cache", "recurrent state"), ("compute buffers",))
+
+
+def _formula(instance: Instance) -> list[tuple[int, ...]]:
+    """MiB of model, context and compute buffer on each GPU, and last in RAM; nothing where the plan does not say."""
+    parts = instance.plan.memory.parts if instance.plan.memory else ()
+    if not any(part.name == "weights" for part in parts):
+        return []
+    places = [*range(len(instance.gpus)), None]
+    return [
+        tuple(
+            sum(one.size_bytes for one in parts if one.device == place and one.name in names) // MIB for names in _PARTS
+        )
+        for place in places
+    ]
 
 
 def _planned(instance: Instance) -> list[int]:

@@ -3,6 +3,8 @@
 # $ROOM the memory of each GPU in MiB, in the engine's order, $PLANNED what the plan has for its compute buffer. It reserves
 # logits for a whole ubatch, since b11434 beside the mask of the context, which the server does not: of its buffer no more
 # counts than the plan has. The 300 MiB of the CUDA context are not in what it says.
+# $FORMULA is what the plan has for model, context and compute buffer, in MiB, a line for each GPU in that order and one for
+# RAM: beside the estimate lies `difference`, a line DEVICE PART ESTIMATED PLANNED each; more than 5 % and 256 MiB are said.
 # It is a stranger's program with a stranger's file, so it runs as the service would; where it fails, that is said and no more.
 state=/var/lib/rigwright/services/$NAME
 install -d -m 755 "$state"
@@ -25,6 +27,21 @@ short=$(printf '%s\n' "$estimate" | awk -v room="$ROOM" -v planned="$PLANNED" -v
     if (n in most && needs > most[n]) { print $1 " would need " needs " MiB and has " most[n]; exit }
   }')
 [ -z "$short" ] || fail "$NAME: by llama.cpp's own dry run $short; lower context, or leave the placement to the plan"
+printf '%s\n%s\n' "$FORMULA" "$estimate" | awk -v name="$NAME" -v planned="$PLANNED" -v kept="$state/difference" '
+  BEGIN { rows = n = 0; split(planned, buffer, " "); split("model context compute", part, " "); printf "" >kept }
+  NF == 3 { for (p = 1; p <= 3; p++) plan[rows, p] = $p; rows++; next }
+  NF == 4 && $1 $2 $3 $4 ~ /^[A-Za-z]+[0-9]+$/ && $2 $3 $4 ~ /^[0-9]+$/ && rows {
+    row = $1 == "Host" ? rows - 1 : n++
+    if (row >= rows - ($1 != "Host")) next
+    has = needs = 0
+    for (p = 1; p <= 3; p++) {
+      print $1, part[p], $(p + 1), plan[row, p] >kept
+      has += plan[row, p]
+      needs += p == 3 && row + 1 in buffer && $1 != "Host" && buffer[row + 1] < $4 ? buffer[row + 1] : $(p + 1)
+    }
+    by = needs > has ? needs - has : has - needs
+    if (by > 256 && by * 20 > has) printf "%s: llama.cpp%ss dry run has %d MiB on %s, the plan %d; see %s\n", name, "\47", needs, $1, has, kept
+  }' | while read -r line; do say "$line"; done
 printf '%s\n' "$estimate" | awk 'NF == 4 && $2 $3 $4 ~ /^[0-9]+$/ { printf "%s%s %d MiB", sep, $1, $2 + $3 + $4; sep = ", " }' | {
   read -r told || :
   if [ -n "$told" ]; then say "$NAME: llama.cpp's dry run takes $told"

@@ -91,6 +91,14 @@ def test_files_of_the_machine_set_no_flags(
             record_property(NOTED, f"{file} sets flags of llama.cpp; it is hidden from {served.unit}")
 
 
+def test_process_may_lock_what_is_planned(served: ServiceUnderTest) -> None:
+    """A server that is to keep its weights in RAM may: by systemd's own limit it would go on with a warning."""
+    flags = {flag["name"]: flag["value"] for flag in served.plan["flags"]}
+    if "--mlock" in flags or flags.get("--load-mode") in ("mlock", "mmap+mlock"):
+        limits = served.host.check_output("cat /proc/%s/limits", served.pid)
+        assert re.search(r"^Max locked memory +unlimited +unlimited", limits, re.MULTILINE), limits
+
+
 def test_completes_a_chat(served: ServiceUnderTest) -> None:
     """A real completion comes back, with text in it; of a model for embeddings or rankings numbers that differ."""
     if _makes_numbers(served):

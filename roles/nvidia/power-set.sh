@@ -1,9 +1,6 @@
 # Has power limits and clocks set now and at each boot: $PROGRAM sets what $SETTINGS says, and $UNIT runs it at boot.
 lock
-file=/etc/systemd/system/$UNIT
-for at in "$file" "$PROGRAM"; do
-  [ ! -e "$at" ] || head -n1 -- "$at" | grep -q '^# Written by rigwright' || fail "$at was not written by rigwright; it stays"
-done
+are_ours "/etc/systemd/system/$UNIT" "$PROGRAM"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 install -d -m 755 "${PROGRAM%/*}" "${SETTINGS%/*}"
@@ -17,16 +14,7 @@ if [ -f "$PROGRAM" ] && [ -f "$SETTINGS" ]; then
 fi
 printf %s "$PROGRAM_TEXT" | write "$PROGRAM" 644
 printf %s "$SETTINGS_TEXT" | write "$SETTINGS" 644
-# Containers lose their GPU when systemd reads its units anew: only where it may know another text of this one.
-printf %s "$UNIT_TEXT" >"$work/unit"
-if ! cmp -s "$work/unit" "$file"; then
-  was_there=
-  [ ! -e "$file" ] || was_there=yes
-  write "$file" 644 <"$work/unit"
-  [ -z "$was_there" ] || systemctl daemon-reload
-fi
-wanted_by multi-user.target "$UNIT"
-systemctl reset-failed "$UNIT" 2>/dev/null || :
+own_unit "$UNIT" "$UNIT_TEXT"
 sh "$PROGRAM" apply "$SETTINGS" >"$work/said" && status=0 || status=$?
 if [ "$status" -eq 0 ]; then
   while read -r line; do say "$line"; done <"$work/said"

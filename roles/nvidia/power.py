@@ -50,12 +50,14 @@ def power(wish: DriverWish, probe: Probe) -> Commands:
     told = [one for one in plan.settings if one.uuid]
     if not told and not plan.settings and {UNIT_FILE, PROGRAM, SETTINGS} & rig.files.keys():
         places = {"UNIT": POWER_UNIT, "PROGRAM": PROGRAM, "SETTINGS": SETTINGS}
-        yield Script(script("nvidia", "power-remove.sh", before=role_text("base", "remove-unit.sh"), **places))
+        before = "\n".join([role_text("base", "own-unit.sh"), role_text("base", "remove-unit.sh")])
+        yield Script(script("nvidia", "power-remove.sh", before=before, **places))
     elif told and not is_set(rig, told):
         yield Script(
             script(
                 "nvidia",
                 "power-set.sh",
+                before=role_text("base", "own-unit.sh"),
                 UNIT=POWER_UNIT,
                 UNIT_TEXT=template("power.service"),
                 PROGRAM=PROGRAM,

@@ -26,6 +26,7 @@ from rigwright.roles.service.announce import announce, refusal
 from rigwright.roles.service.context import current_context
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight
+from rigwright.roles.service.tuning import tune, tuning_probe
 from rigwright.roles.weights import chain
 from rigwright.roles.weights.operations import weights
 from rigwright.spec.weights import WeightsSettings
@@ -50,7 +51,7 @@ def serve(*engines: Engine) -> None:
 def _serve(engines: Sequence[Engine]) -> None:
     context, host = current_context(), current_host()
     close_with_failures(host.state)
-    probe = context.probe
+    probe = context.probe | tuning_probe()
     for engine in engines:
         probe |= engine.probe(context.spec)
     gevent.spawn_later(_ASKED_SECONDS, _prepare)
@@ -105,6 +106,7 @@ def _serve(engines: Sequence[Engine]) -> None:
             probe=probe,
             name=f"Bring the chat template of {name}",
         )
+    tune(context=context, probe=probe, name="Tune the machine")
     for instance in host.loop(instances):
         service.serve_instance(
             instance=instance.name,

@@ -24,6 +24,10 @@ _HARMLESS = re.compile(
     r"Environment|Nice|OOM\w+|CPU\w+|Memory(?!DenyWriteExecute)\w+|IO\w+|Tasks\w+|Limit\w+|NUMA\w+|AllowedCPUs|"
     r"AllowedMemoryNodes|Slice|Log\w+|Syslog\w+|Standard(Output|Error)"
 )
+_TUNED = {
+    "governor": "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
+    "swappiness": "/proc/sys/vm/swappiness",
+}
 _LOADER = re.compile(r"\bLD_\w+=")
 
 
@@ -35,6 +39,23 @@ def test_nothing_is_orphaned(rig: RigUnderTest, record_property: Callable[[str, 
     for name, owner in others.items():
         record_property(NOTED, f"rigwright-{name}.service is of the inventory {owner}; verify it with that one")
     assert [name for name in absent if name not in others] == []
+
+
+def test_machine_is_tuned(rig: RigUnderTest, record_property: Callable[[str, object], None]) -> None:
+    """What plans asked of the machine itself is set, or was left to its owner, and will be after a boot."""
+    wanted = rig.host.run("cat /etc/rigwright/tuning")
+    if wanted.rc:
+        return
+    unit = "rigwright.tuning.service"
+    state = rig.host.run("systemctl is-active %s; systemctl is-enabled %s", unit, unit).stdout.split()
+    assert state == ["active", "enabled"], f"{unit} is {' and '.join(state)}; deploy again"
+    applied = dict(row.split() for row in rig.host.check_output("cat /run/rigwright.tuning/applied").splitlines())
+    for name, value in (row.split() for row in wanted.stdout.splitlines()):
+        if applied.get(name) == "-":
+            record_property(NOTED, f"{name} is as the owner of the machine has it, see journalctl -u {unit}")
+            continue
+        now = set(rig.host.check_output(f"cat {_TUNED[name]}").split())
+        assert now == {value}, f"{name} is {' and '.join(sorted(now))}, not {value}; deploy again"
 
 
 def test_unit_is_active_and_enabled(served: ServiceUnderTest) -> None:
@@ -121,6 +142,29 @@ def test_process_has_the_planned_flags(served: ServiceUnderTest) -> None:
         digest = served.host.check_output("sha256sum -- %s", template)
         assert digest[:16] == template.rpartition("/")[2].removesuffix(".jinja"), f"{template} was changed"
     assert {f"{name}={value}" for name, value in served.replica["environment"]} <= set(served.environment)
+
+
+def test_process_keeps_to_the_planned_cpus(
+    served: ServiceUnderTest, record_property: Callable[[str, object], None]
+) -> None:
+    """A process that is planned near its GPUs runs on the CPUs of their NUMA node."""
+    planned = _cpus(served.replica.get("cpus", ""))
+    if not planned:
+        return
+    there = _cpus(served.host.check_output("cat /sys/devices/system/cpu/online"))
+    assert planned & there, f"the rig has none of the CPUs {served.replica['cpus']} now; deploy again"
+    if _cpus(served.host.check_output("systemctl show -P AllowedCPUs -- %s", served.unit)) != planned:
+        record_property(NOTED, f"{served.unit} runs on other CPUs than planned, by a drop-in")
+    elif "cpuset" not in served.host.run("cat /sys/fs/cgroup/cgroup.controllers").stdout.split():
+        record_property(NOTED, f"the control groups of this rig keep {served.unit} to no CPUs")
+    else:
+        assert _cpus(served.status["Cpus_allowed_list"]) == planned & there
+
+
+def _cpus(text: str) -> set[int]:
+    """`0-3,8` and `0-3 8` as numbers."""
+    ends = [part.split("-") for part in re.split(r"[,\s]+", text.strip()) if part]
+    return {number for part in ends for number in range(int(part[0]), int(part[-1]) + 1)}
 
 
 def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:

@@ -30,10 +30,10 @@ other_release() {
     sed -i "s/\"id\": *\"[^\"]*\"/\"id\": \"$2\"/" "$releases/$2/release.json"
     ln -sfn "$releases/$2" "/opt/rigwright/services/$1/current"
 }
-# on_gpu SERVICE UUID: its record says that it is planned there.
+# on_gpu SERVICE UUID: its record says that it is planned there, and on which CPU.
 on_gpu() {
     keep "/etc/rigwright/$1.json"
-    sed -i "s/\"gpus\":\[\]/\"gpus\":[{\"uuid\":\"$2\"}]/" "/etc/rigwright/$1.json"
+    sed -i "s/\"gpus\":\[\]/\"gpus\":[{\"uuid\":\"$2\"}]/; s/\"cpus\":\"\"/\"cpus\":\"4000\"/" "/etc/rigwright/$1.json"
 }
 # flip FILE: its last byte is another one; its size stays, and so does what its stamp says.
 flip() {
@@ -117,6 +117,13 @@ _RIG = (
         systemctl daemon-reload; systemctl start rigwright-ghost; rm $units/rigwright-ghost.service""",
         "rm /etc/systemd/system/rigwright-stray.service",
     ),
+    Breakage(
+        "test_machine_is_tuned",
+        None,
+        r"rigwright\.tuning\.service is inactive",
+        "echo 'swappiness 10' >/etc/rigwright/tuning",
+        "rm /etc/rigwright/tuning",
+    ),
     # A toolkit that a deploy brought, or so it says there.
     Breakage(
         "test_toolkit_is_whole",
@@ -188,6 +195,8 @@ _EDITED = (
     ),
     # It is planned on a GPU, and runs on the CPU.
     Breakage("test_gpus_are_used_when_planned", "edited", rf"'\d+, {UUID}' in ", f"on_gpu edited {UUID}"),
+    # And near that GPU, on a CPU which this machine has not.
+    Breakage("test_process_keeps_to_the_planned_cpus", "edited", "the rig has none of the CPUs 4000 now; deploy again"),
     Breakage(
         "test_model_file_is_the_planned_one",
         "edited",
@@ -245,6 +254,13 @@ _RESTARTED = (
         r"\('tcp', '0\.0\.0\.0', 8082\)\] == \[\('tcp', '127\.0\.0\.1', 8082\)",
     ),
     Breakage("test_asks_for_the_key", "restarted", "200 == 401"),
+    Breakage(
+        "test_process_may_lock_what_is_planned",
+        "restarted",
+        r"Max locked memory",
+        """keep /etc/rigwright/restarted.json
+        sed -i 's/"value":"mmap"/"value":"mlock"/' /etc/rigwright/restarted.json""",
+    ),
     Breakage("test_props_agree_with_the_plan", "restarted", "2 == 1"),
     Breakage("test_metrics_are_served", "restarted", "501 == 200"),
     Breakage("test_completes_a_chat", "restarted", "400 == 200"),

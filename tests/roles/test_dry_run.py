@@ -28,7 +28,9 @@ exit $code
 """
 
 
-def dry_run(tmp_path: Path, program: str, room: str = "", planned: str = "") -> subprocess.CompletedProcess[str]:
+def dry_run(
+    tmp_path: Path, program: str, room: str = "", planned: str = "", formula: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Runs estimate.sh with stand-ins for the binary and for systemd-run: rigs of tests/lab have the real one."""
     for path, text in {"bin/llama-fit-params": program, "path/systemd-run": SYSTEMD_RUN}.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -47,6 +49,7 @@ def dry_run(tmp_path: Path, program: str, room: str = "", planned: str = "") -> 
         LIMIT=60,
         ROOM=room,
         PLANNED=planned,
+        FORMULA=formula,
     )
     text = text.replace("/var/lib/rigwright/services", str(tmp_path / "state"))
     path = f"{tmp_path}/path:{os.environ['PATH']}"
@@ -90,6 +93,31 @@ def test_logits_that_no_server_reserves_do_not_refuse(tmp_path: Path, planned: s
     assert dry_run(tmp_path, printing(GPUS), "22299 21199", planned).returncode == code
 
 
+@pytest.mark.runs("llamacpp/estimate.sh")
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("19010 2600 400\n17000 2400 500\n500 0 20", "dry run has 20900 MiB on CUDA1, the plan 19900; see "),
+        ("19010 2600 400\n18000 2400 500\n900 0 20", "dry run has 520 MiB on Host, the plan 920; see "),
+        ("19010 2600 400\n18000 2400 500\n700 0 20", ""),  # a quarter, but 200 MiB
+        ("18400 2400 400\n18000 2400 500\n500 0 20", ""),  # 800 MiB, but 4 %
+        ("", ""),
+    ],
+)
+def test_difference_to_the_plan_is_kept(tmp_path: Path, each_sh: str, formula: str, said: str) -> None:
+    """By device and part; what is large is said. Logits that no server reserves are no difference."""
+    done = dry_run(tmp_path, printing(GPUS), "", "400 500", formula)
+    assert done.returncode == 0 and done.stderr == ""
+    lines = [line for line in done.stdout.splitlines() if "the plan" in line]
+    assert len(lines) == bool(said) and said in "".join(lines)
+    kept = (tmp_path / "state/chat/difference").read_text().splitlines()
+    planned = [word for row in formula.splitlines() for word in row.split()]
+    found = [word for row in GPUS.splitlines() for word in row.split()[1:]]
+    names = [f"{device} {part}" for device in ("CUDA0", "CUDA1", "Host") for part in ("model", "context", "compute")]
+    rows = zip(names, found, planned, strict=True) if planned else ()
+    assert kept == [" ".join(row) for row in rows]
+
+
 FAILURES = [
     ("", "its release has no llama-fit-params, there is no dry run"),
     ("#!/bin/sh\necho no such model >&2\nexit 3\n", "failed (exit-code): no such model; it goes on without, see"),
@@ -104,3 +132,10 @@ def test_dry_run_that_fails_is_said_and_stops_nothing(tmp_path: Path, program: s
     done = dry_run(tmp_path, program, "1 1")
     assert done.returncode == 0, done
     assert said in done.stdout and done.stdout.startswith("::progress chat: ") and "takes" not in done.stdout
+
+
+def test_logits_that_no_server_reserves_are_no_difference(tmp_path: Path) -> None:
+    """Of the compute buffer no more counts than the plan has with its margin, 400 MiB here, but all is kept."""
+    done = dry_run(tmp_path, printing("CUDA0 1000 0 2000\nHost 0 0 0"), "", "400", "1000 0 300\n0 0 0")
+    assert "the plan" not in done.stdout
+    assert "CUDA0 compute 2000 300" in (tmp_path / "state/chat/difference").read_text().splitlines()

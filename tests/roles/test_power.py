@@ -91,12 +91,13 @@ def setting(settings: str) -> str:
     """The script that has these set."""
     given = {"UNIT": POWER_UNIT, "PROGRAM": PROGRAM, "SETTINGS": SETTINGS, "SETTINGS_TEXT": settings}
     texts = {"UNIT_TEXT": template("power.service"), "PROGRAM_TEXT": role_text("nvidia", "power.sh")}
-    return script("nvidia", "power-set.sh", **given, **texts)
+    return script("nvidia", "power-set.sh", before=role_text("base", "own-unit.sh"), **given, **texts)
 
 
 def removing() -> str:
     given = {"UNIT": POWER_UNIT, "PROGRAM": PROGRAM, "SETTINGS": SETTINGS}
-    return script("nvidia", "power-remove.sh", before=role_text("base", "remove-unit.sh"), **given)
+    before = "\n".join(role_text("base", name) for name in ("own-unit.sh", "remove-unit.sh"))
+    return script("nvidia", "power-remove.sh", before=before, **given)
 
 
 @as_root

@@ -83,6 +83,7 @@ NO_LOCK = {
             "drain",
             "manager",
             "ours",
+            "own-unit",
             "owner",
             "prelude",
             "removal",
@@ -111,6 +112,8 @@ NO_LOCK = {
     "nvidia/ask.sh",
     # A unit of its own runs it at each boot, and it writes nothing.
     "nvidia/power.sh",
+    # So it is with this one, which notes what it found for when it stops, and what reads it.
+    *("service/tuning.sh", "service/tuning-state.sh"),
     # They write a file in one step, of their own service, ref or archive.
     *("llamacpp/estimate.sh", "llamacpp/resolve.sh", "llamacpp/sums.sh"),
     *("llamacpp/fatbins.sh", "llamacpp/settle.sh", "cuda/host.sh"),

@@ -68,6 +68,7 @@ def plan_of(wish, hardware, weights, key):
         context_tokens=wish.context,
         slots=1,
         flags=found.flags,
+        reasons=found.reasons,
         memory=None,
     )
 
@@ -181,6 +182,23 @@ def test_key_is_a_credential_and_never_an_argument():
     assert "LoadCredential=api-key:/etc/rigwright/chat.key" in text
     assert "${CREDENTIALS_DIRECTORY}/api-key" in text
     assert "/secret/place" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "locks"),
+    [
+        *(({"--load-mode": mode}, True) for mode in ("mlock", "mmap+mlock")),
+        *(({"--load-mode": mode}, False) for mode in ("mmap", "none")),
+        ({}, False),
+    ],
+)
+def test_memory_is_locked_as_the_flags_say(flags, locks):
+    """Without the limit llama-server warns and goes on; the dry run has it too, and other units stay as they were."""
+    text = unit(flags=flags)
+    assert ("LimitMEMLOCK=infinity" in text.splitlines()) is locks
+    assert ("LimitMEMLOCK=infinity" in sandbox(text)) is locks
+    reasons = instance_of(flags=flags).plan.reasons
+    assert [one.choice for one in reasons if "MEMLOCK" in one.choice] == ["LimitMEMLOCK=infinity"] * locks
 
 
 def test_sandbox_is_all_of_a_unit_but_its_life():

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from rigwright.hardware import models
-from rigwright.hardware.software import Flavour, Package, Software
+from rigwright.hardware.software import CONTAINERS, Flavour, Package, Software
 from rigwright.hardware.sources.software_text import origin
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver import kernels
@@ -16,7 +16,6 @@ from rigwright.plan.driver.gpus import DrivenGpu, driven
 from rigwright.plan.driver.tables import System, branch_of, plain, release_of, system_of, version_of
 from rigwright.plan.driver.values import Source
 
-_CONTAINERS = ("lxc", "lxc-libvirt", "docker", "podman", "systemd-nspawn", "openvz", "rkt", "container-other")
 # A GPU of which a hypervisor gives a guest a part: `GRID A100-4C`, `NVIDIA L40S-12Q`.
 _VGPU = re.compile(r"\bGRID\b|-\d{1,3}[ABCQ]\b")
 # Azure gives its A10 as parts alone, the whole card too (NVadsA10 v5). Source: canonical/ubuntu-drivers-common#92.
@@ -112,7 +111,7 @@ class Machine:
     @property
     def is_container(self) -> bool:
         """Whether its kernel is that of a host, which loads the modules."""
-        return self.software.virtualization in _CONTAINERS
+        return self.software.virtualization in CONTAINERS
 
     @property
     def is_wsl(self) -> bool:

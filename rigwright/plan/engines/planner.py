@@ -17,7 +17,7 @@ from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.known_issues import Configuration
 from rigwright.plan.layouts import GpuAssignment
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace, configuration
-from rigwright.plan.service import ServicePlan
+from rigwright.plan.service import Flag, ServicePlan
 from rigwright.plan.wish import ServiceWish
 
 
@@ -30,8 +30,9 @@ class Planner(ABC):
     of them may serve the same model beside each other. install, install_bytes: what
     it takes to have it on a rig, in words and of disk. copies_weights: it keeps a copy of each file in its own store.
     program: what a unit starts, below the directory of a release. checks: the module of its checks, where another
-    package brings the engine. is_deployed: there is a role that serves with it. command: the words before its flags on
-    a command line, where that is not the name of the program.
+    package brings the engine. threads_flag: how many threads work beside the GPUs. placing_flags: those by which an
+    inventory says itself where threads run. is_deployed: there is a role that serves with it. command: the words before
+    its flags on a command line, where that is not the name of the program.
     """
 
     name: ClassVar[str]
@@ -47,6 +48,8 @@ class Planner(ABC):
     copies_weights: ClassVar[bool] = False
     program: ClassVar[str] = ""
     checks: ClassVar[str] = ""
+    threads_flag: ClassVar[str] = ""
+    placing_flags: ClassVar[tuple[str, ...]] = ()
     is_deployed: ClassVar[bool] = True
     command: ClassVar[tuple[str, ...]] = ()
     settings_model: ClassVar[type[EngineSettings] | None] = None
@@ -126,6 +129,10 @@ class Planner(ABC):
     def template(self) -> str:
         """The template of its units: the name of a file in `templates/`, or the text of another."""
         return f"{self.name}.service.j2"
+
+    def locks_memory(self, flags: Sequence[Flag]) -> bool:
+        """Whether a process with these flags keeps its weights in RAM by mlock(2)."""
+        return False
 
     def weights_path(self, plan: ServicePlan) -> str:
         """Where the weights of a plan lie on the rig; empty where none do."""

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from rigwright.hardware import values
+from rigwright.hardware.cpus import cpu_list
 from rigwright.hardware.topology import group, islands, xgmi_islands
 from rigwright.view.answers.answer import Answer
-from rigwright.view.hardware_words import cpu_list, visible_devices
+from rigwright.view.hardware_words import visible_devices
 
 _PAIRS = {
     "type": "object",

@@ -67,6 +67,7 @@ class Replica(Answer):
     port: int = Field(description="its TCP port")
     environment: dict[str, str] = Field(description="its environment variables")
     argv: tuple[str, ...] = Field(description="the arguments of the engine, without its name")
+    cpus: str = Field(description="the CPUs on which it runs, those near its GPUs: 0-15,32-47; empty for all")
 
 
 class Parts(Answer):
@@ -194,6 +195,7 @@ class Plan(Answer):
     notes: tuple[Reason, ...] = Field(
         description="what the owner of the rig should know: GPUs that lie idle, what was assumed"
     )
+    tuning: tuple[Reason, ...] = Field(description="what is asked of the machine itself: governor, swappiness")
     changes: tuple[Difference, ...] | None = Field(
         description="what a deploy would change of what runs on the rig; null where nobody looked"
     )
@@ -214,6 +216,7 @@ def plan_answer(
             used_bytes=sum(one.memory.ram_bytes * len(one.replicas) for one in plan.services if one.memory),
         ),
         services=[_service(service) for service in plan.services],
+        tuning=[one.reason for one in plan.tuning],
         changes=changes,
         lock=lock,
     )

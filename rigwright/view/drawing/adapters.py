@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from rigwright.hardware.cpus import cpu_list
 from rigwright.hardware.values import Hardware, Nic
 from rigwright.view.drawing import canvas as ink
 from rigwright.view.drawing.canvas import Canvas, fit
 from rigwright.view.drawing.parts import BAR_HEIGHT, NIC_HEIGHT, NIC_WIDTH, Adapter, Band, Bar, Row
-from rigwright.view.hardware_words import cpu_list
 
 LEVELS = ("PIX", "PXB", "PHB", "NODE", "NODE")
 _NEAR = ("PIX", "PXB", "PHB", "PCIE", "NODE")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
+from rigwright.hardware.cpus import cpu_list
 from rigwright.hardware.values import Hardware, Link
 from rigwright.units import format_bytes
 from rigwright.view.drawing import adapters
@@ -22,7 +23,7 @@ from rigwright.view.drawing.parts import (
 )
 from rigwright.view.drawing.tree import Branch, Kind, pcie_kinds
 from rigwright.view.drawing.wires import Lane
-from rigwright.view.hardware_words import clean, cpu_list
+from rigwright.view.hardware_words import clean
 
 CLASS_COLOURS = {"PIX": "#2f4a6b", "PXB": "#47678f", "PHB": "#6b7f98", "NODE": "#8494a8", "PCIE": "#8494a8"}
 FAR_COLOUR = "#a2642c"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rigwright.hardware.cpus import cpu_list
 from rigwright.hardware.failures import is_grave
 from rigwright.hardware.links import nvlinks_of
 from rigwright.hardware.topology import Grouping
@@ -15,7 +16,7 @@ from rigwright.view.drawing.canvas import Canvas, fit, text_width, wrap
 from rigwright.view.drawing.host import class_colour
 from rigwright.view.drawing.parts import MARGIN, Layout
 from rigwright.view.drawing.wires import wire_width
-from rigwright.view.hardware_words import clean, cpu_list, order_words
+from rigwright.view.hardware_words import clean, order_words
 
 _MOST_FINDINGS = 6
 _MEANINGS = {

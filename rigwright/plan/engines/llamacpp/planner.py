@@ -21,11 +21,12 @@ from rigwright.plan.engines.llamacpp.capabilities import (
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.release import Release, capabilities, plan_release, source_identity, uses_cuda
-from rigwright.plan.engines.llamacpp.render import render
+from rigwright.plan.engines.llamacpp.render import locks_memory, render
 from rigwright.plan.engines.llamacpp.settings import LATEST, LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory.values import PROMPT_CACHE
 from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB, MIB
 
@@ -42,6 +43,8 @@ class LlamacppPlanner(LayeredPlanner):
     can_replicate = True
     can_stretch = True
     program = "bin/llama-server"
+    threads_flag = "--threads"
+    placing_flags = ("--numa", "--cpu-mask", "--cpu-range", "-C", "-Cr")
     # Measured: a CPU build takes 1.2 GiB of disk while it runs; CUDA's objects are larger.
     install = "llama.cpp from source: 8 minutes on 2 cores, half an hour with CUDA, seconds where it is built"
     install_bytes = 3 * GIB
@@ -154,6 +157,10 @@ class LlamacppPlanner(LayeredPlanner):
             no_toolkit=installed.no_toolkit,
         )
         return found if identity else None
+
+    def locks_memory(self, flags: Sequence[Flag]) -> bool:
+        """`--load-mode mlock`, or as releases before spell it."""
+        return locks_memory(flags)
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of llama-server, in the words of the release that is built."""

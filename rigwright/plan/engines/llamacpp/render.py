@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rigwright.errors import WrongSpec
 from rigwright.models.known import Variant
 from rigwright.models.variants import find_superseded
@@ -16,6 +18,7 @@ from rigwright.plan.engines.rendered import Environment, RenderContext, Rendered
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag
 
 # The variable with which each kind of driver hides GPUs from a process.
 _VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
@@ -38,6 +41,7 @@ def render(choice: Choice, target: RenderContext, capabilities: Capabilities) ->
         *(() if target.template_path else _template(choice.variant)),
         *_visibility(choice, environments[0]),
         *mode_notes(choice),
+        *_locking(flags),
         *_file_notes(choice.variant),
     )
     return Rendered(flags, environments, (*notes, *unsaid, *dropped), context_tokens=padded(choice.load.context_tokens))
@@ -77,6 +81,22 @@ def _environment(group: tuple[Device, ...], replicas: tuple[tuple[Device, ...], 
     by_uuid = backend == "cuda" and has_own_uuids([device for one in replicas for device in one])
     order = (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),) if backend == "cuda" else ()
     return (*order, (_VISIBLE[backend], visible_devices(group, by_uuid=by_uuid)))
+
+
+def locks_memory(flags: Sequence[Flag]) -> bool:
+    """Whether llama-server keeps by mlock(2) what of the weights it has in RAM."""
+    given = {flag.name: flag.value for flag in flags}
+    return "--mlock" in given or given.get("--load-mode") in ("mlock", "mmap+mlock")
+
+
+def _locking(flags: Sequence[Flag]) -> tuple[Reason, ...]:
+    if not locks_memory(flags):
+        return ()
+    because = (
+        "the weights are locked in RAM; of systemd's own limit, 8 MiB, llama-server would say a warning, and go on"
+    )
+    source = "systemd.exec(5), LimitMEMLOCK=; llama_mlock, llama-mmap.cpp of llama.cpp"
+    return (Reason(choice="LimitMEMLOCK=infinity", because=because, source=source),)
 
 
 def _template(variant: Variant) -> tuple[Reason, ...]:

@@ -1,4 +1,4 @@
-"""The toy engine in plans: on the CPU, as large as its file."""
+"""The toy engine in plans: on the CPU, or where the inventory names one GPU on that; as large as its file."""
 
 from __future__ import annotations
 
@@ -65,11 +65,12 @@ class ToyPlanner(Planner):
         return f"/opt/rigwright/toychat/releases/1.0-{len(self.settings.words)}"
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
-        """One way: each copy on the CPU."""
+        """One way: each copy on the CPU, or the only one on the named GPU."""
         copies = wish.replicas or 1
+        named = tuple(one for one in space.topology.devices if one.gpu.index == wish.gpu)
         for variant in variants:
-            layout = Layout(kind="cpu", replicas=copies)
-            assignment = GpuAssignment(layout, ((),) * copies)
+            layout = Layout(kind="single" if named else "cpu", replicas=copies)
+            assignment = GpuAssignment(layout, (named,) * copies)
             load = Load(wish.context or 256)
             choice = Choice(wish, variant, self.name, layout, assignment.replicas, load, None, None, None)
             found.candidates.append(Candidate(choice, Score(0, 0, 0, 0), {}, variant.file_bytes * copies, assignment))
