@@ -69,6 +69,9 @@ def test_service_keeps_to_the_cpus_of_its_gpu(workshop: Any, rig: str, monkeypat
             workshop.on(rig, f"systemctl is-active {UNIT}; systemctl show -P AllowedCPUs {UNIT}") == f"active\n{cpus}"
         )
         assert "Hello from the toy." in workshop.on(rig, "curl -sS -d '{}' http://127.0.0.1:9000/say")
+    # As the dry run of an engine would be started.
+    walls = "-p AllowedCPUs=2032-2063 -p LimitMEMLOCK=infinity"
+    assert workshop.on(rig, f"systemd-run -q --wait --pipe --collect {walls} echo within") == "within"
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-k", "planned_cpus", "--pyargs"]
     command += ["rigwright.roles.service.verify", "--rigs", str(workshop.inventory(wish(workshop, 0), rig))]
     checked = subprocess.run(command, capture_output=True, text=True, env=workshop.environment, cwd="/")
