@@ -79,6 +79,8 @@ def notes(
         lines.append(Reason(choice="a preview", because=because))
     if in_ram := [one for one in usable if one.is_in_ram]:
         because = f"{gpu_labels(in_ram)} may have what its bar offers of the machine's memory; the rest is RAM"
+        if any(one.gpu.vendor == "AMD" for one in in_ram):
+            because += "; amdgpu's own limit is half; ttm.pages_limit, which no deploy sets, would give it more"
         lines.append(Reason(choice="one memory", because=because))
     if not hardware.ram_bytes:
         lines.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
