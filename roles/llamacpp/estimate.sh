@@ -32,7 +32,7 @@ printf '%s\n%s\n' "$FORMULA" "$estimate" | awk -v name="$NAME" -v planned="$PLAN
   NF == 3 { for (p = 1; p <= 3; p++) plan[rows, p] = $p; rows++; next }
   NF == 4 && $1 $2 $3 $4 ~ /^[A-Za-z]+[0-9]+$/ && $2 $3 $4 ~ /^[0-9]+$/ && rows {
     row = $1 == "Host" ? rows - 1 : n++
-    if (row >= rows - ($1 != "Host")) next
+    if (row >= rows - ($1 != "Host") || seen[row]++) next
     has = needs = 0
     for (p = 1; p <= 3; p++) {
       print $1, part[p], $(p + 1), plan[row, p] >kept

@@ -134,6 +134,14 @@ def test_dry_run_that_fails_is_said_and_stops_nothing(tmp_path: Path, program: s
     assert said in done.stdout and done.stdout.startswith("::progress chat: ") and "takes" not in done.stdout
 
 
+def test_each_device_differs_once(tmp_path: Path) -> None:
+    """Whatever a program of others prints, and however often: a GPU that no plan has is none either."""
+    rows = "\n".join(["CUDA0 1000 0 0", "CUDA1 9000 0 0", *["Host 9000 0 0"] * 50])
+    done = dry_run(tmp_path, printing(rows), "", "", "1000 0 0\n0 0 0")
+    assert done.stdout.count("the plan 0; see") == 1 and "CUDA1, the plan" not in done.stdout
+    assert len((tmp_path / "state/chat/difference").read_text().splitlines()) == 6
+
+
 def test_logits_that_no_server_reserves_are_no_difference(tmp_path: Path) -> None:
     """Of the compute buffer no more counts than the plan has with its margin, 400 MiB here, but all is kept."""
     done = dry_run(tmp_path, printing("CUDA0 1000 0 2000\nHost 0 0 0"), "", "400", "1000 0 300\n0 0 0")
