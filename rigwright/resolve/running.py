@@ -108,7 +108,7 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
         yield changed(f"{name} release", _last(deployed.current), _last(release))
     elif deployed.current and release is None:
         version = instance.plan.engine_version
-        yield Change("~", f"{name} release", note=f"the rig asks which commit {version} is, and builds it if it is new")
+        yield Change("~", f"{name} release", note=f"what {version} is is asked for first; it comes if it is new")
     yield from _process_changes(instance, deployed)
 
 

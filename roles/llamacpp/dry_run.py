@@ -25,12 +25,13 @@ def dry_run(instance: Instance, hardware: Hardware) -> str:
     flags = [flag for flag in instance.flags if flag.name in _ASKED]
     words = [word for flag in flags for word in (flag.name, flag.value) if word is not None]
     sizes = {(gpu.index, gpu.uuid): gpu.vram_bytes or 0 for gpu in hardware.gpus}
-    room = [sizes.get((gpu.index, gpu.uuid), 0) // MIB for gpu in instance.gpus]
+    taken = _drafting(instance)
+    room = [(sizes.get((gpu.index, gpu.uuid), 0) - taken[place]) // MIB for place, gpu in enumerate(instance.gpus)]
     variables: dict[str, str | int] = {
         "FIT": shlex.join(words),
         "VISIBLE": shlex.join(f"{name}={value}" for name, value in instance.environment),
         "LIMIT": _LIMIT_SECONDS,
-        "ROOM": " ".join(map(str, room)) if all(room) else "",
+        "ROOM": " ".join(map(str, room)) if min(room, default=0) > 0 else "",
         "PLANNED": " ".join(map(str, _planned(instance))),
         "FORMULA": "\n".join(" ".join(map(str, row)) for row in _formula(instance)),
     }
@@ -53,6 +54,14 @@ def _formula(instance: Instance) -> list[tuple[int, ...]]:
         )
         for place in places
     ]
+
+
+def _drafting(instance: Instance) -> list[int]:
+    """Bytes that a model which drafts takes of each GPU: llama-fit-params knows nothing of it."""
+    parts = instance.plan.memory.parts if instance.plan.memory else ()
+    is_there = any(flag.name == "--spec-draft-model" for flag in instance.flags)
+    own = [part for part in parts if is_there and part.name in ("draft model", "drafting")]
+    return [sum(part.size_bytes for part in own if part.device == place) for place in range(len(instance.gpus))]
 
 
 def _planned(instance: Instance) -> list[int]:

@@ -17,8 +17,9 @@ from rigwright.plan.drafting import drafter_error, drafting_of
 from rigwright.plan.memory import CUDA_CONTEXT_BYTES, Load, Placement, estimate_memory
 from rigwright.resolve.pin import pin
 from rigwright.resolve.resolve import resolve
+from rigwright.roles.llamacpp.dry_run import dry_run
 from rigwright.spec.rig import parse_spec
-from rigwright.units import GIB
+from rigwright.units import GIB, MIB
 from rigwright.weights.local import weights_path
 from rigwright.weights.lookup import Lookup
 
@@ -170,3 +171,17 @@ def test_lock_holds_it_and_notices_another_file(files):
     assert list(lock_changes(entry, spec_of(files, draft_model=None), RTX_3090))
     secret = spec_of(files, draft_model="https://host.example/small.gguf?token=hunter2")
     assert "hunter2" not in str([str(one) for one in lock_changes(entry, secret, RTX_3090)])
+
+
+def test_dry_run_leaves_room_for_it(files):
+    """llama-fit-params knows nothing of it: what it takes is not there for the model."""
+    shown = []
+    for changes in ({}, {"draft_model": None}):
+        spec = spec_of(files, **changes)
+        found = resolve(spec, RTX_3090)
+        text = dry_run(found.instances(spec)[0], RTX_3090)
+        shown.append(next(int(line.partition("=")[2]) for line in text.splitlines() if line.startswith("ROOM=")))
+        assert "--spec-" not in text.partition("\n# ")[0]
+    memory = resolve(spec_of(files), RTX_3090).plan.services[0].memory
+    taken = sum(one.size_bytes for one in memory.parts if one.name in ("draft model", "drafting") and one.device == 0)
+    assert shown[1] == 24 << 10 and shown[1] - shown[0] == -(-taken // MIB)
