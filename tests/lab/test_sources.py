@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tarfile
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from rigwright import catalogue
 from rigwright.plan.engines.llamacpp.archives import Archive
+from rigwright.plan.engines.llamacpp.capabilities import USUAL_KV_PAIRS
 from rigwright.roles.llamacpp.archive import source_tree
 
 pytestmark = pytest.mark.lab
@@ -43,6 +45,53 @@ class Repository:
         self.git("commit", "-qam", tag)
         self.git("tag", "-a", tag, "-m", tag)
         return self.git("rev-parse", "HEAD")
+
+
+def _default_code(cmake: str, cuda: str) -> set[str]:
+    """The architectures that ggml-cuda/CMakeLists.txt compiles for by default, `86-real`, of a release."""
+    start = cmake.index("list(APPEND CMAKE_CUDA_ARCHITECTURES 50-virtual")
+    block = cmake[cmake.rindex("if (CUDAToolkit_VERSION VERSION_LESS", 0, start) : cmake.index("enable_language(CUDA)")]
+    found: set[str] = set()
+    holds = [True]
+    for line in (line.strip() for line in block.splitlines()):
+        if asked := re.match(r'if \(CUDAToolkit_VERSION VERSION_(LESS|GREATER_EQUAL) "([\d.]+)"\)', line):
+            mine, theirs = (tuple(map(int, text.split("."))) for text in (cuda, asked[2]))
+            holds.append(mine < theirs if asked[1] == "LESS" else mine >= theirs)
+        elif line.startswith("endif") and holds[1:]:
+            holds.pop()
+        elif (added := re.match(r"list\(APPEND CMAKE_CUDA_ARCHITECTURES (.*)\)", line)) and all(holds):
+            found |= {*added[1].split()}
+    return found
+
+
+def test_binaries_of_the_catalogue_are_what_the_pinned_source_makes():
+    """Who raises the version sees whether upstream still makes these archives, with that code inside and without NCCL."""
+    known = catalogue.load("engines")["llamacpp"]
+    with tarfile.open(source_tree(Archive(**known["archive"]))) as tree:
+
+        def text(name):
+            return tree.extractfile(name).read().decode()
+
+        made, cmake = text(".github/workflows/release.yml"), text("ggml/src/ggml-cuda/CMakeLists.txt")
+        options = text("ggml/CMakeLists.txt")
+    job = made[made.index("\n  ubuntu-cuda:") : made.index("\n  android-arm64:")]
+    labels = re.findall(r"build: '(\w+)'\s+os: ubuntu-24.04\S*\s+cuda: '[\d.]+'\s+label: '([\d.]+)'", job)
+    rows = {row["name"]: row for row in known["binaries"]["archives"]}
+    assert {f"ubuntu-cuda-{label}-{build}" for build, label in labels} == {
+        name for name, row in rows.items() if "cuda" in row
+    }
+    assert "-devel-ubuntu24.04" in job and "-DGGML_CUDA_NCCL=OFF" in job and "CMAKE_CUDA_ARCHITECTURES=" not in job
+    for name in ("tar -czvf llama-", "tar -czvf cudart-llama-"):
+        assert (
+            name + "${{ needs.check-release.outputs.tag_name }}-bin-ubuntu-cuda-${{ matrix.label }}-${{ matrix.build }}"
+            in job
+        )
+    for row in (row for row in rows.values() if "cuda" in row):
+        wanted = {f"{one}-real" for one in row["code"]} | {f"{one}-virtual" for one in row["ptx"]}
+        # Compute capability 6.0 and 7.0 are among those that PTX of an older one serves.
+        assert _default_code(cmake, row["cuda"]) == wanted - {"60-virtual"}, row["name"]
+    pairs = re.search(r'GGML_CUDA_FA_QUANTS "([^"]+)" CACHE', options)
+    assert {tuple(one.split("-")) for one in pairs[1].split(";")} == USUAL_KV_PAIRS
 
 
 @pytest.fixture(scope="module")
