@@ -107,7 +107,7 @@ def plan_rig(
         plan = _service(request, choice, hardware, engine, ports=_ports(choice, taken))
         because = reasons(candidate, result) + _warnings(candidate, engine, space) + assumptions(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
-    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants)
+    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
 
 
 def with_services(
@@ -121,7 +121,7 @@ def with_services(
     """The plan of a rig whose services are planned already: what its lock says."""
     wishes = [request.wish for request in requests]
     space, usable = search_space(hardware, wishes, is_preview=False, engines=engines, occupants=occupants)
-    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants)
+    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
 
 
 def _rig_plan(
@@ -131,6 +131,7 @@ def _rig_plan(
     usable: tuple[Device, ...],
     offered_ram_bytes: int,
     occupants: Sequence[Occupant],
+    engines: Engines,
 ) -> RigPlan:
     services = [with_affinity(service, hardware) for service in services]
     told = tuple(service.model_copy(update={"not_deployed": why_not_deployed(service, usable)}) for service in services)
@@ -139,7 +140,7 @@ def _rig_plan(
         gpus=(gpus := budgets(hardware, usable, services)),
         ram_bytes=ram_of(hardware)[0],
         offered_ram_bytes=offered_ram_bytes,
-        cost=cost_of(services, usable),
+        cost=cost_of(services, usable, engines),
         notes=(
             *notes(hardware, wishes, usable, told),
             *overflows(gpus, told, offered_ram_bytes),

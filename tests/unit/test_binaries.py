@@ -206,6 +206,8 @@ def test_plan_says_it_and_names_no_toolkit():
     service = found.plan.services[0]
     assert any(one.choice == "llama.cpp comes as upstream's binaries" for one in service.reasons)
     assert "upstream's binaries" in service.model_dump_json()
+    assert found.plan.cost.builds[0].startswith("llama.cpp as upstream's binaries, which your machine fetches")
     assert found.engines["llamacpp"].installed.toolkit is None
     built = resolve(spec_of(source="build"), RTX_3090)
+    assert built.plan.cost.builds[0].startswith("llama.cpp from source")
     assert built.engines["llamacpp"].installed.toolkit is not None

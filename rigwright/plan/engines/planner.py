@@ -43,8 +43,8 @@ class Planner(ABC):
     batches: ClassVar[bool] = False
     can_spill: ClassVar[bool] = False
     can_replicate: ClassVar[bool] = False
-    install: ClassVar[str] = ""
-    install_bytes: ClassVar[int] = 0
+    install: str = ""
+    install_bytes: int = 0
     copies_weights: ClassVar[bool] = False
     program: ClassVar[str] = ""
     checks: ClassVar[str] = ""

@@ -84,6 +84,9 @@ class LlamacppPlanner(LayeredPlanner):
         """The planner with settings of a known origin."""
         installed = replace(self.installed, toolkit=None) if settings.is_prebuilt else self.installed
         own = LlamacppPlanner(settings, installed)
+        if settings.taken:
+            own.install = "llama.cpp as upstream's binaries, which your machine fetches: seconds where it has them"
+            own.install_bytes = 2 * GIB
         own.origin = Reason(choice=f"llama.cpp {how}", because=because)
         return own
 
