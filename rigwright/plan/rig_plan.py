@@ -207,7 +207,8 @@ def _result(
     if variants and not fitting:
         raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, variants[0], mine_to_serve)}")
     if not fitting:
-        said = f"none of the quants {', '.join(wish.quants)} is in the catalogue; {_quants(request.variants)}"
+        known = ", ".join(dict.fromkeys(one.quant for one in request.variants))
+        said = f"none of the quants {', '.join(wish.quants)} is in the catalogue; write quants of {known}, or none"
         raise WrongSpec(f"services.{wish.name}: {said}")
     return find_candidates(wish, fitting, space, engines)
 
@@ -216,10 +217,6 @@ def _contradiction(wish: ServiceWish, variant: Variant, engines: Sequence[Planne
     """Why none of the engines that serve a file could do so with these wishes."""
     found = [engine.contradiction(wish, variant) for engine in engines if engine.file_format == variant.format]
     return found[0] if found and all(found) else None
-
-
-def _quants(files: Sequence[Variant]) -> str:
-    return f"write quants of {', '.join(dict.fromkeys(one.quant for one in files))}, or none"
 
 
 def _refused(
