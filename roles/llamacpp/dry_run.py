@@ -34,6 +34,7 @@ def dry_run(instance: Instance, hardware: Hardware) -> str:
         "ROOM": " ".join(map(str, room)) if min(room, default=0) > 0 else "",
         "PLANNED": " ".join(map(str, _planned(instance))),
         "FORMULA": "\n".join(" ".join(map(str, row)) for row in _formula(instance)),
+        "ON_GPUS": "yes" if instance.gpus and "none" not in words else "",
     }
     return "\n".join([*assignments(variables), role_text("llamacpp", "estimate.sh")])
 

@@ -1,19 +1,28 @@
 # llama.cpp's own dry run for what is about to start: a second, and not a byte of weights is read. What a GPU cannot hold
-# is refused here, while what serves now still serves. $FIT are its arguments, $VISIBLE the environment of the GPUs,
-# $ROOM the memory of each GPU in MiB, in the engine's order, $PLANNED what the plan has for its compute buffer. It reserves
-# logits for a whole ubatch, since b11434 beside the mask of the context, which the server does not: of its buffer no more
-# counts than the plan has. The 300 MiB of the CUDA context are not in what it says.
+# is refused here, while what serves now still serves. $FIT are its arguments, $VISIBLE the environment of the GPUs, $ON_GPUS
+# is set where they shall serve, $ROOM is the memory of each GPU in MiB, in the engine's order, $PLANNED what the plan has for
+# its compute buffer. It reserves logits for a whole ubatch, since b11434 beside the mask of the context, which the server
+# does not: of its buffer no more counts than the plan has. The 300 MiB of the CUDA context are not in what it says.
 # $FORMULA is what the plan has for model, context and compute buffer, in MiB, a line for each GPU in that order and one for
 # RAM: beside the estimate lies `difference`, a line DEVICE PART ESTIMATED PLANNED each; more than 5 % and 256 MiB are said.
-# It is a stranger's program with a stranger's file, so it runs as the service would; where it fails, that is said and no more.
+# It is a stranger's program with a stranger's file, so it runs as the service would; where it fails, that is said and no more,
+# unless CUDA has no device for it, and would have none for the service.
 state=/var/lib/rigwright/services/$NAME
 install -d -m 755 "$state"
 estimate=
+more="see rigwright verify and driver, what runs goes on running"
+# Before a first service on GPUs nobody may have made the driver's files; within these walls nobody can.
+is_sure() { [ ! -e /proc/driver/nvidia/version ] || [ -e /dev/nvidia-uvm ]; }
 if [ ! -x "$RELEASE/bin/llama-fit-params" ]; then
   say "$NAME: its release has no llama-fit-params, there is no dry run"
 elif ! eval "in_sandbox $LIMIT env $VISIBLE \"\$RELEASE/bin/llama-fit-params\" --fit-print on $FIT" >"$state/estimate" 2>"$state/estimate.log"; then
+  absent=$(sed -n 's/.*invalid device: \([A-Za-z0-9]*\).*/\1/p' "$state/estimate.log" | head -n1)
+  why=$(grep -oE 'no CUDA-capable device is detected|CUDA driver version is insufficient for CUDA runtime version' "$state/estimate.log" | head -n1) || :
+  # A server without libcuda.so.1 says nothing of why.
+  [ -n "$why" ] || [ -e /proc/driver/nvidia/version ] || why="no driver of NVIDIA's is loaded"
+  [ -z "$absent" ] || [ -z "$why" ] || ! is_sure || fail "$NAME: llama.cpp finds no $absent: $why; $more"
   result=$(sed -n 's/^ *Finished with result: //p' "$state/estimate.log")
-  said=$(grep -vE '^ *(Running as unit|Finished with result|Main processes|Service runtime|CPU time|Memory|IP traffic|IO bytes)' "$state/estimate.log" | tail -n1 | cut -c1-200)
+  said=$(grep -vE '^ *(Running as unit|Finished with result|Main processes|Service runtime|CPU time|Memory|IP traffic|IO bytes|to show complete usage)|^$' "$state/estimate.log" | tail -n1 | cut -c1-200)
   say "$NAME: llama.cpp's dry run failed (${result:-not started})${said:+: $said}; it goes on without, see $state/estimate.log"
 else
   estimate=$(cat "$state/estimate")
@@ -26,6 +35,11 @@ short=$(printf '%s\n' "$estimate" | awk -v room="$ROOM" -v planned="$PLANNED" -v
     needs = $2 + $3 + context + (n in buffer && buffer[n] < $4 ? buffer[n] : $4)
     if (n in most && needs > most[n]) { print $1 " would need " needs " MiB and has " most[n]; exit }
   }')
+# One that is not told its devices takes the CPU without a word where CUDA has none.
+if [ -n "$ON_GPUS" ] && is_sure && printf '%s\n' "$estimate" | grep -qE '^Host( [0-9]+){3} *$' &&
+  ! printf '%s\n' "$estimate" | grep -qvE '^(Host .*)?$'; then
+  fail "$NAME: by llama.cpp's own dry run no GPU has a part of it, the CPU would serve; $more"
+fi
 [ -z "$short" ] || fail "$NAME: by llama.cpp's own dry run $short; lower context, or leave the placement to the plan"
 printf '%s\n%s\n' "$FORMULA" "$estimate" | awk -v name="$NAME" -v planned="$PLANNED" -v kept="$state/difference" '
   BEGIN { rows = n = 0; split(planned, buffer, " "); split("model context compute", part, " "); printf "" >kept }

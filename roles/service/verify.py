@@ -277,6 +277,8 @@ def test_gpus_are_used_when_planned(served: ServiceUnderTest) -> None:
     if not gpus:
         assert served.plan["device"] == "CPU"
         pytest.skip("this service is planned on the CPU")
-    rows = served.host.check_output("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader").splitlines()
-    for gpu in gpus:
-        assert f"{served.pid}, {gpu['uuid']}" in rows
+    asked = served.host.run("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader")
+    assert asked.rc == 0, f"no driver answers: {(asked.stdout + asked.stderr).strip()[:200]}"
+    rows = asked.stdout.splitlines()
+    idle = [gpu["uuid"] for gpu in gpus if f"{served.pid}, {gpu['uuid']}" not in rows]
+    assert idle == [], f"{served.unit} has nothing on {', '.join(idle)}: does the CPU serve? see rigwright driver"

@@ -80,6 +80,8 @@ def dry_run(workshop, rig, walls, limit):
         LIMIT=limit,
         ROOM="",
         PLANNED="",
+        FORMULA="",
+        ON_GPUS="",
     )
     return workshop.on(rig, text)
 

@@ -29,7 +29,7 @@ exit $code
 
 
 def dry_run(
-    tmp_path: Path, program: str, room: str = "", planned: str = "", formula: str = ""
+    tmp_path: Path, program: str, room: str = "", planned: str = "", formula: str = "", on_gpus: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Runs estimate.sh with stand-ins for the binary and for systemd-run: rigs of tests/lab have the real one."""
     for path, text in {"bin/llama-fit-params": program, "path/systemd-run": SYSTEMD_RUN}.items():
@@ -50,8 +50,11 @@ def dry_run(
         ROOM=room,
         PLANNED=planned,
         FORMULA=formula,
+        ON_GPUS=on_gpus,
     )
     text = text.replace("/var/lib/rigwright/services", str(tmp_path / "state"))
+    for place in ("/proc/driver/nvidia/", "/dev/nvidia-uvm"):
+        text = text.replace(place, f"{tmp_path}{place}")
     path = f"{tmp_path}/path:{os.environ['PATH']}"
     return subprocess.run(["sh", "-c", text], capture_output=True, text=True, env={**os.environ, "PATH": path})
 
@@ -116,6 +119,70 @@ def test_difference_to_the_plan_is_kept(tmp_path: Path, each_sh: str, formula: s
     names = [f"{device} {part}" for device in ("CUDA0", "CUDA1", "Host") for part in ("model", "context", "compute")]
     rows = zip(names, found, planned, strict=True) if planned else ()
     assert kept == [" ".join(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("said", "on_gpus", "code"),
+    [(CPU, "yes", 1), (CPU, "", 0), (GPUS, "yes", 0), ("hello", "yes", 0)],
+    ids=["fallen-back", "cpu", "gpus", "words"],
+)
+@pytest.mark.runs("llamacpp/estimate.sh")
+def test_cpu_in_place_of_gpus_is_refused(tmp_path: Path, each_sh: str, said: str, on_gpus: str, code: int) -> None:
+    """An engine that takes the CPU where it finds no GPU calls itself healthy."""
+    done = dry_run(tmp_path, printing(said), on_gpus=on_gpus)
+    assert done.returncode == code
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    (tmp_path / "proc/driver/nvidia/version").touch()
+    assert dry_run(tmp_path, printing(said), on_gpus=on_gpus).returncode == 0
+    assert ("no GPU has a part of it, the CPU would serve; see rigwright verify" in done.stdout) == bool(code)
+
+
+# As llama-fit-params of b11434 says it on a rig without a GPU: by Debian's libcuda 550, and where that is too old.
+NO_DEVICE = """#!/bin/sh
+cat >&2 <<'X'
+0.00.196.517 E ggml_cuda_init: failed to initialize CUDA: {why}
+error while handling argument "--device": invalid device: CUDA0
+
+usage:
+-dev,  --device <dev1,dev2,..>          comma-separated list of devices to use for offloading (none = don't
+                                        offload)
+
+
+to show complete usage, run with -h
+X
+exit 1
+"""
+NONE, OLD = "no CUDA-capable device is detected", "CUDA driver version is insufficient for CUDA runtime version"
+
+
+@pytest.mark.parametrize(
+    ("why", "there", "refused"),
+    [
+        (NONE, [], True),
+        (OLD, ["proc/driver/nvidia/version", "dev/nvidia-uvm"], True),
+        (NONE, ["proc/driver/nvidia/version"], False),
+        ("unknown error", ["proc/driver/nvidia/version", "dev/nvidia-uvm"], False),
+        ("", [], True),
+    ],
+    ids=["no-driver", "old-driver", "no-files-yet", "other", "no-libcuda"],
+)
+@pytest.mark.runs("llamacpp/estimate.sh")
+def test_gpu_that_cuda_does_not_have_is_refused(
+    tmp_path: Path, each_sh: str, why: str, there: list[str], refused: bool
+) -> None:
+    """Before anything stops; not where only the files of its devices may be missing, which the service has made."""
+    for path in there:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    said = NO_DEVICE.replace("{why}", why) if why else NO_DEVICE.replace("0.00.196.517 E ggml_cuda_init", "#")
+    done = dry_run(tmp_path, said)
+    why = why or "no driver of NVIDIA's is loaded"
+    assert done.returncode == refused
+    if refused:
+        does = "see rigwright verify and driver, what runs goes on running"
+        assert done.stdout == f"::error chat: llama.cpp finds no CUDA0: {why}; {does}\n"
+    else:
+        assert done.stdout.startswith("::progress chat: llama.cpp's dry run failed (exit-code)")
 
 
 FAILURES = [
