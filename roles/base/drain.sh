@@ -1,6 +1,7 @@
-# drain UNIT: waits until a running instance of ours has no request under way, as long as its line in $DRAINS says:
-# `UNIT SECONDS PORT HEALTH WORK BUSY`. BUSY is what the answer at WORK holds while a request is under way; an engine that
-# tells nothing has - there, and who is connected counts. 1 where requests are still under way then.
+# drain UNIT [MOST]: waits until a running instance of ours has no request under way, as long as its line in $DRAINS says, and
+# no longer than MOST seconds. The line: `UNIT SECONDS PORT HEALTH WORK BUSY`. BUSY is what the answer at WORK holds while a
+# request is under way; an engine that tells nothing has - there, and who is connected counts. 1 where requests are still
+# under way then.
 #
 # New requests are served meanwhile: in front of an engine is nobody yet who could keep them. So it ends with the first
 # moment at which nobody is served.
@@ -8,6 +9,7 @@ drain() (
   read -r _ limit port health tells busy <<END
 $(printf '%s\n' "$DRAINS" | grep "^$1 " | head -n1)
 END
+  if [ "${2:-3600}" -lt "${limit:-0}" ]; then limit=$2; fi
   if [ "${limit:-0}" -eq 0 ] || ! systemctl is-active -q "$1"; then return 0; fi
   at=${1#rigwright-} at=${at%.service} began=$(now) told='' idle=0
   # The keys that it started with: those of the file may be newer.

@@ -24,9 +24,23 @@ restart() {
   systemctl enable -q "$UNIT"
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   began=$(date '+%Y-%m-%d %H:%M:%S')
-  read -r away _ </proc/uptime
+  old=$(systemctl show -P MainPID -- "$UNIT")
+  last_look "$UNIT"
+  [ -n "$away" ] || read -r away _ </proc/uptime
+  let_go "${old:-0}"
   systemctl restart "$UNIT"
 }
+# last_look UNIT: files were written since the wait, and whoever came meanwhile ends too. Who is never idle was waited for.
+last_look() { case " $cut " in *" $1 "*) ;; *) drain "$1" 10 || : ;; esac; }
+# let_go PID: an engine that shall end and waits for a client, for whom it does nothing any more, has three seconds.
+let_go() {
+  [ "$1" -gt 0 ] || return 0
+  {
+    sleep 3
+    case $(systemctl show -P SubState -- "$UNIT") in stop-sigterm) kill -KILL "$1" ;; esac
+  } </dev/null >/dev/null 2>&1 9>&- &
+}
+tell_away() { [ -z "$served" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"; }
 healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
 ask() { # the answer's body; the key never shows in a process list
   { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
@@ -113,10 +127,10 @@ if [ ! -e "$state/running" ] && [ "$(systemctl show -P InvocationID -- "$UNIT")"
   exit 0
 fi
 # What is about to stop ends its requests first, and until then nothing is changed.
-served=
+served='' away='' cut=''
 ! systemctl is-active -q "$UNIT" || served=yes
 for other in $MAKE_ROOM "$UNIT"; do
-  drain "$other" || say "what $other has under way is cut"
+  drain "$other" || { say "what $other has under way is cut"; cut="$cut $other"; }
 done
 # What serves now is kept until the new one is proven. What a switch that was cut kept is what was last proven, and stays.
 was_cut=yes
@@ -140,6 +154,7 @@ for other in $MAKE_ROOM; do
   systemctl is-active -q "$other" || continue
   say "$other stops: it leaves its place to $NAME"
   echo "$other" >>"$state/running.stopped"
+  last_look "$other"
   systemctl stop "$other"
   stopped="$stopped $other"
 done
@@ -154,8 +169,8 @@ printf %s "$UNIT_TEXT" | write "$file" 644
 printf %s "$PLAN" | write "$PLAN_FILE" 644
 restart || :
 if await; then
-  # Nothing removes a release that no service ran yet; this one has.
-  [ -e "$RELEASE/.served" ] || touch -- "$RELEASE/.served" 2>/dev/null || :
+  # Nothing removes a release that no service ran yet; this one has. Older ones that stay are those that came last.
+  touch -- "$RELEASE/.served" 2>/dev/null || :
   # What ran before is kept for a rollback; a restart of the same thing must not push it out.
   if [ "$RELEASE" = "$old_release" ] && cmp -s "$state/running.service" "$file"; then
     rm -f "$state/running"
@@ -168,7 +183,7 @@ if await; then
   # shellcheck disable=SC2086 # names of units, one word each
   took_place $stopped
   forget_kept <"$file"
-  [ -z "$served" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"
+  tell_away
   set_watch
   # A template that no unit names; one of today may wait for its service.
   find /etc/rigwright/templates -name '*.jinja' -mmin +1440 2>/dev/null | while read -r at; do
@@ -192,6 +207,7 @@ if [ -e "$state/running.service" ]; then
   if await; then
     rm -f "$state/running"
     rm -f "$state"/running.*
+    tell_away
     fail "$NAME: $failed; the previous release is back${HEALTH:+ and serving}, see journalctl -u $UNIT"
   fi
   fail "$NAME: $failed, and so did the previous release: $reason; see journalctl -u $UNIT"

@@ -121,6 +121,62 @@ def test_client_that_never_ends_holds_no_deploy_beyond_the_limit(bench):  # noqa
     assert one.serving() == "B"
 
 
+def patched(one, **texts: str) -> None:
+    """The stand-in's systemctl, with words of its own ahead of a case of it."""
+    systemctl = one.rig.root / "bin/systemctl"
+    text = systemctl.read_text()
+    for case, more in texts.items():
+        label = f"{case.replace('_', '-')}) "
+        assert label in text
+        text = text.replace(label, f"{label}{more}; ", 1)
+    systemctl.write_text(text)
+
+
+def test_who_comes_while_files_are_written_ends_too(bench):  # noqa: F811  # the fixture
+    """The last thing before the stop is a second look; who was never idle is not waited for twice."""
+    one = bench("PA")
+    slots = one.rig.root / "sys/slots"
+    patched(one, daemon_reload=f"echo '{BUSY}' >{slots}; (sleep 1; echo '{QUIET}' >{slots}) >/dev/null 2>&1 &\n:")
+    done = one.deploy("B", DRAINS=drains([one.deployed()], 30))
+    said = [line.removeprefix("::progress ") for line in done.stdout.splitlines()]
+    assert said[0] == "chat is at work, waiting for its requests to end, at most 10 s", done.stdout
+    assert said[1].startswith("chat has no request under way, after ") and one.serving() == "B"
+    slots.write_text(BUSY)
+    done = one.deploy("A", DRAINS=drains([one.deployed()], 1))
+    assert done.stdout.count("is at work, waiting") == 1 and one.serving() == "A"
+
+
+def test_engine_that_waits_for_a_client_is_killed_after_three_seconds(bench):  # noqa: F811  # the fixture
+    """It does nothing for it any more; the ten seconds of its unit are not waited for."""
+    one = bench("PA")
+    with subprocess.Popen(["sleep", "60"]) as engine:
+        reaper = threading.Thread(target=engine.wait)
+        reaper.start()
+        old, stopping = one.rig.root / "sys/old", one.rig.root / "sys/stopping"
+        old.write_text(str(engine.pid))
+        patched(
+            one,
+            MainPID=f"if cat {old} 2>/dev/null; then return; fi",
+            SubState=f"if [ -e {stopping} ]; then echo stop-sigterm; return; fi",
+        )
+        systemctl = one.rig.root / "bin/systemctl"
+        hangs = f"touch {stopping}; while kill -0 {engine.pid} 2>/dev/null; do sleep 0.1; done; rm -f {stopping} {old}"
+        systemctl.write_text(systemctl.read_text().replace("restart | start) ", f"restart | start) {hangs}; ", 1))
+        began = time.monotonic()
+        done = one.deploy("B", DRAINS="")
+        took = time.monotonic() - began
+        reaper.join()
+    assert engine.returncode == -9 and 3 <= took < 20
+    assert one.serving() == "B" and "chat served nobody for " in done.stdout
+
+
+def test_way_back_says_how_long_nobody_was_served(bench):  # noqa: F811  # the fixture
+    """From the first stop to the first answer of what is back."""
+    done = bench("PA").deploy("X")
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("::progress chat served nobody for ")]
+
+
 RECORD = '{"engine":"llamacpp","health":"http://127.0.0.1:8080/health","flags":[{"name":"--port","value":"8080"}]%s}'
 
 

@@ -385,7 +385,7 @@ def test_wait_for_the_lock_is_told(bench):
 def test_failure_after_a_cut_is_told_of_what_comes_back(bench, step):
     """Its address and its key are those of what was kept, not of what the cut left in its place."""
     one = bench("PA")
-    for cut in range(66, 160, 3):  # B is in place and serves, and nobody knows
+    for cut in range(48, 160, 3):  # B is in place and serves, and nobody knows
         again = replace(one, rig=one.rig.copied(one.rig.root.parent / "cut"))
         again.deploy("B", cut=cut, DRAINS="")
         found = again.deployed()
