@@ -57,7 +57,7 @@ def read_record(text: str | None) -> Record | None:
     """The record of a plan, of this version or of another one; None where it says nothing that can be used.
 
     Shape: the JSON of a ServicePlan, since 0.2 with the keys `replica`, `health`, `answer`, `work`, `drain_seconds`,
-    `watch_seconds` and `owner`.
+    `watch_seconds` and `owner`, and `keep_releases` where that is not 1.
     """
     try:
         data = json.loads(text or "")
@@ -95,6 +95,7 @@ def read_record(text: str | None) -> Record | None:
         work=_work(data.get("work")),
         drain_seconds=_number(data.get("drain_seconds")),
         watch_seconds=_number(data.get("watch_seconds")) or 0,
+        keep_releases=min(_number(data.get("keep_releases")) or 1, 99),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -35,7 +36,7 @@ class Record:
     the address that answers 200 while it is healthy. answer: the request that proves that it serves. owner: the
     inventory that deployed it, empty where the record does not say. work, drain_seconds: how it tells of requests, and
     how long these may go on before it stops; None where the record does not say. watch_seconds: how long it may be
-    silent before it is restarted, 0 for ever.
+    silent before it is restarted, 0 for ever. keep_releases: how many older releases of its engine shall stay.
     """
 
     engine: str
@@ -57,6 +58,7 @@ class Record:
     work: Work | None = None
     drain_seconds: int | None = None
     watch_seconds: int = 0
+    keep_releases: int = 1
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -255,6 +257,13 @@ class RigRecords:
         links = {link for one in self.services.values() for link in (one.current, one.previous) if link}
         return links | {one.cut.ran.release for one in self.services.values() if one.cut and one.cut.ran}
 
+    @property
+    def has_spare_releases(self) -> bool:
+        """Whether a release may go: nobody runs it or would go back to it, and neither its age nor a wish keeps it."""
+        keep = max((one.record.keep_releases for one in self.services.values() if one.record), default=1)
+        unused = Counter(map(_engine_of, self.installed.releases - self.used_releases - self.fresh))
+        return any(count >= keep for count in unused.values())
+
     def absent(self, services: Iterable[str]) -> list[Deployed]:
         """The instances of services that are not among the ones named."""
         named = set(services)
@@ -262,6 +271,11 @@ class RigRecords:
 
 
 NO_RECORDS = RigRecords()
+
+
+def _engine_of(release: str) -> str:
+    """The directory of all releases of its engine."""
+    return release.rpartition("/")[0]
 
 
 def _by_number(name: str) -> tuple[str, int]:

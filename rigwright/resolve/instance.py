@@ -90,7 +90,9 @@ class Instance:
         """The file of its API keys; empty where it has none."""
         return paths.key_path(self.service) if self.wish.api_key_file else ""
 
-    def record(self, *, health: str, answer: Mapping[str, str], work: Work | None = None, owner: str = "") -> str:
+    def record(
+        self, *, health: str, answer: Mapping[str, str], work: Work | None = None, owner: str = "", keep: int = 1
+    ) -> str:
         """The record that lies on the rig: the plan as JSON, with its own flags and number.
 
         Args:
@@ -98,12 +100,13 @@ class Instance:
             answer: The request that proves that it serves: path, body, and where its answer has text.
             work: Where it tells whether a request is under way; None where it does not.
             owner: The inventory that it is of; empty where that has no name.
+            keep: How many older releases shall stay.
         """
-        data = self._planned(owner) | {"health": f"{self.url}{health}", "answer": dict(answer)}
+        data = self._planned(owner, keep) | {"health": f"{self.url}{health}", "answer": dict(answer)}
         data |= {"work": asdict(work)} if work else {}
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
-    def is_recorded_in(self, text: str | None, *, owner: str = "") -> bool:
+    def is_recorded_in(self, text: str | None, *, owner: str = "", keep: int = 1) -> bool:
         """Whether a record says of the plan, and of its owner, what its own would say, word for word."""
         try:
             data = json.loads(text or "")
@@ -111,14 +114,15 @@ class Instance:
             return False
         if not isinstance(data, dict) or not {"health", "answer"} <= data.keys():
             return False
-        return {key: value for key, value in data.items() if key not in _OF_THE_ENGINE} == self._planned(owner)
+        return {key: value for key, value in data.items() if key not in _OF_THE_ENGINE} == self._planned(owner, keep)
 
-    def _planned(self, owner: str) -> dict[str, Any]:
+    def _planned(self, owner: str, keep: int) -> dict[str, Any]:
         data = self.plan.model_copy(update={"flags": self.flags}).model_dump(mode="json")
         if self.plan.source and self.plan.source.url:
             data["source"]["url"] = str(self.plan.source)  # everybody on the rig may read the record
         own = {"replica": self.number, "drain_seconds": self.wish.drain_seconds}
         own |= {"watch_seconds": self.wish.watch_seconds}
+        own |= {"keep_releases": keep} if keep != 1 else {}  # a record of the version before stays as it is
         return data | own | ({"owner": owner} if owner else {})
 
 

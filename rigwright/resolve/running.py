@@ -36,7 +36,8 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
         sums = {path: file.sha256 or known.get(path) or "" for file, path in files}
         unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {}, systemd=records.systemd)
         differing = list(instance_changes(instance, deployed, unit=unit, release=release))
-        if not differing and not instance.is_recorded_in(deployed.record_text, owner=spec.owner):
+        keep = spec.base.keep_releases
+        if not differing and not instance.is_recorded_in(deployed.record_text, owner=spec.owner, keep=keep):
             differing = [Change("~", f"{instance.name} record", note="is written anew; nothing restarts")]
         elif not differing and not is_watched_as(deployed, watch_of(instance.name, deployed.record)):
             differing = [Change("~", f"{instance.name} watch", note="is set up; nothing restarts")]

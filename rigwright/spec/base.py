@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from rigwright.given import COUNT
 from rigwright.strict import Strict
 
 
@@ -17,4 +20,9 @@ class BaseSettings(Strict):
         True,
         description="Set what a plan asks of the machine itself, its CPU's governor and its swappiness, until removal; "
         "False leaves both as they are.",
+    )
+    keep_releases: Annotated[int, Field(ge=1, le=20), COUNT] = Field(
+        1,
+        description="Older releases of each engine that stay on the rig: 1 is what a rollback brings back; with more, "
+        "those that ran last stay too, and going back to one needs no build.",
     )

@@ -109,6 +109,10 @@ for release in /opt/rigwright/*/releases/*/; do
   [ -e "$release/.served" ] || [ -z "$(find "$release" -maxdepth 0 -mmin -1440)" ] || echo 'fresh=yes'
 done
 for left in /opt/rigwright/*/releases/.[0-9a-z]* /opt/rigwright/cuda/.[0-9]*; do [ ! -e "$left" ] || echo "left=$left"; done
+for left in /var/lib/rigwright/build/*; do # for a day its log is there to be read
+  if [ -e "$left" ] && [ -n "$(find "$left" -maxdepth 0 -mmin +1440)" ] &&
+    ! systemctl is-active -q "rigwright-build-${left##*/}"; then echo "left=$left"; fi
+done
 for at in /var/lib/rigwright/refs/*; do [ ! -f "$at" ] || echo "ref=${at##*/}|$(head -c 100 -- "$at" | tr -d '\0' | head -n1)"; done
 proof=
 { IFS= read -r proof </var/lib/rigwright/cuda/proven; } 2>/dev/null

@@ -59,8 +59,7 @@ def remove_everything(
     if is_shared:
         records = rig.records
         is_done = not any(one.is_of(owners) for one in records.deployed)
-        is_pruned = not records.installed.releases - records.used_releases - records.fresh
-        if is_done and is_pruned and not (weights and rig.sections.get("spare files")):
+        if is_done and not records.has_spare_releases and not (weights and rig.sections.get("spare files")):
             return
     # The lists of what stays are there for the next time.
     kept = {*(() if weights else (BROUGHT_LIST,)), *(() if packages else (INSTALLED_LIST,))}

@@ -106,8 +106,9 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     places = [f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums)]
     walls = [*sandbox(unit), *(line.replace("%%", "%") for line in places)]
     answer = engine.answer(wanted)
+    owner, keep = context.spec.owner, context.spec.base.keep_releases
     record = wanted.record(
-        health=engine.health, answer=answer._asdict(), work=engine.work(wanted), owner=context.spec.owner
+        health=engine.health, answer=answer._asdict(), work=engine.work(wanted), owner=owner, keep=keep
     )
     watch = watch_of(instance, read_record(record))
     owners = " ".join(context.spec.owners)
@@ -170,15 +171,15 @@ def bring_back(
 
 @operation()
 def prune(probe: Probe) -> Commands:
-    """Remove releases that no instance runs and none would roll back to; one that none ever ran stays for a day.
+    """Remove releases that no instance runs and none would roll back to, but for the older ones that shall stay.
 
-    Toolkits that no release was built with go too, and what an installation left that was cut.
+    One that none ever ran stays for a day. Toolkits that no release was built with go too, and what a build or an
+    installation left that was cut.
 
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    spare = rig.records.installed.releases - rig.records.used_releases - rig.records.fresh
-    if spare or rig.records.left or rig.records.spare_toolkits:
+    if rig.records.has_spare_releases or rig.records.left or rig.records.spare_toolkits:
         yield Script(script("base", "prune.sh"))
 
 

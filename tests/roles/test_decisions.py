@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rigwright.hardware import Disk
+from rigwright.plan.engines.installed import NOTHING
+from rigwright.records.reading import read_record
 from rigwright.records.values import Cut, Deployed, KeyFile, RigRecords
 from rigwright.resolve.running import instance_changes
 from rigwright.resources import script
@@ -193,6 +195,20 @@ def test_what_a_cut_installation_left_is_taken_away(context, blank, serving, mon
 
         monkeypatch.setattr(operations, "current_rig", current_rig)
         assert len(list(operations.prune._inner(probe=Probe()))) == count
+
+
+@pytest.mark.parametrize(("keep", "is_spare"), [(1, True), (2, True), (3, False)])
+def test_older_releases_that_shall_stay_are_not_spare(context, blank, keep, is_spare):
+    """Beside what runs and its way back there are two; the record says how many stay, and none is as before."""
+    one = Deployed("chat", current="/x/releases/d", previous="/x/releases/c")
+    chat = context({"name": "chat"}, base={"keep_releases": keep})
+    (instance,) = chat.resolved(blank()).instances(chat.spec)
+    text = instance.record(health="/health", answer={}, keep=chat.spec.base.keep_releases)
+    assert ("keep_releases" in text) == (keep > 1)
+    assert [instance.is_recorded_in(text, keep=other) for other in (keep, 4)] == [True, False]
+    installed = replace(NOTHING, releases=frozenset(f"/x/releases/{name}" for name in "abcd"))
+    records = RigRecords({"chat": replace(one, record=read_record(text))}, installed)
+    assert records.has_spare_releases == is_spare
 
 
 _ROOT = ("way|755|root|/", "way|755|root|/srv")

@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,44 @@ def test_small_scripts_of_a_service(room):
     said = room.run(script("base", "prune.sh"))
     assert "::progress release old removed\n" in said and said.count("an installation was cut there") == 2
     assert {path.name for path in room.path("/opt/rigwright/x/releases").iterdir()} == {"used"}
+
+
+def test_older_releases_stay_as_many_as_shall(room):
+    """Beside the way back those of each engine that came last; the service that asks for most counts."""
+    releases, links = "/opt/rigwright/x/releases", room.put("/opt/rigwright/services/chat/x").parent
+    for age, name in enumerate(("running", "newer", "back", "older", "oldest", "unserved")):
+        if name != "unserved":
+            served = room.put(f"{releases}/{name}/.served")
+            os.utime(served, (time.time() - 1000 * age,) * 2)
+    os.utime(room.put(f"{releases}/unserved/x").parent, (1, 1))
+    room.put("/opt/rigwright/y/releases/other/.served")
+    for name, link in (("running", "current"), ("back", "previous")):
+        (links / link).symlink_to(f"{releases}/{name}")
+    room.put("/etc/rigwright/chat.json", '{"alias":"\\"keep_releases\\":9,","keep_releases":3,"owner":"home"}')
+    room.put("/etc/rigwright/other.json", '{"owner":"guests","keep_releases":2}')
+    for kept, stays in ((3, "running newer back older"), (1, "running newer back")):
+        room.path("/etc/rigwright/chat.json").write_text(
+            room.path("/etc/rigwright/chat.json").read_text().replace(":3", f":{kept}")
+        )
+        room.run(script("base", "prune.sh"))
+        assert {path.name for path in room.path(releases).iterdir()} == set(stays.split())
+        assert room.path("/opt/rigwright/y/releases/other").exists()
+    room.path("/etc/rigwright/other.json").write_text("{}")
+    assert "release newer removed" in room.run(script("base", "prune.sh"))
+    assert {path.name for path in room.path(releases).iterdir()} == {"running", "back"}
+    assert not room.path("/opt/rigwright/y/releases/other").exists()
+
+
+def test_unfinished_builds_go_after_a_day(room):
+    """Their log is there to be read until then; one that goes on stays."""
+    for name, age in (("old", 90_000), ("today", 80_000)):
+        os.utime(room.put(f"/var/lib/rigwright/build/{name}/log").parent, (time.time() - age,) * 2)
+    said = room.run(script("base", "prune.sh"))
+    assert "/build/old goes" in said and "/build/today" not in said
+    assert [path.name for path in room.path("/var/lib/rigwright/build").iterdir()] == ["today"]
+    os.utime(room.path("/var/lib/rigwright/build/today"), (1, 1))
+    room.tool("systemctl", '#!/bin/sh\n[ "$*" = "is-active -q rigwright-build-today" ]\n')
+    assert "goes" not in room.run(script("base", "prune.sh"))
 
 
 @pytest.mark.runs("llamacpp/settle.sh", "llamacpp/build.sh", "llamacpp/steps.sh")
