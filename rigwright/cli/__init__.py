@@ -24,6 +24,7 @@ _COMMANDS = {
     "rollback": ("rigwright.cli.rollback", "rollback", "Bring back the release that each service ran before."),
     "size": ("rigwright.cli.size", "size", "What a model takes in memory, and how fast it would be."),
     "tiny-model": ("rigwright.cli.tiny_model", "tiny_model", "Write a tiny real GGUF model with random weights."),
+    "weights": ("rigwright.cli.weights", "weights", "The model files on each rig, who wants them, and which can go."),
     "verify": ("rigwright.cli.verify", "verify", "Is every rig serving as planned? (pytest + testinfra)"),
 }
 

@@ -24,7 +24,10 @@ _COMMANDS = _by_word({
     ),
     "change the inventory, then: pyinfra INVENTORY deploy.py": "update upgrade sync setup build",
     "deploys are pyinfra's: pyinfra INVENTORY remove.py": (
-        "remove uninstall destroy down delete rm purge undeploy prune"
+        "remove uninstall destroy down delete rm purge undeploy"
+    ),
+    "rigwright weights INVENTORY lists model files, with --prune it removes those that no service wants": (
+        "prune gc cleanup clean files du df"
     ),
     _FIND: "list ls models model search tags catalogue catalog suggest",
     _ASK: "ps status health check test state top monitor ping",
@@ -99,7 +102,7 @@ _OPTIONS = _by_word({
 })  # fmt: skip
 # Commands to which advice about plans applies, and those that take an inventory.
 _PLANNING = {"plan", "recommend", "size"}
-_WITH_INVENTORY = {"plan", "recommend", "hardware", "verify", "rollback"}
+_WITH_INVENTORY = {"plan", "recommend", "hardware", "verify", "rollback", "weights"}
 
 
 def other_command(name: str) -> str | None:

@@ -6,11 +6,11 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import click
@@ -83,11 +83,24 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], wanted: Mappin
     """All rigs that pyinfra finds in an inventory; `wanted` says what they are asked."""
     from rigwright.records.reading import read_records  # 0.1 s, and pyinfra starts meanwhile
 
+    messages, missing = answers(asking, inventory, limit, lambda folder: _DEPLOY.format(folder=folder, **wanted))
+    records = {name: read_records(message["records"]) for name, message in messages.items()}
+    return Collected({name: message["files"] for name, message in messages.items()}, missing, records)
+
+
+def answers(
+    asking: Pyinfra, inventory: str, limit: tuple[str, ...], deploy_of: Callable[[str], str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What each rig left as JSON in a folder, by the deploy of that folder; and why others left nothing.
+
+    Raises:
+        RigwrightError: the inventory cannot be read, or no rig is left.
+    """
     with tempfile.TemporaryDirectory(prefix="rigwright-") as scratch:
         folder = Path(scratch)
         # pyinfra wants deploy code in a file.
         deploy = folder / "collect.py"
-        deploy.write_text(_DEPLOY.format(folder=scratch, **wanted))
+        deploy.write_text(deploy_of(scratch))
         has_log = _DEBUG_LOG.exists()
         broken: dict[str, str] = {}
         left = limit
@@ -113,8 +126,7 @@ def _ask(asking: Pyinfra, inventory: str, limit: tuple[str, ...], wanted: Mappin
         said = _complaint(said).removeprefix(f"{inventory} ")
         raise RigwrightError(f"{inventory}: pyinfra cannot read it: {said}; correct the inventory")
     names = [name for name in dict.fromkeys((*rigs, *messages)) if name in messages]
-    records = {name: read_records(messages[name]["records"]) for name in names}
-    return Collected({name: messages[name]["files"] for name in names}, missing, records)
+    return {name: messages[name] for name in names}, missing
 
 
 def _here(*, under_load: bool, with_software: bool) -> dict[str, str]:

@@ -10,6 +10,21 @@ is_brought() {
   [ "$modified" = "$(stat -Lc %Y -- "$1")" ] || [ "$sum" = "$(sha256sum <"$1" | cut -d' ' -f1)" ]
 }
 discard() { said=$(rm -f -- "$1" 2>&1) || miss "$said"; }
+# discard_brought: standard input: model files of the list $BROUGHT, which then no longer has them.
+discard_brought() {
+  while IFS= read -r file; do
+    if is_brought "$file"; then
+      discard "$file"
+      discard "${file%/*}/.${file##*/}.rigwright"
+      case ${file%/*} in */.rigwright | *--*) rmdir -- "${file%/*}" 2>/dev/null || : ;; esac
+    else say "$file stays, it is not what rigwright brought"; fi
+  done
+  [ -f "$BROUGHT" ] || return 0
+  left=$(while IFS= read -r file; do
+    if [ -e "$file" ] || [ -L "$file" ]; then printf '%s\n' "$file"; fi
+  done <"$BROUGHT")
+  { [ -z "$left" ] || printf '%s\n' "$left"; } | write "$BROUGHT" 644
+}
 # remove_weights: the model files of the list $BROUGHT, and then their stamps.
 remove_weights() {
   [ -e "$BROUGHT" ] || return 0

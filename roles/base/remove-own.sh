@@ -13,13 +13,17 @@ named_in() { # named_in INSTANCE …: the model files that these run on, and tho
     cat -- "/etc/systemd/system/rigwright-$one.service" "/var/lib/rigwright/services/$one/"*.service 2>/dev/null || :
   done | sed -n 's/^# weights \([0-9a-f]\{64\} \/\)/\1/p' | sort -u
 }
-# spare_files: of the model files that were brought those that no service of others names. What nobody names may be what
-# another run has just brought: it stays for a day.
+# spare_files: of the model files that were brought those that no service of others names.
 spare_files() (
-  [ -f "$BROUGHT" ] || return 0
   theirs=$(others) mine=$(units | grep -vxF -- "$theirs" || :)
   # shellcheck disable=SC2086 # names, one word each
-  theirs=$(named_in $theirs) mine=$(named_in $mine | cut -d' ' -f2-)
+  unnamed "$(named_in $theirs)" "$(named_in $mine)"
+)
+# unnamed THEIRS MINE: of the model files that were brought those that are none of THEIRS, lines "SUM PATH". What is none of
+# MINE either may be what another run has just brought: it stays for a day.
+unnamed() (
+  [ -f "$BROUGHT" ] || return 0
+  theirs=$1 mine=$(printf '%s\n' "$2" | cut -d' ' -f2-)
   # One of them may be a link to another.
   theirs=$(printf '%s\n' "$theirs"; printf '%s\n' "$theirs" | while read -r sum path; do echo "$sum $(readlink -f -- "${path:-/}")"; done)
   while IFS= read -r file; do
@@ -50,19 +54,7 @@ remove_own() {
   systemctl daemon-reload
   if [ -z "$WEIGHTS" ]; then keep_weights
   else
-    while IFS= read -r file; do
-      if is_brought "$file"; then
-        discard "$file"
-        discard "${file%/*}/.${file##*/}.rigwright"
-        case ${file%/*} in */.rigwright | *--*) rmdir -- "${file%/*}" 2>/dev/null || : ;; esac
-      else say "$file stays, it is not what rigwright brought"; fi
-    done <"$work/spare"
-    if [ -f "$BROUGHT" ]; then
-      while IFS= read -r file; do
-        if [ -e "$file" ] || [ -L "$file" ]; then printf '%s\n' "$file"; fi
-      done <"$BROUGHT" >"$work/brought"
-      write "$BROUGHT" 644 <"$work/brought"
-    fi
+    discard_brought <"$work/spare"
   fi
   say "what services of other inventories need stays: packages, the builder's account, their releases and model files"
   [ -z "$failed" ]

@@ -12,5 +12,5 @@ rm -rf "/opt/rigwright/services/$NAME" "$STATE/services/$NAME"
 systemctl daemon-reload
 say "$UNIT removed"
 if [ -e "${model:-/nonexistent}" ] && ! grep -qsF "\"$model\"" "$CONFIG"/*.json; then
-  say "$model stays, no service uses it now; delete it by hand if nobody else does"
+  say "$model stays, no service uses it now; rigwright weights INVENTORY --prune takes what nobody wants"
 fi

@@ -108,7 +108,10 @@ def test_one_service_leaves_nothing_but_its_model_file(workshop, serving, remove
     assert workshop.on(serving, everything) == ""
     removed = remove(serving, "remove_service=demo")
     weights = "/var/lib/rigwright/weights/tiny.gguf"
-    assert f"{weights} stays, no service uses it now; delete it by hand if nobody else does" in removed.lines
+    assert (
+        f"{weights} stays, no service uses it now; rigwright weights INVENTORY --prune takes what nobody wants"
+        in removed.lines
+    )
     assert workshop.on(serving, f"ls {weights}") == weights
     assert "demo is not on this rig" in remove(serving, "remove_service=demo").lines
     assert workshop.deploy(workshop.spec(), serving).code == 0

@@ -14,6 +14,7 @@ from rigwright.view.answers.hardware import Rig
 from rigwright.view.answers.plan import Plan
 from rigwright.view.answers.recommend import Ranking
 from rigwright.view.answers.size import Size
+from rigwright.view.answers.weights import Weights
 
 ANSWERS: dict[str, type[Answer]] = {
     "driver": DriverAnswer,
@@ -21,6 +22,7 @@ ANSWERS: dict[str, type[Answer]] = {
     "plan": Plan,
     "recommend": Ranking,
     "size": Size,
+    "weights": Weights,
 }
 
 
