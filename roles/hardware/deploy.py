@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pyinfra.api import FactBase
@@ -43,14 +44,20 @@ class RigSections(FactBase[dict[str, list[str]]]):
 def collect(folder: str, *, under_load: bool, with_records: bool = False, with_software: bool = False) -> None:
     """Write what the current host says to `<folder>/<host>.json`; `file_name` makes the name."""
     host = current_host()
-    sections = _ask(under_load=under_load, with_records=with_records, with_software=with_software)
+    sections = ask(
+        RigSections,
+        limit_seconds=collection.limit_seconds(under_load=under_load),
+        under_load=under_load,
+        with_records=with_records,
+        with_software=with_software,
+    )
     with suppress(RigwrightError, EOFError):  # the plan says it of what it cannot read
         if with_records and (paths := paths_on_rig(host.name, host.data.get("rig"))):
             from rigwright.roles.base.headers import read_headers  # models are seldom read this way
 
             read_headers(host, host.name, paths)
-    if files := collection.files(sections):
-        rest = {name: lines for name, lines in sections.items() if records.is_section(name)}
+    if files := collection.files(sections or {}):
+        rest = {name: lines for name, lines in (sections or {}).items() if records.is_section(name)}
         answer = json.dumps({"files": files, "records": rest})
         (Path(folder) / file_name(host.name)).write_text(answer, "utf-8")
     else:
@@ -74,23 +81,19 @@ def file_name(rig: str) -> str:
     return f"{quote(rig, safe='@')}.json"
 
 
-def _ask(*, under_load: bool, with_records: bool, with_software: bool) -> dict[str, list[str]]:
-    """As root where the inventory says sudo and it is given, else without: little is missing then."""
+def ask(fact: type[FactBase[Any]], *, limit_seconds: int, **arguments: object) -> Any:
+    """What a fact says; None, or what is empty, without an answer.
+
+    As root where the inventory says sudo and it is given, else without: little is missing then.
+    """
     host = current_host()
     rights = [{}, {"_sudo": False}] if host.data.get("_sudo") else [{}]
+    found: Any = None
     for given in rights:
-        try:
-            sections: dict[str, list[str]] | None = host.get_fact(
-                RigSections,
-                under_load=under_load,
-                with_records=with_records,
-                with_software=with_software,
-                _ignore_errors=True,
-                _timeout=collection.limit_seconds(under_load=under_load),
-                **(seen_environment(host) | given),
-            )
-        except EOFError:
-            continue  # pyinfra asks for a sudo password, and nobody is there to give it
-        if sections:
-            return sections
-    return {}
+        with suppress(EOFError):  # pyinfra asks for a sudo password, and nobody is there to give it
+            options = {"_ignore_errors": True, "_timeout": limit_seconds, **seen_environment(host), **given}
+            said = host.get_fact(fact, **arguments, **options)
+            found = found if said is None else said
+        if found:
+            break
+    return found

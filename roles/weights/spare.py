@@ -15,8 +15,8 @@ from rigwright.roles.base.channel import Script
 from rigwright.roles.base.facts import one_line
 from rigwright.roles.base.failures import close_with_failures
 from rigwright.roles.base.operations import BROUGHT_LIST, Commands
-from rigwright.roles.base.pyinfra_private import current_host, fail, seen_environment
-from rigwright.roles.hardware.deploy import file_name
+from rigwright.roles.base.pyinfra_private import current_host, fail
+from rigwright.roles.hardware.deploy import ask, file_name
 from rigwright.units import whole_number
 
 # Each after what it calls; what they do of services of one inventory alone is not called.
@@ -76,7 +76,7 @@ def read_lines(lines: Sequence[str]) -> list[ModelFile]:
 def list_model_files(folder: str) -> None:
     """Write what the current host has to `<folder>/<host>.json`."""
     host = current_host()
-    found = host.get_fact(ModelFiles, _ignore_errors=True, _timeout=_LIMIT_SECONDS, **seen_environment(host))
+    found = ask(ModelFiles, limit_seconds=_LIMIT_SECONDS)
     if found is None:
         host.log_styled("it gave no answer; try `ssh` and `sh -c true` by hand", fg="red")
         fail(host)
