@@ -21,7 +21,7 @@ settle() { # what accept has checked takes its name; where another file of ours 
   at=$DEST stamp=$STAMP
   if [ -e "$DEST" ] || [ -L "$DEST" ]; then
     there=$(stamped "$DEST")
-    [ "$there" != "$sum" ] || { rm -f -- "$PART"; return; } # another run was quicker
+    [ "$there" != "$sum" ] || { rm -f -- "$PART"; claim "$sum"; return; } # another run was quicker, or another address
     [ -n "$there" ] || fail "$DEST appeared or changed while it was brought; run again"
     at=$(kept_at "$DEST" "$sum")
     stamp=$(stamp_of "$at")
@@ -36,6 +36,13 @@ settle() { # what accept has checked takes its name; where another file of ours 
   mv -fT -- "$PART" "$at"
   [ -z "${SHARE_AT-}" ] || point_to "$at"
   sync -- "${at%/*}"
+}
+claim() { # claim SUM: what is there with this content is what $ORIGIN gives too: the next run knows it, and the unit names it
+  for at in "$DEST" "$(kept_at "$DEST" "$1")"; do
+    { read -r sum _ _ known <"$(stamp_of "$at")"; } 2>/dev/null || continue
+    case $known in found | "$ORIGIN") continue ;; esac
+    [ "$(stamped "$at")" != "$1" ] || stamp "$at" "$ORIGIN" "$(stamp_of "$at")"
+  done
 }
 stamp() { # stamp FILE ORIGIN STAMP: remember what was checked
   said=$(printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644 2>&1) ||

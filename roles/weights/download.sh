@@ -145,7 +145,10 @@ tell() {
 done='' again='' refused=''
 while :; do
   lock
-  if is_there; then exit 0; fi
+  if is_there; then
+    [ -z "$SHA256" ] || claim "$SHA256"
+    exit 0
+  fi
   if is_running && [ "$(cat -- "$OF" 2>/dev/null)" != "$of" ]; then
     say "ending the download of another version of ${DEST##*/}"
     systemctl stop "$UNIT"

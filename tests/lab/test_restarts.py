@@ -247,7 +247,8 @@ def weights_that_nobody_wants(shop: Shop) -> Any:
 def rollback(shop: Shop) -> Any:
     done = shop.workshop.rigwright("rollback", str(shop.workshop.inventory(shop.spec, shop.rig)))
     assert done.code == 0, done.output
-    assert done.seconds < 10
+    waited = sum(map(int, re.findall(r"has no request under way, after (\d+) s", done.output)))
+    assert done.seconds - waited < 10
     return done
 
 

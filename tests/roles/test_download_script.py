@@ -295,6 +295,22 @@ def test_file_of_a_hub_arrives(any_rig, serve):
     assert "s3cret" not in any_rig.said
 
 
+def test_other_address_of_what_is_there_is_noted(any_rig, serve):
+    """A further revision with the same file: the next run knows it without asking; what was found stays the owner's."""
+    hub = serve({"/m.gguf": Answer(GOOD), "/next.gguf": hub_answer("/m.gguf"), "/untold.gguf": Answer(GOOD)})
+    stamp = any_rig.home / "weights/.m.gguf.rigwright"
+    asked = {"/m.gguf": 1, "/next.gguf": 0, "/untold.gguf": 1}
+    for path, bodies in asked.items():
+        before = len(hub.ranges)
+        assert any_rig.download(f"{hub.address}{path}") == 0, any_rig.said
+        assert len(hub.ranges) - before == bodies
+        assert stamp.read_text().split()[3] == hashlib.sha256(f"{hub.address}{path}".encode()).hexdigest()[:16]
+        assert any_rig.files == {"m.gguf", ".m.gguf.rigwright"}
+    found = stamp.read_text().rsplit(" ", 1)[0] + " found\n"
+    stamp.write_text(found)
+    assert any_rig.download(f"{hub.address}/next.gguf") == 0 and stamp.read_text() == found
+
+
 @pytest.mark.parametrize(("refusals", "code"), [(1, 0), (2, 1)])
 def test_systemd_that_refuses_once_is_asked_again(rig, serve, refusals, code):
     """What it said is told when it goes on so; nothing is left of the download then, and the next run has it."""
