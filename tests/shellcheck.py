@@ -24,6 +24,7 @@ _REMOVAL = (
 JOINED = [
     ("base/manager.sh", "base/apt.sh", "base/bring.sh", "base/packages.sh"),
     ("base/manager.sh", "base/dnf.sh", "base/bring.sh", "base/packages.sh"),
+    ("base/manager.sh", "base/apt.sh", "base/bring.sh", "base/sent.sh"),
     ("base/manager.sh", "base/apt.sh", *_REMOVAL),
     ("base/manager.sh", *_REMOVAL),
     *(
@@ -60,10 +61,8 @@ JOINED = [
         "llamacpp/estimate.sh",
         "service/switch.sh",
     ),
-    *(
-        ("weights/place.sh", "weights/accept.sh", f"weights/{name}.sh")
-        for name in ("adopt", "download", "install", "link")
-    ),
+    *(("weights/place.sh", "weights/accept.sh", f"weights/{name}.sh") for name in ("adopt", "install", "link")),
+    ("weights/place.sh", "weights/accept.sh", "weights/config.sh", "weights/download.sh"),
 ]
 # Questions to a rig: put together by the code that asks them.
 ASKED = {"service/tuning-state.sh", "base/deployed.sh", "hardware/collect.sh", "hardware/software.sh"}

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 _COMMANDS = {
+    "bundle": ("rigwright.cli.bundle", "bundle", "All that rigs without internet need, in one file."),
     "driver": (
         "rigwright.cli.driver",
         "driver",

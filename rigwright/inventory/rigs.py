@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
+from rigwright.bundle.opened import with_bundle
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.values import Hardware
 from rigwright.inventory.live import LOCAL, collect
@@ -61,8 +64,16 @@ def folder_name(folder: Path) -> str:
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
-def read_wishes(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra | None = None) -> dict[str, Wished]:
+def read_wishes(
+    inventory: str,
+    *,
+    limit: tuple[str, ...] = (),
+    started: Pyinfra | None = None,
+    opens_bundles: bool = True,
+) -> dict[str, Wished]:
     """What an inventory wishes of each rig, by name; `started` is the pyinfra that reads it.
+
+    Model files come from the bundle that it names, unless that one is only about to be made.
 
     Raises:
         WrongSpec: a line for each thing that is wrong on any of them.
@@ -72,10 +83,17 @@ def read_wishes(inventory: str, *, limit: tuple[str, ...] = (), started: Pyinfra
         name, data = row["name"], row["data"]
         try:
             lock = lock_file(name, data.get("rig_lock"), inventory)
-            wishes[name] = Wished(parse_spec(name, data.get("rig"), inventory=inventory), lock)
+            spec = parse_spec(name, data.get("rig"), inventory=inventory)
+            if opens_bundles:
+                spec, _ = with_bundle(spec, name, _tell)
+            wishes[name] = Wished(spec, lock)
             keys_of(name, wishes[name].spec)  # a deploy would refuse what is wrong with them, too
         except RigwrightError as error:
             wrong.append(error.message)
     if wrong:
         raise WrongSpec("\n".join(wrong))
     return wishes
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)

@@ -18,6 +18,7 @@ from rigwright.plan.source import ModelSource
 from rigwright.plan.wish import ServiceWish
 from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
+from rigwright.spec.bundle import BundleSettings
 from rigwright.spec.driver import CudaSettings, NvidiaSettings
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
@@ -50,6 +51,11 @@ class RigSpec(Strict):
     takes_over: tuple[Owner, ...] = Field(
         (),
         description="Owners whose services become this inventory's: it was called so before, or takes their place.",
+    )
+    bundle: BundleSettings | None = Field(
+        None,
+        description="Everything comes from this file, made where the internet is by `rigwright bundle`; the rig asks "
+        "nobody.",
     )
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")

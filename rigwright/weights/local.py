@@ -169,7 +169,9 @@ def _file(
     wanted = sums.get(source.file_name) or (source.sha256 if is_first else None)
     if source.path_on_rig:
         return LocalModel(source, None, wanted, None)
-    path = at_home(source.path) if source.path else offline_file(source, wanted, settings.offline)
+    path = at_home(source.path) if source.path else None
+    if path is None or not path.is_file():
+        path = offline_file(source, wanted, settings.offline) or path
     if path is None:
         return LocalModel(source, None, wanted, None, source_url(source, settings))
     if not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,22 @@ def offline_file(source: ModelSource, sha256: str | None, directory: str | None)
     return next((path for path in _places(root, source, sha256) if path.is_file()), None)
 
 
+def source_sum(source: ModelSource) -> str:
+    """A sum over where a file comes from: bundles name it so, for the address itself may hold a secret."""
+    return hashlib.sha256(source.identity.encode()).hexdigest()
+
+
+def by_source(root: Path, total: str) -> Path:
+    """The file of a `source_sum` in a directory that was unpacked from a bundle."""
+    return root / f"source-{total}"
+
+
 def _places(root: Path, source: ModelSource, sha256: str | None) -> Iterator[Path]:
-    """`SUM`, `SUM.gguf`, `org/repo/FILE`, `org--repo/FILE` as on rigs, and the cache that `hf download` makes."""
+    """`SUM`, `SUM.gguf`, as bundles have it, `org/repo/FILE`, `org--repo/FILE` as on rigs, as `hf download` has it."""
     if sha256:
         yield root / sha256
         yield root / f"{sha256}.gguf"
+    yield by_source(root, source_sum(source))
     if not source.repo or not source.file:
         return
     flat = source.repo.replace("/", "--")

@@ -12,9 +12,9 @@ reason() {
   said=$(grep -m1 -B1 -A1 '^dpkg: error' "$log" || grep -m3 -E '^E:|Depends:' "$log" || tail -n1 "$log")
   printf '%s\n' "$said" | tr -s '\n ' '  ' | cut -c1-500
 }
-# Where apt reads the sources that are files of their own, if it is not where the owner has them.
-parts=
-apt() { apt-get -q ${parts:+-o} ${parts:+"Dir::Etc::SourceParts=$parts"} -o DPkg::Lock::Timeout="${PATIENCE:-600}" -o Dpkg::Use-Pty=0 -o APT::Get::AutomaticRemove=false "$@"; }
+# Where apt reads the sources that are files of their own, if it is not where the owner has them; a file of further settings.
+parts='' settings=''
+apt() { apt-get -q ${settings:+-c} ${settings:+"$settings"} ${parts:+-o} ${parts:+"Dir::Etc::SourceParts=$parts"} -o DPkg::Lock::Timeout="${PATIENCE:-600}" -o Dpkg::Use-Pty=0 -o APT::Get::AutomaticRemove=false "$@"; }
 mark() { apt-mark ${parts:+-o} ${parts:+"Dir::Etc::SourceParts=$parts"} "$@"; }
 # A file of sources that apt cannot read, a stranger's perhaps, keeps it from everything: it is named, and left out of what
 # apt reads here.
@@ -52,7 +52,7 @@ lacks() {
   room=$(awk '/^The following packages will be REMOVED/ { getline; print "they need the room of" $0 }' "$log")
   echo "$(reason) $room $(mark showhold | tr '\n' ' ')" | tr -s ' ' | sed 's/ $//'
 }
-hint() { if [ -n "$broken" ]; then echo "$broken; check the rig's network and sources"; else echo "mend it with apt on the rig"; fi; }
+hint() { if [ -n "${advice-}" ]; then echo "$advice"; elif [ -n "$broken" ]; then echo "$broken; check the rig's network and sources"; else echo "mend it with apt on the rig"; fi; }
 # What `add` would install that is not there goes to $work/list. It never takes a package away to make room for ours, unless
 # $may says otherwise.
 may=--no-remove

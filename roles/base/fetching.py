@@ -1,46 +1,19 @@
-"""Fetching on the controller: one process at a time; by pip, which knows the index, its mirrors and certificates."""
+"""Fetching on the controller by pip, which knows the index, its mirrors and certificates; or from what is at hand."""
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from rigwright.errors import RigwrightError
-from rigwright.weights.cache import cache_directory
-
 NO_PIP = "this Python has no pip; run python -m ensurepip"
+# A file on this machine by its sha256; None where it is not at hand.
+Find = Callable[[str], Path | None]
 
 
-def kept(folder: str) -> Path:
-    """A folder of the cache.
-
-    Raises:
-        RigwrightError: it cannot be made.
-    """
-    found = cache_directory() / folder
-    try:
-        found.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RigwrightError(f"{found}: cannot be made: {error.strerror}; set XDG_CACHE_HOME") from None
-    return found
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """One process at a time: eight rigs need an archive fetched once."""
-    with lock.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.2)  # not a blocking flock: the holder may be another greenlet of this very process
-        yield
+def nowhere(_: str) -> None:
+    """Nothing is at hand: all is fetched."""
 
 
 def pip_download(requirements: str, directory: Path, *options: str) -> str:

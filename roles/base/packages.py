@@ -32,6 +32,11 @@ class PackageManager:
         """A script that installs packages, and adds to `record` what it brought, so that removal takes no other."""
         return script("base", *self.scripts, "bring.sh", "packages.sh", PACKAGES=" ".join(names), RECORD=record)
 
+    def install_sent(self, names: tuple[str, ...], *, record: str, archive: str, sums: str) -> str:
+        """The same from files that were sent, in a tar with these sums; no other source is asked."""
+        given = {"PACKAGES": " ".join(names), "RECORD": record, "ARCHIVE": archive, "SUMS": sums}
+        return script("base", *self.scripts, "bring.sh", "sent.sh", **given)
+
 
 def package_manager(hardware: Hardware) -> PackageManager | None:
     """The package manager of a system; None where it is not known."""

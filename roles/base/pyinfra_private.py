@@ -105,6 +105,11 @@ def say(lines: list[str]) -> None:
         pyinfra.logger.error(line)
 
 
+def tell(line: str) -> None:
+    """A line of what is done on this machine, before any host is asked."""
+    pyinfra.logger.info(line)
+
+
 def operations_executed(host: Host) -> int:
     """How many operations of this run, ours or others', have run commands on a host."""
     return sum(operation.operation_meta.executed for operation in host.state.ops[host].values())

@@ -17,7 +17,8 @@ from typing import BinaryIO, NamedTuple
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.driver.wheels import Wheels
-from rigwright.roles.base.fetching import NO_PIP, alone, kept, pip_download
+from rigwright.roles.base.fetching import NO_PIP, Find, nowhere, pip_download
+from rigwright.weights.kept import alone, kept
 
 _ROOT = re.compile(r"nvidia/(?:cu13|nccl)/")
 # libnvvm and nccl_device are for programs that compile at run time, nvblas for those that know no CUDA, the rest are
@@ -36,7 +37,7 @@ class _Member(NamedTuple):
     sha256: str
 
 
-def toolkit_archive(wheels: Wheels) -> Path:
+def toolkit_archive(wheels: Wheels, find: Find = nowhere) -> Path:
     """A gzipped tar of a toolkit with `bin`, `lib` and `include` at its top, kept in the cache.
 
     `sums.txt` in it has the sum of every file, as the wheels themselves say it.
@@ -50,7 +51,8 @@ def toolkit_archive(wheels: Wheels) -> Path:
     with alone(cache / f"{name}.lock"):
         if not archive.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                files = _fetch(wheels, Path(scratch))
+                at_hand = [path for digest in wheels.sums.values() if (path := find(digest))]
+                files = at_hand if len(at_hand) == len(wheels.sums) else fetch_wheels(wheels, Path(scratch))
                 _pack(files, Path(scratch) / "toolkit.tar.gz").replace(archive)
     return archive
 
@@ -75,7 +77,12 @@ def _place(name: str) -> str | None:
     return None if not _ROOT.match(name) or name.endswith("/") or _LEFT_OUT.match(inside) else inside
 
 
-def _fetch(wheels: Wheels, directory: Path) -> list[Path]:
+def fetch_wheels(wheels: Wheels, directory: Path) -> list[Path]:
+    """The wheels of a toolkit in a directory.
+
+    Raises:
+        RigwrightError: they cannot be fetched, or are others than the catalogue names.
+    """
     lines = "".join(f"{one} --hash=sha256:{digest}\n" for one, digest in wheels.sums.items())
     tags = [f"--platform={tag}" for tag in platforms(wheels.architecture)]
     said = pip_download(lines, directory, "--only-binary", ":all:", *tags)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pyinfra.api import operation
 
+from rigwright.bundle.opened import Bundle
 from rigwright.hardware import Hardware
 from rigwright.hardware.sections import SECTIONS
 from rigwright.plan.driver import Cuda
@@ -18,9 +19,11 @@ from rigwright.resources import script
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.fetching import Find, nowhere
 from rigwright.roles.base.operations import Commands, always, current_rig, refuse
-from rigwright.roles.base.packages import all_names, package_names
+from rigwright.roles.base.packages import all_names
 from rigwright.roles.base.probe import Probe
+from rigwright.roles.cuda.packages import package_needs
 
 _STATE = f"{STATE_DIRECTORY}/cuda"
 
@@ -33,7 +36,13 @@ def cuda_probe() -> Probe:
 
 
 def bring_toolkit(
-    cuda: Cuda, hardware: Hardware, probe: Probe, *, install: bool = True, needed: Callable[[], bool] = always
+    cuda: Cuda,
+    hardware: Hardware,
+    probe: Probe,
+    *,
+    install: bool = True,
+    needed: Callable[[], bool] = always,
+    bundle: Bundle | None = None,
 ) -> None:
     """Have the toolkit of a plan, and what it compiles with: two operations; none where no toolkit is wanted.
 
@@ -43,6 +52,7 @@ def bring_toolkit(
         probe: The questions that the operations of a run share, with `cuda_probe` among them.
         install: False where another tool owns the packages.
         needed: Whether this rig compiles after all, asked when it is this one's turn.
+        bundle: Where packages and wheels are, for a rig that reaches no mirror.
     """
     if not cuda.version:
         return
@@ -52,19 +62,10 @@ def bring_toolkit(
             probe=probe,
             install=install,
             needed=needed,
+            bundle=bundle,
             name=f"Install packages for CUDA {cuda.version}",
         )
-    toolkit(cuda=cuda, probe=probe, needed=needed, name=f"Have CUDA {cuda.version}")
-
-
-def package_needs(cuda: Cuda, hardware: Hardware) -> tuple[str, ...]:
-    """Packages of the distribution: the toolkit where it is made of them, and a compiler for what runs on the CPU.
-
-    That of Debian has one of its own for this, and asks the `gcc` of the system all the same (11.8, 12.4: run).
-    """
-    compiler = package_names("cuda", hardware) or ()
-    packaged = cuda.packages if cuda.source != "pypi" and not cuda.path else ()
-    return (*packaged, *compiler)
+    toolkit(cuda=cuda, probe=probe, needed=needed, bundle=bundle, name=f"Have CUDA {cuda.version}")
 
 
 def toolkit_room(cuda: Cuda, hardware: Hardware) -> dict[str, int]:
@@ -78,7 +79,7 @@ def toolkit_room(cuda: Cuda, hardware: Hardware) -> dict[str, int]:
 
 
 @operation()
-def toolkit(cuda: Cuda, probe: Probe, needed: Callable[[], bool] = always) -> Commands:
+def toolkit(cuda: Cuda, probe: Probe, needed: Callable[[], bool] = always, bundle: Bundle | None = None) -> Commands:
     """Have a toolkit that compiles for the GPUs of the rig: one of wheels is brought, one of packages is tried.
 
     What was there stays where this fails, and nothing half is left.
@@ -86,6 +87,7 @@ def toolkit(cuda: Cuda, probe: Probe, needed: Callable[[], bool] = always) -> Co
     + cuda: what the plan says: version, source, targets
     + probe: the questions that the operations of a run share
     + needed: whether this rig compiles
+    + bundle: where wheels are, for a controller without PyPI
     """
     if not needed():
         return
@@ -104,18 +106,18 @@ def toolkit(cuda: Cuda, probe: Probe, needed: Callable[[], bool] = always) -> Co
     elif rig.uid != 0:
         yield from refuse("the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'")
     else:
-        yield from _from_wheels(made, known)
+        yield from _from_wheels(made, known, bundle.find if bundle else nowhere)
     if rig.records.installed.toolkits - {made.directory if made else ""}:
         yield Script(script("base", "prune.sh"))
 
 
-def _from_wheels(made: Wheels, known: dict[str, str]) -> Commands:
+def _from_wheels(made: Wheels, known: dict[str, str], find: Find) -> Commands:
     from rigwright.roles.cuda.archive import toolkit_archive  # zip, tar and pip, which few runs need
 
     where = {"AT": made.directory, "ARCHIVE": f"{_STATE}/{made.version}-{made.id}.tar.gz"}
     sent, lies = made.sent_bytes, made.disk_bytes
     yield Script(script("cuda", "place.sh", **where, STATE=_STATE, NEED=sent, NEED_INSTALLED=lies))
-    yield Upload(lambda: toolkit_archive(made), where["ARCHIVE"])
+    yield Upload(lambda: toolkit_archive(made, find), where["ARCHIVE"])
     yield Script(script("cuda", "host.sh", "prove.sh", "install.sh", **where, **known))
 
 

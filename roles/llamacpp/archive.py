@@ -17,9 +17,10 @@ from pathlib import Path
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.archives import Archive, Prebuilt
-from rigwright.roles.base.fetching import NO_PIP, alone, kept, pip_download
+from rigwright.roles.base.fetching import NO_PIP, Find, nowhere, pip_download
 from rigwright.shown import without_secrets
 from rigwright.units import format_bytes
+from rigwright.weights.kept import alone, kept
 
 _WHERE = "rig.llamacpp.archive"
 # llama.cpp's own has 30 MiB; an answer without an end shall not fill the disk.
@@ -28,7 +29,7 @@ _LARGEST_BYTES = 1 << 30
 _SILENCE_SECONDS, _SLOWEST_BYTES = 60, 4 << 10
 
 
-def source_tree(archive: Archive) -> Path:
+def source_tree(archive: Archive, find: Find = nowhere) -> Path:
     """A gzipped tar with the llama.cpp tree at its top, made from `archive` and kept in the cache.
 
     Raises:
@@ -40,7 +41,7 @@ def source_tree(archive: Archive) -> Path:
     with alone(cache / f"{name}.lock"):
         if not tree.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                original = fetch(archive, Path(scratch))
+                original = find(archive.sha256) or fetch(archive, Path(scratch))
                 check(original, archive)
                 _cut(original, archive.subdirectory, Path(scratch) / "tree.tar.gz").replace(tree)
     return tree

@@ -17,6 +17,7 @@ from rigwright.roles.base.packages import package_names
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe, toolkit_room
 from rigwright.roles.llamacpp import operations as llamacpp
+from rigwright.roles.llamacpp.bundled import unbundled
 from rigwright.roles.llamacpp.dry_run import dry_run
 from rigwright.roles.service.answer import CHAT, EMBEDDING, RANKING, Answer
 from rigwright.roles.service.context import RigContext
@@ -67,6 +68,9 @@ class Llamacpp:
         if release in rig.records.installed.releases:
             return
         settings = planner.settings
+        if context.bundle and (lacks := [*unbundled(planner, cuda, context, rig)]):
+            yield context.bundle.lacks(lacks, context.inventory)
+            return
         if context.is_stdin_taken and cuda and cuda.source == "pypi":
             yield f"CUDA {cuda.version} cannot be sent to this rig: {NO_STDIN}"
             return
@@ -95,9 +99,16 @@ class Llamacpp:
         cuda = llamacpp.toolkit_of(context, rig) if rig else None
         builds = llamacpp.builds_here(context, rig) if rig else always
         if rig and (names := package_names("build", rig.hardware)):
-            base.packages(packages=names, probe=probe, install=install, needed=builds, name="Install compilers")
+            base.packages(
+                packages=names,
+                probe=probe,
+                install=install,
+                needed=builds,
+                bundle=context.bundle,
+                name="Install compilers",
+            )
         if rig and cuda:
-            bring_toolkit(cuda, rig.hardware, probe, install=install, needed=builds)
+            bring_toolkit(cuda, rig.hardware, probe, install=install, needed=builds, bundle=context.bundle)
         llamacpp.resolve(context=context, probe=probe, name="Find the commit of llama.cpp")
         if rig and llamacpp.is_unresolved(context, rig):
             llamacpp.enlist(context=context, probe=probe, name="Agree on who builds llama.cpp")

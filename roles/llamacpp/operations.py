@@ -12,6 +12,7 @@ from rigwright import __version__
 from rigwright.errors import Refused, RigwrightError
 from rigwright.plan.driver import Cuda
 from rigwright.plan.driver.wheels import directory_of
+from rigwright.plan.engines.llamacpp.archives import Prebuilt
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import (
     TARGETS,
@@ -30,9 +31,18 @@ from rigwright.records.paths import STATE_DIRECTORY
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import BUILDER, Commands, always, current_rig, never, refuse
+from rigwright.roles.base.fetching import Find
+from rigwright.roles.base.operations import (
+    BUILDER,
+    Commands,
+    always,
+    current_rig,
+    never,
+    refuse,
+)
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
+from rigwright.roles.llamacpp.bundled import bundled_tree
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.kept_releases import Kept
 from rigwright.roles.service.shipping import Bring, Later, builds, settle, yard_of
@@ -100,9 +110,9 @@ def build(context: RigContext, probe: Probe) -> Commands:
 
     if settings.is_prebuilt:
         commits = rig.records.installed.commits
-        yield Later(lambda: receive(*_prebuilt(settings, release, commits)))
+        yield Later(lambda: receive(*_prebuilt(settings, release, commits, context.find)))
         return
-    built = list(_build_commands(planner, release, rig))
+    built = list(_build_commands(planner, release, rig, context))
     if not settings.share:
         yield from built
         return
@@ -123,13 +133,19 @@ def _sums(settings: LlamacppSettings) -> Script:
     return Script(script("llamacpp", "sums.sh", REFS=f"{STATE_DIRECTORY}/refs", SUMS=lines, TOLD=told))
 
 
-def _prebuilt(settings: LlamacppSettings, release: Release, commits: Mapping[str, str]) -> tuple[Path, str]:
+def _prebuilt(settings: LlamacppSettings, release: Release, commits: Mapping[str, str], find: Find) -> tuple[Path, str]:
     from rigwright.roles.llamacpp.prebuilt import prebuilt_release  # tar and http, which few runs need
     from rigwright.roles.llamacpp.published import downloads
 
+    def at_hand(digest: str) -> Prebuilt | None:
+        path = find(digest)
+        return Prebuilt(path=str(path), sha256=digest) if path else None
+
     if settings.prebuilt:
-        return prebuilt_release(lambda: settings.prebuilt, release)
-    return prebuilt_release(lambda: downloads(settings, settings.sums(commits)), release)
+        return prebuilt_release(lambda: [at_hand(one.sha256) or one for one in settings.prebuilt], release)
+    sums = settings.sums(commits)
+    here = [one for digest in sums.values() if (one := at_hand(digest))]
+    return prebuilt_release(lambda: here if len(here) == len(sums) else downloads(settings, sums), release)
 
 
 def _where(release: Release, archive: str, settings: LlamacppSettings, rig: Rig) -> dict[str, str]:
@@ -148,18 +164,21 @@ def _where(release: Release, archive: str, settings: LlamacppSettings, rig: Rig)
 _STEPS = ("cuda", "host.sh"), ("llamacpp", "fatbins.sh"), ("llamacpp", "steps.sh")
 
 
-def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Commands:
+def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig, context: RigContext) -> Commands:
     settings = planner.settings
-    archive = f"{STATE_DIRECTORY}/build/{release.identity[:16]}.tar.gz" if settings.archive else ""
+    tree = bundled_tree(settings, context)
+    archive = f"{STATE_DIRECTORY}/build/{release.identity[:16]}.tar.gz" if settings.archive or tree else ""
     if wanted := settings.archive:
         from rigwright.roles.llamacpp.archive import source_tree  # tar and http, which few runs need
 
-        yield Upload(lambda: source_tree(wanted), archive)
+        yield Upload(lambda: source_tree(wanted, context.find), archive)
+    elif tree:
+        yield Upload(lambda: tree, archive)
     nccl = nccl_of(settings, rig.hardware, planner.installed.cuda_version)
     if nccl:
         from rigwright.roles.cuda.archive import toolkit_archive
 
-        yield Upload(lambda: toolkit_archive(nccl), f"{STATE_DIRECTORY}/build/{release.id}.nccl.tar.gz")
+        yield Upload(lambda: toolkit_archive(nccl, context.find), f"{STATE_DIRECTORY}/build/{release.id}.nccl.tar.gz")
     yield Script(
         script(
             "llamacpp",
@@ -170,7 +189,7 @@ def _build_commands(planner: LlamacppPlanner, release: Release, rig: Rig) -> Com
             OPTIONS="\n".join(release.options),
             STEPS="".join(role_text(*one) for one in _STEPS),
             SASS=" ".join(release.machine_code),
-            GIT="" if settings.archive else settings.git,
+            GIT="" if archive else settings.git,
             REF=settings.ref,
             COMMIT=release.identity,
             NVCC=planner.installed.nvcc if compiles_for_cuda(settings, rig.hardware) else "",

@@ -19,10 +19,10 @@ from typing import IO, NamedTuple
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.archives import Prebuilt
 from rigwright.plan.engines.llamacpp.release import Release
-from rigwright.roles.base.fetching import alone, kept
 from rigwright.roles.llamacpp.archive import check, fetch
 from rigwright.roles.service.kept_releases import LARGEST_BYTES
 from rigwright.units import format_bytes
+from rigwright.weights.kept import alone, kept
 
 _WHERE = "rig.llamacpp.prebuilt"
 _PROGRAM = "llama-server"

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.archives import Prebuilt
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
-from rigwright.roles.base.fetching import alone, kept
+from rigwright.weights.kept import alone, kept
 
 _WHERE = "rig.llamacpp.source"
 _SECONDS, _LARGEST_BYTES = 30, 4 << 20

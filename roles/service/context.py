@@ -11,6 +11,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from rigwright.bundle.opened import Bundle, with_bundle
 from rigwright.errors import RigwrightError, WrongSpec
 from rigwright.hardware.failures import driver_failures
 from rigwright.hardware.sections import SECTIONS
@@ -22,6 +23,7 @@ from rigwright.resolve.instance import Instance
 from rigwright.resolve.rigs import look_at_models
 from rigwright.roles.base.account import account_probe
 from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.fetching import Find, nowhere
 from rigwright.roles.base.headers import read_headers
 from rigwright.roles.base.operations import base_probe
 from rigwright.roles.base.probe import Probe
@@ -31,6 +33,7 @@ from rigwright.roles.base.pyinfra_private import (
     hosts_of,
     inventory_argument,
     su_reads_password,
+    tell,
 )
 from rigwright.roles.weights.chain import address_probe
 from rigwright.roles.weights.directory import directory_probe
@@ -53,7 +56,7 @@ class RigContext:
     `templates` chat templates.
 
     `lock` is what is pinned for this rig, `lock_file` the file that holds it or other rigs. Where standard input is
-    taken, by su for its password, no file and no key can travel.
+    taken, by su for its password, no file and no key can travel. `bundle` holds what is brought, where there is one.
     """
 
     rig: str
@@ -64,6 +67,7 @@ class RigContext:
     lock_file: str = ""
     inventory: str = "INVENTORY"
     is_stdin_taken: bool = False
+    bundle: Bundle | None = None
     lookup: Lookup = field(default_factory=Lookup, repr=False, compare=False)
     _resolved: dict[object, Resolved] = field(default_factory=dict, repr=False, compare=False)
 
@@ -96,6 +100,11 @@ class RigContext:
             | directory_probe((weights.directory,) if services else ())
             | Probe(files=tuple(map(template_path, self.templates.values())))
         )
+
+    @property
+    def find(self) -> Find:
+        """Files that are at hand, by their sums."""
+        return self.bundle.find if self.bundle else nowhere
 
     def beside(self, rig: Rig) -> list[Deployed]:
         """What is on the rig and in no service of this inventory: of another one, or an orphan."""
@@ -188,10 +197,11 @@ def make_context(
         RigwrightError: a line for each thing that is wrong.
     """
     lookup = lookup or Lookup()
-    spec = parse_spec(rig, data, inventory=inventory)
+    spec, bundle = with_bundle(parse_spec(rig, data, inventory=inventory), rig, tell)
     look_at_models({rig: spec}, lookup)
     keys, templates = keys_of(rig, spec), templates_of(rig, spec)
-    return RigContext(rig, spec, keys, templates, lock, lock_file, inventory or "INVENTORY", is_stdin_taken, lookup)
+    inventory = inventory or "INVENTORY"
+    return RigContext(rig, spec, keys, templates, lock, lock_file, inventory, is_stdin_taken, bundle, lookup)
 
 
 def _check(state: State) -> dict[str, RigContext]:

@@ -77,7 +77,11 @@ def _serve(engines: Sequence[Engine]) -> None:
     names = dict.fromkeys(name for engine in used for name in engine.packages(context, rig) or ())
     if instances:
         base.packages(
-            packages=tuple(names), probe=probe, install=context.spec.base.install_packages, name="Install packages"
+            packages=tuple(names),
+            probe=probe,
+            install=context.spec.base.install_packages,
+            bundle=context.bundle,
+            name="Install packages",
         )
         account(probe=probe, name="Create the builder's account")
     files = _files(resolved, instances, context.spec.weights)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rigwright.errors import RigwrightError
-from rigwright.roles.base.fetching import kept
 from rigwright.shown import printable
 from rigwright.units import format_bytes
+from rigwright.weights.kept import kept
 
 # A release for CUDA has 1.5 GB with cuBLAS, half of that in its archive.
 LARGEST_BYTES = 8 << 30

@@ -16,7 +16,7 @@ from rigwright.resolve.resolve import Resolved
 from rigwright.roles.base.account import account_errors
 from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.operations import Commands, current_rig, refuse
+from rigwright.roles.base.operations import Commands, current_rig, refuse, unbundled_packages
 from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.service.context import RigContext
@@ -26,6 +26,7 @@ from rigwright.roles.service.room import holder, in_the_way
 from rigwright.roles.weights.directory import directory_errors
 from rigwright.roles.weights.facts import verified_stamp, wanted_stamp, weights_file
 from rigwright.spec.templates import template_path
+from rigwright.weights.local import LocalModel
 
 # LoadCredential= and ProtectProc=. Source: systemd 247, NEWS. An older one passes over what it does not know.
 _OLDEST_SYSTEMD = 247
@@ -82,6 +83,7 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
         )
     if context.is_stdin_taken and (unsent := _unsent(rig, context, resolved, mine)):
         yield f"{', '.join(unsent)} cannot be sent to this rig: {NO_STDIN}"
+    yield from _unbundled(rig, context, resolved, mine, engines)
     if any(instance.service in resolved.models for instance in mine):
         yield from directory_errors(rig, context.spec.weights)
     for instance in mine:
@@ -93,17 +95,36 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
             yield from engine.preflight_errors(rig, context)
 
 
-def _unsent(rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[Instance]) -> list[str]:
-    """The files and keys that would have to travel to this rig."""
+def _lacking(rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[Instance]) -> list[LocalModel]:
+    """The model files that are not on the rig."""
     plans = {one.service: one.plan for one in mine}.values()
     files = {path: file for plan in plans for file, path in resolved.files(plan, context.spec.weights)}
-    unsent = [
-        file.source.file_name
+    return [
+        file
         for path, file in files.items()
         if wanted_stamp(rig, path, sha256=file.sha256, origin=file.origin) is None
         # What nobody checked yet may be the right one.
         and (weights_file(rig, path) is None or verified_stamp(rig, path) is not None)
     ]
+
+
+def _unbundled(
+    rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[Instance], engines: Sequence[Engine]
+) -> Iterator[str]:
+    """What this rig would ask the internet for, and the bundle has not: all that it would, in one line."""
+    if context.bundle is None:
+        return
+    lacks = [one.source.file_name for one in _lacking(rig, context, resolved, mine) if one.url]
+    used = [engine for engine in engines if any(one.engine == engine.name for one in mine)]
+    names = dict.fromkeys(name for engine in used for name in engine.packages(context, rig) or ())
+    lacks += [*unbundled_packages(context.bundle, rig, tuple(names), install=context.spec.base.install_packages)]
+    if lacks:
+        yield context.bundle.lacks(lacks, context.inventory)
+
+
+def _unsent(rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[Instance]) -> list[str]:
+    """The files and keys that would have to travel to this rig."""
+    unsent = [one.source.file_name for one in _lacking(rig, context, resolved, mine)]
     keyed = dict.fromkeys(one.service for one in mine if one.wish.api_key_file)
     templates = {one.service: context.templates[one.service] for one in mine if one.service in context.templates}
     unsent += [

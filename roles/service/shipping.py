@@ -20,9 +20,9 @@ from pyinfra.api.state import State
 from rigwright.errors import RigwrightError
 from rigwright.roles.base.channel import Script, Upload, download
 from rigwright.roles.base.failures import complain
-from rigwright.roles.base.fetching import alone
 from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, ssh_client, takes_turns
 from rigwright.roles.service.kept_releases import LARGEST_BYTES, Kept, check_release
+from rigwright.weights.kept import alone
 
 _Found = TypeVar("_Found")
 # With this exit code a build says that it would end so on any rig of the kind.

@@ -70,6 +70,7 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
         yield Script(
             _script(
                 "share.sh",
+                "config.sh",
                 "download.sh",
                 **given,
                 FETCH=role_text("weights", "fetch.sh"),

@@ -336,7 +336,7 @@ def test_obstacle_is_one_line_and_nothing_runs(run, state, service, reason):
 
 def test_toolkit_comes_before_what_is_built_with_it(run, model, monkeypatch, tmp_path):
     """GPUs answer and no nvcc is there: wheels are brought, and the build names their compiler. Then all is there."""
-    monkeypatch.setattr(toolkit_archives, "toolkit_archive", lambda made: model)
+    monkeypatch.setattr(toolkit_archives, "toolkit_archive", lambda made, find: model)
     machine = Machine(sources=CPU_ONLY | L40S)
     wanted = rig({"name": "chat"}, machine=machine, **NOWHERE, **BUILT)
     done = run(wanted)

@@ -241,7 +241,7 @@ class Rig:
             "HAND": role_text("weights", "hand.sh"),
             "LINGER": role_text("weights", "linger.sh"),
         }
-        names = "place.sh", "accept.sh", "share.sh", name
+        names = "place.sh", "accept.sh", "share.sh", *(("config.sh",) if name == "download.sh" else ()), name
         text = script("weights", *names, **{key: str(value) for key, value in values.items()})
         text = (
             text.replace("/run/", f"{self.home}/run/").replace("sleep 2", "sleep 0.05").replace("sleep 1", "sleep 0.05")
@@ -641,7 +641,9 @@ def test_file_that_is_there_is_offered_where_it_is_what_was_checked(any_rig, ser
     assert any_rig.offer(**given) == 1 and "m.gguf changed meanwhile; run again" in any_rig.said
 
 
-@pytest.mark.runs("weights/download.sh", "weights/fetch.sh", "weights/accept.sh", "weights/place.sh")
+@pytest.mark.runs(
+    "weights/download.sh", "weights/config.sh", "weights/fetch.sh", "weights/accept.sh", "weights/place.sh"
+)
 def test_download_that_broke_off_is_continued(any_rig, serve):
     """With a sum that is known, from where it ended."""
     hub = serve({"/m.gguf": Answer(GOOD, cut=100_000)})

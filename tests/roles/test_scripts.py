@@ -104,7 +104,8 @@ NO_LOCK = {
         "weights/directory.sh",
         "cuda/prove.sh",
     ),
-    *("weights/accept.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
+    *("weights/accept.sh", "weights/config.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
+    "weights/spare.sh",
     # Units of their own: one per connection, which writes nothing, and one that takes away what its own unit offered.
     *("weights/share.sh", "weights/hand.sh", "weights/linger.sh"),
     *(f"nvidia/{name}.sh" for name in ("driver", "driver-apt", "driver-dnf", "key", "source-apt", "source-dnf")),

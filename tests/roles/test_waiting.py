@@ -19,11 +19,11 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_host
 
 from rigwright.errors import RigwrightError
-from rigwright.roles.base import fetching
 from rigwright.roles.base.channel import Script
 from rigwright.roles.service import shipping
 from rigwright.roles.service.kept_releases import Kept
 from rigwright.roles.service.shipping import Bring, Later, settle, yard_of
+from rigwright.weights import kept
 
 RELEASE = "/opt/releases/0123"
 PATIENCE_SECONDS = 20
@@ -106,7 +106,7 @@ def fleet(tmp_path, monkeypatch):
     monkeypatch.setattr(shipping, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(shipping, "_LATE_SECONDS", 0.5)
     # The program has pyinfra exchange it: sleep lets other rigs go on.
-    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=gevent.sleep))
+    monkeypatch.setattr(kept, "time", SimpleNamespace(sleep=gevent.sleep))
     return lambda count=3, parallel=0: Fleet(tmp_path, count, parallel)
 
 

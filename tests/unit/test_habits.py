@@ -251,7 +251,7 @@ def run(*words: str) -> Result:
         (["uninstall"], "deploys are pyinfra's: pyinfra INVENTORY remove.py"),
         (["pln"], "no such command: pln; did you mean plan?"),
         (["help"], "help is an option: rigwright --help"),
-        (["xyzzy"], "there are driver, hardware, lab, plan, recommend"),
+        (["xyzzy"], "there are bundle, driver, hardware, lab, plan, recommend"),
         (
             ["plan", "--gpu", "3090", "--ram", "128"],
             "--ram: 128 has no unit, and would be bytes; write for example 128G",

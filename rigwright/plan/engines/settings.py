@@ -43,6 +43,10 @@ class EngineSettings(Strict):
         """
         return {}
 
+    def bundled(self, trees: Mapping[tuple[str, str], str], sums: Mapping[str, str]) -> Self:
+        """The settings with what a bundle knows of sources: commits by git and tag, sums of archives by name."""
+        return self
+
     @classmethod
     def check_source(cls, locked: Mapping[str, Any]) -> None:
         """Hold a locked source to what an inventory may say.

@@ -31,6 +31,20 @@ def _without_password(git: str) -> str:
 
 Git = Annotated[str, Field(pattern=r"^(https?|ssh|git|file)://[^\s'\"\\]+$"), AfterValidator(_without_password)]
 
+LATEST = "latest"
+
+
+def _no_branch(ref: str) -> str:
+    """A rig finds out what is a branch; these are ones everywhere."""
+    if ref.lower() == LATEST:
+        return LATEST
+    if ref.lower() in ("master", "main", "head", "develop", "nightly"):
+        raise ValueError(f"{ref} is a branch, and branches move; name a tag or a full commit")
+    return ref
+
+
+Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"), AfterValidator(_no_branch)]
+
 
 Sums = dict[
     Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,120}$")],

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from rigwright.errors import Refused
 from rigwright.hardware.values import Hardware
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines.llamacpp.archives import LATEST
 from rigwright.plan.engines.llamacpp.binaries import fitting
 from rigwright.plan.engines.llamacpp.capabilities import (
     Capabilities,
@@ -22,7 +23,7 @@ from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.release import Release, capabilities, plan_release, source_identity, uses_cuda
 from rigwright.plan.engines.llamacpp.render import locks_memory, render
-from rigwright.plan.engines.llamacpp.settings import LATEST, LlamacppSettings
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory.values import PROMPT_CACHE
 from rigwright.plan.reasons import Reason

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from rigwright.catalogue import load
 from rigwright.errors import Refused
 from rigwright.given import COUNT, OneOrMore, word
-from rigwright.plan.engines.llamacpp.archives import Archive, Git, Prebuilt, Releases, Sums, told
+from rigwright.plan.engines.llamacpp.archives import Archive, Git, Prebuilt, Ref, Releases, Sums, told
 from rigwright.plan.engines.llamacpp.asked import asked_options
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
@@ -21,21 +21,6 @@ from rigwright.strict import Strict
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What builds faster or reaches another mirror makes no other rig.
 _BUILD_KEYS = ("source", "binaries", "backend", "cpu", "cuda_architectures", "cmake_options", "git", "ref")
-
-
-LATEST = "latest"
-
-
-def _no_branch(ref: str) -> str:
-    """A rig finds out what is a branch; these are ones everywhere."""
-    if ref.lower() == LATEST:
-        return LATEST
-    if ref.lower() in ("master", "main", "head", "develop", "nightly"):
-        raise ValueError(f"{ref} is a branch, and branches move; name a tag or a full commit")
-    return ref
-
-
-Ref = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"), AfterValidator(_no_branch)]
 
 
 _SOURCES = ("auto", "prebuilt", "build")
@@ -133,6 +118,7 @@ class LlamacppSettings(EngineSettings):
     )
 
     _commit: str | None = PrivateAttr(None)  # what a lock says that the tag is
+    _sums: dict[str, str] = PrivateAttr(default_factory=dict)  # what a bundle has of upstream's archives
     _taken: tuple[str, ...] = PrivateAttr(())  # upstream's archives that a plan takes
     _asked: dict[str, str] = PrivateAttr(default_factory=dict)  # options of a build that the services want
 
@@ -182,7 +168,8 @@ class LlamacppSettings(EngineSettings):
 
     def sums(self, known: Mapping[str, str]) -> dict[str, str]:
         """The sums of the archives that are taken, as far as they are known: given, locked, or kept by a rig."""
-        found = {name: self.binaries.get(name) or known.get(self.sum_key(name)) for name in self._taken}
+        own = self._sums | self.binaries
+        found = {name: own.get(name) or known.get(self.sum_key(name)) for name in self._taken}
         return {name: digest for name, digest in found.items() if digest}
 
     @property
@@ -290,7 +277,14 @@ class LlamacppSettings(EngineSettings):
         elif source.commit:
             changes |= {"source": "build"}
         own = self.model_copy(update=changes)
-        own._commit = source.commit
+        own._commit = source.commit or self._commit
+        return own
+
+    def bundled(self, trees: Mapping[tuple[str, str], str], sums: Mapping[str, str]) -> Self:
+        """The settings with what a bundle knows: commits by git and tag, sums of upstream's archives by name."""
+        own = self.model_copy()
+        own._commit = own._commit or trees.get((self.git, self.ref))
+        own._sums = {**sums}
         return own
 
 

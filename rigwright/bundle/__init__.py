@@ -1,0 +1,1 @@
+"""Bundles: all that rigs without internet need, in one file, with the sum of each part."""

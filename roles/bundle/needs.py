@@ -1,0 +1,132 @@
+"""Needs: what a bare rig would ask the internet for, so that its plan becomes real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rigwright.errors import Refused
+from rigwright.hardware import Hardware
+from rigwright.plan.driver import Cuda
+from rigwright.plan.driver.wheels import Wheels, wheels
+from rigwright.plan.engines import label
+from rigwright.plan.engines.llamacpp.archives import LATEST, Archive, Prebuilt
+from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
+from rigwright.plan.engines.llamacpp.release import compiles_for_cuda, nccl_of
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.resolve.resolve import Resolved
+from rigwright.roles.base.packages import package_manager, package_names
+from rigwright.roles.cuda.packages import package_needs
+from rigwright.spec.rig import RigSpec
+from rigwright.weights.local import LocalModel
+
+
+@dataclass(frozen=True)
+class Git:
+    """A source that comes from git: what the inventory asks for, and the commit that is, where that is known."""
+
+    address: str
+    ref: str
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Those of one rig; `names` are the packages that a deploy asks for at a time, `upstream` what says which of
+    upstream's own binaries are taken."""
+
+    rig: str
+    hardware: Hardware
+    files: tuple[LocalModel, ...]
+    archives: tuple[Archive | Prebuilt, ...]
+    upstream: LlamacppSettings | None
+    git: Git | None
+    wheels: tuple[Wheels, ...]
+    names: tuple[tuple[str, ...], ...]
+    hub: str
+
+    @property
+    def system(self) -> tuple[str, str, str]:
+        """Whose packages these are."""
+        return self.hardware.os_id, self.hardware.os_version, self.hardware.architecture
+
+
+def needs_of(rig: str, spec: RigSpec, hardware: Hardware, resolved: Resolved) -> Needs:
+    """What a rig needs that is like this one, and has nothing.
+
+    Raises:
+        Refused: something of it cannot be put into a bundle.
+    """
+    for service in resolved.plan.services:
+        if service.engine != "llamacpp":
+            raise Refused(
+                f"{rig}: services.{service.service} is planned on {label(service.engine)}, which no deploy brings yet; "
+                "set engine to llamacpp"
+            )
+    planner = resolved.engines["llamacpp"]
+    if not isinstance(planner, LlamacppPlanner):
+        raise Refused(f"{rig}: llama.cpp is not planned here; update rigwright")
+    settings = planner.settings
+    cuda = _toolkit(rig, planner, hardware)
+    made = _wheels(rig, cuda, hardware)
+    nccl = nccl_of(settings, hardware, planner.installed.cuda_version)
+    archives = settings.prebuilt or ((settings.archive,) if settings.archive else ())
+    files = [file for plan in resolved.plan.services for file, _ in resolved.files(plan, spec.weights)]
+    return Needs(
+        rig,
+        hardware,
+        tuple(file for file in files if not file.source.path_on_rig),
+        archives,
+        settings if settings.taken else None,
+        None if archives or settings.taken else _git(rig, settings),
+        tuple(one for one in (made, nccl) if one),
+        _packages(rig, spec, hardware, settings, cuda),
+        spec.weights.hugging_face,
+    )
+
+
+def _wheels(rig: str, cuda: Cuda | None, hardware: Hardware) -> Wheels | None:
+    if cuda is None or cuda.source != "pypi":
+        return None
+    made = wheels(cuda.version or "", hardware.architecture)
+    if made is None:
+        raise Refused(f"{rig}: CUDA {cuda.version} has no wheels for {hardware.architecture}; set rig.cuda.source")
+    return made
+
+
+def _toolkit(rig: str, planner: LlamacppPlanner, hardware: Hardware) -> Cuda | None:
+    if not compiles_for_cuda(planner.settings, hardware):
+        return None
+    if planner.installed.toolkit is None and planner.installed.cuda_version is None:
+        why = planner.installed.no_toolkit or "no CUDA toolkit fits its GPUs"
+        raise Refused(f"{rig}: {why}; a bundle holds toolkits of PyPI and of the distribution, or set backend to cpu")
+    return planner.installed.toolkit
+
+
+def _git(rig: str, settings: LlamacppSettings) -> Git:
+    commit = settings.commit({})
+    if settings.ref == LATEST and commit is None:
+        raise Refused(
+            f"{rig}: rig.llamacpp.ref: latest is another release tomorrow; name a tag, or lock the plan first"
+        )
+    return Git(settings.git, settings.ref, commit)
+
+
+def _packages(
+    rig: str, spec: RigSpec, hardware: Hardware, settings: LlamacppSettings, cuda: Cuda | None
+) -> tuple[tuple[str, ...], ...]:
+    if not spec.base.install_packages:
+        return ()
+    asked = [package_names("binaries", hardware)]
+    if not settings.is_prebuilt:
+        asked += [package_names("build", hardware), package_needs(cuda, hardware) if cuda else ()]
+    manager = package_manager(hardware)
+    system = f"{hardware.os_id} {hardware.os_version}".strip()
+    if manager is None or None in asked:
+        raise Refused(f"{rig}: {system} is not known here; Debian, Ubuntu and Fedora are")
+    if manager.name != "apt":
+        names = " ".join(dict.fromkeys(name for one in asked for name in one or ()))
+        raise Refused(
+            f"{rig}: packages of {system} are not bundled, those of apt alone are; have {names} on the rig, and set "
+            "rig.base.install_packages to False"
+        )
+    return tuple(dict.fromkeys(one for one in asked if one))
