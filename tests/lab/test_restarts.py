@@ -222,7 +222,7 @@ def weights_that_nobody_wants(shop: Shop) -> Any:
     names = set(re.findall(r"^# weights \w+ (\S+)$", wanted, re.MULTILINE))
     shop.on(
         f"cd {WEIGHTS}; cp tiny.gguf mine.gguf; echo more >>s-00001-of-00003.gguf; (exec 9<s-00003-of-00003.gguf;"
-        " setsid sleep 60 <&9 9<&- >/dev/null 2>&1 &); ls -A >/dev/null"
+        " setsid sleep 300 <&9 9<&- >/dev/null 2>&1 &); ls -A >/dev/null"
     )
     states = {}
     for age, expected in (("", "young"), ("find . -name '.*.rigwright' -exec touch -d '2 days ago' {} +", "spare")):
