@@ -8,8 +8,8 @@ import pytest
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
-from rigwright.roles.base.fetching import kept
 from rigwright.roles.llamacpp import published
+from rigwright.weights.kept import kept
 
 from .releases import releases
 
