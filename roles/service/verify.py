@@ -25,8 +25,8 @@ _HARMLESS = re.compile(
     r"AllowedMemoryNodes|Slice|Log\w+|Syslog\w+|Standard(Output|Error)"
 )
 _TUNED = {
-    "governor": "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
-    "swappiness": "/proc/sys/vm/swappiness",
+    "governor": "cat /sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
+    "swappiness": "cat /proc/sys/vm/swappiness",
 }
 _LOADER = re.compile(r"\bLD_\w+=")
 
@@ -54,7 +54,7 @@ def test_machine_is_tuned(rig: RigUnderTest, record_property: Callable[[str, obj
         if applied.get(name) == "-":
             record_property(NOTED, f"{name} is as the owner of the machine has it, see journalctl -u {unit}")
             continue
-        now = set(rig.host.check_output(f"cat {_TUNED[name]}").split())
+        now = set(rig.host.check_output(_TUNED[name]).split())
         assert now == {value}, f"{name} is {' and '.join(sorted(now))}, not {value}; deploy again"
 
 
