@@ -95,7 +95,7 @@ def test_process_may_lock_what_is_planned(served: ServiceUnderTest) -> None:
     """A server that is to keep its weights in RAM may: by systemd's own limit it would go on with a warning."""
     flags = {flag["name"]: flag["value"] for flag in served.plan["flags"]}
     if "--mlock" in flags or flags.get("--load-mode") in ("mlock", "mmap+mlock"):
-        limits = served.host.check_output("cat /proc/%s/limits", served.pid)
+        limits = served.host.check_output("cat -- %s", f"/proc/{served.pid}/limits")
         assert re.search(r"^Max locked memory +unlimited +unlimited", limits, re.MULTILINE), limits
 
 

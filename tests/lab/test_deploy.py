@@ -128,18 +128,16 @@ def test_dry_run_on_a_finished_rig_finds_nothing_in_one_command(workshop, servin
 
 def test_changed_context_changes_the_unit_and_restarts_once(workshop, serving):
     """One word in the inventory: one operation, one restart, and the way back."""
-    before = workshop.on(
-        serving, "systemctl show -P MainPID rigwright-demo; find /opt/rigwright/llamacpp -newer /etc/hostname | sort"
-    )
+    releases = "find /opt/rigwright/llamacpp ! -name .served -newer /etc/hostname | sort"
+    look = f"systemctl show -P MainPID rigwright-demo; {releases}"
+    before = workshop.on(serving, look)
     outcome = workshop.deploy(workshop.spec(context=4096), serving)
     assert outcome.code == 0, outcome.output
     assert outcome.changed == {"Serve demo"}
     assert _announced(outcome) == ["~ demo --ctx-size: 2048 -> 4096"]
     starts = workshop.on(serving, "journalctl -b -u rigwright-demo -o cat --no-pager | grep -c '^Started '")
     assert starts == "2"
-    after = workshop.on(
-        serving, "systemctl show -P MainPID rigwright-demo; find /opt/rigwright/llamacpp -newer /etc/hostname | sort"
-    )
+    after = workshop.on(serving, look)
     assert before.splitlines()[0] != after.splitlines()[0]
     assert before.splitlines()[1:] == after.splitlines()[1:]
     assert "--ctx-size\0" in workshop.on(serving, "cat /proc/$(systemctl show -P MainPID rigwright-demo)/cmdline")

@@ -313,6 +313,7 @@ def install(workshop, rig, planted):
         ARCHIVE="",
         VERSION="1.2",
         NVCC="",
+        NCCL="",
     )
     workshop.on(rig, f"{STAND_IN}\n{planted}")
     said = workshop.on(rig, f"umask 077\n{text}", check=False)
