@@ -24,6 +24,7 @@ class _Worker:
     said: BinaryIO
     waiting: list[pytest.Item]
     rest: bytes = field(default=b"")
+    has_ended: bool = False
 
 
 def run(
@@ -46,8 +47,11 @@ def run(
                 worker = key.data
                 for item, reports in _read(worker, ended):
                     _tell(item, reports)
-                if worker.said.closed:
-                    workers.unregister(key.fileobj)
+                if worker.has_ended:
+                    # In this order: processes that were forked later have the pipe too, and epoll would tell of its end
+                    # again and again.
+                    workers.unregister(worker.said)
+                    worker.said.close()
     finally:
         for key in workers.get_map().values():
             os.kill(key.data.pid, 15)
@@ -88,7 +92,7 @@ def _read(
         yield item, [hook(config=item.config, data=row) for row in ast.literal_eval(line.decode())]
     if chunk:
         return
-    worker.said.close()
+    worker.has_ended = True
     os.waitpid(worker.pid, 0)
     for item in worker.waiting:
         yield item, [ended(item)]

@@ -35,9 +35,11 @@ def test_is_as_it_is(rig, here):
 
 @pytest.mark.parametrize("rig", "abcde")
 def test_says_where(rig, here, record_property):
+    time.sleep(2 * (rig == "e"))
     open(f"pid-{rig}", "w").write(f"{here} {os.getppid()}")
 """
 RUN = """
+import time
 import pytest
 from rigwright.verify.side_by_side import run
 
@@ -45,7 +47,9 @@ from rigwright.verify.side_by_side import run
 def pytest_runtestloop(session):
     groups = [[item for item in session.items if item.callspec.id == name] for name in "abcde"]
     ended = lambda item: pytest.TestReport(item.nodeid, item.location, {}, "failed", "ended early", "call")
+    before = time.process_time()
     run(session, groups, ended=ended)
+    open("seconds", "w").write(str(time.process_time() - before))
     return True
 """
 
@@ -77,3 +81,5 @@ def test_rigs_are_checked_at_the_same_time_and_told_as_one(tmp_path: Path):
     assert set(pids) == {"pid-a", "pid-c", "pid-d", "pid-e"}
     assert len({own for own, _ in pids.values()}) == 4
     assert len({parent for _, parent in pids.values()}) == 1
+    # Whoever waits for the last one waits, and takes no processor from what is checked.
+    assert float((tmp_path / "seconds").read_text()) < 1
