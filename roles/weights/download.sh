@@ -156,7 +156,7 @@ while :; do
       NEAR='' done=''
     fi
     start
-    # Seen once in a thousand starts, on a busy machine: systemd is asked a second time, whatever became of the first.
+    # Seen once, on a busy machine, and not explained: systemd is asked a second time, whatever became of the first.
     [ "$refused" != now ] || { refused=before; unlock; sleep 1; continue; }
   fi
   unlock
