@@ -55,7 +55,8 @@ def notes(
 ) -> tuple[Reason, ...]:
     """A driver that fails, what is not deployed, GPUs that cannot serve, and what was assumed."""
     silent = () if all(wish.gpu == "none" for wish in wishes) else idle_gpus(hardware, usable)
-    foreign = [one for one in usable if one.gpu.vendor in ("AMD", "Apple")]
+    served = {gpu for service in services if not service.not_deployed for gpu in service.gpus}
+    foreign = [one for one in usable if one.gpu.vendor in ("AMD", "Apple") and one.ref not in served]
     is_cpu_alone = all(wish.gpu == "none" for wish in wishes)
     assumed = () if is_cpu_alone else (one for one in usable if one.is_assumed)
     unsized = [one for one in assumed if one.gpu.vendor not in ("AMD", "Apple")]
@@ -71,8 +72,8 @@ def notes(
     for why in dict.fromkeys(planned.values()):
         names = ", ".join(name for name, other in planned.items() if other == why)
         lines.append(Reason(choice=f"{NOT_DEPLOYED} yet", because=f"{names}: {why}"))
-    if foreign and not planned:
-        because = f"this version deploys to NVIDIA GPUs and CPUs on Linux; what follows is for {gpu_labels(foreign)}"
+    if foreign and not planned and not served:
+        because = f"deploys are to GPUs of NVIDIA's and AMD's and to CPUs, on Linux; this is for {gpu_labels(foreign)}"
         lines.append(Reason(choice=NOT_DEPLOYED, because=because))
     if unsized:
         because = f"no driver has told the memory of {gpu_labels(unsized)}: 96 % of what their model has are assumed"

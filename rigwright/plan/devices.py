@@ -10,6 +10,7 @@ from rigwright.hardware.values import Gpu, Hardware, PcieLink
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuRef
 from rigwright.plan.speed import Host, Throughput, throughput_of
+from rigwright.plan.speed.kinds import Backend
 from rigwright.units import GIB, MIB
 
 # What a driver, a desktop and a browser take; 200 MiB too much has thrown Windows users from 70 to 10 tokens/s.
@@ -64,6 +65,11 @@ class Device:
         return self.name, round(self.vram_bytes / GIB)
 
 
+def on_backend(device: Device, backend: Backend) -> Device:
+    """The device as a backend of llama.cpp serves from it."""
+    return replace(device, throughput=device.throughput._replace(backend=backend))
+
+
 def devices(hardware: Hardware, *, is_preview: bool = False) -> tuple[Device, ...]:
     """The GPUs that may serve, in the rig's order.
 
@@ -77,7 +83,7 @@ def devices(hardware: Hardware, *, is_preview: bool = False) -> tuple[Device, ..
 def _device(ordinal: int, gpu: Gpu, hardware: Hardware, *, is_preview: bool) -> Device | None:
     is_usable, is_broken = gpu in hardware.usable_gpus, gpu.state in ("lost", "error") or gpu.mig
     is_foreign = gpu.vendor not in ("NVIDIA", None)
-    is_silent = gpu.state is None and not is_foreign
+    is_silent = gpu.state is None and gpu.vendor != "Apple"
     if not is_usable and (is_broken or gpu.vendor == "Intel" or (is_foreign and not is_preview)):
         return None
     if found := _in_ram(ordinal, gpu, hardware):
@@ -248,7 +254,8 @@ def why_unused(gpu: Gpu) -> str:
     if gpu.vendor == "Apple" and not gpu.vram_bytes:
         return "its memory is the machine's, which was not recorded; name that with --ram SIZE"
     if gpu.vendor not in ("NVIDIA", None):
-        return f"llama.cpp is built for CUDA or the CPU so far, and it is from {gpu.vendor}"
+        way = "; rig.llamacpp.backend: vulkan serves from it" if gpu.vendor == "AMD" else ""
+        return f"llama.cpp is built for CUDA or the CPU here, and it is from {gpu.vendor}{way}"
     if gpu.state == "ok":
         name = "" if gpu.name else "name its model with --gpu-model NAME, or "
         return f"its memory was not recorded; {name}record the machine with `rigwright hardware --record`"

@@ -29,6 +29,7 @@ from rigwright.plan.limits import allowed, check_driver, check_sizes
 from rigwright.plan.occupants import Occupant, beside, beside_others, occupied
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
+from rigwright.plan.render_nodes import with_render_nodes
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.service import Replica, RigPlan, ServicePlan
@@ -65,7 +66,7 @@ def plan_rig(
     """The plan of all services of one rig together; `name_models` has to name the models of `model: auto` before.
 
     Args:
-        is_preview: Also counts AMD's and Apple's GPUs, as no deploy does yet.
+        is_preview: Also counts Apple's GPUs, and AMD's where no setting says by what they are served.
         measurements: What this rig or the same card really reached; it beats the formula.
         alternatives_count: How many other candidates each service tells of.
         engines: The engines with the settings and releases of this rig; by default as the catalogue pins them.
@@ -133,8 +134,8 @@ def _rig_plan(
     occupants: Sequence[Occupant],
     engines: Engines,
 ) -> RigPlan:
-    services = [with_affinity(service, hardware) for service in services]
-    told = tuple(service.model_copy(update={"not_deployed": why_not_deployed(service, usable)}) for service in services)
+    services = [with_render_nodes(with_affinity(service, hardware), hardware) for service in services]
+    told = tuple(one.model_copy(update={"not_deployed": why_not_deployed(one, usable, engines)}) for one in services)
     return RigPlan(
         services=told,
         gpus=(gpus := budgets(hardware, usable, services)),
@@ -163,6 +164,7 @@ def search_space(
     part: float = 1.0,
 ) -> tuple[SearchSpace, tuple[Device, ...]]:
     """What a search on this rig stands on, and the devices that may serve."""
+    is_preview |= any("AMD" in engine.vendors for engine in engines.values())
     usable = tuple(beside(device, occupants) for device in devices(hardware, is_preview=is_preview))
     ram_bytes = max(0, ram_of(hardware)[1] - sum(one.ram_bytes for one in occupants))
     if any(wish.gpu != "none" for wish in wishes):

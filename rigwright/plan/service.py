@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from rigwright.plan.memory import MemoryEstimate
 from rigwright.plan.reasons import Reason
@@ -54,13 +54,21 @@ class Layout(Strict):
 class Replica(Strict):
     """One running copy: its GPUs in the order in which the engine numbers them, its port, its environment.
 
-    `cpus` are those on which it runs, `0-15,32-47`; empty for all.
+    `cpus` are those on which it runs, `0-15,32-47`; empty for all. `device_files` are the render nodes of its GPUs
+    where these are AMD's; empty for others.
     """
 
     gpus: tuple[GpuRef, ...]
     port: int
     environment: tuple[tuple[str, str], ...] = ()
     cpus: str = ""
+    device_files: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is empty and later than records of the version before, which so stay as they are."""
+        found: dict[str, Any] = handler(self)
+        return found if self.device_files else {key: value for key, value in found.items() if key != "device_files"}
 
 
 class Alternative(Strict):

@@ -186,7 +186,7 @@ def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
     flags: dict[str, str] = {}
     releases: dict[str, str] = {}
     commits: dict[str, str] = {}
-    nvcc, nvcc_path, cuda_version, proven = "nvcc", "", None, ""
+    nvcc, nvcc_path, cuda_version, proven, rocm = "nvcc", "", None, "", ""
     toolkits: set[str] = set()
     release = identity = ""
     for line in lines:
@@ -212,8 +212,12 @@ def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
             toolkits.add(value)
         elif name == "proven":
             proven = value
+        elif name == "rocm":
+            rocm = (re.match(r"\d{1,3}(\.\d{1,3}){1,3}", value) or [""])[0]
     unnamed = tuple(path for path, name in releases.items() if not name)
-    found = Installed(flags, commits, frozenset(releases), nvcc, cuda_version, nvcc_path, frozenset(toolkits), proven)
+    found = Installed(
+        flags, commits, frozenset(releases), nvcc, cuda_version, nvcc_path, frozenset(toolkits), proven, rocm=rocm
+    )
     return found, unnamed
 
 

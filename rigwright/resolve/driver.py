@@ -52,7 +52,7 @@ def _takes_binaries(spec: RigSpec, hardware: Hardware) -> bool:
 def _needs(spec: RigSpec, hardware: Hardware | None) -> Iterator[Need]:
     build = spec.engines.get("llamacpp")
     backend = getattr(build, "backend", "auto")
-    is_built = backend != "cpu" and not getattr(build, "wants_no_build", False)
+    is_built = backend in ("auto", "cuda") and not getattr(build, "wants_no_build", False)
     is_built = is_built and not (hardware and _takes_binaries(spec, hardware))
     for service in spec.services:
         if service.gpu == "none" and backend != "cuda":

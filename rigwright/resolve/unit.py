@@ -79,6 +79,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         mounts=" ".join(map(bind, _directories(instance, engine, weights))),
         binds=_binds(instance, engine, weights),
         uses_gpu=plan.uses_gpu,
+        device_files=[one_line(path) for path in instance.replica.device_files],
         cpus=one_line(instance.cpus),
         locks_memory=engine.locks_memory(instance.flags),
         allow=_allowed(wish),
@@ -139,7 +140,8 @@ def _mark(sums: Iterable[str]) -> str:
 def _environment(instance: Instance, weights: Mapping[str, str]) -> list[tuple[str, str]]:
     pairs = [*instance.environment, ("RIGWRIGHT_WEIGHTS", _mark(weights.values()))]
     if instance.plan.uses_gpu:
-        pairs.append(("CUDA_CACHE_PATH", f"/var/cache/{instance.unit_name.removesuffix('.service')}"))
+        compiled = "MESA_SHADER_CACHE_DIR" if instance.replica.device_files else "CUDA_CACHE_PATH"
+        pairs.append((compiled, f"/var/cache/{instance.unit_name.removesuffix('.service')}"))
     return pairs
 
 

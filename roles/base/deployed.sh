@@ -124,6 +124,7 @@ for at in /opt/rigwright/cuda/*/; do # toolkits; a spare one no release was buil
   case $proof in "$at"/*) continue ;; esac
   grep -qsF -- "$at/" /opt/rigwright/*/releases/*/release.json || echo 'spare=yes'
 done
+[ ! -f /opt/rocm/.info/version ] || printf 'rocm=%s\n' "$(head -c 40 /opt/rocm/.info/version 2>/dev/null | head -n1)"
 for nvcc in nvcc /usr/local/cuda/bin/nvcc; do
   command -v "$nvcc" >/dev/null || continue
   echo "nvcc=$nvcc"

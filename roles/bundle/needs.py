@@ -14,8 +14,9 @@ from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import compiles_for_cuda, nccl_of
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.resolve.resolve import Resolved
-from rigwright.roles.base.packages import package_manager, package_names
+from rigwright.roles.base.packages import package_manager
 from rigwright.roles.cuda.packages import package_needs
+from rigwright.roles.llamacpp.packages import build_packages, running_packages
 from rigwright.spec.rig import RigSpec
 from rigwright.weights.local import LocalModel
 
@@ -116,9 +117,9 @@ def _packages(
 ) -> tuple[tuple[str, ...], ...]:
     if not spec.base.install_packages:
         return ()
-    asked = [package_names("binaries", hardware)]
+    asked = [running_packages(settings, hardware)]
     if not settings.is_prebuilt:
-        asked += [package_names("build", hardware), package_needs(cuda, hardware) if cuda else ()]
+        asked += [build_packages(settings, hardware), package_needs(cuda, hardware) if cuda else ()]
     manager = package_manager(hardware)
     system = f"{hardware.os_id} {hardware.os_version}".strip()
     if manager is None or None in asked:

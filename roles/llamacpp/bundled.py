@@ -12,8 +12,8 @@ from rigwright.plan.engines.llamacpp.release import nccl_of
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import unbundled_packages
-from rigwright.roles.base.packages import package_names
 from rigwright.roles.cuda.packages import package_needs
+from rigwright.roles.llamacpp.packages import build_packages
 from rigwright.roles.service.context import RigContext
 
 
@@ -46,5 +46,5 @@ def unbundled(planner: LlamacppPlanner, cuda: Cuda | None, context: RigContext, 
     if nccl and any(context.find(one) is None for one in nccl.sums.values()):
         yield "the wheel of NCCL"
     install = context.spec.base.install_packages
-    for names in (package_names("build", rig.hardware), package_needs(cuda, rig.hardware) if cuda else ()):
+    for names in (build_packages(settings, rig.hardware), package_needs(cuda, rig.hardware) if cuda else ()):
         yield from unbundled_packages(context.bundle, rig, names or (), install=install)

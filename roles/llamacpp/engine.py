@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rigwright.errors import RigwrightError
+from rigwright.plan.driver.tables import version_of
+from rigwright.plan.engines.llamacpp.backends import OLDEST_ROCM, ROCM
 from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
+from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import Work
 from rigwright.resolve.instance import Instance
@@ -13,12 +16,12 @@ from rigwright.roles.base import operations as base
 from rigwright.roles.base.channel import NO_STDIN
 from rigwright.roles.base.facts import Rig, rig_state
 from rigwright.roles.base.operations import always
-from rigwright.roles.base.packages import package_names
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe, toolkit_room
 from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.bundled import unbundled
 from rigwright.roles.llamacpp.dry_run import dry_run
+from rigwright.roles.llamacpp.packages import asked_packages, build_packages, running_packages
 from rigwright.roles.service.answer import CHAT, EMBEDDING, RANKING, Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.spec.rig import RigSpec
@@ -50,12 +53,12 @@ class Llamacpp:
 
     def probe(self, spec: RigSpec) -> Probe:
         """The packages of toolkits where one may come; releases, commits and compilers are among what is deployed."""
-        settings = spec.engines.get(self.name)
-        return Probe() if getattr(settings, "backend", "") == "cpu" else cuda_probe()
+        settings = spec.settings(LlamacppSettings)
+        return cuda_probe() if settings.backend in ("auto", "cuda") else Probe(packages=asked_packages(settings))
 
     def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...] | None:
         """What a release needs to run; compilers come where one is built."""
-        return package_names("binaries", rig.hardware)
+        return running_packages(context.spec.settings(LlamacppSettings), rig.hardware)
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """No compiler for the GPUs, or too small a disk for a build."""
@@ -68,6 +71,9 @@ class Llamacpp:
         if release in rig.records.installed.releases:
             return
         settings = planner.settings
+        if settings.backend == "hip" and not settings.is_prebuilt and (why := _lacks_rocm(planner.installed.rocm)):
+            yield why
+            return
         if context.bundle and (lacks := [*unbundled(planner, cuda, context, rig)]):
             yield context.bundle.lacks(lacks, context.inventory)
             return
@@ -98,7 +104,7 @@ class Llamacpp:
         rig, install = rig_state(probe), context.spec.base.install_packages
         cuda = llamacpp.toolkit_of(context, rig) if rig else None
         builds = llamacpp.builds_here(context, rig) if rig else always
-        if rig and (names := package_names("build", rig.hardware)):
+        if rig and (names := build_packages(context.spec.settings(LlamacppSettings), rig.hardware)):
             base.packages(
                 packages=names,
                 probe=probe,
@@ -117,6 +123,17 @@ class Llamacpp:
     def before_start(self, rig: Rig, instance: Instance) -> str:
         """llama.cpp's own dry run: what a GPU cannot hold is refused while what serves still serves."""
         return dry_run(instance, rig.hardware)
+
+
+def _lacks_rocm(version: str) -> str | None:
+    """Why no build for HIP can be made; None where one can."""
+    if not version:
+        found = f"no ROCm is in {ROCM}"
+    elif version_of(version) < version_of(OLDEST_ROCM):
+        found = f"the ROCm in {ROCM} is {version}"
+    else:
+        return None
+    return f"{found}; llama.cpp for HIP is built with {OLDEST_ROCM} or later: install AMD's, or set backend to vulkan"
 
 
 ENGINE = Llamacpp()

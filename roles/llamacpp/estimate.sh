@@ -18,8 +18,12 @@ if [ ! -x "$RELEASE/bin/llama-fit-params" ]; then
 elif ! eval "in_sandbox $LIMIT env $VISIBLE \"\$RELEASE/bin/llama-fit-params\" --fit-print on $FIT" >"$state/estimate" 2>"$state/estimate.log"; then
   absent=$(sed -n 's/.*invalid device: \([A-Za-z0-9]*\).*/\1/p' "$state/estimate.log" | head -n1)
   why=$(grep -oE 'no CUDA-capable device is detected|CUDA driver version is insufficient for CUDA runtime version' "$state/estimate.log" | head -n1) || :
-  # A server without libcuda.so.1 says nothing of why.
-  [ -n "$why" ] || [ -e /proc/driver/nvidia/version ] || why="no driver of NVIDIA's is loaded"
+  # A server without libcuda.so.1 says nothing of why, nor does one to which Vulkan or ROCm show no GPU.
+  case $absent in
+    Vulkan*) why="Vulkan shows it no GPU that the unit may open; is amdgpu loaded, and mesa-vulkan-drivers installed?" ;;
+    ROCm*) why="ROCm shows it no GPU that the unit may open; is amdgpu loaded, and does rocminfo name the GPU?" ;;
+    *) [ -n "$why" ] || [ -e /proc/driver/nvidia/version ] || why="no driver of NVIDIA's is loaded" ;;
+  esac
   [ -z "$absent" ] || [ -z "$why" ] || ! is_sure || fail "$NAME: llama.cpp finds no $absent: $why; $more"
   result=$(sed -n 's/^ *Finished with result: //p' "$state/estimate.log")
   said=$(grep -vE '^ *(Running as unit|Finished with result|Main processes|Service runtime|CPU time|Memory|IP traffic|IO bytes|to show complete usage)|^$' "$state/estimate.log" | tail -n1 | cut -c1-200)

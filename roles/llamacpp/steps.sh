@@ -42,6 +42,11 @@ if [ -n "$SASS" ]; then
     grep -qx "sass $target" code || { echo "error: $cuda has no code for sm_$target, it has: $(paste -sd, code)"; exit 1; }
   done
 fi
+# cmake leaves out what it does not find, and says so in a line among hundreds.
+for kind in vulkan hip; do
+  grep -qix -- "-DGGML_$kind=ON" ../options || continue
+  [ -e "build/bin/libggml-$kind.so" ] || { echo "error: the build has no build/bin/libggml-$kind.so"; exit 1; }
+done
 if grep -q "default arch is used" ../log; then echo "error: nvcc saw no GPU architecture"; exit 1; fi
 # It is run here once, as what it is: somebody else's program. What it says is read later.
 build/bin/llama-server --version >version 2>&1 || { tail -n1 version; echo "error: the new llama-server does not start"; exit 1; }

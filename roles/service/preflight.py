@@ -78,8 +78,7 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
     if waiting and any(one.service == waiting.service for one in mine):
         planned = "would be served from the CPU beside" if waiting.is_on_cpu else "is planned on"
         yield (
-            f"{waiting.service} {planned} {waiting.gpu}, for which no driver answers; deploys/nvidia.py brings one, or "
-            "set gpu to none"
+            f"{waiting.service} {planned} {waiting.gpu}, for which no driver answers; {waiting.do}, or set gpu to none"
         )
     if context.is_stdin_taken and (unsent := _unsent(rig, context, resolved, mine)):
         yield f"{', '.join(unsent)} cannot be sent to this rig: {NO_STDIN}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rigwright.verify import drm
 from rigwright.verify.subject import NOTED, RigUnderTest, ServiceUnderTest
 
 # Hashing a release for GPUs takes a while from a slow disk.
@@ -277,6 +278,11 @@ def test_gpus_are_used_when_planned(served: ServiceUnderTest) -> None:
     if not gpus:
         assert served.plan["device"] == "CPU"
         pytest.skip("this service is planned on the CPU")
+    if nodes := served.replica.get("device_files"):
+        said = served.host.run(drm.QUESTION, str(served.pid), str(served.pid)).stdout
+        idle = drm.idle(nodes, said)
+        assert idle == [], f"{served.unit} has nothing on {', '.join(idle)}: does the CPU serve?"
+        return
     asked = served.host.run("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader")
     assert asked.rc == 0, f"no driver answers: {(asked.stdout + asked.stderr).strip()[:200]}"
     rows = asked.stdout.splitlines()

@@ -188,7 +188,8 @@ def test_weights_and_build_take_what_people_write() -> None:
         ("weights", {"reserve_bytes": "lots"}, "'lots' is no size; write for example 20G or 512M"),
         ("llamacpp", {"cuda_architectures": ["ampere"]}, "'ampere' is no compute capability; write it like 86 or 8.6"),
         ("llamacpp", {"ref": "master"}, "master is a branch, and branches move; name a tag or a full commit"),
-        ("llamacpp", {"backend": "vulkan"}, "rigwright builds for CUDA and the CPU so far; use cuda, cpu or auto"),
+        ("llamacpp", {"backend": "rocm"}, "llama.cpp calls it hip; use that, or vulkan, which wants no ROCm"),
+        ("llamacpp", {"backend": "metal"}, "llama.cpp for CUDA, Vulkan, HIP and the CPU; use cuda, vulkan, hip"),
         ("services", {"name": "chat"}, "it wants a list"),
     ):
         with pytest.raises(WrongSpec, match=re.escape(said)):

@@ -117,7 +117,7 @@ def test_engine_of_an_installed_package_is_deployed(machine, monkeypatch):
 
     found = plan(machine(gpus=["RTX 5090"]), engine="vllm").services[0]
     monkeypatch.setattr(planner_of("vllm"), "is_deployed", True)
-    assert why_not_deployed(found, ()) is None
+    assert why_not_deployed(found, (), {}) is None
 
 
 FAILURES = [

@@ -16,6 +16,7 @@ _ROOT = re.compile(r"pci[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}")
 _HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{4,6})")
 _CPUS = re.compile(r"[0-9][0-9,-]{0,2000}")
 _TITLE = "# display controllers"  # as collect.sh begins its list, which may be empty
+_MOST_BYTES = 1 << 50
 _GONE = 63  # every bit of the link status register reads as one
 
 
@@ -141,6 +142,8 @@ def _gpu(facts: Mapping[str, str]) -> Gpu | None:
         return None
     vendor = lspci.VENDOR_IDS.get(_hex(facts, "vendor") or "")
     cpus = _CPUS.fullmatch(facts.get("local_cpulist", ""))
+    size = cells.whole(facts.get("mem_info_vram_total", "")) or 0
+    is_told = 0 < size < _MOST_BYTES
     return Gpu(
         pci_address=facts["device"],
         pci_id=_ids(facts, "vendor", "device_id") if vendor else None,
@@ -148,7 +151,9 @@ def _gpu(facts: Mapping[str, str]) -> Gpu | None:
         vendor=vendor,
         numa_node=_node(facts),
         cpu_affinity=cpus[0] if cpus else None,
-        state="lost" if _is_gone(facts) else None,
+        # amdgpu, and no other driver, tells here what it has: so it answers.
+        vram_bytes=size if is_told else None,
+        state="lost" if _is_gone(facts) else "ok" if is_told else None,
         pcie=_link(facts),
         slot=_link(facts, "slot_"),
     )

@@ -31,15 +31,19 @@ def label(name: str) -> str:
     return planner_of(name).label if name in engine_names() else name
 
 
-def why_not_deployed(service: ServicePlan, usable: Sequence[Device]) -> str | None:
+def why_not_deployed(service: ServicePlan, usable: Sequence[Device], engines: Mapping[str, Planner]) -> str | None:
     """Why no deploy brings a service as it is planned; None where one does."""
     if service.engine in engine_names() and not planner_of(service.engine).is_deployed:
         deployed = [name for name in engine_names() if planner_of(name).is_deployed]
         served = " or ".join(label(name) for name in deployed)
         return f"no role serves with {label(service.engine)} yet; {served} is deployed: write engine: {deployed[0]}"
-    foreign = dict.fromkeys(one.gpu.vendor for one in usable if one.ref in service.gpus)
-    names = " and ".join(vendor for vendor in foreign if vendor in ("AMD", "Apple"))
-    return f"deploys are to NVIDIA GPUs and CPUs on Linux so far, not to GPUs of {names}" if names else None
+    vendors = dict.fromkeys(one.gpu.vendor or "NVIDIA" for one in usable if one.ref in service.gpus)
+    planner = engines.get(service.engine)
+    foreign = [vendor for vendor in vendors if vendor not in (planner.vendors if planner else ("NVIDIA",))]
+    if foreign == ["AMD"] and service.engine == "llamacpp":
+        return "GPUs of AMD's are served where rig.llamacpp.backend says by what: vulkan, or hip"
+    names = " and ".join(foreign)
+    return f"deploys are to GPUs of NVIDIA's and AMD's and to CPUs, on Linux, not to {names}'s" if names else None
 
 
 @cache

@@ -20,7 +20,7 @@ class Installed:
     toolkits: the directories of those that rigwright brought. proven: the compiler that was last seen to compile, its
     release and the GPUs, `/usr/bin/nvcc 12.4 86 89`; empty where there is none.
     toolkit: what a build for the GPUs here is made with, and brought before it where it is not there; None where nobody
-    chose one. no_toolkit: why there is none.
+    chose one. no_toolkit: why there is none. rocm: the release of AMD's ROCm, empty without one.
     """
 
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -33,6 +33,7 @@ class Installed:
     proven: str = ""
     toolkit: Cuda | None = None
     no_toolkit: str = ""
+    rocm: str = ""
 
 
 NOTHING = Installed()

@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from typing import ClassVar, Self
 
 from rigwright.catalogue import load
-from rigwright.hardware.values import Hardware
+from rigwright.hardware.values import Hardware, Vendor
 from rigwright.models.known import Format, Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
@@ -65,6 +65,11 @@ class Planner(ABC):
             Refused: the inventory asks for one that does not fit.
         """
         return self
+
+    @property
+    def vendors(self) -> frozenset[Vendor]:
+        """Whose GPUs a deploy serves from, as its settings are."""
+        return frozenset(("NVIDIA",))
 
     @property
     def version(self) -> str:

@@ -22,7 +22,11 @@ def _is_real(uuid: str) -> bool:
 
 
 def visible_devices(devices: Sequence[Device], *, by_uuid: bool) -> str:
-    """The value of CUDA_VISIBLE_DEVICES, in the order of the ranks."""
+    """The value of CUDA_VISIBLE_DEVICES, or of HIP's, in the order of the ranks."""
     if by_uuid:
         return ",".join(device.gpu.uuid or "" for device in devices)
+    # AMD's runtime has numbers of its own.
+    numbers = [device.gpu.hip_index for device in devices]
+    if devices and devices[0].throughput.backend == "rocm" and None not in numbers:
+        return ",".join(map(str, numbers))
     return ",".join(str(device.ordinal if device.gpu.index is None else device.gpu.index) for device in devices)

@@ -22,17 +22,29 @@ _RELEASE = re.compile(r"b(\d{1,9})")
 class Binaries(NamedTuple):
     """Archives of one kind: for which machine, from which glibc on, for which GPUs by which drivers.
 
+    backend: `vulkan` of those for Vulkan.
     code: the GPUs that it has machine code for; ptx: those whose driver compiles it, from the branch `ptx_driver` on.
     """
 
     name: str
     machine: str
     glibc: str
+    backend: str = ""
     cuda: str = ""
     driver: int = 0
     ptx_driver: int | None = None
     code: tuple[str, ...] = ()
     ptx: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The backend that they are for."""
+        return "cuda" if self.cuda else self.backend or "cpu"
+
+    @property
+    def label(self) -> str:
+        """What they run on, where that is not CUDA."""
+        return "Vulkan" if self.backend else "any processor"
 
     def archives(self, ref: str) -> tuple[str, ...]:
         """The names of a release's archives, the one with llama-server first."""
@@ -76,22 +88,22 @@ def fitting(
     Where they are asked for, a driver may compile them at each start; and where nothing says which glibc a rig has, it
     tries them itself before they become a release.
     """
-    is_for_gpus = uses_cuda(settings, hardware)
-    if why := _asks_for_more(settings) or (is_for_gpus and _serves_more(wishes)):
+    kind = "cuda" if uses_cuda(settings, hardware) else settings.backend if settings.is_for_amd else "cpu"
+    if why := _asks_for_more(settings) or (kind == "cuda" and _serves_more(wishes)):
         return why
     machine = hardware.architecture or "x86_64"
-    own = [one for one in known_binaries() if one.machine == machine and bool(one.cuda) == is_for_gpus]
+    own = [one for one in known_binaries() if one.machine == machine and one.kind == kind]
     system = system_of(hardware)
     glibc = hardware.software.glibc or (system.glibc if system else "")
     least = min((one.glibc for one in own), key=version_of, default="")
     if not own:
-        return f"there are none for {machine}"
+        return f"there are none for {'HIP' if kind == 'hip' else machine}"
     if not glibc and not is_asked:
         return f"they want glibc {least}, and which one the rig has is not known"
     if glibc and version_of(glibc) < version_of(least):
         return f"they want glibc {least}, {system.title if system else 'the rig'} has {glibc}"
     own = [one for one in own if not glibc or version_of(one.glibc) <= version_of(glibc)]
-    if not is_for_gpus:
+    if kind != "cuda":
         return own[0]
     branch, gpus = branch_of(hardware.driver_version), capabilities(hardware)
     if branch is None or not gpus:

@@ -8,9 +8,11 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from rigwright.errors import Refused
-from rigwright.hardware.values import Hardware
+from rigwright.hardware.values import Hardware, Vendor
 from rigwright.plan.choice import Choice
+from rigwright.plan.devices import on_backend
 from rigwright.plan.engines.llamacpp.archives import LATEST
+from rigwright.plan.engines.llamacpp.backends import FOR_AMD
 from rigwright.plan.engines.llamacpp.binaries import fitting
 from rigwright.plan.engines.llamacpp.capabilities import (
     Capabilities,
@@ -21,7 +23,14 @@ from rigwright.plan.engines.llamacpp.capabilities import (
 )
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.llamacpp.overrides import Overrides
-from rigwright.plan.engines.llamacpp.release import Release, capabilities, plan_release, source_identity, uses_cuda
+from rigwright.plan.engines.llamacpp.release import (
+    Release,
+    capabilities,
+    plan_release,
+    source_identity,
+    uses_cuda,
+    uses_gpus,
+)
 from rigwright.plan.engines.llamacpp.render import locks_memory, render
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
@@ -65,7 +74,7 @@ class LlamacppPlanner(LayeredPlanner):
         if not ours or settings.prebuilt or settings.source == "build" or (not is_asked and settings.archive):
             return self
         # A build for the CPU takes minutes; of a rig that is only described nobody knows what it could run.
-        if not is_asked and not (uses_cuda(settings, hardware) and hardware.os_id):
+        if not is_asked and not (uses_gpus(settings, hardware) and hardware.os_id):
             return self
         found = fitting(settings, hardware, ours, is_asked=is_asked)
         if isinstance(found, str):
@@ -75,7 +84,7 @@ class LlamacppPlanner(LayeredPlanner):
         if not is_asked and self._has_build(hardware):
             return self._from(self.settings, "stays as it was built here", "upstream's binaries are of the same source")
         taken = settings.taking(found.archives(settings.ref))
-        code = f"for CUDA {found.cuda}, with code for {_gpus(hardware)}" if found.cuda else "for any processor"
+        code = f"for CUDA {found.cuda}, with code for {_gpus(hardware)}" if found.cuda else f"for {found.label}"
         held = "their sums are given or locked"
         if not {*taken.taken} <= taken.binaries.keys():
             held = f"their sums are what {urlsplit(settings.releases).hostname} says at the first deploy, and kept"
@@ -96,6 +105,11 @@ class LlamacppPlanner(LayeredPlanner):
             return self.release(hardware) in self.installed.releases
         except Refused:
             return False
+
+    @property
+    def vendors(self) -> frozenset[Vendor]:
+        """NVIDIA's by CUDA, AMD's by Vulkan and HIP."""
+        return frozenset(("AMD",) if self.settings.is_for_amd else ("NVIDIA",))
 
     @property
     def version(self) -> str:
@@ -133,6 +147,14 @@ class LlamacppPlanner(LayeredPlanner):
         memory = choice.memory.with_part(PROMPT_CACHE, None, mib * MIB) if choice.memory and mib else choice.memory
         return replace(choice, cache_mib=mib, memory=memory), mib * MIB * copies
 
+    def _told(self, choice: Choice) -> Choice:
+        """The choice whose devices are called as the backend that is built calls them."""
+        backend = FOR_AMD.get(self.settings.backend)
+        if backend is None:
+            return choice
+        replicas = tuple(tuple(on_backend(one, backend) for one in group) for group in choice.replicas)
+        return replace(choice, replicas=replicas)
+
     def release(self, hardware: Hardware) -> str | None:
         """The directory of the build that this rig needs; None while its tag is not resolved.
 
@@ -168,7 +190,7 @@ class LlamacppPlanner(LayeredPlanner):
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of llama-server, in the words of the release that is built."""
-        rendered = render(choice, target, self.capabilities)
+        rendered = render(self._told(choice), target, self.capabilities)
         return rendered._replace(reasons=(*rendered.reasons, *((self.origin,) if self.origin else ())))
 
 

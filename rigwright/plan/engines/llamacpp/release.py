@@ -12,6 +12,7 @@ from rigwright.errors import Refused
 from rigwright.hardware import Hardware
 from rigwright.plan.driver.wheels import Wheels, directory_of, nccl_wheels
 from rigwright.plan.engines.llamacpp.asked import NCCL
+from rigwright.plan.engines.llamacpp.backends import ROCM
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 
 PREFIX = "/opt/rigwright/llamacpp/releases"
@@ -20,6 +21,7 @@ TARGETS = ("llama-server", "llama-bench", "llama-fit-params")
 
 # Seen: 680 MB for two compilers of C++, 900 MB for one nvcc at the largest kernels.
 _JOB_BYTES, _CUDA_JOB_BYTES = 512 << 20, 1 << 30
+_HIP_TARGETS = "CMAKE_HIP_ARCHITECTURES"
 _PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
 
 
@@ -113,6 +115,8 @@ def plan_release(
             why = no_toolkit or "install the CUDA toolkit"
             raise Refused(f"GPUs answer, but nvcc is not installed; {why}, or set rig.llamacpp.backend to cpu")
         options |= _cuda_options(settings, hardware, nvcc) | settings.asked_options
+    elif settings.is_for_amd:
+        options |= _amd_options(settings, hardware)
     nccl = nccl_of(settings, hardware, cuda_version)
     if settings.asked_options and not nccl:
         options.pop(NCCL, None)
@@ -144,12 +148,17 @@ def uses_cuda(settings: LlamacppSettings, hardware: Hardware) -> bool:
     return settings.backend == "cuda" or (settings.backend == "auto" and bool(hardware.usable_gpus))
 
 
+def uses_gpus(settings: LlamacppSettings, hardware: Hardware) -> bool:
+    """Whether the release is for GPUs of any kind."""
+    return settings.is_for_amd or uses_cuda(settings, hardware)
+
+
 def is_portable(settings: LlamacppSettings, hardware: Hardware) -> bool:
     """Whether the build has code for every processor of its architecture, and takes what a rig has when it starts.
 
     That makes fourteen libraries of one: little beside the kernels for GPUs, half an hour on two cores without them.
     """
-    return settings.cpu == "portable" or (settings.cpu == "auto" and uses_cuda(settings, hardware))
+    return settings.cpu == "portable" or (settings.cpu == "auto" and uses_gpus(settings, hardware))
 
 
 def jobs(settings: LlamacppSettings, hardware: Hardware) -> int:
@@ -157,7 +166,7 @@ def jobs(settings: LlamacppSettings, hardware: Hardware) -> int:
     most = hardware.cpu.logical_cores or 1
     if not hardware.ram_bytes:
         return most
-    each = _CUDA_JOB_BYTES if uses_cuda(settings, hardware) else _JOB_BYTES
+    each = _CUDA_JOB_BYTES if uses_gpus(settings, hardware) else _JOB_BYTES
     return max(1, min(most, hardware.ram_bytes // each))
 
 
@@ -165,13 +174,17 @@ def build_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     """Disk space that a build needs while it runs: 0.7 GiB were seen for the CPU; CUDA's objects are far larger."""
     if settings.is_prebuilt:
         return 0
-    return (8 if uses_cuda(settings, hardware) else 1) << 30
+    if settings.backend == "vulkan":
+        return 2 << 30
+    return (8 if uses_gpus(settings, hardware) else 1) << 30
 
 
 def installed_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     """Disk space that an installed release needs: 19 MiB were seen for the CPU; CUDA's kernels are far larger."""
+    if settings.backend == "vulkan":
+        return 512 << 20
     with_nccl = 512 if NCCL in settings.asked_options and not settings.is_prebuilt else 0
-    return (2048 + with_nccl if uses_cuda(settings, hardware) else 128) << 20
+    return (2048 + with_nccl if uses_gpus(settings, hardware) else 128) << 20
 
 
 def capabilities(hardware: Hardware) -> tuple[str, ...]:
@@ -199,6 +212,24 @@ def _cuda_options(settings: LlamacppSettings, hardware: Hardware, nvcc: str) -> 
         "GGML_BACKEND_DL": "ON",
         "CMAKE_CUDA_ARCHITECTURES": ";".join(f"{name}-real" for name in architectures),
         "CMAKE_CUDA_COMPILER": nvcc,
+    }
+
+
+def _amd_options(settings: LlamacppSettings, hardware: Hardware) -> dict[str, str]:
+    # Without Vulkan, or ROCm, the kernels are left alone; linked in, they would keep the server from starting.
+    if settings.backend == "vulkan":
+        return {"GGML_VULKAN": "ON", "GGML_BACKEND_DL": "ON"}
+    own = sorted({one for gpu in hardware.gpus if (one := gpu.architecture or "").startswith("gfx")})
+    if not own and _HIP_TARGETS not in settings.cmake_options:
+        raise Refused(
+            f"nothing tells for which GPUs HIP shall make code: amd-smi is to answer, or name it, like gfx1100, in "
+            f"rig.llamacpp.cmake_options: {{'{_HIP_TARGETS}': 'gfx1100'}}; rocminfo prints it"
+        )
+    return {
+        "GGML_HIP": "ON",
+        "GGML_BACKEND_DL": "ON",
+        _HIP_TARGETS: ";".join(own),
+        "CMAKE_HIP_COMPILER": f"{ROCM}/llvm/bin/clang++",
     }
 
 

@@ -20,8 +20,9 @@ from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 
-# The variable with which each kind of driver hides GPUs from a process.
-_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "vulkan": "GGML_VK_VISIBLE_DEVICES"}
+# The variable with which each kind of driver hides GPUs from a process. Vulkan has numbers of its own, which nobody
+# knows beforehand: there the unit opens the files of its GPUs alone.
+_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES"}
 _PLAIN_TYPES = ("f32", "f16", "bf16")
 
 
@@ -74,7 +75,7 @@ def _pairs(capabilities: Capabilities) -> str:
 
 
 def _environment(group: tuple[Device, ...], replicas: tuple[tuple[Device, ...], ...]) -> Environment:
-    """Which GPUs a process sees, in the order in which it numbers them; nothing for the CPU and for Apple's."""
+    """Which GPUs a process sees, in the order in which it numbers them; nothing for the CPU, Vulkan and Apple's."""
     backend = group[0].throughput.backend if group else "cpu"
     if backend not in _VISIBLE:
         return ()

@@ -14,6 +14,7 @@ from rigwright.errors import Refused
 from rigwright.given import COUNT, OneOrMore, word
 from rigwright.plan.engines.llamacpp.archives import Archive, Git, Prebuilt, Ref, Releases, Sums, told
 from rigwright.plan.engines.llamacpp.asked import asked_options
+from rigwright.plan.engines.llamacpp.backends import FOR_AMD, Backend
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.strict import Strict
@@ -28,10 +29,6 @@ _OTHER_SOURCES = dict.fromkeys(
     ("distro", "distribution", "package", "apt", "dnf"),
     "llama.cpp of a distribution is not served from: its release is the distribution's to change, and its flags are "
     "those of no plan; use prebuilt, build or auto",
-)
-_OTHER_BACKENDS = dict.fromkeys(
-    ("vulkan", "rocm", "hip", "metal", "sycl", "opencl", "musa"),
-    "rigwright builds for CUDA and the CPU so far; use cuda, cpu or auto",
 )
 
 
@@ -93,8 +90,10 @@ class LlamacppSettings(EngineSettings):
         default_factory=lambda: str(load("engines")["llamacpp"]["binaries"]["api"]),
         description="Where upstream's releases are asked for: a repository in GitHub's API, or a mirror of it.",
     )
-    backend: Annotated[Literal["auto", "cuda", "cpu"], word(("auto", "cuda", "cpu"), _OTHER_BACKENDS)] = Field(
-        "auto", description="`auto` builds for CUDA where a driver answers for a GPU, otherwise for the CPU."
+    backend: Backend = Field(
+        "auto",
+        description="`auto` is CUDA where NVIDIA's driver answers for a GPU, otherwise the CPU. AMD's GPUs are served "
+        "by `vulkan`, with packages of the distribution alone, or by `hip`, with the rig's own ROCm, 6.1 or later.",
     )
     cuda_architectures: OneOrMore[Annotated[str, Field(pattern=r"^\d{2,3}[af]?$"), BeforeValidator(_capability)]] = (
         Field((), description="Compute capabilities to build for, like 86; by default those of the rig's own GPUs.")
@@ -145,6 +144,11 @@ class LlamacppSettings(EngineSettings):
     def is_prebuilt(self) -> bool:
         """True where binaries are taken: of the inventory, or upstream's."""
         return bool(self.prebuilt or self._taken)
+
+    @property
+    def is_for_amd(self) -> bool:
+        """True where it serves from GPUs of AMD's."""
+        return self.backend in FOR_AMD
 
     @property
     def wants_no_build(self) -> bool:
@@ -200,7 +204,7 @@ class LlamacppSettings(EngineSettings):
         if self.backend != "cpu" or wish.gpu == "none" or wish.engine not in ("auto", self.engine):
             return wish
         if wish.gpu != "auto":
-            raise Refused(f"services.{wish.name}: gpu {wish.gpu} needs a CUDA build; set rig.llamacpp.backend to cuda")
+            raise Refused(f"services.{wish.name}: gpu {wish.gpu} needs llama.cpp for GPUs; set rig.llamacpp.backend")
         return wish.model_copy(update={"gpu": "none"})
 
     def narrowed(self, wishes: Sequence[ServiceWish]) -> Self:
