@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo demo-fast test test-fast lab-faults lab-nvidia lab-cuda check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
+.PHONY: demo demo-fast test test-fast lab-faults lab-nvidia lab-cuda lab-vulkan check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
 
 demo: INVENTORY = inventories/lab.py
 demo-fast: INVENTORY = inventories/lab_fast.py
@@ -29,11 +29,11 @@ build/llama-server.whl: .venv/ready
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
 test: .venv/ready host  ## everything but lab-faults and lab-nvidia, on real virtual rigs
-	pytest -n auto -m "not lab and not packaging and not faults and not nvidia and not cuda"
-	pytest -m "(lab or packaging) and not faults and not nvidia and not cuda"
+	pytest -n auto -m "not lab and not packaging and not faults and not nvidia and not cuda and not vulkan"
+	pytest -m "(lab or packaging) and not faults and not nvidia and not cuda and not vulkan"
 
 test-fast: .venv/ready  ## no rigs, seconds
-	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia and not cuda"
+	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia and not cuda and not vulkan"
 
 lab-faults: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
@@ -45,6 +45,9 @@ lab-nvidia: .venv/ready host  ## drivers and toolkits on virtual rigs, the long 
 
 lab-cuda: .venv/ready host  ## all of llama.cpp's kernels for one GPU, compiled on a virtual rig: half an hour, minutes when cached
 	pytest -m cuda --durations 3 -s
+
+lab-vulkan: .venv/ready host  ## llama.cpp for Vulkan, built and started on a virtual rig: minutes
+	pytest -m vulkan --durations 3 -s
 
 check: .venv/ready  ## style, types, layers, shell
 	ruff check .

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rigwright.errors import RigwrightError
 from rigwright.plan.driver.tables import version_of
+from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.backends import OLDEST_ROCM, ROCM
 from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
@@ -71,7 +72,7 @@ class Llamacpp:
         if release in rig.records.installed.releases:
             return
         settings = planner.settings
-        if settings.backend == "hip" and not settings.is_prebuilt and (why := _lacks_rocm(planner.installed.rocm)):
+        if settings.backend == "hip" and not settings.is_prebuilt and (why := lacking_rocm(planner.installed)):
             yield why
             return
         if context.bundle and (lacks := [*unbundled(planner, cuda, context, rig)]):
@@ -125,8 +126,9 @@ class Llamacpp:
         return dry_run(instance, rig.hardware)
 
 
-def _lacks_rocm(version: str) -> str | None:
+def lacking_rocm(installed: Installed) -> str | None:
     """Why no build for HIP can be made; None where one can."""
+    version = installed.rocm
     if not version:
         found = f"no ROCm is in {ROCM}"
     elif version_of(version) < version_of(OLDEST_ROCM):

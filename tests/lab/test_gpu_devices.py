@@ -17,7 +17,9 @@ from .test_sandbox import SCORE
 pytestmark = pytest.mark.lab
 
 UNIT = "rigwright-chat.service"
-RENDERED = Path(__file__).parents[1] / "golden" / "gpu-open-with-key.service"
+AMD_ADDRESS = "0000:03:00.0"
+GOLDEN = Path(__file__).parents[1] / "golden"
+RENDERED, FOR_AMD = GOLDEN / "gpu-open-with-key.service", GOLDEN / "amd-vulkan.service"
 # Number, rights, and group of what the driver and the kernel make. Source: 195 is NVIDIA's in
 # Documentation/admin-guide/devices.txt of Linux; the kernel gives out the others as the modules are loaded; rights by
 # NVIDIA/nvidia-modprobe, those of nvidia1 by the line that Debian's nvidia-options.conf holds ready.
@@ -35,6 +37,8 @@ OTHERS = {
     "/dev/nvidia-caps-imex-channels/channel0": ("c 234 0", "666 root"),
     "/dev/dri/card0": ("c 226 0", "660 video"),
     "/dev/dri/renderD128": ("c 226 128", "666 root"),
+    "/dev/dri/renderD129": ("c 226 129", "666 root"),
+    "/dev/kfd": ("c 511 0", "666 root"),
     "/dev/lab-mem": ("c 1 1", "666 root"),
     "/dev/lab-kmsg": ("c 1 11", "666 root"),
     "/dev/lab-fuse": ("c 10 229", "666 root"),
@@ -55,7 +59,7 @@ for line in open("/var/lib/rigwright/devices").read().split():
         print(line, "opened")
     except OSError as error:
         print(line, errno.errorcode[error.errno])
-with open(os.environ["CUDA_CACHE_PATH"] + "/kernel", "w") as file:
+with open((os.environ.get("CUDA_CACHE_PATH") or os.environ["MESA_SHADER_CACHE_DIR"]) + "/kernel", "w") as file:
     print("cache", file.write("x"))
 server = socket.create_server(("", 8080))
 print("ready", flush=True)
@@ -148,3 +152,25 @@ def test_networks_that_are_not_allowed_get_no_answer(workshop, rig):
     workshop.on(rig, f"systemctl set-property --runtime {UNIT} IPAddressAllow={workshop.host_address}")
     assert reaches(address)
     workshop.on(rig, f"systemctl revert {UNIT}")
+
+
+def test_service_on_one_of_two_gpus_of_amds_opens_that_one(workshop, rig):
+    """By the link that udev makes for its place on the bus; nothing of the other, nor of ROCm."""
+    node = "/dev/dri/renderD129"
+    link = f"/dev/dri/by-path/pci-{AMD_ADDRESS}-render"
+    group = "getent group render >/dev/null || groupadd -r render"  # which udev brings, and a rig of the lab has none
+    workshop.on(rig, f"{group}; mkdir -p /dev/dri/by-path; ln -sfn ../renderD129 {link}")
+    workshop.on(rig, f"chgrp render {node}; chmod 660 {node}")
+    workshop.lab.exec(rig, ["sh", "-c", f"cat >/etc/systemd/system/{UNIT}"], input=FOR_AMD.read_text())
+    try:
+        found = started(workshop, rig, "226 drm\n")
+        assert found[node] == "ENXIO", found
+        assert {found[path] for path in {**WANTED, **OTHERS} if path != node} <= {"EPERM", "EACCES"}, found
+        assert found["/dev/dri/renderD128"] == found["/dev/kfd"] == "EPERM"
+        assert (found["/dev/null"], found["cache"]) == ("opened", "1")
+        workshop.on(rig, f"rm {link}")
+        assert started(workshop, rig, "226 drm\n")[node] == "EPERM"
+        assert float(workshop.on(rig, SCORE.format(UNIT))) <= 2.0
+        assert workshop.on(rig, f"systemd-analyze verify {UNIT} 2>&1") == ""
+    finally:
+        workshop.lab.exec(rig, ["sh", "-c", f"cat >/etc/systemd/system/{UNIT}"], input=RENDERED.read_text())

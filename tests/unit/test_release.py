@@ -11,7 +11,14 @@ from rigwright.errors import Refused
 from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.release import installed_bytes, jobs, nccl_of, plan_release, source_identity
+from rigwright.plan.engines.llamacpp.release import (
+    build_bytes,
+    installed_bytes,
+    jobs,
+    nccl_of,
+    plan_release,
+    source_identity,
+)
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.wish import ServiceWish
 
@@ -189,3 +196,54 @@ def test_nccl_comes_where_layers_are_shared_and_kernels_where_types_are_asked_fo
     # Nor on the CPU.
     cpu = LlamacppSettings(backend="cpu").narrowed((tensor,))
     assert nccl_of(cpu, gpus, "13.0") is None
+
+
+AMD = Gpu(
+    index=0,
+    vendor="AMD",
+    pci_address="0000:03:00.0",
+    name="Radeon RX 7900 XTX",
+    architecture="gfx1100",
+    vram_bytes=24 << 30,
+    state="ok",
+)
+WITH_AMD = replace(RIG, gpus=(AMD,), vendor="AMD")
+
+
+def test_build_for_vulkan_is_one_for_all_cards():
+    """A driver compiles its shaders, so that it names no architecture; without Vulkan a server starts all the same."""
+    found = release(WITH_AMD, backend="vulkan")
+    assert {"-DGGML_VULKAN=ON", "-DGGML_BACKEND_DL=ON", "-DGGML_CPU_ALL_VARIANTS=ON"} <= set(found.options)
+    assert found.id == release(replace(WITH_AMD, gpus=(replace(AMD, architecture="gfx906"),)), backend="vulkan").id
+    assert found.id != release(WITH_AMD).id and found.machine_code == ()
+    settings = LlamacppSettings(backend="vulkan")
+    assert build_bytes(settings, WITH_AMD) < build_bytes(LlamacppSettings(backend="hip"), WITH_AMD)
+
+
+def test_build_for_hip_has_code_for_the_cards_that_are_there():
+    """By amd-smi's own name of each; where nobody tells it, the inventory has to."""
+    other = replace(AMD, index=1, architecture="gfx906")
+    options = release(replace(WITH_AMD, gpus=(AMD, other)), backend="hip").options
+    assert {"-DGGML_HIP=ON", "-DCMAKE_HIP_ARCHITECTURES=gfx1100;gfx906"} <= set(options)
+    untold = replace(WITH_AMD, gpus=(replace(AMD, architecture="rdna"),))
+    with pytest.raises(Refused, match="CMAKE_HIP_ARCHITECTURES"):
+        release(untold, backend="hip")
+    said = release(untold, backend="hip", cmake_options={"CMAKE_HIP_ARCHITECTURES": "gfx1100"})
+    assert "-DCMAKE_HIP_ARCHITECTURES=gfx1100" in said.options
+
+
+def test_upstreams_binaries_for_vulkan_are_taken_where_they_run():
+    """They want glibc 2.35, and no driver but the system's; for HIP there are none."""
+
+    def origin(hardware, **settings):
+        own = LlamacppPlanner(LlamacppSettings(**settings)).sourced(
+            hardware, [ServiceWish(name="chat", model="m.gguf")]
+        )
+        return own.settings.taken, own.origin.because if own.origin else ""
+
+    taken, because = origin(replace(WITH_AMD, os_version="12"), backend="vulkan")
+    assert taken == (f"llama-{catalogue.load('engines')['llamacpp']['ref']}-bin-ubuntu-vulkan-x64.tar.gz",)
+    assert "for Vulkan, in seconds" in because
+    assert origin(replace(WITH_AMD, os_version="11"), backend="vulkan")[0] == ()
+    assert origin(WITH_AMD, backend="hip") == ((), "upstream's binaries do not fit: there are none for HIP")
+    assert origin(WITH_AMD, backend="vulkan", source="build") == ((), "")

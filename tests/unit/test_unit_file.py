@@ -17,12 +17,11 @@ from rigwright.hardware import Cpu, Gpu, Hardware
 from rigwright.models.known import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
-from rigwright.plan.engines.llamacpp.capabilities import pinned_capabilities
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
-from rigwright.plan.engines.llamacpp.render import render
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.memory import Load
+from rigwright.plan.render_nodes import with_render_nodes
 from rigwright.plan.service import Layout, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import is_ours, marker_of, was_ours
@@ -45,16 +44,26 @@ CARD = Gpu(
     state="ok",
 )
 WITH_CARD = replace(RIG, gpus=(CARD,), driver_version="580.178")
+AMD_CARD = Gpu(
+    index=0,
+    vendor="AMD",
+    pci_address="0000:03:00.0",
+    pci_id="1002:744c",
+    name="Radeon RX 7900 XTX",
+    vram_bytes=24 * GIB,
+    state="ok",
+)
+WITH_AMD = replace(RIG, gpus=(AMD_CARD,), vendor="AMD")
 
 
-def plan_of(wish, hardware, weights, key):
+def plan_of(wish, hardware, weights, key, planner):
     """A plan of a service whose model could not be read from here."""
-    group = devices(hardware)
+    group = devices(hardware, is_preview=True)
     layout, variant = Layout(kind="single" if group else "cpu"), Variant(None, "m", "unknown", "gguf", 0)
     load = Load(wish.context, slots=1)
     choice = Choice(wish, variant, "llamacpp", layout, (group,), load, None, None, None, cache_mib=8192, is_fitted=True)
-    found = render(choice, RenderContext(hardware.cpu, weights, key), pinned_capabilities())
-    return ServicePlan(
+    found = planner.render(choice, RenderContext(hardware.cpu, weights, key))
+    plan = ServicePlan(
         service=wish.name,
         engine="llamacpp",
         engine_version="0c1e570",
@@ -71,27 +80,29 @@ def plan_of(wish, hardware, weights, key):
         reasons=found.reasons,
         memory=None,
     )
+    return with_render_nodes(plan, hardware)
 
 
-PLANNER = LlamacppPlanner(LlamacppSettings())
+PLANNER, VULKAN, HIP = (LlamacppPlanner(LlamacppSettings(backend=one)) for one in ("auto", "vulkan", "hip"))
 WEIGHTS = {"/var/lib/rigwright/weights/m.gguf": "ab" * 32}
 
 
-def instance_of(hardware=RIG, **wish):
+def instance_of(hardware=RIG, planner=PLANNER, **wish):
     full = ServiceWish.model_validate({"name": "chat", "model": "m.gguf", "context": 4096, **wish})
     key = "${CREDENTIALS_DIRECTORY}/api-key" if full.api_key_file else None
     path = f"/var/lib/rigwright/weights/{full.model.file_name}"
-    return Instance(full, plan_of(full, hardware, path, key))
+    return Instance(full, plan_of(full, hardware, path, key, planner))
 
 
-def unit(hardware=RIG, **wish):
-    return render_unit(instance_of(hardware, **wish), PLANNER, weights=WEIGHTS)
+def unit(hardware=RIG, planner=PLANNER, **wish):
+    return render_unit(instance_of(hardware, planner, **wish), planner, weights=WEIGHTS)
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("cpu-loopback", unit()),
+        ("amd-vulkan", unit(WITH_AMD, VULKAN)),
         ("gpu-open-with-key", unit(WITH_CARD, host="0.0.0.0", api_key_file="k", allow_from=["192.168.1.0/24"])),
     ],
 )
@@ -119,6 +130,22 @@ def test_unit_never_gives_up_and_waits_longer_each_time():
     assert "StartLimitIntervalSec=0\n" in old and "StartLimitBurst" not in old + new
     assert "RestartSec=30\n" in old and "RestartSteps" not in old
     assert "RestartSec=5\nRestartSteps=8\nRestartMaxDelaySec=300\n" in new
+
+
+def test_unit_opens_the_render_nodes_of_its_gpus_alone():
+    """By their place on the bus, which no other numbering moves; ROCm's own file where it is HIP's; NVIDIA's none."""
+    two = replace(WITH_AMD, gpus=(AMD_CARD, replace(AMD_CARD, index=1, pci_address="0000:0a:00.0", hip_index=3)))
+    text = unit(two, VULKAN)
+    opened = [line for line in text.splitlines() if line.startswith("DeviceAllow=")]
+    assert opened == [f"DeviceAllow=/dev/dri/by-path/pci-0000:{one}:00.0-render rw" for one in ("03", "0a")]
+    assert "--device Vulkan0,Vulkan1" in text and "VISIBLE" not in text and "nvidia" not in text
+    one = replace(WITH_AMD, gpus=(replace(AMD_CARD, hip_index=3, architecture="gfx1100"),))
+    by_hip = unit(one, HIP)
+    assert "DeviceAllow=/dev/kfd rw\n" in by_hip and "Environment=HIP_VISIBLE_DEVICES=3\n" in by_hip
+    assert "--device ROCm0" in by_hip
+    unknown = unit(replace(WITH_AMD, gpus=(replace(AMD_CARD, pci_address=None),)), VULKAN)
+    assert "DeviceAllow=char-drm rw\n" in unknown
+    assert "device_files" not in instance_of(WITH_CARD).record(health="/health", answer={})
 
 
 def test_service_on_gpus_has_their_device_files_made_first():

@@ -16,7 +16,7 @@ _ROOT = re.compile(r"pci[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}")
 _HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{4,6})")
 _CPUS = re.compile(r"[0-9][0-9,-]{0,2000}")
 _TITLE = "# display controllers"  # as collect.sh begins its list, which may be empty
-_MOST_BYTES = 1 << 50
+_LEAST_BYTES, _MOST_BYTES = 1 << 24, 1 << 50
 _GONE = 63  # every bit of the link status register reads as one
 
 
@@ -143,7 +143,7 @@ def _gpu(facts: Mapping[str, str]) -> Gpu | None:
     vendor = lspci.VENDOR_IDS.get(_hex(facts, "vendor") or "")
     cpus = _CPUS.fullmatch(facts.get("local_cpulist", ""))
     size = cells.whole(facts.get("mem_info_vram_total", "")) or 0
-    is_told = 0 < size < _MOST_BYTES
+    is_told = _LEAST_BYTES < size < _MOST_BYTES
     return Gpu(
         pci_address=facts["device"],
         pci_id=_ids(facts, "vendor", "device_id") if vendor else None,
