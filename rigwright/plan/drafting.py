@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rigwright.models.values import Model
 from rigwright.models.variants import Variant
 from rigwright.plan.memory import CUDA_CONTEXT_BYTES, Load, Placement, estimate_memory
+from rigwright.plan.memory.values import Growth
 
 # llama.cpp refuses a draft whose vocabulary differs by more: its own least difference of sizes.
 # Source: SPEC_VOCAB_MAX_SIZE_DIFFERENCE in common/speculative.cpp of b11434.
@@ -42,7 +43,7 @@ def drafting_of(variant: Variant, load: Load, *, on_gpu: bool) -> Drafting:
 
 @lru_cache(maxsize=4096)
 def _drafting(model: Model, load: Load, on_gpu: bool) -> Drafting:
-    own = load._replace(cache_type_k="f16", cache_type_v="f16", draft_tokens=0)
+    own = load._replace(cache_type_k="f16", cache_type_v="f16", draft_tokens=0, growth=Growth())
     memory = estimate_memory(model, own, Placement(model.main_layers if on_gpu else 0))
     place = 0 if on_gpu else None
     weights = sum(part.size_bytes for part in memory.parts if part.name == "weights" and part.device == place)

@@ -12,6 +12,7 @@ from rigwright.plan.candidates import Engines, find_candidates
 from rigwright.plan.contexts import contexts
 from rigwright.plan.devices import unsized
 from rigwright.plan.engines import planner_of
+from rigwright.plan.memory.said import GROWN_FILE
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace
 from rigwright.plan.wish import ServiceWish
@@ -39,6 +40,7 @@ def does_not_fit(
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
     each, offer, short = _offer(miss, space)
     mine = [one for one in files if not wish.quants or one.quant in wish.quants]
+    also = f"{_told(wish, miss)}{also}"
     remedies = " or ".join(_remedies(wish, mine, space, miss, engines))
     message = f"{where}: {needs}{each}, {offer}, {short}; {remedies}{also}"
     return DoesNotFit(message, offer=offer, short_bytes=_short_bytes(miss, space))
@@ -73,6 +75,14 @@ def _unknown(wish: ServiceWish, hardware: Hardware) -> str:
     if not hardware.ram_bytes:
         lines.append("RAM was not recorded and counts as 16 GiB: name it with --ram SIZE")
     return "".join(f"; {one}" for one in lines)
+
+
+def _told(wish: ServiceWish, miss: Miss) -> str:
+    """That the compute buffers are those which a dry run told, and how it is forgotten."""
+    if not any(miss.load.growth):
+        return ""
+    where = GROWN_FILE.replace("NAME", wish.name)
+    return f"; its compute buffers count as llama.cpp's own dry run says; delete {where} to count them by the formula"
 
 
 def _can_spill(miss: Miss) -> bool:

@@ -26,6 +26,7 @@ from rigwright.plan.idle import idle
 from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import Topology
 from rigwright.plan.limits import allowed, check_driver, check_sizes
+from rigwright.plan.memory import Said
 from rigwright.plan.occupants import Occupant, beside, beside_others, occupied
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
@@ -43,13 +44,14 @@ from rigwright.plan.wish import ServiceWish
 
 
 class Request(NamedTuple):
-    """One service to plan: its wish, and the files that could serve it; paths are those on the rig."""
+    """One service to plan: its wish, the files that could serve it, by their paths on the rig, what dry runs said."""
 
     wish: ServiceWish
     variants: tuple[Variant, ...]
     api_key_path: str | None = None
     weights_directory: str = "/var/lib/rigwright/weights"
     template_path: str | None = None
+    said: tuple[Said, ...] = ()
 
 
 def plan_rig(
@@ -195,7 +197,7 @@ def _warnings(candidate: Candidate, engine: Planner, space: SearchSpace) -> tupl
 def _result(
     hardware: Hardware, request: Request, space: SearchSpace, usable: tuple[Device, ...], engines: Engines
 ) -> SearchResult:
-    wish = request.wish
+    wish, space = request.wish, space._replace(said=request.said)
     mine = allowed(hardware, wish, usable)
     if mine != usable:
         space = space._replace(topology=Topology.of(hardware, mine))
@@ -232,6 +234,7 @@ def _refused(
     """The first service that fits nowhere, alone or beside those before it."""
     for place, (request, result) in enumerate(zip(requests, found, strict=True)):
         if choose([result.candidates], budget) is None:
+            space = space._replace(said=request.said)
             return does_not_fit(request.wish, request.variants, space, result, hardware=hardware, engines=engines)
         if choose([each.candidates for each in found[: place + 1]], budget) is None:
             break
@@ -291,10 +294,8 @@ def _service(
 
 def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
     """The files that a name of the catalogue came to."""
-    if wish.model.names_file:
-        return wish.model
-    if not variant.repo:
-        return None
+    if wish.model.names_file or not variant.repo:
+        return wish.model if wish.model.names_file else None
     revision, file = variant.revision or "main", variant.file
     keys = {"repo": variant.repo, "revision": revision, "file": file, "sha256": variant.sha256}
     return ModelSource(**{key: value for key, value in keys.items() if value})

@@ -14,7 +14,7 @@ from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.known_issues import Configuration
 from rigwright.plan.layouts import GpuAssignment, Topology
-from rigwright.plan.memory import Load
+from rigwright.plan.memory import Load, Said
 from rigwright.plan.ranking import Score
 from rigwright.plan.speed import Host
 from rigwright.plan.speed.measured import Measurement
@@ -98,7 +98,10 @@ class SearchResult:
 
 
 class SearchSpace(NamedTuple):
-    """The search space of a wish: the devices that it may use, the rig's RAM and CPU, and what was measured."""
+    """The search space of a wish: the devices that it may use, the rig's RAM and CPU, and what was measured.
+
+    `said` is what the dry runs of its service said of compute buffers.
+    """
 
     topology: Topology
     ram_bytes: int
@@ -107,6 +110,7 @@ class SearchSpace(NamedTuple):
     measurements: tuple[Measurement, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     is_shared: bool = False
+    said: tuple[Said, ...] = ()
 
     def version(self, engine: str) -> str:
         """The pinned release of an engine."""

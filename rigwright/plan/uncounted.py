@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rigwright.plan.memory.said import GROWN
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
@@ -21,7 +22,7 @@ _LOADING = {
 
 
 def uncounted(wishes: Sequence[ServiceWish], services: Sequence[ServicePlan]) -> tuple[Reason, ...]:
-    """A line for each such flag, and for each service whose memory nobody computed."""
+    """A line for each such flag, for each service whose memory nobody computed, and where a dry run knew better."""
     lines: list[Reason] = []
     for wish, service in zip(wishes, services, strict=True):
         lines += _files(wish)
@@ -31,6 +32,8 @@ def uncounted(wishes: Sequence[ServiceWish], services: Sequence[ServicePlan]) ->
                 "itself takes; large images may need more"
             )
             lines.append(Reason(choice="assumed of vision", because=because))
+        told = (one for one in service.reasons if one.choice.startswith(GROWN))
+        lines += [Reason(choice=one.choice, because=f"{service.service}: {one.because}") for one in told]
         if service.memory is None:
             why = next((one.because for one in service.reasons if one.choice == "memory not checked"), "")
             because = f"{service.service}: {why or 'what it takes is not known'}; nothing here says that it fits"

@@ -148,6 +148,7 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         health=_number(health) or None,
         watch_sum=pairs.pop("watch", ""),
         is_watched=pairs.pop("watch.state", "") == "active enabled",
+        buffers=_text(pairs.pop("buffers", None)) or "",
         properties=pairs,
     )
 

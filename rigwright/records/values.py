@@ -102,11 +102,10 @@ class Deployed:
 
     unit_kind: `file`, `link`, `other`, empty where there is none. unit, saved_unit: the texts of the unit and of the
     one before. record, saved_record: the same of the plan; the texts beside them are what the files hold, record_sum is
-    the sha256 of the first, empty without. current,
-    previous: directories of releases; current_place: where the first really lies, if that is elsewhere. cut: a switch
-    that nobody has finished. exe, directory: the program and the working directory of its process. watch_sum: the
-    sha256 of what looks after it, empty where nothing does; is_watched: that is on. properties are
-    those of `systemctl show`. health: an HTTP status, None where nobody answers.
+    the sha256 of the first, empty without. current, previous: directories of releases; current_place: where the first
+    really lies, if that is elsewhere. cut: a switch that nobody has finished. exe, directory: the program and the
+    working directory of its process. watch_sum: the sha256 of what looks after it, empty without; is_watched: that is
+    on. buffers: what dry runs said. properties: of `systemctl show`. health: an HTTP status, None where nobody answers.
     """
 
     name: str
@@ -134,6 +133,7 @@ class Deployed:
     health: int | None = None
     watch_sum: str = ""
     is_watched: bool = False
+    buffers: str = ""
 
     @property
     def service(self) -> str:

@@ -17,6 +17,7 @@ from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
 from rigwright.plan.devices import devices
 from rigwright.plan.engines import planners
+from rigwright.plan.memory.said import Said, read_lines
 from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig, with_services
 from rigwright.plan.service import RigPlan, ServicePlan
@@ -131,6 +132,7 @@ def resolve(
 
     requests = [_request(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
     requests = [with_drafter(one, drafters.get(one.wish.name), spec.weights) for one in requests]
+    requests = [one._replace(said=_said(one.wish.name, records)) for one in requests]
     if held:
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
@@ -142,6 +144,12 @@ def resolve(
     chosen = with_drafters(chosen, drafters)
     _check_collisions(chosen)
     return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)
+
+
+def _said(service: str, records: RigRecords) -> tuple[Said, ...]:
+    """What dry runs on the rig said of a service's compute buffers."""
+    own = (one.buffers for name, one in sorted(records.services.items()) if one.service == service)
+    return tuple(line for text in own for line in read_lines(text))
 
 
 def _untuned(plan: RigPlan, spec: RigSpec) -> RigPlan:

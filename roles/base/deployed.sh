@@ -68,6 +68,8 @@ for name in $names; do
     [ ! -f "$cut.service" ] || { printf 'cut.unit='; encoded "$cut.service"; }
     [ ! -f "$cut.json" ] || { printf 'cut.record='; encoded "$cut.json"; }
   fi
+  buffers=/var/lib/rigwright/services/$name/buffers # what dry runs said of these
+  [ ! -f "$buffers" ] || { printf 'buffers='; head -c 8192 -- "$buffers" | base64 -w0; echo; }
   key=/etc/rigwright/${name%@*}.key
   [ ! -f "$key" ] || { stat -c 'key=%Y|%a|%U' -- "$key"; echo "key.sha256=$(sha256sum <"$key" 2>/dev/null | cut -d' ' -f1)"; }
   properties_of "rigwright-$name.service"

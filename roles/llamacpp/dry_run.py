@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from rigwright.errors import WrongSpec
 from rigwright.hardware import Hardware
+from rigwright.models.values import Model
+from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.memory.said import MOST_LINES, MOST_THOUSANDTHS, Said, asked, stages_of
 from rigwright.resolve.instance import Instance
 from rigwright.resources import assignments, role_text
 from rigwright.units import MIB
@@ -20,19 +24,29 @@ _ASKED = frozenset((
 _LIMIT_SECONDS = 60
 
 
-def dry_run(instance: Instance, hardware: Hardware) -> str:
-    """The shell of the dry run: estimate.sh behind its arguments, its environment, and the MiB of each GPU."""
+def dry_run(instance: Instance, hardware: Hardware, model: Model | None = None, *, is_locked: bool = False) -> str:
+    """The shell of the dry run: estimate.sh behind its arguments, its environment, and the MiB of each GPU.
+
+    Without the model's header nothing is noted for later plans.
+    """
     flags = [flag for flag in instance.flags if flag.name in _ASKED]
     words = [word for flag in flags for word in (flag.name, flag.value) if word is not None]
     sizes = {(gpu.index, gpu.uuid): gpu.vram_bytes or 0 for gpu in hardware.gpus}
     taken = _drafting(instance)
     room = [(sizes.get((gpu.index, gpu.uuid), 0) - taken[place]) // MIB for place, gpu in enumerate(instance.gpus)]
+    planned = _planned(instance)
+    said = _said(instance, model) if model and planned else None
     variables: dict[str, str | int] = {
         "FIT": shlex.join(words),
         "VISIBLE": shlex.join(f"{name}={value}" for name, value in instance.environment),
         "LIMIT": _LIMIT_SECONDS,
         "ROOM": " ".join(map(str, room)) if min(room, default=0) > 0 else "",
-        "PLANNED": " ".join(map(str, _planned(instance))),
+        "PLANNED": " ".join(map(str, planned)),
+        "EXPLAINED": " ".join(map(str, _explained(planned, model, said))) if model and said else "",
+        "MOST": " ".join(map(str, _most(said, model, len(planned)))) if model and said else "",
+        "BUFFERS_OF": said.key if said else "",
+        "MOST_LINES": MOST_LINES,
+        "LOCKED": "yes" if is_locked else "",
         "FORMULA": "\n".join(" ".join(map(str, row)) for row in _formula(instance)),
         "ON_GPUS": "yes" if instance.gpus and "none" not in words else "",
     }
@@ -63,6 +77,28 @@ def _drafting(instance: Instance) -> list[int]:
     is_there = any(flag.name == "--spec-draft-model" for flag in instance.flags)
     own = [part for part in parts if is_there and part.name in ("draft model", "drafting")]
     return [sum(part.size_bytes for part in own if part.device == place) for place in range(len(instance.gpus))]
+
+
+def _said(instance: Instance, model: Model) -> Said | None:
+    """What the dry run is asked, in the terms of the formula: read off the flags, which are the inventory's too."""
+    flags = {flag.name: True if flag.value is None else flag.value for flag in instance.flags}
+    try:
+        overrides = Overrides.of(instance.wish.model_copy(update={"flags": flags}))
+    except WrongSpec:
+        return None
+    placement = overrides.placement(model, devices=len(instance.gpus))
+    return asked(instance.plan.engine_version, model, overrides.load(), placement) if placement else None
+
+
+def _explained(planned: list[int], model: Model, said: Said) -> list[int]:
+    """MiB of each buffer that are no news: the plan's, and on the last GPU the logits that only a dry run reserves."""
+    logits = -(-said.load.ubatch_tokens * model.vocab * 4 // MIB)
+    return [*planned[:-1], planned[-1] + logits]
+
+
+def _most(said: Said, model: Model, gpus: int) -> list[int]:
+    """MiB beyond which no buffer is believed."""
+    return [stage * MOST_THOUSANDTHS // 1000 // MIB for stage in stages_of(said, model, gpus)]
 
 
 def _planned(instance: Instance) -> list[int]:

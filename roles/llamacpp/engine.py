@@ -12,6 +12,7 @@ from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import Work
+from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.channel import NO_STDIN
@@ -121,9 +122,10 @@ class Llamacpp:
             llamacpp.enlist(context=context, probe=probe, name="Agree on who builds llama.cpp")
         llamacpp.build(context=context, probe=probe, name="Build llama.cpp")
 
-    def before_start(self, rig: Rig, instance: Instance) -> str:
+    def before_start(self, rig: Rig, instance: Instance, resolved: Resolved) -> str:
         """llama.cpp's own dry run: what a GPU cannot hold is refused while what serves still serves."""
-        return dry_run(instance, rig.hardware)
+        local = resolved.models.get(instance.service)
+        return dry_run(instance, rig.hardware, local.model if local else None, is_locked=resolved.is_locked)
 
 
 def lacking_rocm(installed: Installed) -> str | None:

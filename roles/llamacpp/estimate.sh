@@ -2,7 +2,9 @@
 # is refused here, while what serves now still serves. $FIT are its arguments, $VISIBLE the environment of the GPUs, $ON_GPUS
 # is set where they shall serve, $ROOM is the memory of each GPU in MiB, in the engine's order, $PLANNED what the plan has for
 # its compute buffer. It reserves logits for a whole ubatch, since b11434 beside the mask of the context, which the server
-# does not: of its buffer no more counts than the plan has. The 300 MiB of the CUDA context are not in what it says.
+# does not: up to $EXPLAINED of its buffer no more counts than the plan has. More is news, and believed up to $MOST. Where
+# that is why a GPU is too small, a line of `buffers` notes it after $BUFFERS_OF, $MOST_LINES at most, and later plans count
+# so; where $LOCKED is set, once the lock is written anew. The 300 MiB of the CUDA context are not in what it says.
 # $FORMULA is what the plan has for model, context and compute buffer, in MiB, a line for each GPU in that order and one for
 # RAM: beside the estimate lies `difference`, a line DEVICE PART ESTIMATED PLANNED each; more than 5 % and 256 MiB are said.
 # It is a stranger's program with a stranger's file, so it runs as the service would; where it fails, that is said and no more,
@@ -32,21 +34,56 @@ else
   estimate=$(cat "$state/estimate")
 fi
 printf '%s\n' "$estimate" >"$state/estimate"
-short=$(printf '%s\n' "$estimate" | awk -v room="$ROOM" -v planned="$PLANNED" -v context=300 '
-  BEGIN { split(room, most, " "); split(planned, buffer, " ") }
+judged() { # PROGRAM: with what counts of the compute buffer of the n-th GPU
+  awk -v room="$ROOM" -v planned="$PLANNED" -v explained="$EXPLAINED" -v most="$MOST" -v name="$NAME" -v kept="$state/difference" '
+    function is_news(n, mib) { return n in known && mib > known[n] && mib <= limit[n] }
+    function counted(n, mib) { return is_news(n, mib) || !(n in buffer) || buffer[n] > mib ? mib : buffer[n] }
+    BEGIN { split(room, offers, " "); split(planned, buffer, " "); gpus = split(explained, known, " "); split(most, limit, " ") }'"$1"
+}
+# shellcheck disable=SC2016 # a program of awk
+short=$(printf '%s\n' "$estimate" | judged '
   NF == 4 && $1 ~ /[0-9]$/ && $2 $3 $4 ~ /^[0-9]+$/ {
     n++
-    needs = $2 + $3 + context + (n in buffer && buffer[n] < $4 ? buffer[n] : $4)
-    if (n in most && needs > most[n]) { print $1 " would need " needs " MiB and has " most[n]; exit }
+    needs = $2 + $3 + 300 + counted(n, $4)
+    if (is_news(n, $4)) news[n] = $4 + 0
+    if (short == "" && n in offers && needs > offers[n]) {
+      short = $1 " would need " needs " MiB and has " offers[n]
+      if (is_news(n, $4)) short = short ", as its compute buffer is " $4 " MiB, not " buffer[n]
+    }
+  }
+  END {
+    for (n = 1; n <= gpus; n++) told = told " " news[n] + 0
+    if (short != "") print told "|" short
   }')
 # One that is not told its devices takes the CPU without a word where CUDA has none.
 if [ -n "$ON_GPUS" ] && is_sure && printf '%s\n' "$estimate" | grep -qE '^Host( [0-9]+){3} *$' &&
   ! printf '%s\n' "$estimate" | grep -qvE '^(Host .*)?$'; then
   fail "$NAME: by llama.cpp's own dry run no GPU has a part of it, the CPU would serve; $more"
 fi
-[ -z "$short" ] || fail "$NAME: by llama.cpp's own dry run $short; lower context, or leave the placement to the plan"
-printf '%s\n%s\n' "$FORMULA" "$estimate" | awk -v name="$NAME" -v planned="$PLANNED" -v kept="$state/difference" '
-  BEGIN { rows = n = 0; split(planned, buffer, " "); split("model context compute", part, " "); printf "" >kept }
+# noted BUFFERS: 0 where the line is there now, and was not, or a lock keeps plans from counting with it.
+noted() {
+  case $1 in *[1-9]*) [ -n "$BUFFERS_OF" ] || return 1 ;; *) return 1 ;; esac
+  there=$(head -c 8192 -- "$state/buffers" 2>/dev/null) || :
+  case "$newline$there$newline" in *"$newline$BUFFERS_OF$1$newline"*) [ -n "$LOCKED" ]; return ;; esac
+  if [ "$(printf '%s\n' "$there" | grep -c .)" -ge "$MOST_LINES" ]; then # those of other releases go
+    there=$(printf '%s\n' "$there" | grep -F "${BUFFERS_OF%% *} ") || :
+    [ "$(printf '%s\n' "$there" | grep -c .)" -lt "$MOST_LINES" ] || return 1
+  fi
+  printf '%s%s\n' "${there:+$there$newline}" "$BUFFERS_OF$1" | write "$state/buffers" 644
+}
+newline='
+'
+if [ -n "$short" ]; then
+  way="lower context, or leave the placement to the plan"
+  if noted "${short%%|*}"; then
+    way="that is noted, the next deploy plans with it"
+    [ -z "$LOCKED" ] || way="that is noted, but the lock holds the plan without it: write it anew with rigwright plan --write"
+  fi
+  fail "$NAME: by llama.cpp's own dry run ${short#*|}; $way"
+fi
+# shellcheck disable=SC2016 # a program of awk
+printf '%s\n%s\n' "$FORMULA" "$estimate" | judged '
+  BEGIN { rows = n = 0; split("model context compute", part, " "); printf "" >kept }
   NF == 3 { for (p = 1; p <= 3; p++) plan[rows, p] = $p; rows++; next }
   NF == 4 && $1 $2 $3 $4 ~ /^[A-Za-z]+[0-9]+$/ && $2 $3 $4 ~ /^[0-9]+$/ && rows {
     row = $1 == "Host" ? rows - 1 : n++
@@ -55,7 +92,7 @@ printf '%s\n%s\n' "$FORMULA" "$estimate" | awk -v name="$NAME" -v planned="$PLAN
     for (p = 1; p <= 3; p++) {
       print $1, part[p], $(p + 1), plan[row, p] >kept
       has += plan[row, p]
-      needs += p == 3 && row + 1 in buffer && $1 != "Host" && buffer[row + 1] < $4 ? buffer[row + 1] : $(p + 1)
+      needs += p == 3 && $1 != "Host" ? counted(row + 1, $4) : $(p + 1)
     }
     by = needs > has ? needs - has : has - needs
     if (by > 256 && by * 20 > has) printf "%s: llama.cpp%ss dry run has %d MiB on %s, the plan %d; see %s\n", name, "\47", needs, $1, has, kept

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from rigwright.records.values import Work
+from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.probe import Probe
@@ -55,8 +56,8 @@ class Engine(Protocol):
         """Have its release on the rig: calls of pyinfra operations. What runs is left alone."""
         ...
 
-    def before_start(self, rig: Rig, instance: Instance) -> str:
-        """Shell that runs before an instance is switched, and fails where it could not run; may be empty.
+    def before_start(self, rig: Rig, instance: Instance, resolved: Resolved) -> str:
+        """Shell that runs before an instance of a plan is switched, and fails where it could not run; may be empty.
 
         $RELEASE is the directory of its release, $NAME the instance; `fail TEXT` refuses, `say TEXT` reports. It runs
         as root, so a program of the release runs by `in_sandbox SECONDS COMMAND`, never as it is.

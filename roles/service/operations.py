@@ -117,13 +117,14 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
         _show_diff(instance, deployed.unit, unit)
         leaving = in_the_way(wanted, resolved, context.spec, rig)
         undone = _to_undo(deployed, rig, context.spec.owners)
+        before_start = engine.before_start(rig, wanted, resolved)
         seconds = {wish.name: wish.drain_seconds for wish in context.spec.services}
         yield Script(
             script(
                 "service",
                 "answer.sh",
                 "switch.sh",
-                before="\n".join([_BEFORE, role_text("service", "sandbox.sh"), engine.before_start(rig, wanted)]),
+                before="\n".join([_BEFORE, role_text("service", "sandbox.sh"), before_start]),
                 SANDBOX=shlex.join(word for line in walls for word in ("-p", line)),
                 **_switch(deployed, unit=unit, release=release, record=record, owners=owners),
                 SERVICES=" ".join(wish.name for wish in context.spec.services),

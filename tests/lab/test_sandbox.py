@@ -80,6 +80,11 @@ def dry_run(workshop, rig, walls, limit):
         LIMIT=limit,
         ROOM="",
         PLANNED="",
+        EXPLAINED="",
+        MOST="",
+        BUFFERS_OF="",
+        MOST_LINES=32,
+        LOCKED="",
         FORMULA="",
         ON_GPUS="",
     )

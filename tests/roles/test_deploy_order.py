@@ -27,6 +27,7 @@ from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
+from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.resources import role_text, template
 from rigwright.roles.base.channel import NO_STDIN, Script
@@ -139,7 +140,7 @@ class Toy:
         """One operation."""
         unpack(probe=probe, name="Unpack Toy")
 
-    def before_start(self, rig: Rig, instance: Instance) -> str:
+    def before_start(self, rig: Rig, instance: Instance, resolved: Resolved) -> str:
         """Nothing."""
         return ""
 

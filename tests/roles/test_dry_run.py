@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -29,7 +30,7 @@ exit $code
 
 
 def dry_run(
-    tmp_path: Path, program: str, room: str = "", planned: str = "", formula: str = "", on_gpus: str = ""
+    tmp_path: Path, program: str, room: str = "", planned: str = "", formula: str = "", on_gpus: str = "", **said: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs estimate.sh with stand-ins for the binary and for systemd-run: rigs of tests/lab have the real one."""
     for path, text in {"bin/llama-fit-params": program, "path/systemd-run": SYSTEMD_RUN}.items():
@@ -51,6 +52,7 @@ def dry_run(
         PLANNED=planned,
         FORMULA=formula,
         ON_GPUS=on_gpus,
+        **{"EXPLAINED": "", "MOST": "", "BUFFERS_OF": "", "MOST_LINES": "32", "LOCKED": ""} | said,
     )
     text = text.replace("/var/lib/rigwright/services", str(tmp_path / "state"))
     for place in ("/proc/driver/nvidia/", "/dev/nvidia-uvm"):
@@ -94,6 +96,75 @@ def test_gpu_that_is_too_small_is_refused(tmp_path: Path, room: str, code: int) 
 def test_logits_that_no_server_reserves_do_not_refuse(tmp_path: Path, planned: str, code: int) -> None:
     """Of the compute buffer no more counts than the plan has with its margin: 22,299 and 21,199 MiB are needed then."""
     assert dry_run(tmp_path, printing(GPUS), "22299 21199", planned).returncode == code
+
+
+# What the plan of these has for the buffers, what explains more, and what is believed: 500 MiB are said of each.
+KNOWN = {"planned": "300 300", "EXPLAINED": "310 450", "MOST": "9000 9000", "BUFFERS_OF": "b1 0f 4096 whole"}
+NOTED = "b1 0f 4096 whole 500 500"
+
+
+@pytest.mark.runs("llamacpp/estimate.sh")
+@pytest.mark.parametrize(
+    ("room", "changes", "code", "lines"),
+    [
+        ("24124 24124", {}, 0, []),  # there is room: nothing is wrong with the plan
+        ("22399 24124", {}, 1, [NOTED]),
+        ("22199 24124", {"EXPLAINED": "310 600"}, 1, ["b1 0f 4096 whole 500 0"]),
+        ("22199 24124", {"EXPLAINED": "500 600"}, 1, []),  # logits, and still too small
+        ("22399 24124", {"MOST": "400 9000"}, 0, []),  # no engine takes so much: it counts as the plan has it
+        ("22199 24124", {"MOST": "400 400"}, 1, []),
+        ("21199 24124", {"BUFFERS_OF": ""}, 1, []),
+        ("22399 24124", {"EXPLAINED": "310 450 100"}, 1, [f"{NOTED} 0"]),  # a GPU of which nothing was said
+    ],
+    ids=["room", "short", "one-is-logits", "logits", "too-much", "too-much-and-short", "no-header", "silent"],
+)
+def test_buffer_that_refuses_is_noted(
+    tmp_path: Path, each_sh: str, room: str, changes: dict[str, str], code: int, lines: list[str]
+) -> None:
+    """With what was asked, for later plans; a second time it is no news, and the plan knew it."""
+    known, file = KNOWN | changes, tmp_path / "state/chat/buffers"
+    for attempt in range(2):
+        done = dry_run(tmp_path, printing(GPUS), room, **known)
+        assert done.returncode == (is_short := code == 1)
+        assert ("the next deploy plans with it" in done.stdout) == (bool(lines) and not attempt)
+        assert ("lower context, or leave" in done.stdout) == (is_short and (not lines or attempt == 1))
+        assert (file.read_text().splitlines() if file.exists() else []) == lines
+        assert not list(tmp_path.rglob("*.rigwright-new"))
+
+
+def test_refusal_says_what_is_new(tmp_path: Path) -> None:
+    """The buffer and what the plan has, and what to do; a lock would keep the next plan as it is."""
+    said = "chat: by llama.cpp's own dry run CUDA0 would need 22400 MiB and has 22399, "
+    said += "as its compute buffer is 500 MiB, not 300"
+    done = dry_run(tmp_path, printing(GPUS), "22399 24124", **KNOWN)
+    assert done.stdout == f"::error {said}; that is noted, the next deploy plans with it\n"
+    for _ in range(2):
+        done = dry_run(tmp_path, printing(GPUS), "22399 24124", **KNOWN, LOCKED="yes")
+        assert "the lock holds the plan without it: write it anew with rigwright plan --write" in done.stdout
+
+
+@pytest.mark.runs("llamacpp/estimate.sh")
+def test_notes_have_an_end(tmp_path: Path, each_sh: str) -> None:
+    """Whatever a program says each time: after so many lines no deploy promises another plan; other releases' go."""
+    file = tmp_path / "state/chat/buffers"
+    file.parent.mkdir(parents=True)
+    file.write_text("b0 0f 4096 whole 9 9\n" * 4)
+    promised = []
+    for mib in range(500, 506):
+        said = GPUS.replace("500", str(mib))
+        done = dry_run(tmp_path, printing(said), "22399 24124", **KNOWN, MOST_LINES="4")
+        promised.append("the next deploy plans with it" in done.stdout)
+    assert promised == [True] * 4 + [False] * 2
+    assert [line.split()[0] for line in file.read_text().splitlines()] == ["b1"] * 4
+
+
+@pytest.mark.parametrize("said", ["9" * 30, "00000500", "1e9", "-5", "0x500", "500;id"])
+def test_hostile_number_writes_no_line_of_its_own(tmp_path: Path, said: str) -> None:
+    """What is noted are numbers within bounds."""
+    dry_run(tmp_path, printing(GPUS.replace("500\nCUDA1", f"{said}\nCUDA1")), "22199 20000", **KNOWN)
+    file = tmp_path / "state/chat/buffers"
+    lines = file.read_text().splitlines() if file.exists() else []
+    assert all(re.fullmatch(r"b1 0f 4096 whole( \d{1,4}){2}", line) for line in lines)
 
 
 @pytest.mark.runs("llamacpp/estimate.sh")

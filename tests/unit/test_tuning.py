@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rigwright.catalogue import load
 from rigwright.hardware import Hardware
 from rigwright.plan.engines.llamacpp.render import locks_memory
 from rigwright.plan.occupants import Occupant
@@ -60,6 +61,12 @@ def test_experts_in_ram_ask_that_they_stay_there(machine: Machine) -> None:
 def test_owner_keeps_the_machine_as_it_is(machine: Machine) -> None:
     """By one key, in a lock's plan too."""
     assert asked(planned(machine(ram_gib=64), gpu="none", base={"tune_host": False})) == []
+
+
+def test_no_engine_has_a_flag_for_huge_pages() -> None:
+    """So no plan asks for any; a release that has one makes this page of docs/services.md wrong."""
+    for name in ("llamacpp_flags", "vllm_flags"):
+        assert "huge" not in str(load(name)).lower()
 
 
 def test_what_others_on_the_rig_ask_for_stays(machine: Machine) -> None:

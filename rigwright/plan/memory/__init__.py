@@ -21,10 +21,13 @@ from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_BYTES,
     compute_bytes,
     drafting_compute_bytes,
+    grown_bytes,
     host_bytes,
     margin_bytes,
+    place_of,
 )
 from rigwright.plan.memory.fast import fast_bytes
+from rigwright.plan.memory.said import Said, grown
 from rigwright.plan.memory.values import Load, MemoryEstimate, MemoryPart, Placement
 
 __all__ = [
@@ -33,10 +36,12 @@ __all__ = [
     "MemoryEstimate",
     "MemoryPart",
     "Placement",
+    "Said",
     "checkpoint_bytes",
     "compute_bytes",
     "estimate_memory",
     "fast_bytes",
+    "grown",
     "kv_cache_bytes",
     "loaded_bytes",
     "padded",
@@ -76,10 +81,11 @@ def _passing_parts(model: Model, load: Load, placement: Placement) -> list[Memor
     """Compute buffers with their margin, the drafting context, and what CUDA itself takes."""
     found: list[MemoryPart] = []
     buffers = compute_bytes(model, load, placement)
-    for ordinal, size in enumerate(buffers):
+    for ordinal, stage in enumerate(buffers):
         device = ordinal if placement.gpu_layers else None
+        size, margin = grown_bytes(stage, load.growth, place_of(model, placement))
         found += _part("compute buffers", device, size, is_exact=False)
-        found += _part("margin for compute", device, margin_bytes(size), is_exact=False)
+        found += _part("margin for compute", device, margin, is_exact=False)
     last = len(buffers) - 1 if placement.gpu_layers else None
     found += _part("drafting", last, drafting_bytes(model, load), is_exact=False)
     for device in range(len(placement.devices)):

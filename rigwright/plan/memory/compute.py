@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from rigwright.models.values import Model
 from rigwright.plan.memory.caches import cells
-from rigwright.plan.memory.values import Load, Placement
+from rigwright.plan.memory.values import Growth, Load, Placement
 from rigwright.units import MIB
 
 # A process on a GPU before its first buffer: 248 to 330 MiB seen on Ampere to Blackwell, 104 on a second GPU.
@@ -29,7 +29,7 @@ CUDA_CONTEXT_MARGIN_BYTES = 450 * MIB
 _LEAST_MARGIN_BYTES = 128 * MIB
 # Inputs of a device, the hidden state too, are kept this often when layers span devices: GGML_SCHED_MAX_COPIES.
 _PIPELINE_COPIES = 4
-_UNQUANTISED = ("f16", "bf16")
+UNQUANTISED = ("f16", "bf16")
 
 
 class Build(NamedTuple):
@@ -113,6 +113,14 @@ def place_of(model: Model, placement: Placement) -> BufferPlace:
     )
 
 
+def grown_bytes(stage_bytes: int, growth: Growth, place: BufferPlace) -> tuple[int, int]:
+    """A buffer and its margin: as llama.cpp's own dry run says, without one, where that is more than both."""
+    margin = margin_bytes(stage_bytes)
+    thousandths = growth.pipelined if place.is_pipelined else growth.spilled if place.has_host_experts else growth.whole
+    said = -(-stage_bytes * thousandths // 1000) if place.has_gpu else 0
+    return (said, 0) if said > stage_bytes + margin else (stage_bytes, margin)
+
+
 def compute_bytes(model: Model, load: Load, placement: Placement, build: Build = PINNED) -> tuple[int, ...]:
     """The buffer of each device; of RAM alone when no layer is on a GPU."""
     layer, last = stage_bytes(model, load, place_of(model, placement), build)
@@ -173,8 +181,8 @@ def _layer_stage_bytes(model: Model, load: Load, place: BufferPlace, build: Buil
 
 def unpacked_bytes(model: Model, load: Load, full_cells: int) -> int:
     """A quantised cache of one layer as f16, which flash attention on a GPU reads."""
-    keys = 0 if load.cache_type_k in _UNQUANTISED else model.key_length
-    values = 0 if load.cache_type_v in _UNQUANTISED else model.value_length
+    keys = 0 if load.cache_type_k in UNQUANTISED else model.key_length
+    values = 0 if load.cache_type_v in UNQUANTISED else model.value_length
     heads = max((model.kv_heads[layer] for layer in model.full_layers), default=0)
     return full_cells * heads * (keys + values) * 2
 

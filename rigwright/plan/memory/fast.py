@@ -20,6 +20,7 @@ from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_BYTES,
     BufferPlace,
     drafting_compute_bytes,
+    grown_bytes,
     host_bytes,
     margin_bytes,
     place_of,
@@ -127,6 +128,6 @@ def _figures(model: Model, load: Load, place: BufferPlace) -> _Figures:
         full_row=full * row_bytes(model, load, 1),
         window_row=window * row_bytes(model, load, 1, is_window=True),
         state=state_bytes(model, load),
-        layer_stage=layer_stage + margin_bytes(layer_stage),
-        last_stage=last_stage + margin_bytes(last_stage),
+        layer_stage=sum(grown_bytes(layer_stage, load.growth, place)),
+        last_stage=sum(grown_bytes(last_stage, load.growth, place)),
     )

@@ -10,10 +10,21 @@ from rigwright.strict import Strict
 PROMPT_CACHE = "prompt cache"
 
 
+class Growth(NamedTuple):
+    """How large compute buffers are by llama.cpp's own dry run, in thousandths of the formula; 0 where it did not say.
+
+    Whole on one GPU, layers over several that work at once, and with a part in RAM.
+    """
+
+    whole: int = 0
+    pipelined: int = 0
+    spilled: int = 0
+
+
 class Load(NamedTuple):
     """What is asked of the model: `context_tokens` for each of `slots`, and `draft_tokens` guessed ahead.
 
-    `is_unified` shares one pool of context_tokens × slots cells among all slots.
+    `is_unified` shares one pool of context_tokens × slots cells among all slots. `growth`: of the formula's buffers.
     """
 
     context_tokens: int
@@ -25,6 +36,7 @@ class Load(NamedTuple):
     swa_full: bool = False
     is_unified: bool = False
     has_flash_attention: bool = True
+    growth: Growth = Growth()
 
 
 class Placement(NamedTuple):

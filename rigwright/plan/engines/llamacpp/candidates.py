@@ -19,7 +19,7 @@ from rigwright.plan.engines.llamacpp.placement import Room, place
 from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import CPU, GpuAssignment
-from rigwright.plan.memory import Load, Placement, fast_bytes
+from rigwright.plan.memory import Load, Placement, fast_bytes, grown
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.search_space import (
@@ -67,7 +67,7 @@ def with_layers(
     for copies, variant in product(sorted({assignment.layout.replicas for assignment in assignments}), variants):
         overrides = Overrides.of(wish, copies=copies)
         mine = [assignment for assignment in assignments if assignment.layout.replicas == copies]
-        for load in _loads(wish, variant.model, overrides):
+        for load in grown(_loads(wish, variant.model, overrides), variant.model, space.version(engine), space.said):
             types = load.cache_type_k, load.cache_type_v
             now = configuration(wish, variant, space, CPU, engine=engine, load=load, cache_types=types)
             if issue := next((one for one in known_issues(now) if one.effect == "refuse"), None):

@@ -17,8 +17,10 @@ from rigwright.plan.engines.llamacpp.spelling import check_flags, spelled
 from rigwright.plan.engines.rendered import Environment, RenderContext, Rendered
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.memory import padded
+from rigwright.plan.memory.said import GROWN, GROWN_FILE
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
+from rigwright.units import format_bytes
 
 # The variable with which each kind of driver hides GPUs from a process. Vulkan has numbers of its own, which nobody
 # knows beforehand: there the unit opens the files of its GPUs alone.
@@ -44,6 +46,7 @@ def render(choice: Choice, target: RenderContext, capabilities: Capabilities) ->
         *mode_notes(choice),
         *_locking(flags),
         *_file_notes(choice.variant),
+        *_grown(choice),
     )
     return Rendered(flags, environments, (*notes, *unsaid, *dropped), context_tokens=padded(choice.load.context_tokens))
 
@@ -98,6 +101,19 @@ def _locking(flags: Sequence[Flag]) -> tuple[Reason, ...]:
     )
     source = "systemd.exec(5), LimitMEMLOCK=; llama_mlock, llama-mmap.cpp of llama.cpp"
     return (Reason(choice="LimitMEMLOCK=infinity", because=because, source=source),)
+
+
+def _grown(choice: Choice) -> tuple[Reason, ...]:
+    """That its compute buffers are larger than by the formula, which a dry run on this rig has told."""
+    parts = choice.memory.parts if choice.memory and any(choice.load.growth) else ()
+    buffers = {part.device: part.size_bytes for part in parts if part.name == "compute buffers"}
+    margins = {part.device for part in parts if part.name == "margin for compute"}
+    said = [size for device, size in buffers.items() if device is not None and device not in margins]
+    if not said:
+        return ()
+    sizes = ", ".join(format_bytes(size) for size in said)
+    because = f"as llama.cpp's own dry run on this rig says: more than the formula has with its margin ({GROWN_FILE})"
+    return (Reason(choice=f"{GROWN} {sizes}", because=because),)
 
 
 def _template(variant: Variant) -> tuple[Reason, ...]:

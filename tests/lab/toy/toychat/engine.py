@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pyinfra.api import operation
 
+from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.resources import assignments
 from rigwright.roles.base.channel import Script
@@ -76,7 +77,7 @@ class Toy:
         """Write its program."""
         install(context=context, probe=probe, name="Write the toy's program")
 
-    def before_start(self, rig: Rig, instance: Instance) -> str:
+    def before_start(self, rig: Rig, instance: Instance, resolved: Resolved) -> str:
         """Nothing."""
         return ""
 
