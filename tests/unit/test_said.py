@@ -27,13 +27,17 @@ from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.reading import read_records
+from rigwright.records.values import Deployed, RigRecords
+from rigwright.resolve import resolve
 from rigwright.resolve.instance import Instance
 from rigwright.roles.llamacpp.dry_run import _explained, _most, _planned, _said
-from rigwright.units import MIB
+from rigwright.spec.rig import parse_spec
+from rigwright.units import GIB, MIB
 
 from .conftest import build_machine
 
 FROM_FILES = f"sha256:{'0f' * 32}"
+PORTS = {"chat": 8080, "chat2": 8081}
 LINE = "b11434 0123456789abcdef 131072 4 512 0 0 0 1 q8_0 q8_0 pipelined 0 5200"
 
 
@@ -126,7 +130,7 @@ def test_growth_is_of_its_kind_of_placement(model_35b: Model, placement: Placeme
             assert sizes[0] == plain[0]
 
 
-def test_growth_is_of_one_file_release_and_cache(model_35b: Model) -> None:
+def test_growth_is_of_one_model_release_and_cache(model_35b: Model) -> None:
     load = Load(65536)
     key = asked("b1", model_35b, load, Placement(40))
     assert key
@@ -138,6 +142,8 @@ def test_growth_is_of_one_file_release_and_cache(model_35b: Model) -> None:
 
     assert growth().whole > 1000 and growth().pipelined == growth().spilled == 0
     assert growth(load._replace(slots=4, ubatch_tokens=2048, context_tokens=4096)) == growth()
+    for lines in ([line, line._replace(buffers_mib=(3000,))], [line._replace(buffers_mib=(3000,)), line]):
+        assert next(grown([load], model_35b, "b1", lines)).growth == growth(), "the most that was said"
     quantised = load._replace(cache_type_k="q8_0", cache_type_v="q8_0")
     assert growth(quantised) == growth(), "what a plain cache takes a quantised one takes too"
     for other in (
@@ -169,6 +175,20 @@ def test_plan_counts_with_it(rtx_3090: Hardware) -> None:
     assert "as llama.cpp's own dry run on this rig says" in reason.because
     assert [note for note in plan.notes if note.choice == reason.choice]
     assert plan_rig(rtx_3090, [request(said=(line._replace(release="b1"),))]).services[0] == before
+
+
+def test_records_bring_it_to_the_service_that_was_refused(rtx_3090: Hardware) -> None:
+    """Of all its copies; another service with the same model is planned as before."""
+    wishes = [{"name": name, "model": "qwen3.5-9b", "engine": "llamacpp", "port": port} for name, port in PORTS.items()]
+    spec = parse_spec("rig", {"services": wishes})
+    pair = build_machine(gpus=["RTX 3090"] * 2)
+    before = resolve(spec, pair).plan.services
+    line = told(rtx_3090, request("qwen3.5-9b"), 5000)
+    lines = [line._replace(place=place).line for place in ("whole", "pipelined", "spilled")]
+    copy = Deployed("chat@1", buffers="\n".join(lines))
+    after = resolve(spec, pair, records=RigRecords({copy.name: copy})).plan.services
+    assert [sum(buffers(one)) > 4 * GIB for one in after] == [True, False]
+    assert not [one for one in before if sum(buffers(one)) > 4 * GIB]
 
 
 def test_refusal_says_where_it_is_from() -> None:
@@ -224,7 +244,8 @@ class Rig:
             rest = service.memory.on(at) // MIB - planned[at]
             if rest + (news[at] or min(says[at], planned[at])) > size:
                 line = said._replace(buffers_mib=tuple(news))
-                if not any(news) or line in self.lines or len(self.lines) >= MOST_LINES:
+                assert line not in self.lines, "the plan knew it, and has that buffer"
+                if not any(news) or len(self.lines) >= MOST_LINES:
                     return "refused"
                 self.lines += (line,)
                 return "noted"
