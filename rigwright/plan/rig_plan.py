@@ -296,6 +296,5 @@ def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
     """The files that a name of the catalogue came to."""
     if wish.model.names_file or not variant.repo:
         return wish.model if wish.model.names_file else None
-    revision, file = variant.revision or "main", variant.file
-    keys = {"repo": variant.repo, "revision": revision, "file": file, "sha256": variant.sha256}
-    return ModelSource(**{key: value for key, value in keys.items() if value})
+    named = {"repo": variant.repo, "file": variant.file, "sha256": variant.sha256}
+    return ModelSource(revision=variant.revision or "main", **{key: value for key, value in named.items() if value})
