@@ -230,17 +230,33 @@ def rig_changes(locked: LockedRig, now: Entry) -> Iterator[Change]:
     """How a rig as it would be planned now differs from its entry."""
     yield from lock_changes(locked, now.spec, now.hardware)
     mine, theirs = _flat_builds(locked), _flat_builds(now.locked)
-    # A commit that one of them alone knows is no change: the first deploy finds it.
-    found = {key for key in mine.keys() ^ theirs.keys() if key.endswith(".commit")}
+    found = {*_found(mine, theirs), *_found(theirs, mine)}
     builds = ({key: value for key, value in one.items() if key not in found} for one in (mine, theirs))
     yield from differences("builds", *builds)
     for name in [name for name in locked.services if name in now.locked.services]:
         yield from service_changes(name, locked.services[name], now.locked.services[name])
 
 
+def _found(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of what one alone knows and the first deploy finds, so that it is no change.
+
+    That is a commit, or the sums of binaries and which release `latest` was.
+    """
+    for engine in {key.partition(".")[0] for key in one}:
+        known = {f"{engine}.commit", f"{engine}.binaries"}
+        if not known & other.keys():
+            yield from known & one.keys()
+            if known & one.keys() and other.get(f"{engine}.ref") == "latest":
+                yield f"{engine}.ref"
+
+
 def _with_found(kept: LockedRig, now: LockedRig) -> LockedRig:
-    """An entry that still holds, with the commits of tags that were found since."""
-    found = {name: kept.builds[name] | build for name, build in now.builds.items() if name in kept.builds}
+    """An entry that still holds, with what the first deploy found since: commits of tags, sums of binaries."""
+    found = {
+        name: build | held if held.keys() & {"commit", "binaries"} else held | build
+        for name, build in now.builds.items()
+        if (held := kept.builds.get(name)) is not None
+    }
     return kept.model_copy(update={"builds": kept.builds | found})
 
 

@@ -18,6 +18,8 @@ from rigwright.spec.owner import stated_owner
 from rigwright.units import whole_number
 
 _DEPLOYED, _INSTALLED = "deployed ", "installed"
+# What was asked once: the commit of a tag, the sum of an archive, the name of the newest release.
+_KEPT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|b[0-9]{1,9}")
 # PROMPT_CACHE of rigwright.plan.memory.values, which would import all that checks plans.
 _SPARE = "prompt cache"
 
@@ -202,7 +204,7 @@ def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
         elif name == "ref":
             ref, _, commit = value.partition("|")
             # A stamp that was cut is none: the commit is looked up again.
-            commits |= {ref: commit.strip()} if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit.strip()) else {}
+            commits |= {ref: commit.strip()} if _KEPT.fullmatch(commit.strip()) else {}
         elif name == "nvcc":
             nvcc = value
         elif name == "nvcc.version":

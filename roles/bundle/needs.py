@@ -67,6 +67,8 @@ def needs_of(rig: str, spec: RigSpec, hardware: Hardware, resolved: Resolved) ->
     if not isinstance(planner, LlamacppPlanner):
         raise Refused(f"{rig}: llama.cpp is not planned here; update rigwright")
     settings = planner.settings
+    if settings.taken:
+        _check_ref(rig, settings)
     cuda = _toolkit(rig, planner, hardware)
     made = _wheels(rig, cuda, hardware)
     nccl = nccl_of(settings, hardware, planner.installed.cuda_version)
@@ -105,11 +107,16 @@ def _toolkit(rig: str, planner: LlamacppPlanner, hardware: Hardware) -> Cuda | N
 
 def _git(rig: str, settings: LlamacppSettings) -> Git:
     commit = settings.commit({})
-    if settings.ref == LATEST and commit is None:
+    if commit is None:
+        _check_ref(rig, settings)
+    return Git(settings.git, settings.ref, commit)
+
+
+def _check_ref(rig: str, settings: LlamacppSettings) -> None:
+    if settings.ref == LATEST:
         raise Refused(
             f"{rig}: rig.llamacpp.ref: latest is another release tomorrow; name a tag, or lock the plan first"
         )
-    return Git(settings.git, settings.ref, commit)
 
 
 def _packages(

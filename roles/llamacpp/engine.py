@@ -24,6 +24,7 @@ from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.bundled import unbundled
 from rigwright.roles.llamacpp.dry_run import dry_run
 from rigwright.roles.llamacpp.packages import asked_packages, build_packages, running_packages
+from rigwright.roles.llamacpp.upstream import ask_upstream
 from rigwright.roles.service.answer import CHAT, EMBEDDING, RANKING, Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.spec.rig import RigSpec
@@ -61,6 +62,10 @@ class Llamacpp:
     def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...] | None:
         """What a release needs to run; compilers come where one is built."""
         return running_packages(context.spec.settings(LlamacppSettings), rig.hardware)
+
+    def ask(self, rig: Rig, context: RigContext) -> None:
+        """Upstream's host, where its binaries are taken and not kept yet."""
+        ask_upstream(rig, context)
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """No compiler for the GPUs, or too small a disk for a build."""

@@ -56,8 +56,11 @@ def resolve(context: RigContext, probe: Probe) -> Commands:
     + probe: the questions that the operations of a run share
     """
     rig = yield from current_rig(probe)
-    settings = settings_of(context, rig)
-    if source_identity(settings, rig.records.installed.commits) is not None:
+    planner, kept = planner_of(context, rig), rig.records.installed.commits
+    settings = planner.settings
+    if learned := {key: value for key, value in context.learned.items() if key not in kept}:
+        yield _keep(learned, settings)
+    if source_identity(settings, planner.installed.commits) is not None:
         return
     if settings.taken:
         yield Later(lambda: [_sums(settings)])
@@ -109,7 +112,7 @@ def build(context: RigContext, probe: Probe) -> Commands:
         return [Upload(lambda: archive, received), Script(text)]
 
     if settings.is_prebuilt:
-        commits = rig.records.installed.commits
+        commits = planner.installed.commits
         yield Later(lambda: receive(*_prebuilt(settings, release, commits, context.find)))
         return
     built = list(_build_commands(planner, release, rig, context))
@@ -128,8 +131,16 @@ def _sums(settings: LlamacppSettings) -> Script:
     from rigwright.roles.llamacpp.published import published_sums  # http, which few runs need
 
     sums = published_sums(settings, settings.taken)
-    lines = "\n".join(f"{settings.sum_key(name)} {digest}" for name, digest in sums.items())
-    told = f"upstream's binaries of {settings.ref} have the sha256 {' and '.join(one[:12] for one in sums.values())}"
+    return _keep({settings.sum_key(name): digest for name, digest in sums.items()}, settings)
+
+
+def _keep(found: Mapping[str, str], settings: LlamacppSettings) -> Script:
+    """Have the rig keep what was asked once."""
+    sums = [one[:12] for one in found.values() if len(one) == 64]
+    told = f"upstream's binaries of {settings.ref} have the sha256 {' and '.join(sums)}"
+    if not sums:
+        told = f"latest is {settings.ref}"
+    lines = "\n".join(f"{key} {value}" for key, value in found.items())
     return Script(script("llamacpp", "sums.sh", REFS=f"{STATE_DIRECTORY}/refs", SUMS=lines, TOLD=told))
 
 
@@ -226,7 +237,8 @@ def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
 def is_unresolved(context: RigContext, rig: Rig) -> bool:
     """Whether the rig has to ask which commit it builds; False where it cannot serve what is wished."""
     try:
-        return source_identity(settings_of(context, rig), rig.records.installed.commits) is None
+        planner = planner_of(context, rig)
+        return source_identity(planner.settings, planner.installed.commits) is None
     except RigwrightError:
         return False
 
@@ -245,15 +257,6 @@ def toolkit_of(context: RigContext, rig: Rig) -> Cuda | None:
     except Refused:
         return None  # preflight says why
     return None if is_built else planner.installed.toolkit
-
-
-def settings_of(context: RigContext, rig: Rig) -> LlamacppSettings:
-    """What is built: as the inventory says, from the locked source where a lock holds.
-
-    Raises:
-        RigwrightError: the rig cannot serve what is wished.
-    """
-    return planner_of(context, rig).settings
 
 
 def planner_of(context: RigContext, rig: Rig) -> LlamacppPlanner:

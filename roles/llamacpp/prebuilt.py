@@ -62,6 +62,11 @@ def prebuilt_release(wanted: Callable[[], Sequence[Prebuilt]], release: Release)
         return archive, _digest(archive)
 
 
+def is_kept(release: Release) -> bool:
+    """Whether the archive of a release is in the cache."""
+    return (kept("prebuilt") / f"{release.id}.tar.gz").exists()
+
+
 def _unpacked(wanted: Sequence[Prebuilt], scratch: Path) -> dict[str, Path | str]:
     """The files of `bin/` by name: where each was unpacked to, or the name that a link leads to."""
     found: dict[str, Path | str] = {}

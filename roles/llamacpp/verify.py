@@ -63,8 +63,16 @@ def _wanted_identity(served: ServiceUnderTest, build: dict[str, Any]) -> str:
         return hashlib.sha256(f"{archive['sha256']}/{archive.get('subdirectory', '')}".encode()).hexdigest()
     if re.fullmatch("[0-9a-f]{40}", build["ref"]) or build.get("commit"):
         return str(build.get("commit") or build["ref"])
-    key = hashlib.sha256(f"{build['git']} {build['ref']}".encode()).hexdigest()[:16]
-    return str(served.host.check_output("cat -- %s", f"/var/lib/rigwright/refs/{key}")).strip()
+    ref = build["ref"]
+    if ref == "latest":  # as a release of upstream's binaries it has another name by now
+        ref = _kept(served, f"{build.get('releases')} {ref}") or ref
+    return _kept(served, f"{build['git']} {ref}")
+
+
+def _kept(served: ServiceUnderTest, what: str) -> str:
+    """What the rig was told of something when it first asked; empty where it did not."""
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    return str(served.host.run("head -n1 -- %s", f"/var/lib/rigwright/refs/{key}").stdout).strip()
 
 
 def _wanted_source(served: ServiceUnderTest) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
 from pyinfra.api.exceptions import PyinfraError
@@ -70,6 +72,8 @@ class RigContext:
     bundle: Bundle | None = None
     lookup: Lookup = field(default_factory=Lookup, repr=False, compare=False)
     _resolved: dict[object, Resolved] = field(default_factory=dict, repr=False, compare=False)
+    _learned: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _missing: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
         """Short: pyinfra prints the arguments of an operation."""
@@ -136,13 +140,29 @@ class RigContext:
             RigwrightError: the rig cannot serve what is wished.
         """
         hardware = replace(rig.hardware, disks=(), problems=driver_failures(rig.hardware))
-        installed = rig.records.installed
+        kept = rig.records.installed
+        installed = replace(kept, commits={**self._learned, **kept.commits}, missing={**self._missing})
         beside = tuple((one.name, one.record_sum) for one in self.beside(rig))
         compilers = installed.nvcc, installed.toolkits
-        key = hardware, beside, frozenset(installed.flags), tuple(sorted(installed.commits.items())), compilers
+        asked = tuple(sorted(installed.commits.items())), tuple(sorted(installed.missing.items()))
+        key = hardware, beside, frozenset(installed.flags), installed.releases, asked, compilers
         if key not in self._resolved:
-            self._resolved[key] = resolve(self.spec, hardware, self.lock, records=rig.records, lookup=self.lookup)
+            records = replace(rig.records, installed=installed)
+            self._resolved[key] = resolve(self.spec, hardware, self.lock, records=records, lookup=self.lookup)
         return self._resolved[key]
+
+    def learn(self, found: Mapping[str, str], *, missing: Mapping[str, str] = MappingProxyType({})) -> None:
+        """What the rig does not keep yet, as `Installed.commits` would have it, and what cannot be had in this run.
+
+        All plans of the run are made from it.
+        """
+        self._learned.update(found)
+        self._missing.update(missing)
+
+    @property
+    def learned(self) -> dict[str, str]:
+        """What was learned, for the rig to keep."""
+        return {**self._learned}
 
     def instance(self, rig: Rig, name: str) -> Instance | None:
         """An instance of the plan by its name; None where the plan has no such one any more.

@@ -69,8 +69,15 @@ def _serve(engines: Sequence[Engine]) -> None:
     if lines := context.lock_refusal(resolved):
         give_up(host, *refusal(RigwrightError("\n".join(lines))))
         return
-    announce(host, context, rig, resolved, engines)
     by_name = {engine.name: engine for engine in engines}
+    try:
+        for name in dict.fromkeys(one.engine for one in resolved.instances(context.spec) if one.engine in by_name):
+            by_name[name].ask(rig, context)
+        resolved = context.resolved(rig)
+    except RigwrightError as error:
+        give_up(host, *refusal(error))
+        return
+    announce(host, context, rig, resolved, engines)
     instances = [one for one in resolved.instances(context.spec) if one.engine in by_name]
     used = [engine for engine in engines if any(one.engine == engine.name for one in instances)]
     preflight(context=context, engines=engines, probe=probe, name="Check that the rig can do it")

@@ -48,6 +48,17 @@ class Engine(Protocol):
         """The packages of the distribution that it needs; None where the distribution is not known."""
         ...
 
+    def ask(self, rig: Rig, context: RigContext) -> None:
+        """Ask others than the rig what its plan depends on and nobody kept: `context.learn` takes it into all plans.
+
+        It is called before the plan is shown, where the plan has an instance of this engine. What is kept, or on the
+        rig already, is asked of nobody.
+
+        Raises:
+            RigwrightError: the rig cannot be deployed without an answer.
+        """
+        ...
+
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """Why it could not be brought to this rig, looked for before anything is changed."""
         ...

@@ -13,11 +13,15 @@ from threading import Thread
 
 @dataclass
 class Releases:
-    """assets: the archives of the one release `b11434`. said: what is told of one instead of its own. wrong: what is
-    answered in place of all. asked: the paths, in order.
+    """assets: the archives of the one release, which is the newest one. name: what that is called.
+
+    said: what is told of an archive instead of its own. wrong: what is answered in place of all that is told. gives:
+    whether archives come. asked: the paths, in order.
     """
 
     assets: Mapping[str, bytes]
+    name: str = "b11434"
+    gives: bool = True
     said: dict[str, dict[str, object]] = field(default_factory=dict)
     wrong: tuple[int, dict[str, str], bytes] | None = None
     asked: list[str] = field(default_factory=list)
@@ -27,12 +31,17 @@ class Releases:
         """Status, headers and body."""
         if self.wrong and path.startswith("/repos/"):
             return self.wrong
-        if path == "/repos/ggml-org/llama.cpp/releases/tags/b11434":
+        at = "/repos/ggml-org/llama.cpp/releases"
+        if path in (f"{at}/tags/{self.name}", f"{at}/latest"):
             # As api.github.com does: of a release its tag, and of each file much more than this.
             rows = [self._row(name, content) for name, content in self.assets.items()]
-            return 200, {}, json.dumps({"tag_name": "b11434", "draft": False, "assets": rows}).encode()
+            return 200, {}, json.dumps({"tag_name": self.name, "draft": False, "assets": rows}).encode()
         name = path.rpartition("/")[2]
-        return (200, {}, self.assets[name]) if name in self.assets else (404, {}, b'{"message": "Not Found"}')
+        return (
+            (200, {}, self.assets[name])
+            if name in self.assets and self.gives
+            else (404, {}, b'{"message": "Not Found"}')
+        )
 
     def _row(self, name: str, content: bytes) -> dict[str, object]:
         host = self.address.partition("/repos/")[0]
@@ -40,7 +49,7 @@ class Releases:
             "name": name,
             "size": len(content),
             "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
-            "browser_download_url": f"{host}/ggml-org/llama.cpp/releases/download/b11434/{name}",
+            "browser_download_url": f"{host}/ggml-org/llama.cpp/releases/download/{self.name}/{name}",
         } | self.said.get(name, {})
 
 

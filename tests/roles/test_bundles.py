@@ -242,6 +242,7 @@ def test_what_is_no_bundle_is_not_written_over(here, source):
     ("keys", "says"),
     [
         ({"llamacpp": {"ref": "latest"}}, "rig1: rig.llamacpp.ref: latest is another release tomorrow; name a tag"),
+        ({"llamacpp": {"ref": "latest", "source": "prebuilt"}}, "latest is another release tomorrow; name a tag"),
         (
             {"base": {}},
             "rig1: it runs ubuntu 22.04, this machine debian 12; name a file like the rig's /etc/apt/sources",

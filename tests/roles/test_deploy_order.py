@@ -36,7 +36,6 @@ from rigwright.roles.base.failures import summary
 from rigwright.roles.base.operations import Commands, current_rig
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda import archive as toolkit_archives
-from rigwright.roles.llamacpp import prebuilt
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.answer import CHAT, Answer
 from rigwright.roles.service.context import RigContext
@@ -45,7 +44,6 @@ from rigwright.roles.service.operations import report_left_out
 from rigwright.spec.rig import RigSpec
 
 from .machine import CPU_ONLY, GIB, OWN_UNIT, SYSTEM, TOY_RELEASE, UNPACK, Machine, is_question
-from .releases import releases
 from .run import Run, run_deploy
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +129,9 @@ class Toy:
     def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...]:
         """One that llama.cpp needs too."""
         return ("curl",)
+
+    def ask(self, rig: Rig, context: RigContext) -> None:
+        """Nobody."""
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """It runs everywhere."""
@@ -591,22 +592,3 @@ def test_exit_code_tells_of_a_refused_rig(run, model, tmp_path):
         "@fake/rig1: the script ended with exit code 1",
     ], said
     assert "failed:" not in codes["converged"].stderr + codes["converged"].stdout
-
-
-def test_binaries_of_upstream_come_where_they_fit(run, model, monkeypatch, tmp_path):
-    """No compiler and no toolkit: their sums are asked for and kept on the rig, then they come. Then all is there."""
-    monkeypatch.setattr(prebuilt, "prebuilt_release", lambda wanted, release: (model, "f" * 64))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    names = [f"{what}llama-b11434-bin-ubuntu-cuda-12.8-x64.tar.gz" for what in ("", "cudart-")]
-    with releases({name: name.encode() for name in names}) as api:
-        machine = Machine(sources=CPU_ONLY | L40S)
-        wanted = rig({"name": "chat"}, machine=machine, **NOWHERE, llamacpp={"releases": api.address})
-        done = run(wanted)
-        assert not done.failed, done.lines()
-        changed = [name for name in done.changed() if "CUDA" in name or "llama.cpp" in name or "ompiler" in name]
-        assert changed == ["Find the commit of llama.cpp", "Build llama.cpp"]
-        sums = {hashlib.sha256(name.encode()).hexdigest() for name in names}
-        assert {*machine.commits.values()} == sums and machine.packages.isdisjoint({"cmake", "g++"})
-        assert run(wanted).changed() == []
-    # What its sums are is kept: nobody is asked once more, whether the server is there or not.
-    assert run(wanted).changed() == [] and len(api.asked) == 1

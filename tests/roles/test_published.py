@@ -32,7 +32,12 @@ def api():
 @pytest.fixture(autouse=True)
 def _asked_anew():
     """Each test is a run of its own."""
-    published._assets.cache_clear()
+    new_run()
+
+
+def new_run():
+    published._releases.clear()
+    published._silent.clear()
 
 
 def settings_of(api, **given):
@@ -42,7 +47,7 @@ def settings_of(api, **given):
 def test_sums_are_asked_once_and_kept_by_this_machine(api):
     """Each rig is told the same, also by a later run, and whatever the host says then."""
     assert published.published_sums(settings_of(api), [NAME]) == {NAME: DIGEST}
-    published._assets.cache_clear()
+    new_run()
     api.assets = {NAME: b"another archive"}
     assert published.published_sums(settings_of(api), [NAME]) == {NAME: DIGEST}
     assert len(api.asked) == 1
@@ -92,6 +97,40 @@ def test_answer_that_is_none_is_refused_in_one_line(api, wrong, said):
     with pytest.raises(RigwrightError, match=said) as error:
         published.published_sums(settings_of(api), [NAME])
     assert error.value.message.startswith("rig.llamacpp.source: http://127.0.0.1:") and "\n" not in error.value.message
+
+
+def test_newest_release_is_what_its_host_calls_so(api):
+    """Asked once, with all that it has: its own page is not asked for."""
+    api.name = "b11500"
+    assert published.newest(settings_of(api, ref="latest")) == "b11500"
+    assert published.published_sums(settings_of(api, ref="b11500"), [NAME]) == {NAME: DIGEST}
+    assert [path.rpartition("/")[2] for path in api.asked] == ["latest"]
+
+
+@pytest.mark.parametrize("name", [None, "", "v1.2.3", "b", "b1\n", "b11500/../x", "b" + "1" * 99, "b١١٤٣٤"])
+def test_newest_release_of_another_name_is_none(api, name):
+    """Whatever the host calls it, it is no part of an address or of a file's name before it was looked at."""
+    api.name = name
+    with pytest.raises(published.Unavailable, match="which is no release like b11434") as error:
+        published.newest(settings_of(api, ref="latest"))
+    assert "\n" not in error.value.message
+
+
+def test_archive_that_nobody_gives_is_known_before_it_is_wanted(api):
+    """A byte is asked for, once for all rigs of a run."""
+    sums = published.published_sums(settings_of(api), [NAME])
+    published.reach(settings_of(api), sums)
+    assert [path.rpartition("/")[2] for path in api.asked] == ["b11434", NAME]
+    new_run()
+    api.gives = False
+    for _ in range(2):
+        with pytest.raises(published.Unavailable, match=f"{NAME} answers 404: Not Found; set source to build"):
+            published.reach(settings_of(api), sums)
+    assert len(api.asked) == 4
+    new_run()
+    api.gives, api.assets = True, {NAME: b""}
+    with pytest.raises(published.Unavailable, match=f"{NAME} answers with nothing"):
+        published.reach(settings_of(api), {NAME: hashlib.sha256(b"").hexdigest()})
 
 
 @pytest.mark.parametrize("digest", [None, "", "sha1:aa", "sha256:" + "g" * 64, 7, f"sha256:{DIGEST}\n"])

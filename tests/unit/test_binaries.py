@@ -9,8 +9,10 @@ import pytest
 
 from rigwright.errors import Refused, WrongSpec
 from rigwright.hardware import Hardware
+from rigwright.lock.file import Entry, Written, read_lock, write_lock
 from rigwright.lock.values import LockedRig
 from rigwright.plan.engines.installed import Installed
+from rigwright.plan.engines.llamacpp.newest import newest_key
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import source_identity
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
@@ -84,7 +86,6 @@ def test_binaries_that_fit_are_taken(hardware, names):
         (RTX_3090, {}, {"cpu": "native"}, "the inventory asks for code for the rig's own processor"),
         (RTX_3090, {}, {"git": "https://git.example/llama.cpp"}, "the inventory names a git of its own"),
         (RTX_3090, {}, {"ref": "b9763"}, "upstream has them for its releases from b11081 on, b9763 is none of these"),
-        (RTX_3090, {}, {"ref": "latest"}, "upstream has them for its releases from b11081 on, latest is none of these"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_built_or_refused(hardware, service, given, why):
@@ -191,6 +192,72 @@ def test_lock_holds_the_sums_and_that_they_are_taken(monkeypatch):
     # Nor does a locked commit become binaries.
     built = LlamacppSettings().with_source({"ref": "b11434", "git": LlamacppSettings().git, "commit": "c" * 40})
     assert not LlamacppPlanner(built, Installed()).sourced(RTX_3090, spec.services).settings.is_prebuilt
+
+
+def test_newest_release_is_taken_and_later_the_one_that_it_was():
+    """Nobody is asked by a plan: until a deploy was told, it says who will tell."""
+    found = planner(ref="latest")
+    assert found.settings.taken and found.release(RTX_3090) is None
+    why = "; which release that is and their sums are what api.github.com says at the first deploy, and kept"
+    assert found.origin.because.endswith(why)
+    key, names = newest_key(found.settings), [name.replace("11434", "11500") for name in NAMES]
+    known = Installed(commits={key: "b11500"})
+    assert planner(ref="latest", installed=known).settings.taken == tuple(names)
+    assert planner(ref="latest", installed=known).version == "b11500"
+    built = planner(ref="latest", installed=known, source="build")
+    assert (built.settings.ref, built.settings.taken) == ("b11500", ())
+    # What is older than all that have them is built, and so is what others call a release.
+    old = planner(ref="latest", installed=Installed(commits={key: "b11000"}))
+    assert old.origin.because.endswith("from b11081 on, b11000 is none of these")
+    assert planner(ref="latest", installed=Installed(commits={key: "c" * 40})).settings.taken == found.settings.taken
+    assert planner(ref="b11434", installed=known).settings.taken == NAMES
+
+
+def test_newest_release_that_was_built_stays_what_it_was():
+    """A rig that built `latest` before does not get another release, unless the inventory asks for binaries."""
+    known = Installed(commits={LlamacppSettings(ref="latest").ref_key: "c" * 40})
+    found = planner(ref="latest", installed=known)
+    assert not found.settings.is_prebuilt
+    assert found.origin.because == "latest is cccccccccccc here since it was first asked"
+    assert planner(ref="latest", installed=known, source="prebuilt").settings.is_prebuilt
+
+
+def test_binaries_that_cannot_be_had_are_built_unless_asked_for():
+    """A deploy says so; for other releases it says nothing."""
+    missing = Installed(missing={f"{LlamacppSettings().releases} b11434": "nobody answers"})
+    found = planner(installed=missing)
+    assert not found.settings.is_prebuilt
+    assert found.origin.because == "upstream's binaries cannot be had: nobody answers"
+    assert planner(installed=missing, ref="b11435").settings.is_prebuilt
+    assert planner(installed=missing, source="prebuilt").settings.is_prebuilt
+
+
+@pytest.mark.parametrize("ref", ["b11434", "latest"])
+def test_what_the_first_deploy_found_is_added_to_a_lock_without_a_word_of_change(monkeypatch, tmp_path, ref):
+    """The sums, and which release `latest` was; it stays when another rig, or the same one set up anew, knows less."""
+    from rigwright.resolve import pin as pinning
+
+    monkeypatch.setattr(pinning, "_files", lambda *_: ([], None))
+    spec, path = spec_of(ref=ref), tmp_path / "rig.lock"
+    own = LlamacppSettings(ref="b11434")
+    kept = {own.sum_key(name): digest for name, digest in SUMS.items()} | {newest_key(own): "b11434"}
+
+    def written(commits: dict[str, str]) -> Written:
+        entry = Entry(*locked(Installed(commits=commits), ref=ref), spec, RTX_3090)
+        return write_lock("rig.py", {"rig1": entry}, lock=path)
+
+    assert written({}).is_written
+    assert read_lock(path).rigs["rig1"].builds["llamacpp"].keys() == {"ref", "git"}
+    assert written(kept).is_written
+    build = read_lock(path).rigs["rig1"].builds["llamacpp"]
+    assert (build["ref"], build["binaries"]) == ("b11434", SUMS)
+    assert not written(kept).is_refused and not written({}).is_refused
+    assert read_lock(path).rigs["rig1"].builds["llamacpp"] == build
+    # The rig gets what the lock says, whoever calls what the newest one.
+    held = LlamacppPlanner(spec.settings(LlamacppSettings).with_source(build), Installed())
+    assert held.sourced(RTX_3090, spec.services).settings.taken == NAMES
+    other = written(kept | {own.sum_key(NAMES[0]): "c" * 64})
+    assert other.is_refused and any("binaries" in line for line in other.lines)
 
 
 def test_driver_comes_without_a_toolkit_where_binaries_are_taken():

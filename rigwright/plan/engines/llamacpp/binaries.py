@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -10,13 +9,13 @@ from typing import NamedTuple
 from rigwright.catalogue import load
 from rigwright.hardware.values import Hardware
 from rigwright.plan.driver.tables import branch_of, system_of, version_of
+from rigwright.plan.engines.llamacpp.archives import LATEST
 from rigwright.plan.engines.llamacpp.asked import unusual_pairs
+from rigwright.plan.engines.llamacpp.newest import RELEASE
 from rigwright.plan.engines.llamacpp.overrides import is_tensor_split
 from rigwright.plan.engines.llamacpp.release import capabilities, runs_on, uses_cuda
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.wish import ServiceWish
-
-_RELEASE = re.compile(r"b(\d{1,9})")
 
 
 class Binaries(NamedTuple):
@@ -117,12 +116,13 @@ def fitting(
 
 def _asks_for_more(settings: LlamacppSettings) -> str | None:
     """What the inventory says of the build that no binaries of others have."""
-    row, found = load("engines")["llamacpp"], _RELEASE.fullmatch(settings.ref)
+    row, found = load("engines")["llamacpp"], RELEASE.fullmatch(settings.ref)
     if settings.archive:
         return "the inventory names an archive to build"
     if settings.git != row["git"]:
         return "the inventory names a git of its own"
-    if not found or int(found[1]) < row["binaries"]["first"]:
+    # What is the newest one now has them, until its host says otherwise.
+    if settings.ref != LATEST and (not found or int(found[1]) < row["binaries"]["first"]):
         return (
             f"upstream has them for its releases from b{row['binaries']['first']} on, {settings.ref} is none of these"
         )

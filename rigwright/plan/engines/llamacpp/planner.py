@@ -22,6 +22,7 @@ from rigwright.plan.engines.llamacpp.capabilities import (
     read_capabilities,
 )
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
+from rigwright.plan.engines.llamacpp.newest import at_newest, release_key
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.release import (
     Release,
@@ -66,10 +67,15 @@ class LlamacppPlanner(LayeredPlanner):
     def sourced(self, hardware: Hardware, wishes: Sequence[ServiceWish]) -> LlamacppPlanner:
         """The planner with upstream's binaries where they fit, unless the rig has a build of the same already.
 
+        Nor are they taken where the run that this is planned for found that they cannot be had.
+
         Raises:
             Refused: the inventory asks for them, and they do not fit.
         """
-        settings, ours = self.settings, [wish for wish in wishes if wish.engine in ("auto", self.name)]
+        settings = at_newest(self.settings, self.installed.commits)
+        if settings is not self.settings:
+            return LlamacppPlanner(settings, self.installed).sourced(hardware, wishes)
+        ours = [wish for wish in wishes if wish.engine in ("auto", self.name)]
         is_asked = settings.source == "prebuilt"
         if not ours or settings.prebuilt or settings.source == "build" or (not is_asked and settings.archive):
             return self
@@ -83,11 +89,16 @@ class LlamacppPlanner(LayeredPlanner):
             return self._from(self.settings, "is built here", f"upstream's binaries do not fit: {found}")
         if not is_asked and self._has_build(hardware):
             return self._from(self.settings, "stays as it was built here", "upstream's binaries are of the same source")
+        if not is_asked and settings.ref == LATEST and (commit := settings.commit(self.installed.commits)):
+            return self._from(self.settings, "is built here", f"latest is {commit[:12]} here since it was first asked")
+        if not is_asked and (why := self.installed.missing.get(release_key(settings))):
+            return self._from(self.settings, "is built here", f"upstream's binaries cannot be had: {why}")
         taken = settings.taking(found.archives(settings.ref))
         code = f"for CUDA {found.cuda}, with code for {_gpus(hardware)}" if found.cuda else f"for {found.label}"
         held = "their sums are given or locked"
         if not {*taken.taken} <= taken.binaries.keys():
-            held = f"their sums are what {urlsplit(settings.releases).hostname} says at the first deploy, and kept"
+            asked = "which release that is and their sums are" if settings.ref == LATEST else "their sums are"
+            held = f"{asked} what {urlsplit(settings.releases).hostname} says at the first deploy, and kept"
         return self._from(taken, "comes as upstream's binaries", f"{settings.ref} {code}, in seconds; {held}")
 
     def _from(self, settings: LlamacppSettings, how: str, because: str) -> LlamacppPlanner:

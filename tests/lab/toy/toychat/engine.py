@@ -69,6 +69,9 @@ class Toy:
         """Python."""
         return ("python3",)
 
+    def ask(self, rig: Rig, context: RigContext) -> None:
+        """Nobody."""
+
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
         """Nothing."""
         return iter(())
