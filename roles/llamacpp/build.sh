@@ -7,8 +7,10 @@ TREE=$WORK/tree
 last_words() { journal -u "$UNIT" -n 8 | grep -m1 -E 'failed: |Failed at step' || echo "nothing is known of it"; }
 built() { [ -e "$TREE/done" ] && [ -e "$TREE/help" ] && [ -e "$TREE/receipt" ]; }
 if have; then exit 0; fi
-[ -z "$NVCC" ] || command -v "$NVCC" >/dev/null ||
-  fail "the rig that was to build release $ID came to nothing, and this one has no $NVCC yet; run again, with --limit for this kind of rigs if that one stays so"
+for tool in cmake $NVCC; do
+  command -v "$tool" >/dev/null ||
+    fail "the rig that was to build release $ID came to nothing, and this one has no $tool yet; run again, with --limit for this kind of rigs if that one stays so"
+done
 lock
 if systemctl is-active -q "$UNIT"; then
   say "attaching to the build of $ID that is running"

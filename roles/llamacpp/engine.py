@@ -8,7 +8,7 @@ from rigwright.errors import RigwrightError
 from rigwright.plan.driver.tables import version_of
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.backends import OLDEST_ROCM, ROCM
-from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes
+from rigwright.plan.engines.llamacpp.release import build_bytes, installed_bytes, received_bytes
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.records.paths import INSTALL_DIRECTORY, STATE_DIRECTORY
 from rigwright.records.values import Work
@@ -31,6 +31,7 @@ from rigwright.spec.rig import RigSpec
 from rigwright.units import format_bytes
 
 # In each of their spellings: the inventory's own flags may have any.
+_TO_ASK = ("ca-certificates", "git")
 EMBEDS, RANKS = frozenset(("--embedding", "--embeddings")), frozenset(("--rerank", "--reranking"))
 
 
@@ -68,20 +69,21 @@ class Llamacpp:
         ask_upstream(rig, context)
 
     def preflight_errors(self, rig: Rig, context: RigContext) -> Iterator[str]:
-        """No compiler for the GPUs, or too small a disk for a build."""
+        """No compiler for the GPUs, or too small a disk for a build; of a rig that gets what is built, for that."""
         try:
             planner = llamacpp.planner_of(context, rig)
             release, cuda = planner.release(rig.hardware), llamacpp.toolkit_of(context, rig)
+            if release in rig.records.installed.releases:
+                return
+            is_given = llamacpp.is_given(context, rig)
         except RigwrightError as error:
             yield error.message
-            return
-        if release in rig.records.installed.releases:
             return
         settings = planner.settings
         if settings.backend == "hip" and not settings.is_prebuilt and (why := lacking_rocm(planner.installed)):
             yield why
             return
-        if context.bundle and (lacks := [*unbundled(planner, cuda, context, rig)]):
+        if context.bundle and not is_given and (lacks := [*unbundled(planner, cuda, context, rig)]):
             yield context.bundle.lacks(lacks, context.inventory)
             return
         if context.is_stdin_taken and cuda and cuda.source == "pypi":
@@ -93,11 +95,14 @@ class Llamacpp:
         if context.is_stdin_taken and settings.is_prebuilt:
             yield f"binaries cannot be sent to this rig: {NO_STDIN}"
             return
-        building, installing = build_bytes(settings, rig.hardware), installed_bytes(settings, rig.hardware)
-        room = toolkit_room(cuda, rig.hardware) if cuda else {}
+        room = toolkit_room(cuda, rig.hardware) if cuda and not is_given else {}
+        is_built = not is_given and not settings.is_prebuilt
+        arriving = "building", build_bytes(settings, rig.hardware)
+        if not is_built:
+            arriving = "receiving llama.cpp", received_bytes(settings, rig.hardware)
         for what, own, where in (
-            ("building", building, STATE_DIRECTORY),
-            ("installing", installing, INSTALL_DIRECTORY),
+            (*arriving, STATE_DIRECTORY),
+            ("installing", installed_bytes(settings, rig.hardware), INSTALL_DIRECTORY),
             ("the CUDA toolkit", 0, "/usr"),
         ):
             disk, needed = rig.disks.get(where), own + room.get(where, 0)
@@ -111,7 +116,18 @@ class Llamacpp:
         rig, install = rig_state(probe), context.spec.base.install_packages
         cuda = llamacpp.toolkit_of(context, rig) if rig else None
         builds = llamacpp.builds_here(context, rig) if rig else always
-        if rig and (names := build_packages(context.spec.settings(LlamacppSettings), rig.hardware)):
+        names = build_packages(context.spec.settings(LlamacppSettings), rig.hardware) if rig else None
+        if rig and names and llamacpp.is_unresolved(context, rig):
+            # Who gets a release asks which one that is, and needs no more.
+            base.packages(
+                packages=tuple(name for name in names if name in _TO_ASK),
+                probe=probe,
+                install=install,
+                needed=lambda: not builds(),
+                bundle=context.bundle,
+                name="Install git",
+            )
+        if rig and names:
             base.packages(
                 packages=names,
                 probe=probe,

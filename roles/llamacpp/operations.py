@@ -45,7 +45,7 @@ from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.llamacpp.bundled import bundled_tree
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.kept_releases import Kept
-from rigwright.roles.service.shipping import Bring, Later, builds, settle, yard_of
+from rigwright.roles.service.shipping import Bring, Later, builds, receives, settle, yard_of
 
 
 @operation()
@@ -221,17 +221,35 @@ def builds_here(context: RigContext, rig: Rig) -> Callable[[], bool]:
     if settings.is_prebuilt:
         return never
     try:
-        release = planner.build(rig.hardware)
-        kept = Kept.of(context.inventory, release.id) if release and settings.share else None
+        kind, kept = planner.kind(rig.hardware), _kept(planner, context, rig)
     except RigwrightError:
         return always  # the build says why
-    if release is None:
-        return always
-    is_there = release.directory in rig.records.installed.releases
-    if kept is None:
+    is_there = kind in rig.records.installed.releases
+    if not settings.share:
         return never if is_there else always
-    yard_of(host.state, release.directory).register(host, has=is_there)
-    return lambda: builds(host, release.directory, kept)
+    yard_of(host.state, kind).register(host, has=is_there)
+    if kept is None:  # before its commit is known there is nothing to wait for
+        return lambda: not receives(host, kind, None)
+    return lambda: builds(host, kind, kept)
+
+
+def is_given(context: RigContext, rig: Rig) -> bool:
+    """Whether what this rig will serve from is built elsewhere: by another rig of the run, or earlier.
+
+    Raises:
+        RigwrightError: the rig cannot serve what is wished.
+    """
+    planner = planner_of(context, rig)
+    if planner.settings.is_prebuilt or not planner.settings.share:
+        return False
+    builds_here(context, rig)  # has the run know of it
+    return receives(current_host(), planner.kind(rig.hardware), _kept(planner, context, rig))
+
+
+def _kept(planner: LlamacppPlanner, context: RigContext, rig: Rig) -> Kept | None:
+    """Where the release is kept on this machine; None while its commit is not known, and where nothing is shared."""
+    release = planner.build(rig.hardware)
+    return Kept.of(context.inventory, release.id) if release and planner.settings.share else None
 
 
 def is_unresolved(context: RigContext, rig: Rig) -> bool:

@@ -20,7 +20,7 @@ from pyinfra.api.state import State
 from rigwright.errors import RigwrightError
 from rigwright.roles.base.channel import Script, Upload, download
 from rigwright.roles.base.failures import complain
-from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, ssh_client, takes_turns
+from rigwright.roles.base.pyinfra_private import Command, executes, has_failed, hosts_of, ssh_client, takes_turns
 from rigwright.roles.service.kept_releases import LARGEST_BYTES, Kept, check_release
 from rigwright.weights.kept import alone
 
@@ -101,6 +101,21 @@ def builds(host: Host, release: str, kept: Kept) -> bool:
     if host in yard.haves or not ssh_client(host):
         return host not in yard.haves
     return yard.giver(host) is None and kept.find() is None and yard.is_mine(host, host.state)
+
+
+def receives(host: Host, release: str, kept: Kept | None) -> bool:
+    """Whether a rig gets a release that another one builds, or that is kept, as far as is known before any begins.
+
+    While rigs are still being read any of several may be the one that builds: then nobody is asked for a build's room.
+    """
+    if not ssh_client(host):
+        return False
+    yard = yard_of(host.state, release)
+    if yard.giver(host) or (kept and kept.find()):
+        return True
+    if executes(host.state):
+        return yard.builder(host.state) is not host
+    return sum(not has_failed(one) for one in hosts_of(host.state)) > 1
 
 
 class Later(Command):

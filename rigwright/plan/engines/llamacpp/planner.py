@@ -182,18 +182,29 @@ class LlamacppPlanner(LayeredPlanner):
             Refused: it cannot be built here.
         """
         identity = source_identity(self.settings, self.installed.commits)
+        found = self._release(hardware, identity or "")  # without a commit too it is seen whether it can be built
+        return found if identity else None
+
+    def kind(self, hardware: Hardware) -> str:
+        """The directory of the build, or where its tag is not resolved a stand-in for it: rigs with the same one share.
+
+        Raises:
+            Refused: it cannot be built here.
+        """
+        identity = source_identity(self.settings, self.installed.commits)
+        return self._release(hardware, identity or f"{self.settings.git} {self.settings.ref}").directory
+
+    def _release(self, hardware: Hardware, identity: str) -> Release:
         installed = self.installed
         cuda = installed.cuda_version if uses_cuda(self.settings, hardware) else None
-        # Without a commit too it is seen whether it can be built at all.
-        found = plan_release(
+        return plan_release(
             self.settings,
             hardware,
-            identity=identity or "",
+            identity=identity,
             cuda_version=cuda,
             nvcc=installed.nvcc,
             no_toolkit=installed.no_toolkit,
         )
-        return found if identity else None
 
     def locks_memory(self, flags: Sequence[Flag]) -> bool:
         """`--load-mode mlock`, or as releases before spell it."""

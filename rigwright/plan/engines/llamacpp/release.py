@@ -187,6 +187,11 @@ def installed_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
     return (2048 + with_nccl if uses_gpus(settings, hardware) else 128) << 20
 
 
+def received_bytes(settings: LlamacppSettings, hardware: Hardware) -> int:
+    """Disk space that an archive of a release takes while it is unpacked: half of what is in it, by those for CUDA."""
+    return installed_bytes(settings, hardware) // 2
+
+
 def capabilities(hardware: Hardware) -> tuple[str, ...]:
     """The compute capabilities of the GPUs that answer: `86`."""
     found = {gpu.compute_capability.replace(".", "") for gpu in hardware.usable_gpus if gpu.compute_capability}
