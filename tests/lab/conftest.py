@@ -236,6 +236,15 @@ def _first_run(workshop: Workshop, release: str) -> FirstRun:
     return FirstRun(traces, blank, dry, after_dry, first, snapshot)
 
 
+def binaries_of(workshop: Workshop, rig: str) -> Path:
+    """What a rig serves from, in the form of upstream's releases."""
+    path = workshop.directory / "llama-b1-bin-ubuntu-x64.tar.gz"
+    release = workshop.on(rig, "readlink /opt/rigwright/services/demo/current")
+    command = ["tar", "-czf", "-", "-C", f"{release}/bin", "--transform", "s,^\\.,llama-b1,", "."]
+    path.write_bytes(subprocess.run(workshop.lab.enter(rig, command), capture_output=True, check=True).stdout)
+    return path
+
+
 @pytest.fixture(scope="session")
 def trixie(workshop: Workshop) -> FirstRun:
     """A blank Debian 13 machine, deployed to."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..roles.releases import releases
-from .conftest import wait_healthy
+from .conftest import binaries_of, wait_healthy
 
 pytestmark = pytest.mark.lab
 
@@ -183,6 +182,36 @@ def test_rigs_that_take_turns_wait_for_nobody(workshop, fleet):
     assert outcome.code == 0 and counts(outcome) == (1, 2), outcome.output
 
 
+@pytest.mark.faults
+def test_rig_with_little_room_receives_and_does_not_build(workshop, fleet):
+    """A disk that could hold no build: what another rig builds is no matter; in its place it is refused in one line."""
+    little = fleet[1]
+    workshop.on(
+        little,
+        "cp -a /var/lib/rigwright /tmp/state && mount -t tmpfs -o size=700M none /var/lib/rigwright"
+        " && cp -a /tmp/state/. /var/lib/rigwright",
+    )
+    try:
+        outcome = workshop.deploy(spec(workshop, 9), *fleet[:2])
+        assert outcome.code == 0 and counts(outcome) == (1, 1), outcome.output
+        assert workshop.deploy(spec(workshop, 9), *fleet[:2]).changed == set()
+        alone = workshop.deploy(spec(workshop, 10), little)
+        assert alone.code != 0 and "building needs 1.0 GiB in /var/lib/rigwright, the disk has" in alone.output
+        began = workshop.start(spec(workshop, 11), *fleet[:2])
+        output = ""
+        while not (found := STARTED.search(output)):
+            output += began.stdout.readline()
+        assert found[1] == fleet[0]
+        workshop.on(fleet[0], f"systemctl kill -s KILL rigwright-build-{found[2]}")
+        rest, _ = began.communicate(timeout=900)
+        assert began.returncode != 0 and not STARTED.search(rest), rest
+        assert re.search(r"\[ship2\] building needs 1\.0 GiB in /var/lib/rigwright/build/\w+, the disk has", rest), rest
+        for name in fleet[:2]:
+            wait_healthy(workshop, name)
+    finally:
+        workshop.on(little, "umount -l /var/lib/rigwright", check=False)
+
+
 def test_binaries_of_somebody_else_are_taken(workshop, fleet, serving_binaries):
     """An archive like upstream's in place of a build: no compiler is asked, it serves, passes its checks, and stays."""
     wanted = workshop.spec(llamacpp={"prebuilt": serving_binaries})
@@ -221,8 +250,5 @@ def test_binaries_of_upstream_are_those_of_its_release(workshop, fleet, serving_
 @pytest.fixture
 def serving_binaries(workshop, fleet):
     """What a rig has built, in the form of upstream's releases."""
-    path = workshop.directory / "llama-b1-bin-ubuntu-x64.tar.gz"
-    release = workshop.on(fleet[0], "readlink /opt/rigwright/services/demo/current")
-    command = ["tar", "-czf", "-", "-C", f"{release}/bin", "--transform", "s,^\\.,llama-b1,", "."]
-    path.write_bytes(subprocess.run(workshop.lab.enter(fleet[0], command), capture_output=True, check=True).stdout)
+    path = binaries_of(workshop, fleet[0])
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

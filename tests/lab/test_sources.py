@@ -18,6 +18,9 @@ from rigwright.plan.engines.llamacpp.archives import Archive
 from rigwright.plan.engines.llamacpp.capabilities import USUAL_KV_PAIRS
 from rigwright.roles.llamacpp.archive import source_tree
 
+from ..roles.releases import releases
+from .conftest import binaries_of
+
 pytestmark = pytest.mark.lab
 
 
@@ -186,6 +189,57 @@ def test_latest_is_looked_up_once_and_kept(workshop, serving, repository):
     assert workshop.rigwright("verify", str(path)).code == 0
     path.with_suffix(".lock.yml").unlink()
     assert second[:9] in build_info(workshop, serving)
+
+
+@pytest.fixture
+def upstream(workshop, serving, repository, monkeypatch):
+    """Deploys for which that repository is upstream's, and where upstream's binaries fit."""
+    monkeypatch.setenv("UPSTREAM_GIT", repository.url)
+    repository.git("tag", "--force", "b11434", "v1^{commit}")
+
+    def deploy(**llamacpp):
+        return workshop.deploy(workshop.spec(llamacpp=llamacpp), serving, deploy="../tests/lab/upstream_deploy")
+
+    return deploy
+
+
+def test_what_upstream_does_not_give_is_built_and_stays(workshop, serving, repository, upstream):
+    """`source: auto` says why with the plan; then it stays what was built, whoever answers."""
+    silence = "http://127.0.0.1:9/repos/ggml-org/llama.cpp"
+    outcome = upstream(releases=silence)
+    assert outcome.code == 0, outcome.output
+    said = [line for line in outcome.lines if line.startswith("upstream's binaries cannot be had: ")]
+    assert len(said) == 1 and said[0].endswith("; llama.cpp is built instead"), outcome.output
+    assert "building release" in outcome.output
+    assert repository.git("rev-parse", "v1^{commit}")[:9] in build_info(workshop, serving)
+    assert upstream(releases=silence).changed == set()
+    name = "llama-b11434-bin-ubuntu-x64.tar.gz"
+    with releases({name: binaries_of(workshop, serving).read_bytes()}) as api:
+        assert upstream(releases=api.address).changed == set() and api.asked == []
+        outcome = upstream(releases=silence, source="prebuilt")
+        assert (
+            outcome.code != 0
+            and outcome.changed == set()
+            and "cannot be deployed: rig.llamacpp.source: " in outcome.output
+        )
+        assert upstream(releases=silence).changed == set()
+
+
+def test_newest_binaries_of_upstream_are_taken_and_kept(workshop, serving, upstream):
+    """`ref: latest`: what its host calls the newest release; a later one changes nothing."""
+    content = binaries_of(workshop, serving).read_bytes()
+    with releases({"llama-b11500-bin-ubuntu-x64.tar.gz": content}) as api:
+        api.name = "b11500"
+        outcome = upstream(releases=api.address, ref="latest")
+        assert (
+            outcome.code == 0 and "release" in outcome.output and "received, built by somebody else" in outcome.output
+        )
+        assert upstream(releases=api.address, ref="latest").changed == set()
+        api.name, asked = "b11501", len(api.asked)
+        assert upstream(releases=api.address, ref="latest").changed == set() and len(api.asked) == asked
+        path = workshop.inventory(workshop.spec(llamacpp={"releases": api.address, "ref": "latest"}), serving)
+        checked = workshop.rigwright("verify", str(path))
+        assert checked.code == 0, checked.output
 
 
 @pytest.mark.parametrize(

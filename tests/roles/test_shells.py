@@ -125,11 +125,19 @@ def test_older_releases_stay_as_many_as_shall(room):
 
 
 def test_unfinished_builds_go_after_a_day(room):
-    """Their log is there to be read until then; one that goes on stays."""
+    """Their log is there to be read until then, as is the source that was sent for them; one that goes on stays."""
     for name, age in (("old", 90_000), ("today", 80_000)):
         os.utime(room.put(f"/var/lib/rigwright/build/{name}/log").parent, (time.time() - age,) * 2)
+        for kind in ("tar.gz", "nccl.tar.gz", "0123.release.tar.gz"):
+            os.utime(room.put(f"/var/lib/rigwright/build/{name}.{kind}"), (time.time() - age,) * 2)
+    text = role_text("base", "deployed.sh")
+    told = room.run(f'section() {{ echo "@$1"; }}\nencoded() {{ base64 -w0 -- "$1"; echo; }}\n{text}')
+    left = {line.rpartition("/")[2] for line in told.splitlines() if line.startswith("left=")}
+    assert left == {"old", "old.tar.gz", "old.nccl.tar.gz", "old.0123.release.tar.gz"}
     said = room.run(script("base", "prune.sh"))
-    assert "/build/old goes" in said and "/build/today" not in said
+    assert all(f"/build/{name} goes" in said for name in left) and "/build/today" not in said
+    for path in room.path("/var/lib/rigwright/build").glob("*.gz"):
+        path.unlink()
     assert [path.name for path in room.path("/var/lib/rigwright/build").iterdir()] == ["today"]
     os.utime(room.path("/var/lib/rigwright/build/today"), (1, 1))
     room.tool("systemctl", '#!/bin/sh\n[ "$*" = "is-active -q rigwright-build-today" ]\n')
