@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.values import Model
 from rigwright.weights.hub import COMMIT
-from rigwright.weights.remote import NotRead, Read, read_kept, read_kept_model
+from rigwright.weights.remote import NotRead, Read, read_kept, read_kept_model, told
 
 # The index of a model with 100,000 tensors is 12 MB.
 _LARGEST_BYTES = 32 << 20
@@ -39,6 +39,16 @@ def model_at(url: str, *, hub: str, revision: str = "", sha256: str | None = Non
     """
     is_pinned = bool(COMMIT.fullmatch(revision))
     return read_kept_model(url, _kept("headers", url), is_pinned=is_pinned, hub=hub, sha256=sha256)
+
+
+def told_sum(url: str, name: str) -> str | None:
+    """The sha256 that a hub named when the header of a model was last asked for; `name` is that of one of its parts.
+
+    Nobody is asked. None where it named none.
+    """
+    kept = _kept("headers", url)
+    own = unquote(urlsplit(url).path).rpartition("/")[2]
+    return told(kept if name == own else kept.with_name(f"{kept.name}-{name}"))
 
 
 def json_at(url: str, *, hub: str, revision: str = "") -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from rigwright.models.variants import Variant, split_quant
 from rigwright.plan.source import ModelSource
 from rigwright.plan.wish import ServiceWish
 from rigwright.spec.weights import WeightsSettings
-from rigwright.weights.cache import cache_directory, file_url, model_at
+from rigwright.weights.cache import cache_directory, file_url, model_at, told_sum
 from rigwright.weights.hub import hub_facts, is_of
 from rigwright.weights.offline import offline_file
 from rigwright.weights.on_rig import model_on_rig
@@ -36,7 +36,8 @@ class LocalModel:
     `offer` is the catalogue's row, where a name of the catalogue led here. `others` are the files that go with this
     one: the further parts of a model in several, the projector of one that sees. `most_bytes` is more than such a file
     can have, by what the headers of all parts declare; None where they were not read. `path` is the file on this
-    machine that is uploaded. `drafter` is the model that drafts ahead for it.
+    machine that is uploaded. `drafter` is the model that drafts ahead for it. `told` is the sha256 that the hub named
+    when this run asked for the header; None where none is known.
     """
 
     source: ModelSource
@@ -49,6 +50,7 @@ class LocalModel:
     most_bytes: int | None = None
     path: Path | None = None
     drafter: LocalModel | None = None
+    told: str | None = None
 
     @property
     def origin(self) -> str:
@@ -96,9 +98,14 @@ def inspect_model(
     else:
         model = model_at(found.url or "", hub=settings.hugging_face, revision=source.revision, sha256=found.sha256)
     most_bytes = model.file_bytes + _PADDING_BYTES if model else None
-    parts = [replace(one, most_bytes=most_bytes) for one in others[: len(rest)]]
+    parts = [replace(one, most_bytes=most_bytes, told=_told(found, one)) for one in others[: len(rest)]]
     others = [*parts, *others[len(rest) :]]
-    return replace(found, model=model, variant=variant, others=tuple(others), most_bytes=most_bytes)
+    told = _told(found, found)
+    return replace(found, model=model, variant=variant, others=tuple(others), most_bytes=most_bytes, told=told)
+
+
+def _told(first: LocalModel, one: LocalModel) -> str | None:
+    return told_sum(first.url, one.source.file_name) if first.url and one.source.repo else None
 
 
 def projector_of(wish: ServiceWish, variant: Variant | None = None) -> str | None:

@@ -8,6 +8,7 @@ from rigwright.errors import RigwrightError
 from rigwright.models.variants import Variant
 from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
+from rigwright.weights.hub import HubFacts, hub_facts
 from rigwright.weights.local import LocalModel, inspect_model
 from rigwright.weights.variants import offers_for
 
@@ -18,6 +19,7 @@ class Lookup:
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
         self._say = say
         self._found: dict[tuple[str, str], tuple[Variant, ...] | RigwrightError] = {}
+        self._facts: dict[str, HubFacts] = {}
         self._models: dict[tuple[ModelSource, WeightsSettings, str | None], LocalModel | RigwrightError] = {}
 
     def variants(self, source: ModelSource, hub: str) -> tuple[Variant, ...]:
@@ -37,6 +39,15 @@ class Lookup:
         if isinstance(found, RigwrightError):
             raise found
         return found
+
+    def facts(self, url: str, hub: str) -> HubFacts:
+        """What the hub says of a file now; nothing where it does not say."""
+        if url not in self._facts:
+            try:
+                self._facts[url] = hub_facts(url, hub=hub)
+            except RigwrightError:
+                self._facts[url] = HubFacts()
+        return self._facts[url]
 
     def model(self, source: ModelSource, settings: WeightsSettings, *, projector: str | None = None) -> LocalModel:
         """The files of a model that is named by its file.

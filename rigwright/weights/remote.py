@@ -98,7 +98,7 @@ def read_kept(url: str, kept: Path, parse: Parse[T], *, is_pinned: bool, hub: st
         NotRead: it is out of reach, and nothing is kept.
         UnreadableModel: the address answers, but not with such a file.
     """
-    note = kept.with_name(f"{kept.name}.etag")
+    note = _note(kept)
     etag = sha256 or _text(note)
     known = _known(_content(url, kept, etag), parse)
     if known is not None and (is_pinned or sha256):
@@ -125,6 +125,16 @@ def read_kept(url: str, kept: Path, parse: Parse[T], *, is_pinned: bool, hub: st
     keep(_content(url, kept, etag), bytes(seen))
     keep(note, etag.encode())
     return found
+
+
+def told(kept: Path) -> str | None:
+    """The sha256 of what an address had when it was last asked, where its host said one."""
+    text = _text(_note(kept))
+    return text if SHA256.fullmatch(text) else None
+
+
+def _note(kept: Path) -> Path:
+    return kept.with_name(f"{kept.name}.etag")
 
 
 def _content(url: str, kept: Path, etag: str) -> Path:

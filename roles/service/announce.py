@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pyinfra.api.host import Host
 
@@ -16,6 +16,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight_errors
+from rigwright.roles.weights.moved import moved
 from rigwright.units import format_bytes
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
@@ -40,12 +41,25 @@ def announce(host: Host, context: RigContext, rig: Rig, resolved: Resolved, engi
             _explain(host, plan)
     for change in changes:
         host.log_styled(f"  {change}", fg=_COLOURS[change.mark])
+    for line in _moved(context, rig, resolved, names):
+        host.log_styled(line, fg="yellow")
     for one in resolved.others:
         host.log(f"{one.unit_name} is of the inventory {one.owner}: it stays, and its memory and port count as taken")
     if not context.spec.remove_orphans:
         for one in resolved.orphans:
             hint = "remove_orphans: True in the inventory takes it away"
             host.log_styled(f"{one.unit_name} is on the rig but not in the inventory; {hint}", fg="yellow")
+
+
+def _moved(context: RigContext, rig: Rig, resolved: Resolved, engines: Collection[str]) -> Iterator[str]:
+    """The model files that moved on, each once."""
+    found: dict[str, None] = {}
+    for plan in resolved.plan.services:
+        local = resolved.models.get(plan.service)
+        if local and plan.engine in engines:
+            paths = [path for _, path in resolved.files(plan, context.spec.weights)]
+            found |= dict.fromkeys(moved(rig, local, paths, context.spec.weights, context.lookup))
+    yield from found
 
 
 def _line(plan: ServicePlan, wish: ServiceWish, resolved: Resolved) -> str:

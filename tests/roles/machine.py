@@ -207,6 +207,7 @@ SCRIPTS: dict[str, Callable[[Machine, dict[str, str]], str | None]] = {
     "base/remove.sh": Machine.remove_all,
     "weights/prepare.sh": Machine.nothing,
     "weights/install.sh": Machine.add_weights,
+    "weights/download.sh": Machine.add_weights,
     "llamacpp/resolve.sh": Machine.add_commit,
     "llamacpp/build.sh": Machine.add_release,
     "llamacpp/sums.sh": Machine.add_sums,
