@@ -77,6 +77,11 @@ def current_host() -> Host:
     return host
 
 
+def has_host() -> bool:
+    """Whether a deploy or an operation runs for a host here: what a rig lacks can be said without."""
+    return bool(ctx_host.isset())
+
+
 def current_state() -> State:
     """The run that the current host is part of."""
     state: State = ctx_state.get()

@@ -41,7 +41,7 @@ from rigwright.roles.base.operations import (
     refuse,
 )
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host
+from rigwright.roles.base.pyinfra_private import current_host, has_host
 from rigwright.roles.llamacpp.bundled import bundled_tree
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.kept_releases import Kept
@@ -240,7 +240,7 @@ def is_given(context: RigContext, rig: Rig) -> bool:
         RigwrightError: the rig cannot serve what is wished.
     """
     planner = planner_of(context, rig)
-    if planner.settings.is_prebuilt or not planner.settings.share:
+    if planner.settings.is_prebuilt or not planner.settings.share or not has_host():
         return False
     builds_here(context, rig)  # has the run know of it
     return receives(current_host(), planner.kind(rig.hardware), _kept(planner, context, rig))

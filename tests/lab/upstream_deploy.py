@@ -10,6 +10,6 @@ from pathlib import Path
 from rigwright.catalogue import load
 from rigwright.plan.engines.llamacpp import planner
 
-planner.uses_cuda = lambda settings, hardware: True
+planner.uses_gpus = lambda settings, hardware: True
 load("engines")["llamacpp"]["git"] = os.environ["UPSTREAM_GIT"]
 runpy.run_path(str(Path(__file__).parents[2] / "deploys" / "llamacpp.py"))
