@@ -78,7 +78,8 @@ class Gpu:
     its CPUs; where the firmware names none, `numa_affinity` holds what was printed (`0-1`). `numa_memory_node` is the
     node of its own memory (GH200). `mig` is True for a GPU that is cut into MIG devices, whose profiles are in
     `mig_devices`. `hip_index` is the number that AMD's runtime gives it, which need not be the driver's. `ram_share` is
-    the part of the machine's memory that a GPU without memory of its own may have. `slot` is the port that the GPU sits
+    the part of the machine's memory that a GPU without memory of its own may have, `gtt_bytes` what amdgpu really lets
+    it have. `slot` is the port that the GPU sits
     in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made. `has_power_limit` is False where
     the driver was asked for the limit and has none to tell ([N/A]): it cannot be set.
     What only a driver knows is None while none is running; `state` too.
@@ -94,6 +95,7 @@ class Gpu:
     architecture: str | None = None
     vram_bytes: int | None = None
     ram_share: float | None = None
+    gtt_bytes: int | None = None
     compute_capability: str | None = None
     numa_node: int | None = None
     numa_affinity: str | None = None

@@ -115,7 +115,7 @@ def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
     if not gpu.ram_share or not total:
         return None
     count = sum(1 for one in hardware.gpus if one.ram_share)
-    offered = int(ram_of(hardware)[1] * gpu.ram_share) // count
+    offered = (min(ram_of(hardware)[1], gpu.gtt_bytes or int(ram_of(hardware)[1] * gpu.ram_share))) // count
     # The BIOS may set memory aside for an APU: that is no RAM any more.
     if gpu.vendor == "AMD" and (gpu.vram_bytes or 0) > offered:
         return None

@@ -1,6 +1,7 @@
 """What a plan asks of the machine itself: its CPU's governor and its swappiness, each only where a service gains. Pure.
 
-Not asked: huge pages, for which no engine here has a flag; limits of amdgpu, as no deploy is to AMD's GPUs yet.
+Not asked: huge pages, for which no engine here has a flag; limits of amdgpu, which the kernel reads at boot: a plan
+tells what would give more.
 """
 
 from __future__ import annotations

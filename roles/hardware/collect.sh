@@ -89,7 +89,7 @@ sysfs_text() {
     printf '\ndevice=%s\n' "${at##*/}"
     place "$at" path=
     values "$at" '' class vendor subsystem_vendor subsystem_device numa_node boot_vga local_cpulist \
-      current_link_speed current_link_width max_link_speed max_link_width mem_info_vram_total
+      current_link_speed current_link_width max_link_speed max_link_width mem_info_vram_total mem_info_gtt_total
     value "$at/device" found && printf 'device_id=%s\n' "$found"
     place "$at/driver" driver= '*/'
     # The parent of a device is the port at the other end of its link: the slot.

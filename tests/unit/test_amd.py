@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rigwright.hardware.capture import read_folder
+from rigwright.hardware.values import Gpu
+from rigwright.plan.devices import devices
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.render_nodes import with_render_nodes
 from rigwright.resolve.drivers import waiting_for_driver
@@ -68,6 +70,22 @@ def test_memory_is_read_from_the_kernel_where_no_tool_of_amds_is(tmp_path):
         (tmp_path / "sysfs.txt").write_text(text.format(strange))
         (card,) = read_folder(tmp_path).gpus
         assert card.state is None and card.vram_bytes in (None, 24 << 30), strange
+
+
+def test_gpu_in_ram_has_what_the_kernel_lets_it_have(machine):
+    """Half of it by default; more where its owner raised the limit, and by how the plan says."""
+    gpu = Gpu(index=0, vendor="AMD", name="Radeon 8060S", ram_share=0.5, state="ok", pci_address="0000:c3:00.0")
+    strix = replace(machine(ram_gib=128), gpus=(gpu,), gpu_count=1, vendor="AMD")
+    raised = replace(strix, gpus=(replace(gpu, gtt_bytes=120 << 30),))
+    lowered = replace(strix, gpus=(replace(gpu, gtt_bytes=16 << 30),))
+    offered = [devices(one, is_preview=True)[0].offered_bytes >> 30 for one in (strix, raised, lowered)]
+    assert offered == [60, 120, 16]
+    because = [
+        next(note.because for note in plan.notes if note.choice == "one memory")
+        for plan in (resolved(one, backend="vulkan")[0].plan for one in (strix, raised, lowered))
+    ]
+    assert "amdgpu's own limit is half; a line `options ttm pages_limit=" in because[0]
+    assert because[1].endswith("amdgpu lets it have 120 GiB") and "have 16.0 GiB; a line `options ttm" in because[2]
 
 
 @pytest.mark.parametrize(

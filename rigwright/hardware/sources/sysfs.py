@@ -142,8 +142,8 @@ def _gpu(facts: Mapping[str, str]) -> Gpu | None:
         return None
     vendor = lspci.VENDOR_IDS.get(_hex(facts, "vendor") or "")
     cpus = _CPUS.fullmatch(facts.get("local_cpulist", ""))
-    size = cells.whole(facts.get("mem_info_vram_total", "")) or 0
-    is_told = _LEAST_BYTES < size < _MOST_BYTES
+    # amdgpu, and no other driver, tells here what it has: so it answers.
+    own, shared = _memory(facts, "mem_info_vram_total"), _memory(facts, "mem_info_gtt_total")
     return Gpu(
         pci_address=facts["device"],
         pci_id=_ids(facts, "vendor", "device_id") if vendor else None,
@@ -151,12 +151,18 @@ def _gpu(facts: Mapping[str, str]) -> Gpu | None:
         vendor=vendor,
         numa_node=_node(facts),
         cpu_affinity=cpus[0] if cpus else None,
-        # amdgpu, and no other driver, tells here what it has: so it answers.
-        vram_bytes=size if is_told else None,
-        state="lost" if _is_gone(facts) else "ok" if is_told else None,
+        vram_bytes=own,
+        gtt_bytes=shared,
+        state="lost" if _is_gone(facts) else "ok" if own else None,
         pcie=_link(facts),
         slot=_link(facts, "slot_"),
     )
+
+
+def _memory(facts: Mapping[str, str], key: str) -> int | None:
+    """Bytes as amdgpu tells them; None for what no card has."""
+    size = cells.whole(facts.get(key, "")) or 0
+    return size if _LEAST_BYTES < size < _MOST_BYTES else None
 
 
 def _problems(facts: Mapping[str, str]) -> list[Problem]:
