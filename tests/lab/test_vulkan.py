@@ -17,7 +17,7 @@ from .conftest import wait_healthy
 pytestmark = [pytest.mark.lab, pytest.mark.vulkan]
 
 RELEASES = "/opt/rigwright/llamacpp/releases"
-MACHINE = Path(__file__).parents[1] / "captures" / "amd-4x-mi50-pcie-x8"
+MACHINE = Path(__file__).parents[1] / "captures" / "amd-json-rx6700xt-rocm612"
 # Mesa's driver for CPUs is none that llama.cpp takes by itself; it is asked for by its number.
 ON_MESA = """set -e
 cd {at}/bin
