@@ -299,6 +299,31 @@ def test_receipt_leads_to_no_file_of_root(room):
     assert "receipt is no file of this release" in said
 
 
+@pytest.mark.parametrize("tool", ["cmake", "/opt/none/nvcc"])
+def test_rig_that_builds_in_anothers_place_without_compilers_says_so(room, tool):
+    """It was to receive, and has none yet; nothing is begun."""
+    names = (
+        "ARCHIVE",
+        "GIT",
+        "REF",
+        "COMMIT",
+        "TOOLKIT",
+        "OPTIONS",
+        "STEPS",
+        "TARGETS",
+        "JOBS",
+        "NEED",
+        "NEED_INSTALLED",
+    )
+    given = dict.fromkeys((*names, "MANIFEST", "VERSION", "SASS", "NCCL"), "")
+    given |= {"ID": "0123", "RELEASE": "/opt/rigwright/llamacpp/releases/0123", "BUILDER": "mail"}
+    given |= {"WORK": f"{STATE}/build/0123", "NVCC": "/opt/none/nvcc"}
+    missing = f'command() {{ [ "$2" != {tool} ]; }}\n'
+    said = room.run(missing + script("llamacpp", "settle.sh", "build.sh", **given), code=1)
+    assert f"came to nothing, and this one has no {tool} yet; run again" in said
+    assert not room.path(f"{STATE}/build/0123").exists()
+
+
 def fatbin(*entries):
     """The kinds and architectures of entries, as a CUDA library has them: a header, and eight bytes of data each."""
     body = b"".join(
