@@ -44,7 +44,12 @@ JOINED = [
     ("base/own-unit.sh", "base/remove-unit.sh", "service/untune.sh"),
     ("base/owner.sh", "service/key.sh"),
     ("llamacpp/settle.sh", "llamacpp/build.sh"),
-    ("llamacpp/settle.sh", "llamacpp/fatbins.sh", "llamacpp/receive.sh"),
+    ("llamacpp/settle.sh", "llamacpp/fatbins.sh", "llamacpp/proof.sh", "llamacpp/receive.sh"),
+    ("base/manager.sh", "base/apt.sh", "base/bring.sh", "llamacpp/offered.sh", "llamacpp/choose.sh"),
+    (
+        *("base/manager.sh", "base/apt.sh", "base/bring.sh"),
+        *(f"llamacpp/{name}.sh" for name in ("settle", "fatbins", "proof", "offered", "unpack")),
+    ),
     ("cuda/prove.sh", "cuda/try.sh"),
     ("cuda/prove.sh", "cuda/install.sh"),
     ("base/owner.sh", "base/remove-unit.sh", "service/watch-set.sh", "service/record.sh"),

@@ -67,6 +67,10 @@ def needs_of(rig: str, spec: RigSpec, hardware: Hardware, resolved: Resolved) ->
     if not isinstance(planner, LlamacppPlanner):
         raise Refused(f"{rig}: llama.cpp is not planned here; update rigwright")
     settings = planner.settings
+    if settings.is_distro:
+        raise Refused(
+            f"{rig}: llama.cpp's packages of the distribution are not bundled; set source to build or prebuilt"
+        )
     if settings.taken:
         _check_ref(rig, settings)
     cuda = _toolkit(rig, planner, hardware)

@@ -22,6 +22,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe, toolkit_room
 from rigwright.roles.llamacpp import operations as llamacpp
 from rigwright.roles.llamacpp.bundled import unbundled
+from rigwright.roles.llamacpp.distribution import packages_errors, packages_probe
 from rigwright.roles.llamacpp.dry_run import dry_run
 from rigwright.roles.llamacpp.packages import asked_packages, build_packages, running_packages
 from rigwright.roles.llamacpp.upstream import ask_upstream
@@ -58,7 +59,8 @@ class Llamacpp:
     def probe(self, spec: RigSpec) -> Probe:
         """The packages of toolkits where one may come; releases, commits and compilers are among what is deployed."""
         settings = spec.settings(LlamacppSettings)
-        return cuda_probe() if settings.backend in ("auto", "cuda") else Probe(packages=asked_packages(settings))
+        own = cuda_probe() if settings.backend in ("auto", "cuda") else Probe(packages=asked_packages(settings))
+        return own | packages_probe() if settings.is_distro else own
 
     def packages(self, context: RigContext, rig: Rig) -> tuple[str, ...] | None:
         """What a release needs to run; compilers come where one is built."""
@@ -80,6 +82,9 @@ class Llamacpp:
             yield error.message
             return
         settings = planner.settings
+        if settings.is_distro and (errors := [*packages_errors(planner, rig, context)]):
+            yield from errors
+            return
         if settings.backend == "hip" and not settings.is_prebuilt and (why := lacking_rocm(planner.installed)):
             yield why
             return
@@ -92,7 +97,7 @@ class Llamacpp:
         if context.is_stdin_taken and settings.archive:
             yield f"the source archive cannot be sent to this rig: {NO_STDIN}"
             return
-        if context.is_stdin_taken and settings.is_prebuilt:
+        if context.is_stdin_taken and settings.is_prebuilt and not settings.is_distro:
             yield f"binaries cannot be sent to this rig: {NO_STDIN}"
             return
         room = toolkit_room(cuda, rig.hardware) if cuda and not is_given else {}

@@ -43,6 +43,7 @@ from rigwright.roles.base.operations import (
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, has_host
 from rigwright.roles.llamacpp.bundled import bundled_tree
+from rigwright.roles.llamacpp.distribution import chosen, packaged
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.kept_releases import Kept
 from rigwright.roles.service.shipping import Bring, Later, builds, receives, settle, yard_of
@@ -50,7 +51,7 @@ from rigwright.roles.service.shipping import Bring, Later, builds, receives, set
 
 @operation()
 def resolve(context: RigContext, probe: Probe) -> Commands:
-    """Find the commit of the wanted tag, or of the newest release, once; of upstream's binaries their sums.
+    """Find the commit of the wanted tag, or of the newest release, once; of binaries and packages their sums.
 
     + context: the rig's part of the inventory
     + probe: the questions that the operations of a run share
@@ -62,7 +63,9 @@ def resolve(context: RigContext, probe: Probe) -> Commands:
         yield _keep(learned, settings)
     if source_identity(settings, planner.installed.commits) is not None:
         return
-    if settings.taken:
+    if settings.is_distro:
+        yield chosen(settings)
+    elif settings.taken:
         yield Later(lambda: [_sums(settings)])
     else:
         stamp = f"{STATE_DIRECTORY}/refs/{settings.ref_key}"
@@ -108,9 +111,13 @@ def build(context: RigContext, probe: Probe) -> Commands:
         received = f"{STATE_DIRECTORY}/build/{release.id}-{digest[:12]}.release.tar.gz"
         known = _where(release, received, settings, rig) | {"SHA256": digest, "KEPT": str(archive)}
         known["GPUS"] = " ".join(capabilities(rig.hardware)) if uses_cuda(settings, rig.hardware) else ""
-        text = script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **known)
+        text = script("llamacpp", "settle.sh", "fatbins.sh", "proof.sh", "receive.sh", **known)
         return [Upload(lambda: archive, received), Script(text)]
 
+    if settings.is_distro:
+        known = _where(release, "", settings, rig)
+        yield packaged(settings, release, known, rig.hardware, install=context.spec.base.install_packages)
+        return
     if settings.is_prebuilt:
         commits = planner.installed.commits
         yield Later(lambda: receive(*_prebuilt(settings, release, commits, context.find)))

@@ -1,9 +1,5 @@
 # Installs release $ID, which was built elsewhere, as a rule by another rig of the same kind: $ARCHIVE, whose sha256 is $SHA256.
 # It is unpacked, held to its own sums, and started once before it has its name.
-prove() { # prove PROGRAM OPTION: it is a stranger's, and shut in like a build; into a file it writes 1 MiB at most
-  shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect --description="rigwright tries a release" -p RuntimeMaxSec=60 \
-    -p LimitFSIZE=1M -p InaccessiblePaths=-/etc/llama.cpp -- "$1" "$2"
-}
 lock
 if have; then rm -f -- "$WORK"-*.release.tar.gz; exit 0; fi
 sum=$(sha256sum <"$ARCHIVE") || sum=
@@ -23,20 +19,11 @@ own_stage
 strange=$(LC_ALL=C grep -vE -m1 '^[0-9a-f]{64}  \./[^\]+$' "$stage/sums.txt" || LC_ALL=C grep -F -m1 /../ "$stage/sums.txt") || :
 [ -z "$strange" ] || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
 (cd "$stage" && sha256sum --quiet -c sums.txt) >/dev/null 2>&1 || undo "release $ID is not as it was built; delete what this machine keeps of it, $KEPT, and run again"
-prove "$stage/bin/llama-server" --version >"$stage/said" 2>&1 ||
-  undo "release $ID does not start on this rig: $(grep -v '^Running as unit' "$stage/said" | grep -m1 . | cut -c1-200); set rig.llamacpp.share: False for it, or source: build in place of binaries, then it builds its own"
-rm -f "$stage/said"
-code=
-for gpu in $GPUS; do
-  [ -n "$code" ] || code=$(cuda_code "$stage/bin/libggml-cuda.so" 2>/dev/null | paste -sd, -)
-  printf '%s\n' "$code" | tr , '\n' | serves "$gpu" ||
-    undo "release $ID has no code for a GPU of sm_$gpu, only for ${code:-CPUs}; name other binaries, or let them be built"
-done
+starts "set rig.llamacpp.share: False for it, or source: build in place of binaries, then it builds its own"
+has_code "$stage/bin/libggml-cuda.so" "name other binaries, or let them be built"
 # What somebody else has built comes without.
 if [ ! -e "$stage/flags.txt" ]; then
-  prove "$stage/bin/llama-server" --help >"$stage/help" 2>/dev/null || :
-  flags_of "$stage/help" >"$stage/flags.txt"
-  rm -f "$stage/help"
+  asked_flags
   (cd "$stage" && sha256sum ./flags.txt) >>"$stage/sums.txt"
 fi
 take_name

@@ -30,10 +30,13 @@ def test_release_is_the_wanted_source(served: ServiceUnderTest) -> None:
     status, props = served.get("/props")
     assert status == 200
     is_prebuilt = manifest["options"] == ["prebuilt"]
-    if not is_prebuilt:  # what other makers called it is theirs to say
+    if not is_prebuilt and manifest["options"] != ["distro"]:  # what other makers called it is theirs to say
         assert manifest["identity"][:9] in json.loads(props)["build_info"]
     build = _wanted_source(served)
-    if _is_upstreams(build, is_prebuilt=is_prebuilt):
+    if served.rig.spec.engines["llamacpp"].model_dump()["source"] == "distro":
+        assert manifest["options"] == ["distro"]
+        assert manifest["identity"] in ({build["packages"]} if build.get("packages") else _kept(served))
+    elif _is_upstreams(build, is_prebuilt=is_prebuilt):
         assert manifest["identity"] in _sums_of_binaries(served, build.get("binaries") or {})
     else:
         assert manifest["identity"] == _wanted_identity(served, build)
@@ -49,10 +52,15 @@ def _is_upstreams(build: dict[str, Any], *, is_prebuilt: bool) -> bool:
 
 def _sums_of_binaries(served: ServiceUnderTest, given: dict[str, str]) -> set[str]:
     """What one archive of upstream's, or two, are known by: with sums that are given, locked, or kept by the rig."""
-    kept = served.host.run("cat /var/lib/rigwright/refs/*").stdout.split()
-    sums = [*given.values(), *(one for one in kept if re.fullmatch("[0-9a-f]{64}", one))]
+    sums = [*given.values(), *_kept(served)]
     pairs = [(one,) for one in sums] + [(one, other) for one in sums for other in sums]
     return {hashlib.sha256(" ".join(words).encode()).hexdigest() for words in pairs}
+
+
+def _kept(served: ServiceUnderTest) -> list[str]:
+    """The sums that the rig was told: a first line each, as packages follow."""
+    kept = served.host.run("sed -s -n 1p /var/lib/rigwright/refs/*").stdout.split()
+    return [one for one in kept if re.fullmatch("[0-9a-f]{64}", one)]
 
 
 def _wanted_identity(served: ServiceUnderTest, build: dict[str, Any]) -> str:

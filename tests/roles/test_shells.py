@@ -389,7 +389,7 @@ def test_release_of_another_rig_is_received(room, received):
     """Unpacked as root's, started once as the builder, and there under its name with all that it came with."""
     _, arrive = received
     given = arrive()
-    said = room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given))
+    said = room.run(script("llamacpp", "settle.sh", "fatbins.sh", "proof.sh", "receive.sh", **given))
     assert said == "::progress release 0123 received, built by rig1\n"
     found = room.path(given["RELEASE"])
     names = {"bin", "release.json", "receipt.json", "flags.txt", "sums.txt"}
@@ -399,7 +399,7 @@ def test_release_of_another_rig_is_received(room, received):
     # What it accepts was asked of the program itself, which came without: that of another maker.
     assert (found / "flags.txt").read_text() == "-m,    --model FNAME\n"
     assert room.run(f"cd {given['RELEASE']} && sha256sum -c sums.txt >/dev/null") == ""
-    assert room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given)) == ""
+    assert room.run(script("llamacpp", "settle.sh", "fatbins.sh", "proof.sh", "receive.sh", **given)) == ""
 
 
 @pytest.mark.runs("llamacpp/receive.sh")
@@ -440,7 +440,7 @@ def test_release_that_is_none_is_not_received(room, received, what, said):
         "reads up": {"sums": f"{'0' * 64}  ./../../../../../../../../../dev/zero\n"},
     }
     given = arrive(**changes.get(what, {}))
-    assert said in room.run(script("llamacpp", "settle.sh", "fatbins.sh", "receive.sh", **given), code=1)
+    assert said in room.run(script("llamacpp", "settle.sh", "fatbins.sh", "proof.sh", "receive.sh", **given), code=1)
     assert not room.path(given["RELEASE"]).exists()
     assert room.path(given["ARCHIVE"]).exists() is (what != "damaged")
 

@@ -128,7 +128,6 @@ def test_archive_and_own_binaries_go_before():
             "source prebuilt builds nothing, and archive is a source to build",
         ),
         ({"source": "build", "prebuilt": {"path": "x", "sha256": "0" * 64}}, "source build takes no binaries"),
-        ({"source": "distro"}, "llama.cpp of a distribution is not served from"),
         ({"releases": "http://git.example/x"}, "is no https address; what it says first is believed"),
     ):
         with pytest.raises(WrongSpec, match=said):

@@ -95,3 +95,15 @@ def told(archive: Archive | Prebuilt) -> dict[str, Any]:
     """An archive as a lock keeps it: the query of an address may be a secret."""
     found = archive.model_dump(mode="json", exclude_none=True)
     return found | ({"url": without_secrets(found["url"])} if "url" in found else {})
+
+
+class Source(Strict):
+    """What a lock keeps of where a release comes from."""
+
+    git: Git
+    ref: Ref
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    archive: Archive | None = None
+    prebuilt: tuple[Prebuilt, ...] = ()
+    binaries: Sums = Field(default_factory=dict)
+    packages: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

@@ -88,7 +88,7 @@ def fitting(
     tries them itself before they become a release.
     """
     kind = "cuda" if uses_cuda(settings, hardware) else settings.backend if settings.is_for_amd else "cpu"
-    if why := _asks_for_more(settings) or (kind == "cuda" and _serves_more(wishes)):
+    if why := _asks_for_more(settings) or (kind == "cuda" and serves_more(wishes)):
         return why
     machine = hardware.architecture or "x86_64"
     own = [one for one in known_binaries() if one.machine == machine and one.kind == kind]
@@ -132,7 +132,7 @@ def _asks_for_more(settings: LlamacppSettings) -> str | None:
     return "the inventory asks for code for the rig's own processor" if settings.cpu == "native" else None
 
 
-def _serves_more(wishes: Sequence[ServiceWish]) -> str | None:
+def serves_more(wishes: Sequence[ServiceWish]) -> str | None:
     """What a service asks of CUDA's code that they have not."""
     return next((why for wish in wishes if wish.gpu != "none" for why in _lacking(wish)), None)
 

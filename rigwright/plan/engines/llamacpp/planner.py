@@ -21,6 +21,7 @@ from rigwright.plan.engines.llamacpp.capabilities import (
     pinned_capabilities,
     read_capabilities,
 )
+from rigwright.plan.engines.llamacpp.distribution import packages_for
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.llamacpp.newest import at_newest, release_key
 from rigwright.plan.engines.llamacpp.overrides import Overrides
@@ -77,6 +78,8 @@ class LlamacppPlanner(LayeredPlanner):
             return LlamacppPlanner(settings, self.installed).sourced(hardware, wishes)
         ours = [wish for wish in wishes if wish.engine in ("auto", self.name)]
         is_asked = settings.source == "prebuilt"
+        if settings.is_distro:
+            return self._packaged(hardware, ours) if ours else self
         if not ours or settings.prebuilt or settings.source == "build" or (not is_asked and settings.archive):
             return self
         # A build for the CPU takes minutes; of a rig that is only described nobody knows what it could run.
@@ -108,8 +111,19 @@ class LlamacppPlanner(LayeredPlanner):
         if settings.taken:
             own.install = "llama.cpp as upstream's binaries, which your machine fetches: seconds where it has them"
             own.install_bytes = 2 * GIB
+        if settings.is_distro:
+            own.install = "llama.cpp as packages of the distribution, which the rig's own apt fetches: seconds"
+            own.install_bytes = 2 * GIB
         own.origin = Reason(choice=f"llama.cpp {how}", because=because)
         return own
+
+    def _packaged(self, hardware: Hardware, wishes: Sequence[ServiceWish]) -> LlamacppPlanner:
+        found = packages_for(self.settings, hardware, wishes)
+        if isinstance(found, str):
+            raise Refused(f"rig.llamacpp.source: {found}; set it to build, prebuilt or auto")
+        which = f"{found[0]} {self.settings.distro_version or 'as its own sources have it'}"
+        held = "fetched by its apt, kept beside other releases; no upgrade changes it"
+        return self._from(self.settings.packaged(found), "comes as the distribution's packages", f"{which}, {held}")
 
     def _has_build(self, hardware: Hardware) -> bool:
         try:
@@ -129,6 +143,11 @@ class LlamacppPlanner(LayeredPlanner):
         return (is_latest and self.settings.commit(self.installed.commits)) or self.settings.version
 
     @property
+    def template(self) -> str:
+        """That of llama.cpp; packages of a distribution look for more in a place of the distribution's."""
+        return "llamacpp-distro.service.j2" if self.settings.is_distro else super().template
+
+    @property
     def flags(self) -> Container[str]:
         """All names of all options."""
         return self.capabilities.options
@@ -141,7 +160,8 @@ class LlamacppPlanner(LayeredPlanner):
         pinned = replace(pinned_capabilities(), kv_pairs=pairs)
         if self.settings.is_pinned or recorded is None:
             return pinned
-        found = read_capabilities(recorded, self.settings.ref, kv_pairs=pairs)
+        named = self.settings.version if self.settings.is_distro else self.settings.ref
+        found = read_capabilities(recorded, named, kv_pairs=pairs)
         # A file that was damaged on the rig names no option.
         return found if found.options else pinned
 

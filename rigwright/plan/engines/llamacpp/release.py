@@ -28,8 +28,8 @@ _PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIAN
 def source_identity(settings: LlamacppSettings, commits: Mapping[str, str]) -> str | None:
     """What is to be built: a commit, or a sum over the archive; None while a tag is not resolved to a commit yet.
 
-    `commits` are those that tags were found to be, by `ref_key` of the settings, and sums of upstream's archives, by
-    `sum_key`.
+    `commits` are those that tags were found to be, and sums of packages, by `ref_key` of the settings, and sums of
+    upstream's archives, by `sum_key`.
     """
     if settings.prebuilt:
         return hashlib.sha256(" ".join(one.sha256 for one in settings.prebuilt).encode()).hexdigest()
@@ -93,7 +93,7 @@ def plan_release(
         Refused: CUDA is wanted and the rig has no toolkit or no GPU to build for.
     """
     if settings.is_prebuilt:
-        return Release(identity, ("prebuilt",), (hardware.architecture,))
+        return Release(identity, ("distro" if settings.is_distro else "prebuilt",), (hardware.architecture,))
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "LLAMA_BUILD_TESTS": "OFF",

@@ -7,51 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from rigwright.catalogue import load
 from rigwright.errors import Refused
 from rigwright.given import COUNT, OneOrMore, word
-from rigwright.plan.engines.llamacpp.archives import Archive, Git, Prebuilt, Ref, Releases, Sums, told
+from rigwright.plan.engines.llamacpp.archives import Archive, Git, Prebuilt, Ref, Releases, Source, Sums, told
 from rigwright.plan.engines.llamacpp.asked import asked_options
 from rigwright.plan.engines.llamacpp.backends import FOR_AMD, Backend
+from rigwright.plan.engines.llamacpp.words import BUILD_KEYS, OF_OTHERS, OTHER_SOURCES, SOURCES, Capability
 from rigwright.plan.engines.settings import EngineSettings
 from rigwright.plan.wish import ServiceWish
-from rigwright.strict import Strict
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What builds faster or reaches another mirror makes no other rig.
-_BUILD_KEYS = ("source", "binaries", "backend", "cpu", "cuda_architectures", "cmake_options", "git", "ref")
-
-
-_SOURCES = ("auto", "prebuilt", "build")
-_OTHER_SOURCES = dict.fromkeys(
-    ("distro", "distribution", "package", "apt", "dnf"),
-    "llama.cpp of a distribution is not served from: its release is the distribution's to change, and its flags are "
-    "those of no plan; use prebuilt, build or auto",
-)
-
-
-def _capability(value: object) -> object:
-    """`86` of `8.6`, `sm_86` and `compute_86`."""
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    found = re.fullmatch(r"(?:sm_?|compute_?)?(\d{1,2})\.?(\d)([af]?)", text)
-    if not found:
-        raise ValueError(f"{text[:40]!r} is no compute capability; write it like 86 or 8.6")
-    return "".join(found.groups())
-
-
-class _Source(Strict):
-    """What a lock keeps of where a release comes from."""
-
-    git: Git
-    ref: Ref
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    archive: Archive | None = None
-    prebuilt: tuple[Prebuilt, ...] = ()
-    binaries: Sums = Field(default_factory=dict)
 
 
 class LlamacppSettings(EngineSettings):
@@ -60,12 +28,15 @@ class LlamacppSettings(EngineSettings):
     engine: ClassVar[str] = "llamacpp"
     about: ClassVar[str] = "How llama.cpp is built."
 
-    source: Annotated[Literal["auto", "prebuilt", "build"], word(("auto", "prebuilt", "build"), _OTHER_SOURCES)] = (
-        Field(
-            "auto",
-            description="`prebuilt` takes upstream's own binaries, `build` none; auto takes those for CUDA where they "
-            "fit the rig and its services, and says why where not.",
-        )
+    source: Annotated[Literal["auto", "prebuilt", "build", "distro"], word(SOURCES, OTHER_SOURCES)] = Field(
+        "auto",
+        description="`prebuilt` takes upstream's own binaries, `build` none; auto takes those for CUDA where they "
+        "fit the rig and its services, and says why where not. `distro` takes the packages of Debian or Ubuntu.",
+    )
+    distro_version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]{0,99}$")] | None = Field(
+        None,
+        description="The version of the distribution's llama.cpp, for source distro; by default what the rig's own "
+        "sources have on the day when it first asks, and kept.",
     )
     git: Git = Field(default_factory=lambda: str(load("engines")["llamacpp"]["git"]), description="The git repository.")
     ref: Ref = Field(
@@ -95,8 +66,8 @@ class LlamacppSettings(EngineSettings):
         description="`auto` is CUDA where NVIDIA's driver answers for a GPU, otherwise the CPU. AMD's GPUs are served "
         "by `vulkan`, with packages of the distribution alone, or by `hip`, with the rig's own ROCm, 6.1 or later.",
     )
-    cuda_architectures: OneOrMore[Annotated[str, Field(pattern=r"^\d{2,3}[af]?$"), BeforeValidator(_capability)]] = (
-        Field((), description="Compute capabilities to build for, like 86; by default those of the rig's own GPUs.")
+    cuda_architectures: OneOrMore[Capability] = Field(
+        (), description="Compute capabilities to build for, like 86; by default those of the rig's own GPUs."
     )
     cmake_options: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
@@ -116,9 +87,10 @@ class LlamacppSettings(EngineSettings):
         None, description="Compiler processes; by default one per CPU."
     )
 
-    _commit: str | None = PrivateAttr(None)  # what a lock says that the tag is
+    _commit: str | None = PrivateAttr(None)  # what a lock says that the tag is, or the sum of packages
     _sums: dict[str, str] = PrivateAttr(default_factory=dict)  # what a bundle has of upstream's archives
     _taken: tuple[str, ...] = PrivateAttr(())  # upstream's archives that a plan takes
+    _packages: tuple[str, ...] = PrivateAttr(())  # the distribution's that a plan takes
     _asked: dict[str, str] = PrivateAttr(default_factory=dict)  # options of a build that the services want
 
     @model_validator(mode="before")
@@ -138,12 +110,27 @@ class LlamacppSettings(EngineSettings):
             raise ValueError("source prebuilt builds nothing, and archive is a source to build; leave one of them out")
         if self.source == "build" and "prebuilt" in given:
             raise ValueError("source build takes no binaries, and prebuilt names some; leave one of them out")
+        own = next((key for key in OF_OTHERS if key in self.model_fields_set and getattr(self, key)), None)
+        if self.is_distro and (own or self.cpu == "native"):
+            raise ValueError(f"source distro takes packages as they are; leave out {own or 'cpu: native'}")
+        if self.distro_version and not self.is_distro:
+            raise ValueError("distro_version is for packages of the distribution; set source to distro")
         return self
 
     @property
+    def is_distro(self) -> bool:
+        """True where the distribution's own packages are taken."""
+        return self.source == "distro"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The names of the packages that a rig shall ask for."""
+        return self._packages
+
+    @property
     def is_prebuilt(self) -> bool:
-        """True where binaries are taken: of the inventory, or upstream's."""
-        return bool(self.prebuilt or self._taken)
+        """True where binaries are taken: of the inventory, upstream's, or the distribution's."""
+        return bool(self.prebuilt or self._taken or self.is_distro)
 
     @property
     def is_for_amd(self) -> bool:
@@ -153,7 +140,7 @@ class LlamacppSettings(EngineSettings):
     @property
     def wants_no_build(self) -> bool:
         """True where the inventory itself says that nothing is built."""
-        return self.source == "prebuilt" or bool(self.prebuilt)
+        return self.source in ("prebuilt", "distro") or bool(self.prebuilt)
 
     @property
     def taken(self) -> tuple[str, ...]:
@@ -164,6 +151,12 @@ class LlamacppSettings(EngineSettings):
         """The settings where a plan takes these archives of upstream's."""
         own = self.model_copy()
         own._taken = tuple(names)
+        return own
+
+    def packaged(self, names: Sequence[str]) -> Self:
+        """The settings where a plan takes these packages of the distribution."""
+        own = self.model_copy()
+        own._packages = tuple(names)
         return own
 
     def sum_key(self, name: str) -> str:
@@ -184,13 +177,15 @@ class LlamacppSettings(EngineSettings):
     @property
     def is_pinned(self) -> bool:
         """True for the release that this version of rigwright pins, by whatever way it comes."""
-        if self.prebuilt:
+        if self.prebuilt or self.is_distro:
             return False
         return self.archive.is_pinned if self.archive else self.ref == _pinned_ref()
 
     @property
     def version(self) -> str:
-        """The ref, or the checksum of other archives than the pinned one."""
+        """The ref, the checksum of other archives than the pinned one, or the version of packages."""
+        if self.is_distro:
+            return self.distro_version or "of the distribution"
         if self.prebuilt:
             return f"sha256:{self.prebuilt[0].sha256}"
         return f"sha256:{self.archive.sha256}" if self.archive and not self.archive.is_pinned else self.ref
@@ -222,7 +217,7 @@ class LlamacppSettings(EngineSettings):
     def stated(self) -> dict[str, Any]:
         """What the inventory itself says on the build."""
         given = self.model_dump(mode="json", exclude_unset=True)
-        said = {key: given[key] for key in _BUILD_KEYS if key in given}
+        said = {key: given[key] for key in BUILD_KEYS if key in given}
         if self.archive:
             said["archive"] = "pinned" if self.archive.is_pinned else self.archive.sha256
         if self.prebuilt:
@@ -231,12 +226,16 @@ class LlamacppSettings(EngineSettings):
 
     @property
     def ref_key(self) -> str:
-        """The name under which a rig remembers the commit of a tag: sixteen hex digits over git and ref."""
-        return hashlib.sha256(f"{self.git} {self.ref}".encode()).hexdigest()[:16]
+        """The name under which a rig remembers the commit of a tag, or the sum of packages: sixteen hex digits."""
+        asked = ("distro", self.distro_version or "", *self._packages) if self.is_distro else (self.git, self.ref)
+        return hashlib.sha256(" ".join(asked).encode()).hexdigest()[:16]
 
     def commit(self, commits: Mapping[str, str]) -> str | None:
-        """The commit to build from git, where it is known: given, locked, or by `ref_key` of what a rig found."""
-        if _COMMIT.fullmatch(self.ref):
+        """The commit to build from git, where it is known: given, locked, or by `ref_key` of what a rig found.
+
+        Of packages their sum.
+        """
+        if _COMMIT.fullmatch(self.ref) and not self.is_distro:
             return self.ref
         return self._commit or commits.get(self.ref_key)
 
@@ -246,6 +245,8 @@ class LlamacppSettings(EngineSettings):
         `commits` are also the sums of upstream's archives that the rig keeps.
         """
         found: dict[str, Any] = {"ref": self.ref, "git": self.git}
+        if self.is_distro:
+            return found | ({"packages": known} if (known := self.commit(commits)) else {})
         if self.archive:
             found["archive"] = told(self.archive)
         if self.prebuilt:
@@ -263,13 +264,13 @@ class LlamacppSettings(EngineSettings):
             ValueError: it is none that these settings could hold.
         """
         if locked:
-            _Source.model_validate(locked)
+            Source.model_validate(locked)
 
     def with_source(self, locked: Mapping[str, Any]) -> Self:
         """The settings with a locked source in place of what this version of rigwright pins."""
         if not locked:
             return self
-        source = _Source.model_validate(locked)
+        source = Source.model_validate(locked)
         # Its address may have a query, which no lock holds.
         is_same = source.archive and self.archive and source.archive.sha256 == self.archive.sha256
         archive = self.archive if is_same else source.archive
@@ -278,16 +279,18 @@ class LlamacppSettings(EngineSettings):
         changes: dict[str, Any] = {"ref": source.ref, "git": source.git, "archive": archive, "prebuilt": prebuilt}
         if source.binaries:
             changes |= {"binaries": source.binaries, "source": "prebuilt"}
+        elif source.packages:
+            changes |= {"source": "distro"}
         elif source.commit:
             changes |= {"source": "build"}
         own = self.model_copy(update=changes)
-        own._commit = source.commit or self._commit
+        own._commit = source.packages or source.commit or self._commit
         return own
 
     def bundled(self, trees: Mapping[tuple[str, str], str], sums: Mapping[str, str]) -> Self:
         """The settings with what a bundle knows: commits by git and tag, sums of upstream's archives by name."""
         own = self.model_copy()
-        own._commit = own._commit or trees.get((self.git, self.ref))
+        own._commit = own._commit or (None if self.is_distro else trees.get((self.git, self.ref)))
         own._sums = {**sums}
         return own
 
