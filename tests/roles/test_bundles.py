@@ -249,6 +249,10 @@ def test_what_is_no_bundle_is_not_written_over(here, source):
         ),
         ({"llamacpp": {"archive": {"path": "/x", "sha256": "ab" * 32}}}, "rig.llamacpp.archive: /x is not there"),
         ({"llamacpp": {"git": "file:///nowhere"}}, "rig.llamacpp.git: "),
+        (
+            {"llamacpp": {"source": "distro"}},
+            "rig1: llama.cpp's packages of the distribution are not bundled; set source",
+        ),
     ],
 )
 def test_what_cannot_be_gathered_is_one_line(here, keys, says, monkeypatch, tmp_path):
@@ -367,6 +371,13 @@ def test_what_a_bundle_lacks_is_told_before_anything_changes(blank, context, sit
     assert lines[0].endswith(
         "make another one with `rigwright bundle INVENTORY -o " + empty.bundle.path + "` where the internet is"
     )
+
+
+def test_bundle_is_no_source_of_llamacpps_packages(blank, context, site):
+    """They are those of the rig's own sources."""
+    own = context({"name": "chat", "model": f"{NOWHERE}/m.gguf"}, bundle=site(), llamacpp={"source": "distro"})
+    lines = [*preflight_errors(blank(), own, (ENGINE,))]
+    assert lines[-1].startswith("rig.llamacpp.source: distro asks the rig's own sources, a bundle has none"), lines
 
 
 def test_bundle_that_has_all_is_no_objection(blank, context, site, serving):

@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from rigwright.bundle.opened import Bundle
 from rigwright.hardware import Hardware
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.wish import ServiceWish
 from rigwright.roles.llamacpp.distribution import chosen, packaged, packages_errors
+from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.service.context import make_context
+from rigwright.spec.rig import parse_spec
 
 from ..unit.test_release import CARD, RIG
 from .apt_box import AptBox, said
@@ -234,14 +235,16 @@ def test_kernels_without_code_for_a_gpu_are_refused(box):
     assert not release.exists()
 
 
-def test_rig_whose_lists_have_none_is_refused_before_anything():
+def test_rig_whose_lists_have_none_is_refused_before_anything(blank):
     """By what apt knew when the rig was asked; where it has no lists yet, the deploy finds out."""
-    context = make_context("rig1", {"services": [{"name": "chat", "model": "qwen3-8b:Q4_K_M"}], "llamacpp": {}})
+    service = {"name": "chat", "model": "qwen3-8b:Q4_K_M", "engine": "llamacpp"}
+    context = make_context("rig1", {"services": [service], "llamacpp": {"source": "distro"}})
+    assert "apt-cache policy llama.cpp libggml0-backend-cuda" in ENGINE.probe(context.spec).script()
+    assert "apt-cache policy llama.cpp" not in ENGINE.probe(parse_spec("rig1", {"services": [service]})).script()
     planner = LlamacppPlanner(settings_of(ON_GPUS))
 
-    def errors(*lines: str, bundle: Bundle | None = None) -> list[str]:
-        rig = type("Rig", (), {"sections": {"llamacpp-packages": list(lines)}})()
-        return [*packages_errors(planner, rig, replace(context, bundle=bundle))]
+    def errors(*lines: str) -> list[str]:
+        return [*packages_errors(planner, blank(sections={"llamacpp-packages": list(lines)}), context)]
 
     assert errors() == []
     assert errors("known", "llama.cpp:1:0.7.0+dfsg-2", "libggml0-backend-cuda:0.27.0-1") == []
