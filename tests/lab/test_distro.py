@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import wait_healthy
 
-pytestmark = [pytest.mark.lab, pytest.mark.faults]
+pytestmark = pytest.mark.lab
 
 # A rig of Debian 13 that has the next release among its sources, as its owner wants it, with the C library that
 # llama.cpp is built for there. The mirror's suite may be older than it says. The owner has another version of ggml.
@@ -20,6 +20,17 @@ printf 'Package: *\\nPin: release n=forky\\nPin-Priority: 1\\n' >preferences.d/n
 apt-get -qq update
 apt-get -qq -y -t forky --no-install-recommends install libc6 libstdc++6 >/dev/null 2>&1
 apt-get -qq -y --no-install-recommends install libggml0/trixie-backports >/dev/null 2>&1
+"""
+# Kernels for CUDA are in unstable's contrib, for the ggml of that very version; libcuda.so.1 is the owner's to have.
+KERNELS = """set -e
+export DEBIAN_FRONTEND=noninteractive
+cd /etc/apt
+sed '/forky/!d;s/ forky / sid /' sources.list.d/next.list >sources.list.d/sid.list
+for pin in '* 1' 'src:ggml 999' 'src:ggml-cuda 999'; do
+  printf 'Package: %s\\nPin: release n=sid\\nPin-Priority: %s\\n\\n' "${pin% *}" "${pin#* }"
+done >preferences.d/sid
+apt-get -qq update
+apt-get -qq -y --no-install-recommends install libcuda1 >/dev/null 2>&1
 """
 RELEASE = "/opt/rigwright/services/demo/current"
 # Whose libraries the process has.
@@ -36,6 +47,7 @@ def rig(workshop, trixie):
     workshop.lab.down([name])
 
 
+@pytest.mark.faults
 def test_packages_of_the_distribution_serve(workshop, trixie, rig):
     """Refused without them, then twice: once a switch, once nothing; verified; back and forth; and nothing is left."""
     wanted = workshop.spec(llamacpp={"source": "distro"})
@@ -78,3 +90,20 @@ def test_packages_of_the_distribution_serve(workshop, trixie, rig):
     left = (trixie.traces | (prepared - before) | {"libgomp1"}) - (before - prepared)
     assert sorted(workshop.traces(rig) ^ left) == []
     assert workshop.on(rig, INSTALLED) == packages
+
+
+@pytest.mark.cuda
+def test_kernels_of_the_distribution_are_held_to_the_gpus(workshop, trixie):
+    """They have code for the cards, what they need is installed and noted; and without a device nothing is switched."""
+    name = workshop.boot("packaged-cuda", from_snapshot=trixie.snapshot, hardware="2x-rtx3090")
+    wait_healthy(workshop, name)
+    workshop.on(name, SUITES + KERNELS)
+    serving, packages = workshop.on(name, "systemctl show -P MainPID rigwright-demo"), workshop.on(name, INSTALLED)
+    refused = workshop.deploy(workshop.spec(llamacpp={"source": "distro"}), name)
+    assert refused.code == 1 and "installed from packages of the distribution" in refused.output, refused.output
+    assert "demo: llama.cpp finds no CUDA0: no CUDA-capable device is detected" in refused.output
+    assert workshop.on(name, "systemctl show -P MainPID rigwright-demo") == serving
+    assert workshop.on(name, "ls /opt/rigwright/llamacpp/releases/*/lib/libggml-cuda.so")
+    assert "libcublas12 asked" in workshop.on(name, "cat /var/lib/rigwright/packages.installed")
+    assert workshop.on(name, INSTALLED) == packages
+    workshop.lab.down([name])
