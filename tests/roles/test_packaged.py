@@ -34,8 +34,6 @@ SERVER = """#!/bin/sh
 case $1 in --help) echo "-m,    --model FNAME                    model path" ;; *) ls "$LD_LIBRARY_PATH" ;; esac
 """
 ON_GPUS = replace(RIG, gpus=(replace(CARD, vendor="NVIDIA"),), driver_version="580.95.05")
-SOURCES = ("base/manager.sh", "base/apt.sh", "base/bring.sh")
-SCRIPTS = tuple(f"llamacpp/{name}.sh" for name in ("choose", "offered", "proof", "unpack"))
 
 
 def offer_llamacpp(box: AptBox, version: str, **tools: str) -> None:
@@ -96,7 +94,7 @@ def install(box: AptBox, settings: LlamacppSettings, identity: str, hardware: Ha
     return run(box, script.text), box.home / release.directory[1:]
 
 
-@pytest.mark.runs(*SCRIPTS, *SOURCES, "llamacpp/settle.sh")
+@pytest.mark.runs("llamacpp/choose.sh", "llamacpp/offered.sh", "llamacpp/proof.sh", "llamacpp/unpack.sh")
 def test_release_is_made_of_packages_that_nobody_installs(box, each_sh):
     """Newer than the owner's, beside them: what is of llama.cpp is unpacked, what it needs is installed and noted."""
     offer_llamacpp(box, "0.7", Depends="libllama0 (= 0.7), libgomp1, libnew")
