@@ -35,7 +35,7 @@ def test_release_is_the_wanted_source(served: ServiceUnderTest) -> None:
     build = _wanted_source(served)
     if served.rig.spec.engines["llamacpp"].model_dump()["source"] == "distro":
         assert manifest["options"] == ["distro"]
-        assert manifest["identity"] in ({build["packages"]} if build.get("packages") else _kept(served))
+        assert manifest["identity"] in ({build["packages"]} if build.get("packages") else _told_sums(served))
     elif _is_upstreams(build, is_prebuilt=is_prebuilt):
         assert manifest["identity"] in _sums_of_binaries(served, build.get("binaries") or {})
     else:
@@ -52,12 +52,12 @@ def _is_upstreams(build: dict[str, Any], *, is_prebuilt: bool) -> bool:
 
 def _sums_of_binaries(served: ServiceUnderTest, given: dict[str, str]) -> set[str]:
     """What one archive of upstream's, or two, are known by: with sums that are given, locked, or kept by the rig."""
-    sums = [*given.values(), *_kept(served)]
+    sums = [*given.values(), *_told_sums(served)]
     pairs = [(one,) for one in sums] + [(one, other) for one in sums for other in sums]
     return {hashlib.sha256(" ".join(words).encode()).hexdigest() for words in pairs}
 
 
-def _kept(served: ServiceUnderTest) -> list[str]:
+def _told_sums(served: ServiceUnderTest) -> list[str]:
     """The sums that the rig was told: a first line each, as packages follow."""
     kept = served.host.run("sed -s -n 1p /var/lib/rigwright/refs/*").stdout.split()
     return [one for one in kept if re.fullmatch("[0-9a-f]{64}", one)]
