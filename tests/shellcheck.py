@@ -59,6 +59,7 @@ JOINED = [
         "base/drain.sh",
         "base/remove-unit.sh",
         "service/watch-set.sh",
+        "service/hold.sh",
         "service/swap.sh",
         "weights/place.sh",
         "service/answer.sh",

@@ -16,9 +16,11 @@ from rigwright.plan.reasons import Reason
 from rigwright.records.values import Deployed, RigRecords, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.resolve import Resolved
-from rigwright.resolve.unit import cpus_in, render_unit, sums_in, weights_in
+from rigwright.resolve.unit import cpus_in, live_lines, render_unit, sums_in, weights_in
 from rigwright.resolve.watch import Watch, watch_of
 from rigwright.spec.rig import RigSpec
+
+_GOES_ON = "nothing restarts"
 
 
 def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, records: RigRecords) -> tuple[Change, ...]:
@@ -34,7 +36,9 @@ def running_changes(resolved: Resolved, spec: RigSpec, hardware: Hardware, recor
             release = deployed.current  # the deploy's preflight says why
         files, known = resolved.files(instance.plan, spec.weights), sums_in(deployed.unit)
         sums = {path: file.sha256 or known.get(path) or "" for file, path in files}
-        unit = render_unit(instance, engine, weights=sums if all(sums.values()) else {}, systemd=records.systemd)
+        unit = render_unit(
+            instance, engine, weights=sums if all(sums.values()) else {}, systemd=records.systemd, there=deployed.unit
+        )
         differing = list(instance_changes(instance, deployed, unit=unit, release=release))
         keep = spec.base.keep_releases
         if not differing and not instance.is_recorded_in(deployed.record_text, owner=spec.owner, keep=keep):
@@ -100,9 +104,10 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
     if deployed.cut:
         yield Change("~", f"{name} switch", note="an earlier one was cut short; it is finished")
     if deployed.unit != unit:
-        yield from list(_unit_changes(instance, deployed, unit)) or [
-            Change("~", f"{name} unit", note="its file differs")
-        ]
+        is_live = takes_up(deployed, unit=unit, release=release)
+        found = _live_changes(name, deployed.unit, unit) if is_live else _unit_changes(instance, deployed, unit)
+        note = f"its file differs{f'; {_GOES_ON}' if is_live else ''}"
+        yield from list(found) or [Change("~", f"{name} unit", note=note)]
     elif (deployed.unit_mode, deployed.unit_owner) != ("644", "root"):
         yield changed(f"{name} unit", f"{deployed.unit_mode} {deployed.unit_owner}", "644 root")
     if release and deployed.current != release:
@@ -111,6 +116,22 @@ def instance_changes(instance: Instance, deployed: Deployed, *, unit: str, relea
         version = instance.plan.engine_version
         yield Change("~", f"{name} release", note=f"what {version} is is asked for first; it comes if it is new")
     yield from _process_changes(instance, deployed)
+
+
+def takes_up(deployed: Deployed, *, unit: str, release: str | None) -> bool:
+    """Whether an instance runs as it should, so that another unit file binds it as it is, and need not restart it."""
+    is_from_there = deployed.marker is not None and deployed.marker == marker_of(deployed.unit) == marker_of(unit)
+    is_sound = deployed.is_active and deployed.cut is None and deployed.health == 200 and not _has_other_key(deployed)
+    return is_from_there and is_sound and deployed.runs_current and deployed.current == release
+
+
+def _live_changes(name: str, old_unit: str, new_unit: str) -> Iterator[Change]:
+    """What of a unit binds a process that goes on."""
+    old, new = live_lines(old_unit), live_lines(new_unit)
+    for key in dict.fromkeys((*old, *new)):
+        if old.get(key) != new.get(key):
+            where = f"{name} {'CPUs' if key == 'AllowedCPUs' else key}"
+            yield changed(where, old.get(key), new.get(key))._replace(note=_GOES_ON)
 
 
 def _unit_changes(instance: Instance, deployed: Deployed, unit: str) -> Iterator[Change]:

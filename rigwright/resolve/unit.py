@@ -10,7 +10,7 @@ from rigwright.errors import Refused
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.wish import ServiceWish
 from rigwright.records import paths
-from rigwright.records.values import MARKER
+from rigwright.records.values import MARKER, marker_of
 from rigwright.resolve.instance import Instance
 from rigwright.resources import render_text, template
 from rigwright.shown import NOT_IN_A_LINE
@@ -47,7 +47,9 @@ def one_line(text: str) -> str:
     return text
 
 
-def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, str], systemd: int = 0) -> str:
+def render_unit(
+    instance: Instance, engine: Planner, *, weights: Mapping[str, str], systemd: int = 0, there: str = ""
+) -> str:
     """The whole unit file, with its own checksum in the header and in the environment of what it starts.
 
     Args:
@@ -56,6 +58,7 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         weights: The sha256 of each model file by its path, the first one first; empty while one is not known. Another
             content under the same name is another unit, and comes and goes with it.
         systemd: The version of the rig's systemd, 0 where it is not known.
+        there: The unit file that lies there. The mark of that stays where what it starts would be the same.
     """
     wish, plan = instance.wish, instance.plan
     lines = [f"ExecStart={paths.current_link(instance.name)}/{engine.program}"]
@@ -87,7 +90,8 @@ def render_unit(instance: Instance, engine: Planner, *, weights: Mapping[str, st
         power=paths.POWER_UNIT,
         has_steps=systemd >= _RESTART_STEPS,
     )
-    marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={_digest(body)[:12]}\n", 1)
+    mark = marker_of(there) if of_the_process(there) == of_the_process(body) else None
+    marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={mark or _digest(body)[:12]}\n", 1)
     return _HEADER.format(unit=instance.unit_name) + f"# sha256 of the rest: {_digest(marked)}\n" + marked
 
 
@@ -101,6 +105,31 @@ def cpus_in(unit: str) -> str:
     """The CPUs on which what a unit starts may run; empty for all."""
     found = _CPUS.search(unit)
     return found[1] if found else ""
+
+
+# What binds a process that runs: lists of its control group, what systemd itself goes by, and words for people. These
+# follow a unit that is read anew. Source: systemd.resource-control(5); tests/lab/test_live_units.py.
+_LIVE = re.compile(
+    rf"^(?:(?!# weights )[#;].*|Environment={MARKER}=.*|"
+    r"(?:IPAddress(?:Allow|Deny)|Device(?:Allow|Policy)|AllowedCPUs|Memory(?:High|Max)|"
+    r"Description|Documentation|Restart\w*|StartLimitIntervalSec|TimeoutStopSec)=.*|)\n",
+    re.MULTILINE,
+)
+
+
+def of_the_process(unit: str) -> str:
+    """What of a unit's text holds for a process from its start on: a change of it needs a restart."""
+    return _LIVE.sub("", unit)
+
+
+def live_lines(unit: str) -> dict[str, str]:
+    """The other settings, each with its values: a change of them binds a process that runs."""
+    found: dict[str, str] = {}
+    for line in "".join(one[0] for one in _LIVE.finditer(unit)).splitlines():
+        key, is_setting, value = line.partition("=")
+        if is_setting and key.isalnum() and key != "Environment":
+            found[key] = f"{found[key]} {value}" if key in found else value
+    return found
 
 
 # What a unit says of its life: how it starts and ends, what it is given. All else in [Service] says what it may do.

@@ -6,28 +6,24 @@
 # New requests are served meanwhile: in front of an engine is nobody yet who could keep them. So it ends with the first
 # moment at which nobody is served.
 drain() (
-  read -r _ limit port health tells busy <<END
-$(printf '%s\n' "$DRAINS" | grep "^$1 " | head -n1)
-END
-  if [ "${2:-3600}" -lt "${limit:-0}" ]; then limit=$2; fi
-  if [ "${limit:-0}" -eq 0 ] || ! systemctl is-active -q "$1"; then return 0; fi
-  at=${1#rigwright-} at=${at%.service} began=$(now) told='' idle=0
-  # The keys that it started with: those of the file may be newer.
-  key=/run/credentials/$1/api-key
-  [ -r "$key" ] || key=/etc/rigwright/${at%@*}.key
+  tells_of "$1"
+  most=$limit
+  if [ "${2:-3600}" -lt "$most" ]; then most=$2; fi
+  if [ "$most" -eq 0 ] || ! systemctl is-active -q "$1"; then return 0; fi
+  began=$(now) told='' idle=0
   while :; do
     waited=$(($(now) - began))
-    left=$((limit - waited))
+    left=$((most - waited))
     if [ "$left" -lt 1 ]; then left=1; elif [ "$left" -gt 5 ]; then left=5; fi
     if at_work "$left" "$key" "$port" "$health" "$tells" "$busy"; then idle=0; else idle=$((idle + 1)); fi
     # What was said last is on its way to the client.
     [ "$idle" -lt 2 ] || break
-    if [ "$idle" -eq 0 ] && [ "$waited" -ge "$limit" ]; then
+    if [ "$idle" -eq 0 ] && [ "$waited" -ge "$most" ]; then
       say "$at is still at work after $waited s"
       return 1
     fi
     if [ "$idle" -eq 0 ] && [ "$waited" -ge "${told:-0}" ]; then
-      if [ -z "$told" ]; then say "$at is at work, waiting for its requests to end, at most $limit s"
+      if [ -z "$told" ]; then say "$at is at work, waiting for its requests to end, at most $most s"
       else say "$at is at work, $waited s"; fi
       told=$((waited + 10))
     fi
@@ -35,12 +31,25 @@ END
   done
   [ -z "$told" ] || say "$at has no request under way, after $waited s"
 )
-# at_work SECONDS KEY PORT HEALTH WORK BUSY: whether requests are under way, asked for at most so long.
+# tells_of UNIT: its line in $DRAINS, as variables.
+tells_of() {
+  read -r _ limit port health tells busy <<END
+$(printf '%s\n' "$DRAINS" | grep "^$1 " | head -n1)
+END
+  limit=${limit:-0} at=${1#rigwright-} at=${at%.service} from=''
+  # The keys that it started with: those of the file may be newer.
+  key=/run/credentials/$1/api-key
+  [ -r "$key" ] || key=/etc/rigwright/${at%@*}.key
+}
+# at_work SECONDS KEY PORT HEALTH WORK BUSY: whether requests are under way, asked for at most so long; where others are kept
+# back, from $from, and silence is no answer.
 at_work() (
-  code=404
+  code=404 as=''
+  case $from in '' | *:*) ;; *) as="--interface $from" ;; esac
   if [ "$5" != - ]; then
+    # shellcheck disable=SC2086 # two words, or none
     said=$({ [ ! -r "$2" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$2")"; } |
-      curl -q -s --noproxy '*' --config - -m "$1" -w '\n%{http_code}\n' -- "$5" 2>/dev/null | head -c 4194304 |
+      curl -q -s --noproxy '*' --config - -m "$1" $as -w '\n%{http_code}\n' -- "$5" 2>/dev/null | head -c 4194304 |
       grep -Eo -e "$6" -e '^[0-9]{3}$')
     code=$(printf '%s\n' "$said" | tail -n1)
   fi
@@ -49,7 +58,7 @@ at_work() (
     # It loads, and serves nobody yet.
     503) return 1 ;;
     # Its loop is busy with a long prompt, or stuck, while its health answers; or nobody listens.
-    000) [ "$(curl -q -s --noproxy '*' -o /dev/null -m "$1" -w '%{http_code}' -- "$4")" != 000 ] ;;
+    000) [ -n "$from" ] || [ "$(curl -q -s --noproxy '*' -o /dev/null -m "$1" -w '%{http_code}' -- "$4")" != 000 ] ;;
     *) [ -n "$(ss -Htn state established "sport = :$3" 2>/dev/null)" ] ;;
   esac
 )

@@ -13,7 +13,7 @@ from rigwright.errors import RigwrightError
 from rigwright.records import paths
 from rigwright.records.reading import read_record, signed
 from rigwright.records.values import Deployed, Earlier
-from rigwright.resolve.running import instance_changes, is_only_disabled, is_watched_as
+from rigwright.resolve.running import instance_changes, is_only_disabled, is_watched_as, takes_up
 from rigwright.resolve.unit import bind, render_unit, sandbox
 from rigwright.resolve.watch import watch_of
 from rigwright.resources import role_text, script, template
@@ -39,7 +39,7 @@ _WATCH = "\n".join([role_text("base", "remove-unit.sh"), role_text("service", "w
 _BEFORE = "\n".join(
     [
         *(_OWNER, role_text("base", "drain.sh"), _WATCH),
-        *(role_text("service", "swap.sh"), role_text("weights", "place.sh")),
+        *(role_text("service", "hold.sh"), role_text("service", "swap.sh"), role_text("weights", "place.sh")),
     ]
 )
 
@@ -101,7 +101,7 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
         return
     deployed = rig.records.of(instance)
     sums = _sums(rig, resolved.files(wanted.plan, context.spec.weights))
-    unit = render_unit(wanted, planner, weights=sums, systemd=rig.records.systemd)
+    unit = render_unit(wanted, planner, weights=sums, systemd=rig.records.systemd, there=deployed.unit)
     # The dry run sees the contents that wait for the switch under their names.
     places = [f"BindReadOnlyPaths={bind(kept)}:{bind(path)}" for kept, path in waiting(rig, sums)]
     walls = [*sandbox(unit), *(line.replace("%%", "%") for line in places)]
@@ -282,7 +282,8 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners:
         "PLAN": record,
         "PLAN_FILE": paths.record_path(deployed.name),
         "OWNERS": owners,
-        "SEEN": deployed.properties.get("InvocationID", ""),
+        "SEEN": (seen := deployed.properties.get("InvocationID", "")),
+        "TAKES_UP": seen if takes_up(deployed, unit=unit, release=release) else "",
         "DEVICES": template("devices.service") if paths.DEVICES_UNIT in unit else "",
         "DEVICES_UNIT": paths.DEVICES_UNIT,
         **watch_of(deployed.name, read_record(record)).variables(),

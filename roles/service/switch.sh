@@ -1,6 +1,7 @@
 # Makes instance $NAME run release $RELEASE with unit text $UNIT_TEXT and proves it: $HEALTH answers 200, and the answer to
 # $BODY at $ASK has text at one of $EXPECTED. What ran before comes back when that fails. Units in $MAKE_ROOM hold its port
-# or its GPUs and are about to leave them: they stop first, and run again when it fails.
+# or its GPUs and are about to leave them: they stop first, and run again when it fails. With $TAKES_UP, the start that
+# runs, all that is new of the unit binds it as it is: nothing stops.
 #
 # $state/running is there while a switch is under way: the release that ran before it, or "nothing"; beside it that unit and
 # that record. From its second line, "proven", on the new one counts. Whatever cuts a switch, the next one, or a rollback,
@@ -25,10 +26,22 @@ restart() {
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   began=$(date '+%Y-%m-%d %H:%M:%S')
   old=$(systemctl show -P MainPID -- "$UNIT")
-  last_look "$UNIT"
+  case " $cut " in *" $UNIT "*) ;; *) quiet "$UNIT" ;; esac
   [ -n "$away" ] || read -r away _ </proc/uptime
   let_go "${old:-0}"
-  systemctl restart "$UNIT"
+  systemctl restart "$UNIT" && started=0 || started=$?
+  let_through "$UNIT"
+  return "$started"
+}
+# What a unit says of the process that it starts, by its mark.
+marked() { grep -m1 '^Environment=RIGWRIGHT_UNIT='; }
+# begin: what the unit file says now is what runs.
+begin() {
+  if [ -z "$live" ]; then restart; return; fi
+  began=$(date '+%Y-%m-%d %H:%M:%S')
+  systemctl daemon-reload
+  systemctl is-enabled -q "$UNIT" 2>/dev/null || systemctl enable -q "$UNIT"
+  take_up "$UNIT"
 }
 # last_look UNIT: files were written since the wait, and whoever came meanwhile ends too. Who is never idle was waited for.
 last_look() { case " $cut " in *" $1 "*) ;; *) drain "$1" 10 || : ;; esac; }
@@ -40,7 +53,7 @@ let_go() {
     case $(systemctl show -P SubState -- "$UNIT") in stop-sigterm) kill -KILL "$1" ;; esac
   } </dev/null >/dev/null 2>&1 9>&- &
 }
-tell_away() { [ -z "$served" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"; }
+tell_away() { [ -z "$served" ] || [ -z "$away" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"; }
 healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
 ask() { # the answer's body; the key never shows in a process list
   { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
@@ -54,10 +67,11 @@ proves() { # it answers with text; $answer is what it said
 }
 # 0 when it serves; 1 when the engine ended or time is up.
 await() {
-  end=$(($(now) + TIMEOUT)) looked=0
+  end=$(($(now) + TIMEOUT)) looked=0 crashes=0
+  [ -z "$live" ] || crashes=$(systemctl show -P NRestarts -- "$UNIT")
   while [ "$(now)" -lt "$end" ]; do
     case $(systemctl show -P SubState -- "$UNIT")/$(systemctl show -P NRestarts -- "$UNIT") in
-      running/0 | start*/0) ;;
+      running/"$crashes" | start*/0) ;;
       *) reason="the engine ended while starting"; return 1 ;;
     esac
     # Its record could not be read: nothing tells where it answers.
@@ -127,10 +141,15 @@ if [ ! -e "$state/running" ] && [ "$(systemctl show -P InvocationID -- "$UNIT")"
   exit 0
 fi
 # What is about to stop ends its requests first, and until then nothing is changed.
-served='' away='' cut=''
+served='' away='' cut='' live=''
 ! systemctl is-active -q "$UNIT" || served=yes
+if [ -n "$TAKES_UP" ] && [ "$TAKES_UP" = "$(systemctl show -P InvocationID -- "$UNIT")" ] && [ -n "$served" ] &&
+  [ ! -e "$state/running" ] && [ -z "$MAKE_ROOM" ] && [ "$(target current)" = "$RELEASE" ] &&
+  [ "$(printf %s "$UNIT_TEXT" | marked)" = "$(marked <"$file")" ]; then
+  live=yes
+fi
 for other in $MAKE_ROOM "$UNIT"; do
-  drain "$other" || { say "what $other has under way is cut"; cut="$cut $other"; }
+  [ -n "$live" ] || drain "$other" || { say "what $other has under way is cut"; cut="$cut $other"; }
 done
 # What serves now is kept until the new one is proven. What a switch that was cut kept is what was last proven, and stays.
 was_cut=yes
@@ -167,7 +186,7 @@ give_back() { # those that stopped for what is not going to be
 [ -z "$DEVICES" ] || printf %s "$DEVICES" | write "/etc/systemd/system/$DEVICES_UNIT" 644
 printf %s "$UNIT_TEXT" | write "$file" 644
 printf %s "$PLAN" | write "$PLAN_FILE" 644
-restart || :
+begin || :
 if await; then
   # Nothing removes a release that no service ran yet; this one has. Older ones that stay are those that came last.
   touch -- "$RELEASE/.served" 2>/dev/null || :
@@ -189,6 +208,7 @@ if await; then
   find /etc/rigwright/templates -name '*.jinja' -mmin +1440 2>/dev/null | while read -r at; do
     grep -qsF -- "$at" /etc/systemd/system/rigwright-*.service /var/lib/rigwright/services/*/*.service || rm -f -- "$at"
   done
+  [ -z "$live" ] || say "$NAME goes on as it runs, under its new unit: nothing was restarted"
   say "$NAME serves at $SERVES"
   exit 0
 fi
@@ -202,7 +222,11 @@ if [ -e "$state/running.service" ]; then
   failed=$reason
   take_back
   proof_in "$PLAN_FILE"
-  restart || :
+  # What ran all the time may serve again as soon as it may what it might before.
+  if [ -z "$live" ] || ! { begin && await; }; then
+    live=
+    restart || :
+  fi
   give_back ''
   if await; then
     rm -f "$state/running"

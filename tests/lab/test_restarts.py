@@ -156,6 +156,19 @@ def receipt_lost(shop: Shop) -> Any:
     return done
 
 
+def allowed_networks(shop: Shop) -> Any:
+    """This machine's, which the clients are on; an address of the rig's own is outside of it, and the kernel knows."""
+    ask = f"curl -s -m 2 --interface 127.0.0.1 http://{shop.workshop.lab.rig(shop.rig).address}:8080/health"
+    shop.on("ip address add 192.0.2.7/32 dev lo")
+    outside = "curl -s -m 2 -o /dev/null -w '%{http_code}' --interface 192.0.2.7 http://192.0.2.7:8080/health || :"
+    assert shop.on(outside) == "200"
+    done = shop.deploy(allow_from=[f"{shop.workshop.host_address.rpartition('.')[0]}.0/24"])
+    assert "IPAddressAllow: localhost" in done.output and "nothing restarts" in done.output, done.output
+    assert (shop.on(outside), shop.on(ask)) == ("000", '{"status":"ok"}')
+    assert shop.deploy().changed == set()
+    return done
+
+
 def template(text: str) -> Callable[[Shop], Any]:
     return lambda shop: shop.deploy(chat_template_file=shop.file("own.jinja", text))
 
@@ -247,6 +260,7 @@ def weights_that_nobody_wants(shop: Shop) -> Any:
 def rollback(shop: Shop) -> Any:
     done = shop.workshop.rigwright("rollback", str(shop.workshop.inventory(shop.spec, shop.rig)))
     assert done.code == 0, done.output
+    assert "served nobody" in done.output or "nothing was restarted" in done.output
     waited = sum(map(int, re.findall(r"has no request under way, after (\d+) s", done.output)))
     assert done.seconds - waited < 10
     return done
@@ -277,10 +291,10 @@ CHANGES: dict[str, tuple[Callable[[Shop], Any], int]] = {
     "it is taken away": (second_service_taken_away, 0),
     "a flag": (lambda shop: shop.deploy(flags={"--threads": 1, "--temp": 0.5}), 1),
     "its name in the API": (lambda shop: shop.deploy(alias="tiny"), 1),
-    "who may connect": (
-        lambda shop: shop.deploy(allow_from=[f"{shop.workshop.host_address.rpartition('.')[0]}.0/24"]),
-        1,
-    ),
+    "who may connect": (allowed_networks, 0),
+    "everybody may again": (lambda shop: shop.deploy(allow_from=None), 0),
+    "rollback to those networks": (rollback, 0),
+    "and once more": (rollback, 0),
     "a further API key": (further_key, 1),
     "a chat template": (template("{% for message in messages %}{{ message.content }}{% endfor %}"), 1),
     "its text": (template("{% for message in messages %}[{{ message.content }}]{% endfor %}"), 1),

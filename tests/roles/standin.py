@@ -17,7 +17,10 @@ from rigwright.roles.base.facts import _split
 
 from .machine import _variables
 
-_PLACES = ("/etc/rigwright", "/etc/systemd/system", "/opt/rigwright", "/var/lib/rigwright", "/proc/", "/run/rigwright")
+_PLACES = (
+    *("/etc/rigwright", "/etc/systemd/system", "/opt/rigwright", "/var/lib/rigwright"),
+    *("/proc/", "/run/rigwright", "/run/systemd/system"),
+)
 _PATHS = ("RELEASE", "PLAN_FILE", "KEY")
 
 # What each unit is started from is what was loaded, as with the real one. A unit with /none.gguf in it ends at once.
@@ -37,6 +40,8 @@ begin() { # UNIT
 }
 halt() {
   case $1 in *.timer) rm -f "$sys/pid/$1"; return ;; esac
+  [ ! -e "@ROOT@/rig/run/systemd/system/$1.d/zz-rigwright-hold.conf" ] || {
+    echo stopped under hold >>"$sys/run"; sh "@ROOT@/rig/run/systemd/system/$1.d/zz-rigwright-hold.sh"; }
   [ ! -e "$sys/pid/$1" ] || { rm -rf "@ROOT@/rig/proc/$(cat "$sys/pid/$1")" "$sys/pid/$1"; }
 }
 state() { if [ -e "$sys/pid/$1" ]; then echo "$2"; elif [ -e "$sys/started/$1" ]; then echo "$3"; else echo "$4"; fi; }
@@ -52,6 +57,7 @@ property() { # NAME UNIT
     NRestarts) echo 0 ;;
     Result) echo exit-code ;;
     Version) echo 257 ;;
+    Slice) echo system.slice ;;
     *) echo ;;
   esac
 }
@@ -101,7 +107,7 @@ ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"hello"
 QUIET, BUSY = '[{"id":0,"is_processing":false}]', '[{"id":0,"is_processing":false},{"id":1,"is_processing":true}]'
 _POWER = r"""
 sys=@ROOT@/sys
-rm -rf "$sys"/pid/* "$sys"/started/* "$sys"/invocation/* @ROOT@/rig/proc/[0-9]*
+rm -rf @ROOT@/rig/run/systemd "$sys"/pid/* "$sys"/started/* "$sys"/invocation/* @ROOT@/rig/proc/[0-9]*
 systemctl daemon-reload
 for at in "$sys"/enabled/*; do [ ! -e "$at" ] || systemctl start "${at##*/}"; done
 """
@@ -129,6 +135,8 @@ class StandIn:
             "systemctl": _SYSTEMCTL,
             "curl": _CURL,
             "journalctl": "#!/bin/sh\ncat @ROOT@/sys/journal 2>/dev/null\n",
+            "systemd-run": '#!/bin/sh\necho "$*" >>@ROOT@/sys/run\n',
+            "ss": "#!/bin/sh\ncat @ROOT@/sys/connections 2>/dev/null\n",
         }
         for name, text in tools.items():
             (root / "bin" / name).write_text(text.replace("@ROOT@", str(root)))

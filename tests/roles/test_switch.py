@@ -29,7 +29,8 @@ from rigwright.roles.service.answer import CHAT, RANKING, Proof
 from .standin import StandIn
 
 SWITCH = ("answer.sh", "switch.sh")
-ALL = ("base/owner.sh", "base/drain.sh", "base/remove-unit.sh", "watch-set.sh", "swap.sh", "weights/place.sh", *SWITCH)
+BEFORE = ("base/owner.sh", "base/drain.sh", "base/remove-unit.sh", "watch-set.sh", "hold.sh", "swap.sh")
+ALL = (*BEFORE, "weights/place.sh", *SWITCH)
 STATE = "/var/lib/rigwright/services/chat"
 
 
