@@ -56,7 +56,7 @@ let_through() (
 )
 # take_up UNIT: what systemd has read of its control group binds the processes in it. systemd 252 does so as it reads,
 # 257 when it looks at the slice again, for a start of anybody.
-take_up() { transient -q --collect --slice="$(systemctl show -P Slice -- "$1")" -- true; }
+take_up() { transient -q --wait --collect --slice="$(systemctl show -P Slice -- "$1")" -- true; }
 # nobody_waits: while packets are kept back, whether nobody slipped in.
 nobody_waits() {
   for _ in 1 2; do

@@ -51,7 +51,7 @@ def test_other_networks_are_taken_up_and_a_rollback_brings_the_old_ones_back(nar
     assert done.returncode == 0 and "chat goes on as it runs, under its new unit: nothing was restarted" in done.stdout
     assert "at work" not in done.stdout and "served nobody" not in done.stdout
     # Without it systemd 257 waits for the next start of another unit before the kernel knows.
-    assert (narrow.rig.root / "sys/run").read_text() == "-q --collect --slice=system.slice -- true\n"
+    assert (narrow.rig.root / "sys/run").read_text() == "-q --wait --collect --slice=system.slice -- true\n"
     assert (started(narrow), runs(narrow), narrow.changes("L"), narrow.deploy("L")) == (before, "open", [], None)
     for expected in ("narrow", "open"):
         assert narrow.rollback().returncode == 0
