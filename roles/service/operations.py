@@ -36,12 +36,8 @@ _ROLLBACK_SECONDS = 600
 # Whose it is; a unit brings its model files with it, and may swap places with another.
 _OWNER = role_text("base", "owner.sh")
 _WATCH = "\n".join([role_text("base", "remove-unit.sh"), role_text("service", "watch-set.sh")])
-_BEFORE = "\n".join(
-    [
-        *(_OWNER, role_text("base", "drain.sh"), _WATCH),
-        *(role_text("service", "hold.sh"), role_text("service", "swap.sh"), role_text("weights", "place.sh")),
-    ]
-)
+_PLACE = role_text("service", "hold.sh"), role_text("service", "swap.sh"), role_text("weights", "place.sh")
+_BEFORE = "\n".join((_OWNER, role_text("base", "drain.sh"), _WATCH, *_PLACE))
 
 
 @operation()
