@@ -6,6 +6,7 @@ No GPU is here: what `make lab-vulkan` cannot show is Mesa's driver of a card.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ ON_MESA = """set -e
 cd {at}/bin
 export GGML_VK_VISIBLE_DEVICES=0
 ./llama-server --list-devices >/root/devices 2>&1
-./llama-server --model {weights} --port 8099 --device Vulkan0 --n-gpu-layers all --ctx-size 512 >/root/log 2>&1 &
+./llama-server --model {weights} --port 8099 --device Vulkan0 --n-gpu-layers all --ctx-size 512 -lv 5 >/root/log 2>&1 &
 server=$!
 for _ in $(seq 120); do curl -sf http://127.0.0.1:8099/health >/dev/null && break; sleep 0.5; done
 curl -sf http://127.0.0.1:8099/v1/completions -d '{{"prompt": "a", "max_tokens": 4}}'
@@ -62,5 +63,6 @@ def test_release_for_vulkan_is_built_and_computes(workshop: Any, trixie: Any) ->
     assert answer["usage"]["completion_tokens"] > 0
     assert "Vulkan0" in workshop.on(rig, "cat /root/devices")
     log = workshop.on(rig, "cat /root/log")
-    assert "offloaded" in log and "Vulkan0" in log, log[-3000:]
+    found = re.search(r"offloaded (\d+)/(\d+) layers to GPU", log)
+    assert found and found[1] == found[2], log[-3000:]
     workshop.lab.down([rig])
