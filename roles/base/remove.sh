@@ -4,13 +4,15 @@ if [ -n "$(others)" ]; then
   remove_own
   exit 0
 fi
+# Timers before what they start, which they would start once more.
 while IFS= read -r file; do
   case $file in /etc/systemd/system/*) ;; *) continue ;; esac
   drain "${file##*/}" || say "what it has under way is cut"
   remove_unit "${file##*/}"
   say "${file##*/} removed"
 done <<END
-$(ours)
+$(ours | grep '\.timer$')
+$(ours | grep -v '\.timer$')
 END
 for file in /etc/systemd/system/rigwright[-.]*.service; do
   [ ! -e "$file" ] || say "$file is not ours, it stays"

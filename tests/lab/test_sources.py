@@ -210,7 +210,7 @@ def test_what_upstream_does_not_give_is_built_and_stays(workshop, serving, repos
     assert outcome.code == 0, outcome.output
     said = [line for line in outcome.lines if line.startswith("upstream's binaries cannot be had: ")]
     assert len(said) == 1 and said[0].endswith("; llama.cpp is built instead"), outcome.output
-    assert "building release" in outcome.output
+    # Built now, or for a test before this one.
     assert repository.git("rev-parse", "v1^{commit}")[:9] in build_info(workshop, serving)
     assert upstream(releases=silence).changed == set()
     name = "llama-b11434-bin-ubuntu-x64.tar.gz"
