@@ -43,7 +43,7 @@ lab-nvidia: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-nvidia: .venv/ready host  ## drivers and toolkits on virtual rigs, the long form: Debian's own, compiled; branches; RHEL's like; an hour
 	pytest -m nvidia --durations 10
 
-lab-cuda: .venv/ready host  ## all of llama.cpp's kernels for one GPU, compiled on a virtual rig: half an hour, minutes when cached
+lab-cuda: .venv/ready host  ## all of llama.cpp's kernels for one GPU, compiled on a virtual rig: an hour, minutes when cached
 	pytest -m cuda --durations 3 -s
 
 lab-vulkan: .venv/ready host  ## llama.cpp for Vulkan, built and started on a virtual rig: minutes
