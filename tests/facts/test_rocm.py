@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rigwright.hardware.capture import read_folder
 from rigwright.hardware.sources import rocm_json, rocm_text
 from rigwright.hardware.values import PcieLink
 
@@ -152,3 +153,12 @@ def test_rocm_without_driver():
     reading = rocm_text.read("ERROR:root:Driver not initialized (amdgpu not found in modules)\n")
     assert [problem.code for problem in reading.problems] == ["driver_not_running"]
     assert not reading.is_whole
+
+
+def test_target_of_a_card_is_what_hip_compiles_for():
+    """By its own name of it: newer rocm-smi prints the GFX version; what is none is not taken."""
+    folder = CAPTURES / "amd-json-rx6700xt-rocm612"
+    assert [gpu.architecture for gpu in read_folder(folder).gpus] == ["gfx1031"]
+    text = "GPU[0]\t\t: Card Series: \t\tRadeon RX 7900 XTX\nGPU[0]\t\t: GFX Version: \t\t{}\n"
+    assert rocm_text.read(text.format("gfx1100")).gpus[0].architecture == "gfx1100"
+    assert rocm_text.read(text.format("gfx1100; rm -rf /")).gpus[0].architecture is None

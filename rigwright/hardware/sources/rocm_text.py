@@ -44,6 +44,7 @@ _IDS = re.compile(r"[0-9]{1,4}\s+0x([0-9a-fA-F]{4})\s*,")
 _WATTS = re.compile(r"\b([0-9]{1,4}(?:\.[0-9]{1,3})?)W\b")
 # Source: rocm_smi.py (`driverInitialized`), rocminfo. What is printed in place of a list.
 _NO_DRIVER = re.compile(r"Driver not initialized|amdgpu not found in modules|ROCk module is NOT loaded", re.IGNORECASE)
+_TARGET = re.compile(r"gfx[0-9a-f]{3,5}")
 _HEX = re.compile(r"0x([0-9a-fA-F]{1,16})")
 
 
@@ -63,6 +64,7 @@ def gpu(index: int, facts: Mapping[str, str]) -> Gpu | None:
         pci_id=_pci_id(facts.get("device id", "")) or _pci_id(facts.get("gpu id", "")),
         vendor="AMD",
         name=next((name for name in (_name(facts.get(key, "")) for key in _NAME_KEYS) if name), None),
+        architecture=found[0] if (found := _TARGET.fullmatch(facts.get("gfx version", ""))) else None,
         vram_bytes=cells.whole(facts.get("vram total memory (b)", "")) or None,
         numa_node=node if node is not None and 0 <= node < 1024 else None,
         state="ok",
