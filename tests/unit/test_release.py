@@ -226,8 +226,10 @@ def test_build_for_hip_has_code_for_the_cards_that_are_there():
     options = release(replace(WITH_AMD, gpus=(AMD, other)), backend="hip").options
     assert {"-DGGML_HIP=ON", "-DCMAKE_HIP_ARCHITECTURES=gfx1100;gfx906"} <= set(options)
     untold = replace(WITH_AMD, gpus=(replace(AMD, architecture="rdna"),))
-    with pytest.raises(Refused, match="CMAKE_HIP_ARCHITECTURES"):
-        release(untold, backend="hip")
+    strange = replace(WITH_AMD, gpus=(replace(AMD, architecture="gfx1100\n-DCMAKE_C_COMPILER_LAUNCHER=/tmp/x"),))
+    for hardware in (untold, strange):
+        with pytest.raises(Refused, match="CMAKE_HIP_ARCHITECTURES"):
+            release(hardware, backend="hip")
     said = release(untold, backend="hip", cmake_options={"CMAKE_HIP_ARCHITECTURES": "gfx1100"})
     assert "-DCMAKE_HIP_ARCHITECTURES=gfx1100" in said.options
 

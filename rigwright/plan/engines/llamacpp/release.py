@@ -22,6 +22,7 @@ TARGETS = ("llama-server", "llama-bench", "llama-fit-params")
 # Seen: 680 MB for two compilers of C++, 900 MB for one nvcc at the largest kernels.
 _JOB_BYTES, _CUDA_JOB_BYTES = 512 << 20, 1 << 30
 _HIP_TARGETS = "CMAKE_HIP_ARCHITECTURES"
+_TARGET = re.compile(r"gfx[0-9a-f]{3,5}")
 _PORTABLE = {"GGML_NATIVE": "OFF", "GGML_BACKEND_DL": "ON", "GGML_CPU_ALL_VARIANTS": "ON"}
 
 
@@ -224,7 +225,8 @@ def _amd_options(settings: LlamacppSettings, hardware: Hardware) -> dict[str, st
     # Without Vulkan, or ROCm, the kernels are left alone; linked in, they would keep the server from starting.
     if settings.backend == "vulkan":
         return {"GGML_VULKAN": "ON", "GGML_BACKEND_DL": "ON"}
-    own = sorted({one for gpu in hardware.gpus if (one := gpu.architecture or "").startswith("gfx")})
+    # Each is a line of cmake's, and was printed by a tool of the rig.
+    own = sorted({one for gpu in hardware.gpus if _TARGET.fullmatch(one := gpu.architecture or "")})
     if not own and _HIP_TARGETS not in settings.cmake_options:
         raise Refused(
             f"nothing tells for which GPUs HIP shall make code: amd-smi is to answer, or name it, like gfx1100, in "

@@ -76,7 +76,7 @@ class LlamacppSettings(EngineSettings):
     cpu: Literal["auto", "native", "portable"] = Field(
         "auto",
         description="`native` builds for the rig's own processor, `portable` for all of its architecture; auto takes "
-        "portable for CUDA, where the GPUs do the work.",
+        "portable for GPUs, which do the work.",
     )
     share: bool = Field(
         True,
