@@ -38,10 +38,10 @@ def alternatives(chosen: Candidate, found: SearchResult, *, count: int) -> tuple
     return (*lines, *_lost(found, count - len(lines)))
 
 
-def _where(choice: Choice) -> tuple[str, str, int, int, int, bool]:
+def _where(choice: Choice) -> tuple[str, str, int, int, int, bool, bool]:
     layout = choice.layout
     shape = layout.tensor_parallel, layout.pipeline_parallel, layout.replicas
-    return choice.engine, layout.kind, *shape, choice.is_whole
+    return choice.engine, layout.kind, *shape, choice.is_whole, bool(choice.load.draft_tokens)
 
 
 def _alternative(one: Candidate, chosen: Candidate) -> Alternative:
@@ -78,7 +78,10 @@ def _layout(choice: Choice, chosen: Choice) -> str:
     spilled = in_ram(choice, ()) if choice.is_split else None
     kind = choice.load.cache_type_k
     is_other = choice.engine == chosen.engine and kind != chosen.load.cache_type_k
-    words = str(choice.layout), f"{spilled} in RAM" if spilled else "", f"KV cache {kind}" if is_other else ""
+    drafts = choice.load.draft_tokens if choice.engine == chosen.engine else chosen.load.draft_tokens
+    drafting = "" if bool(drafts) == bool(chosen.load.draft_tokens) else f"{drafts} drafts" if drafts else "no drafts"
+    cache = f"KV cache {kind}" if is_other else ""
+    words = str(choice.layout), f"{spilled} in RAM" if spilled else "", drafting, cache
     return ", ".join(filter(None, words))
 
 

@@ -45,4 +45,4 @@ def _copies(usable: Sequence[Device], wishes: Sequence[ServiceWish], services: S
     most = len(usable) // len(mine.replicas[0].gpus)
     if not planner_of(mine.engine).can_replicate or most <= len(mine.replicas):
         return ""
-    return f", and so would replicas: {most} of {mine.service} for more users at a time; one user gains nothing"
+    return f", and so would replicas: {most} of {mine.service} for more users at a time; one user gains little"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -117,6 +118,21 @@ def _like(devices: Group, size: int) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def is_wished(layout: Layout, wished: str | None) -> bool:
+    """Whether a layout is the one that an inventory names: `tensor`, `layers`, `single`, `tp2pp2`."""
+    if wished is None:
+        return True
+    spread = layout.tensor_parallel, layout.pipeline_parallel
+    if wished == "single":
+        return layout.kind == "single"
+    if wished == "tensor":
+        return spread[0] > 1 and spread[1] == 1
+    if wished == "layers":
+        return spread[0] == 1 and spread[1] > 1
+    numbers = {kind: int(count) for kind, count in re.findall(r"(tp|pp)(\d+)", wished)}
+    return layout.kind != "cpu" and spread == (numbers.get("tp", 1), numbers.get("pp", 1))
+
+
 def layer_assignments(topology: Topology) -> Iterator[GpuAssignment]:
     """llama.cpp: each GPU alone, then layers over two and more, those that belong together first."""
     devices = topology.devices
@@ -134,6 +150,14 @@ def layer_assignments(topology: Topology) -> Iterator[GpuAssignment]:
             # The last holds the output too: which it is must not depend on how unequal cards are numbered.
             ordered = tuple(sorted(group, key=lambda one: -one.kind[1]))
             yield GpuAssignment(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (ordered,), (speed,))
+
+
+def shared_assignments(topology: Topology) -> Iterator[GpuAssignment]:
+    """llama.cpp: the GPUs that share each layer, those that belong together first, also unequal ones."""
+    for assignment in layer_assignments(topology):
+        if (size := len(assignment.devices)) > 1:
+            layout = Layout(kind="tensor", tensor_parallel=size, link=assignment.layout.link)
+            yield assignment._replace(layout=layout)
 
 
 def replicated_assignments(topology: Topology) -> Iterator[GpuAssignment]:

@@ -146,7 +146,7 @@ def configuration(
         tensor_parallel=assignment.layout.tensor_parallel,
         pipeline_parallel=pipeline_parallel,
         replicas=assignment.layout.replicas,
-        draft_tokens=wish.own_drafts,
+        draft_tokens=load.draft_tokens or wish.own_drafts,
         cache_types=cache_types,
         is_fully_linked=assignment.is_fully_linked,
         gpu_count=len(every),

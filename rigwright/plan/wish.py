@@ -15,9 +15,11 @@ from rigwright.plan.source import ModelSource
 from rigwright.plan.wish_flags import checked_flags
 from rigwright.plan.wish_words import (
     CACHE_TYPE,
+    DRAFTS,
     ENGINE,
     GOAL,
     GPUS,
+    LAYOUT,
     MODE,
     SERVICE_NAME,
     Goal,
@@ -53,8 +55,10 @@ class ServiceWish(Strict):
         None, description="How the model shall answer, which sets thinking and sampling; by default as it was made."
     )
     vision: bool = Field(False, description="Load the projector too, so that images can be sent.")
-    draft: Annotated[int, Field(ge=0, le=8), COUNT] = Field(
-        0, description="Tokens drafted ahead by the model's own nextn layers (MTP); costs memory, measure the gain."
+    draft: Annotated[Annotated[int, Field(ge=0, le=8), COUNT] | Literal["auto"], DRAFTS] = Field(
+        "auto",
+        description="Tokens drafted ahead by the model's own nextn layers (MTP); 0 for none, `auto` where it is likely "
+        "to be faster. Costs memory; the text stays the same.",
     )
     draft_model: ModelSource | None = Field(
         None,
@@ -82,6 +86,11 @@ class ServiceWish(Strict):
     cache_type: Annotated[Literal["auto", "f16", "bf16", "q8_0", "q4_0"], CACHE_TYPE] = Field(
         "auto",
         description="The type of the KV cache; auto takes f16, or q8_0 where that buys a better quant or context.",
+    )
+    layout: Annotated[str, LAYOUT] | None = Field(
+        None,
+        description="How each copy is spread over its GPUs: `single`, `layers`, `tensor`, or with numbers `tp2`, "
+        "`pp4`, `tp2pp2`; by default what the plan finds best.",
     )
     alias: Line | None = Field(None, description="The model name in the API; by default the service's name.")
     gpu: Annotated[int | tuple[int, ...] | Literal["auto", "none"], GPUS] = Field(
@@ -185,8 +194,8 @@ class ServiceWish(Strict):
 
     @property
     def own_drafts(self) -> int:
-        """Tokens that the model's own nextn layers draft ahead."""
-        return 0 if self.draft_model else self.draft
+        """Tokens that the model's own nextn layers shall draft ahead; 0 where the plan decides."""
+        return 0 if self.draft_model or self.draft == "auto" else self.draft
 
     @property
     def is_loopback(self) -> bool:

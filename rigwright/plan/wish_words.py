@@ -16,6 +16,9 @@ CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 Goal = Literal["latency", "throughput", "context", "quality"]
 Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
 
+# How one copy may be spread; numbers of GPUs too: tp2, pp4, tp2pp2.
+LAYOUTS = ("single", "layers", "tensor")
+
 # What others call it, or what is meant by words that are none here.
 _OTHER_CACHE_TYPES = {
     "q8": "write q8_0",
@@ -94,6 +97,39 @@ def gpus(value: Any) -> Any:
     raise ValueError(f"{value!r} names no GPU; write auto, none for the CPU, or indexes of nvidia-smi: [0, 1]")
 
 
+_SPREAD = re.compile(r"(?:tp(?P<tensor>\d{1,2}))?(?:pp(?P<stages>\d{1,2}))?")
+_OTHER_LAYOUTS = {
+    "row": "llama.cpp has given up its split by rows; use tensor",
+    "none": "use single, or gpu: none for the CPU",
+    "cpu": "write gpu: none",
+    "pipeline": "write how many stages: pp2",
+}
+
+
+def layout(value: Any) -> Any:
+    """`tensor`, `layers`, `single`, `tp2`, `pp4` or `tp2pp2`, of `TP=2`, `layer` and `tp2 x pp2` too."""
+    plain = re.sub(r"[\s=×x*+_-]+", "", str(value).lower())
+    plain = {"layer": "layers", "one": "single", "onegpu": "single", "tensorparallel": "tensor"}.get(plain, plain)
+    if plain in LAYOUTS or (plain and _SPREAD.fullmatch(plain)):
+        return plain
+    if "replica" in plain:
+        raise ValueError("replicas is a key of its own, beside layout: replicas: 4")
+    why = _OTHER_LAYOUTS.get(plain, "use single, layers, tensor, or numbers as in tp2, pp4 and tp2pp2")
+    raise ValueError(f"{str(value)[:40]!r} is no layout; {why}")
+
+
+def drafts(value: Any) -> Any:
+    """`auto`, or how many tokens; `none` and `off` are 0."""
+    if isinstance(value, bool):
+        if not value:
+            return 0  # what YAML makes of `off`
+        raise ValueError("true is no number of tokens; write auto, or how many tokens are drafted ahead, 1 to 8")
+    plain = str(value).strip().lower()
+    if plain in ("none", "off", "no"):
+        return 0
+    return plain if plain == "auto" else value
+
+
 def known_quant(text: str) -> str:
     """The quant that a text is the name of.
 
@@ -111,4 +147,5 @@ def known_quant(text: str) -> str:
     )
 
 
+LAYOUT, DRAFTS = BeforeValidator(layout), BeforeValidator(drafts)
 SERVICE_NAME, ENGINE, GPUS = BeforeValidator(service_name), BeforeValidator(engine), BeforeValidator(gpus)

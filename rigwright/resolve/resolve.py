@@ -16,7 +16,7 @@ from rigwright.models.variants import Variant
 from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
 from rigwright.plan.devices import devices
-from rigwright.plan.engines import planners
+from rigwright.plan.engines import as_planned
 from rigwright.plan.memory.said import Said, read_lines
 from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig, with_services
@@ -27,8 +27,8 @@ from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.beside import beside, occupants_of
 from rigwright.resolve.drafters import drafting_files, with_drafter, with_drafters
+from rigwright.resolve.engines import engines_for
 from rigwright.resolve.instance import Instance, instances
-from rigwright.resolve.toolkit import with_toolkit
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.templates import read_template, template_path
 from rigwright.spec.weights import WeightsSettings
@@ -107,11 +107,7 @@ def resolve(
     occupants = occupants_of(spec, records)
     changes = list(lock_changes(lock, spec, hardware)) if lock else []
     held = lock if lock and not changes else None
-    settings = {name: own.narrowed(spec.services) for name, own in spec.engines.items()}
-    if held:
-        settings = {name: own.with_source(held.builds.get(name, {})) for name, own in settings.items()}
-    made = planners(settings, with_toolkit(records.installed, hardware, spec))
-    engines = {name: engine.sourced(hardware, spec.services) for name, engine in made.items()}
+    engines = engines_for(spec, spec.services, hardware, records, held)
     models, found = _named_files(spec, held, lookup)
     drafters, drafts_found = drafting_files(spec, held, lookup)
     found += drafts_found
@@ -136,11 +132,15 @@ def resolve(
     if held:
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
+        engines = engines_for(spec, as_planned(spec.services, services, engines), hardware, records, held)
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
         rig_plan = _untuned(rig_plan, spec)
         return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
     requests = name_models(hardware, requests, engines, is_preview=is_preview)
     rig_plan, chosen = _settled(plan, requests, models, spec)
+    if (planned := as_planned(spec.services, rig_plan.services, engines)) != spec.services:
+        engines = engines_for(spec, planned, hardware, records, held)
+        rig_plan = plan(requests)
     chosen = with_drafters(chosen, drafters)
     _check_collisions(chosen)
     return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)

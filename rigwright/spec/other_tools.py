@@ -24,9 +24,11 @@ _NAMES = {
         "gpus device devices cudavisibledevices numgpu gpuids gpuid gpuindex maingpu deviceids "
         "nvidiavisibledevices"
     ),
-    "gpu: [0, 1]; the plan finds the layout": "tensorparallelsize tp pp pipelineparallelsize tensorparallel",
+    "layout: tensor, or layers; left out, the plan finds the best": (
+        "tensorparallelsize tp pp pipelineparallelsize tensorparallel splitmode parallelism"
+    ),
     "leave it out: the plan puts on the GPUs what fits; a flag of yours stands under flags": (
-        "ngl ngpulayers gpulayers nlayers offload ncpumoe cpumoe tensorsplit splitmode"
+        "ngl ngpulayers gpulayers nlayers offload ncpumoe cpumoe tensorsplit"
     ),
     "quants, or model: NAME:QUANT": "quant quantization quantisation weighttype",
     "cache_type": "cachetypek cachetypev kvcachetype kvcachedtype kvcache",

@@ -152,7 +152,7 @@ def _speed(service: ServicePlan) -> Text:
         text.append(f" at {tokens(speed.depth_tokens)} tokens of context")
     if speed.aggregate and _is_shared(speed):
         text.append(f", all users {short(speed.aggregate)} tokens/s")
-    further = []
+    further = [f"{short(speed.undrafted)} tokens/s without drafts"] if speed.undrafted else []
     if speed.full_context and service.context_tokens > (speed.depth_tokens or 0):
         further.append(f"{short(speed.full_context)} tokens/s when it is full, at {tokens(service.context_tokens)}")
     if speed.prefill_expected:

@@ -40,7 +40,7 @@ def dry_run(instance: Instance, hardware: Hardware, model: Model | None = None, 
         "FIT": shlex.join(words),
         "VISIBLE": shlex.join(f"{name}={value}" for name, value in instance.environment),
         "LIMIT": _LIMIT_SECONDS,
-        "ROOM": " ".join(map(str, room)) if min(room, default=0) > 0 else "",
+        "ROOM": " ".join(map(str, room)) if min(room, default=0) > 0 and not _is_shared(instance) else "",
         "PLANNED": " ".join(map(str, planned)),
         "EXPLAINED": " ".join(map(str, _explained(planned, model, said))) if model and said else "",
         "MOST": " ".join(map(str, _most(said, model, len(planned)))) if model and said else "",
@@ -60,7 +60,7 @@ _PARTS = (("weights",), ("KV cache", "SWA cache", "recurrent state"), ("compute 
 def _formula(instance: Instance) -> list[tuple[int, ...]]:
     """MiB of model, context and compute buffer on each GPU, and last in RAM; nothing where the plan does not say."""
     parts = instance.plan.memory.parts if instance.plan.memory else ()
-    if not any(part.name == "weights" for part in parts):
+    if _is_shared(instance) or not any(part.name == "weights" for part in parts):
         return []
     places = [*range(len(instance.gpus)), None]
     return [
@@ -106,4 +106,9 @@ def _planned(instance: Instance) -> list[int]:
     parts = instance.plan.memory.parts if instance.plan.memory else ()
     own = [part for part in parts if part.name in ("compute buffers", "margin for compute") and part.device is not None]
     sizes = [sum(part.size_bytes for part in own if part.device == place) for place in range(len(instance.gpus))]
-    return [-(-size // MIB) for size in sizes] if all(sizes) else []
+    return [-(-size // MIB) for size in sizes] if all(sizes) and not _is_shared(instance) else []
+
+
+def _is_shared(instance: Instance) -> bool:
+    """Whether GPUs share each layer: of them the dry run says what the first has, and names none."""
+    return instance.plan.layout.kind == "tensor"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rigwright.plan.engines.planner import Planner
     from rigwright.plan.engines.settings import EngineSettings
     from rigwright.plan.service import ServicePlan
+    from rigwright.plan.wish import ServiceWish
 
 
 @cache
@@ -44,6 +45,14 @@ def why_not_deployed(service: ServicePlan, usable: Sequence[Device], engines: Ma
         return "GPUs of AMD's are served where rig.llamacpp.backend says by what: vulkan, or hip"
     names = " and ".join(foreign)
     return f"deploys are to GPUs of NVIDIA's and AMD's and to CPUs, on Linux, not to {names}'s" if names else None
+
+
+def as_planned(
+    wishes: Sequence[ServiceWish], services: Sequence[ServicePlan], engines: Mapping[str, Planner]
+) -> tuple[ServiceWish, ...]:
+    """The wishes with what a plan has made of them and what the build of its engine has to be for."""
+    planned = {one.service: one for one in services}
+    return tuple(engines[planned[one.name].engine].as_planned(one, planned[one.name]) for one in wishes)
 
 
 @cache

@@ -66,6 +66,10 @@ class Planner(ABC):
         """
         return self
 
+    def as_planned(self, wish: ServiceWish, plan: ServicePlan) -> ServiceWish:
+        """The wish with what its plan has decided and the engine's release depends on."""
+        return wish
+
     @property
     def vendors(self) -> frozenset[Vendor]:
         """Whose GPUs a deploy serves from, as its settings are."""

@@ -28,6 +28,7 @@ from rigwright.plan.memory.compute import (
 )
 from rigwright.plan.memory.fast import fast_bytes
 from rigwright.plan.memory.said import Said, grown
+from rigwright.plan.memory.slices import shared
 from rigwright.plan.memory.values import Load, MemoryEstimate, MemoryPart, Placement
 
 __all__ = [
@@ -59,6 +60,8 @@ def device_layers(model: Model, placement: Placement) -> tuple[range, ...]:
 
 def estimate_memory(model: Model, load: Load, placement: Placement) -> MemoryEstimate:
     """The memory of one service; with no layer on a GPU everything is RAM."""
+    if placement.shares:
+        return shared(model, load, estimate_memory(model, load, placement._replace(shares=())), placement.shares)
     devices = device_layers(model, placement)
     on_gpu = [_weights_bytes(model, load, placement, layers) for layers in devices]
     if on_gpu:

@@ -26,6 +26,7 @@ from rigwright.plan.memory.compute import (
     place_of,
     stage_bytes,
 )
+from rigwright.plan.memory.slices import cut
 from rigwright.plan.memory.values import Load, Placement
 
 
@@ -60,6 +61,9 @@ def fast_bytes(model: Model, load: Load, placement: Placement) -> tuple[tuple[in
     """The bytes of each device, and of RAM: what `estimate_memory` comes to, without its parts."""
     known = _figures(model, load, place_of(model, placement))
     sums, kept = known.sums, known.kept_layers
+    if placement.shares:
+        (alone,), ram = fast_bytes(model, load, placement._replace(shares=()))
+        return _shared(model, known, placement.shares, alone), ram
     devices = placement.split or ((placement.gpu_layers,) if placement.gpu_layers else ())
     start = model.main_layers - placement.gpu_layers if devices else model.layers
     last, on_gpu, weights_on_gpu, first = len(devices) - 1, [], 0, start
@@ -79,16 +83,31 @@ def fast_bytes(model: Model, load: Load, placement: Placement) -> tuple[tuple[in
     return (), ram + known.last_stage + known.drafting_bytes
 
 
+def _shared(model: Model, known: _Figures, shares: tuple[int, ...], alone_bytes: int) -> tuple[int, ...]:
+    """What each of several GPUs takes that share all layers, of what one would take alone."""
+    sums, parts, kept = known.sums, cut(model, shares), known.kept_layers
+    sizes = parts.of_weights(sums.layers[kept], sums.experts[kept], model.output_bytes)
+    caches = _cache_parts(known, 0, model.layers)
+    rest = alone_bytes - sums.layers[kept] - sums.experts[kept] - model.output_bytes - sum(caches)
+    each = zip(sizes, *(parts.of_cache(size) for size in caches), strict=True)
+    return tuple(rest + sum(own) for own in each)
+
+
 def _weights(sums: _Sums, first: int, end: int, in_ram: int) -> int:
     experts = sums.experts[end] - sums.experts[max(first, in_ram)] if end > in_ram else 0
     return sums.layers[end] - sums.layers[first] + experts
 
 
 def _caches(known: _Figures, first: int, end: int) -> int:
+    return sum(_cache_parts(known, first, end))
+
+
+def _cache_parts(known: _Figures, first: int, end: int) -> tuple[int, int, int]:
+    """The KV cache, that of windows, and recurrent state."""
     sums = known.sums
     full = (sums.full_heads[end] - sums.full_heads[first]) * known.full_row
     window = (sums.window_heads[end] - sums.window_heads[first]) * known.window_row
-    return full + window + (sums.recurrent[end] - sums.recurrent[first]) * known.state
+    return full, window, (sums.recurrent[end] - sums.recurrent[first]) * known.state
 
 
 @lru_cache(maxsize=1024)

@@ -42,16 +42,20 @@ class Load(NamedTuple):
 class Placement(NamedTuple):
     """Which layers lie on GPUs: the last `gpu_layers`, but not the experts of the first `cpu_expert_layers`.
 
-    `split` says how many of them each device takes, in order; empty means one device.
+    `split` says how many of them each device takes, in order; empty means one device. `shares` are the parts that each
+    device has of every layer where they share them, in the numbers of --tensor-split.
     """
 
     gpu_layers: int
     cpu_expert_layers: int = 0
     split: tuple[int, ...] = ()
+    shares: tuple[int, ...] = ()
 
     @property
     def devices(self) -> tuple[int, ...]:
         """The layers of each device; empty when all is RAM."""
+        if self.shares:
+            return (self.gpu_layers,) * len(self.shares)
         return self.split or ((self.gpu_layers,) if self.gpu_layers else ())
 
 

@@ -32,7 +32,8 @@ class Speed(Strict):
     """Tokens per second of one request, and of all users together; `low` to `high` holds four runs of five.
 
     `prefill_expected` is how fast a long prompt is read; it and `aggregate` are rougher than the rest. All of it holds
-    with `depth_tokens` in the cache, None where nobody said how many; `full_context` is `expected` with a full one.
+    with `depth_tokens` in the cache, None where nobody said how many; `full_context` is `expected` with a full one,
+    `undrafted` what it would be without drafts, None where there are none.
     """
 
     low: float
@@ -42,6 +43,7 @@ class Speed(Strict):
     aggregate: float | None = None
     depth_tokens: int | None = None
     full_context: float | None = None
+    undrafted: float | None = None
     confidence: Confidence
     because: str
     source: str | None = None
@@ -97,6 +99,7 @@ def decode_speed(
     expected = 1 / sum(part.total for part in parts)
     spread = _spread(throughputs, parts)
     low, high = expected * spread.low, expected * spread.high
+    undrafted = expected if draft_tokens else None
     if draft_tokens:
         row = settings()["drafts"]["mixture" if model.is_mixture else "dense"]
         low, expected, high = low * row["low"], expected * row["expected"], high * row["high"]
@@ -107,6 +110,7 @@ def decode_speed(
         prefill_expected=prefill_speed(model, parts, host),
         aggregate=max(expected, aggregate_speed(model, parts, engine=engine, users=users)) if users > 1 else expected,
         depth_tokens=depth_tokens,
+        undrafted=undrafted,
         confidence="low" if draft_tokens else spread.confidence,
         because=_because(work, parts, draft_tokens),
         source="rigwright/catalogue/speed.yml",

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from rigwright.models.values import Model
+from rigwright.plan.memory.slices import Pieces, pieces_of
 from rigwright.plan.speed.kinds import launches, settings
 
 
@@ -15,6 +16,7 @@ class Reads(NamedTuple):
 
     `experts` are the bytes of the routed experts that one token uses, `all_experts` those of all. Key and value are
     elements per cached token, apart for layers that see a window only. `head_bytes` is the output matrix.
+    With `is_head_copied` GPUs that share layers read all of it each. `pieces` are how finely layers can be cut.
     `packing` is how much longer the weights take for being packed into few bits.
     """
 
@@ -29,6 +31,8 @@ class Reads(NamedTuple):
     seconds: tuple[float, ...]
     recurrent_seconds: tuple[float, ...]
     head_bytes: int
+    is_head_copied: bool
+    pieces: Pieces
     packing: float
     active_parameters: float
 
@@ -60,6 +64,8 @@ def _reads(model: Model) -> Reads:
         seconds=_sums(_launch_seconds(model, layer, is_recurrent=layer in recurrent) for layer in range(count)),
         recurrent_seconds=_sums(launches().recurrent if layer in recurrent else 0.0 for layer in range(count)),
         head_bytes=model.output_bytes,
+        is_head_copied=model.is_tied,
+        pieces=pieces_of(model),
         packing=_packing(model),
         active_parameters=_active_parameters(model, share),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rigwright.plan.memory import Placement
+from rigwright.plan.memory.slices import Rows, slices
 from rigwright.plan.speed.kinds import Host, Kind, Throughput, all_reduce_seconds, kind_of, launches, settings
 from rigwright.plan.speed.reads import Reads
 
@@ -54,6 +56,8 @@ def stages(
 ) -> list[Seconds]:
     """The parts of a token's time. What stays in RAM comes first: layers of the CPU, then experts."""
     count = len(work.reads.others) - 1
+    if placement and placement.shares:
+        return [_shared_part(work, throughputs, placement.shares)]
     groups = _groups(throughputs, tensor_parallel)
     bounds = _bounds(placement, len(groups), count)
     start = bounds[0] if groups else count
@@ -112,6 +116,33 @@ def _device_part(
         share=(end - first) / (len(reads.others) - 1),
         gflops=_gflops(kind, throughput) * size,
     )
+
+
+def _shared_part(work: Work, throughputs: tuple[Throughput, ...], shares: tuple[int, ...]) -> Seconds:
+    """llama.cpp's GPUs that share each layer: all wait for the one that has most to read, and tell each other."""
+    reads, count, pieces = work.reads, len(work.reads.others) - 1, work.reads.pieces
+    kinds = [kind_of(one) for one in throughputs]
+    bytes_per_second = [one.bandwidth_gbytes_per_second * 1e9 for one in throughputs]
+    read = [kind.read * speed for kind, speed in zip(kinds, bytes_per_second, strict=True)]
+    head = (1.0,) * len(shares) if reads.is_head_copied else tuple(share / sum(shares) for share in shares)
+    experts = reads.experts[count] * reads.packing * _slowest(slices(pieces.experts, shares), read)
+    others = (reads.others[count] * reads.packing + reads.state[count]) * _slowest(slices(pieces.others, shares), read)
+    cached = [kind.cache * speed for kind, speed in zip(kinds, bytes_per_second, strict=True)]
+    slowest = max(kinds, key=lambda kind: kind.overhead)
+    exchange = settings()["tensor_split"]["exchange_microseconds"] * 1e-6
+    return Seconds(
+        weights=others + experts + reads.head_bytes * _slowest((head,), read),
+        cache=_cache_bytes(work, 0, count) * _slowest(slices(pieces.cache, shares), cached),
+        fixed=_launches(work, slowest, 0, count, is_last=True) + 2 * count * exchange,
+        experts=experts,
+        share=1.0,
+        gflops=len(shares) * min(_gflops(kind, one) for kind, one in zip(kinds, throughputs, strict=True)),
+    )
+
+
+def _slowest(rows: Rows, bytes_per_second: Sequence[float]) -> float:
+    """Seconds per byte of a layer until the slowest GPU has read its part, over all turns."""
+    return sum(max(part / speed for part, speed in zip(row, bytes_per_second, strict=True)) for row in rows) / len(rows)
 
 
 def _fixed(

@@ -106,6 +106,7 @@ class Speed(Answer):
     full_context: Rate | None = Field(
         description="expected once the context is full; null where that cannot be computed"
     )
+    undrafted: Rate | None = Field(description="expected without drafts; null where nothing is drafted ahead")
     confidence: Confidence = Field(description="how sure")
     because: str = Field(description="what it was computed from")
 

@@ -5,28 +5,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from rigwright.plan.layouts import CPU, GpuAssignment, layer_assignments, replicated_assignments
+from rigwright.plan.layouts import (
+    CPU,
+    GpuAssignment,
+    is_wished,
+    layer_assignments,
+    replicated_assignments,
+    shared_assignments,
+)
 from rigwright.plan.ranking import goal_of
 from rigwright.plan.search_space import SearchSpace
 from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 
 
-def assignments_of(wish: ServiceWish, space: SearchSpace, *, can_replicate: bool) -> list[GpuAssignment]:
+def assignments_of(
+    wish: ServiceWish, space: SearchSpace, *, can_replicate: bool, most_sharing: int
+) -> list[GpuAssignment]:
     """Where the wish may be served: copies where it asks for them, or where many users are served and nobody says."""
     topology, on_gpus = space.topology, wish.gpu != "none"
     asked = wish.replicas or 1
-    on_cpu = [CPU] if wish.gpu in ("auto", "none") and asked == 1 else []
+    on_cpu = [CPU] if wish.gpu in ("auto", "none") and asked == 1 and not wish.layout else []
     if asked > 1 and not (on_gpus and topology.devices):
         on_cpu = (
             [GpuAssignment(Layout(kind="cpu", replicas=asked), ((),) * asked)] if wish.gpu in ("auto", "none") else []
         )
     found = list(layer_assignments(topology)) if on_gpus and asked == 1 else []
+    # What GPUs that share layers tell each other grows with each user; nobody has measured it for many.
+    if on_gpus and asked == 1 and (wish.layout or goal_of(wish) != "throughput"):
+        found += [one for one in shared_assignments(topology) if len(one.devices) <= most_sharing]
     may_copy = asked > 1 or (can_replicate and wish.replicas is None and goal_of(wish) == "throughput")
     if on_gpus and may_copy:
         wanted = [asked] if asked > 1 else _worthwhile(wish.users)
         found += [assignment for assignment in replicated_assignments(topology) if assignment.layout.replicas in wanted]
-    return found + on_cpu
+    return [one for one in found if is_wished(one.layout, wish.layout)] + on_cpu
 
 
 def _worthwhile(users: int) -> list[int]:
@@ -35,12 +47,21 @@ def _worthwhile(users: int) -> list[int]:
 
 
 def too_few(wish: ServiceWish, space: SearchSpace) -> str:
-    """Why there is no room for as many copies as are asked for."""
+    """Why there is no room for as many copies as are asked for, or no such layout."""
     kinds = Counter(device.kind for device in space.topology.devices)
+    if wish.layout:
+        return (
+            f"llama.cpp has no layout {wish.layout}{_copies(wish)} for the {len(space.topology.devices)} GPUs that "
+            f"this service may use; it has single, layers, tensor, and tpN and ppN for N of them"
+        )
     return (
         f"{wish.replicas} copies need as many equal GPUs, and at most {max(kinds.values(), default=0)} that this "
         f"service may use are of one kind; lower replicas"
     )
+
+
+def _copies(wish: ServiceWish) -> str:
+    return f" × {wish.replicas}" if wish.replicas else ""
 
 
 def classes_of(assignments: Iterable[GpuAssignment]) -> list[list[GpuAssignment]]:

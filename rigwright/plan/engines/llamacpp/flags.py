@@ -100,6 +100,8 @@ def _cache(choice: Choice) -> Iterator[Flag]:
     types = {"--cache-type-k": load.cache_type_k, "--cache-type-v": load.cache_type_v}
     if not load.has_flash_attention:
         yield _flag("--flash-attn", "off", "the inventory turns it off; buffers grow with the context then")
+    elif choice.placement and choice.placement.shares:
+        yield _flag("--flash-attn", "on", "GPUs that share each layer need it: llama-server refuses to start without")
     elif {*types.values()} <= {"f16", "bf16", "f32"}:
         because = "llama.cpp turns it on where the device can; buffers stay small whatever the context"
         yield _flag("--flash-attn", "auto", because)
@@ -173,7 +175,10 @@ def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
     if choice.wish.vision and target.projector_path:
         yield _flag("--mmproj", target.projector_path, "what turns images into tokens; without it images are refused")
     if tokens := choice.load.draft_tokens:
-        because = "the model's own nextn layers draft ahead, and one pass checks; the same text, measure the gain"
+        asked = "as the inventory asks" if choice.wish.own_drafts else "as it is likely to be faster"
+        because = (
+            f"the model's own nextn layers draft ahead, {asked}, and one pass checks: the same text; draft: 0 is none"
+        )
         yield _flag("--spec-type", "draft-mtp", because)
         yield _flag("--spec-draft-n-max", tokens, f"{tokens} tokens drafted ahead; each keeps one more recurrent state")
     if drafter := choice.variant.drafter:
@@ -182,7 +187,7 @@ def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
 
 def _drafts(choice: Choice, drafter: Drafter) -> Iterator[Flag]:
     """A model in a file of its own, whole on the first GPU: where it waits for RAM nothing is gained."""
-    tokens = choice.wish.draft or USUAL_TOKENS
+    tokens = USUAL_TOKENS if choice.wish.draft == "auto" else choice.wish.draft or USUAL_TOKENS
     because = f"{drafter.model.name} drafts ahead, and one pass checks; the same text, measure the gain"
     yield _flag("--spec-type", "draft-simple", because)
     yield _flag("--spec-draft-model", drafter.path, f"the inventory's draft_model, {format_bytes(drafter.file_bytes)}")

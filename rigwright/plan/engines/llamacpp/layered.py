@@ -32,6 +32,11 @@ class LayeredPlanner(Planner):
 
     can_stretch = False
 
+    @property
+    def most_sharing(self) -> int:
+        """The most GPUs that can share each layer; 0 where none can."""
+        return 0
+
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """The candidates that serve GGUF files, without files that are larger than another that loses no more."""
         with_layers(
@@ -43,6 +48,7 @@ class LayeredPlanner(Planner):
             label=self.label,
             can_spill=self.can_spill,
             can_replicate=self.can_replicate,
+            most_sharing=self.most_sharing,
         )
 
     def open_slots(self, wish: ServiceWish) -> int:

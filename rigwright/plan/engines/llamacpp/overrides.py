@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -128,7 +129,9 @@ _NUMBERS = ("--parallel", "--ctx-size", "--ubatch-size", "--spec-draft-n-max", "
 
 
 def is_tensor_split(wish: ServiceWish) -> bool:
-    """Whether the inventory has each layer on all GPUs, which then tell each other by NCCL where the build has it."""
+    """Whether the inventory has each layer on several GPUs, which tell each other by NCCL where the build has it."""
+    if re.fullmatch(r"tensor|tp\d+", wish.layout or ""):
+        return True
     values = (wish.flags.get(name) for name in ("--split-mode", "-sm"))
     return any(str(value).lower() == "tensor" for value in values)
 

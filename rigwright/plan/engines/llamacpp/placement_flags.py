@@ -13,6 +13,7 @@ from rigwright.units import format_bytes
 Told = tuple[str, str | int | None, str, str | None]
 
 _NAMES = {"cuda": "CUDA", "rocm": "ROCm", "metal": "MTL", "vulkan": "Vulkan"}
+_SHARED_SOURCE = "docs/multi-gpu.md of llama.cpp b11434"
 _SPLIT_SOURCE = "llama_model_base::load_tensors, llama-model.cpp of llama.cpp 0c1e570"
 
 
@@ -90,6 +91,9 @@ def _ram_weights(memory: MemoryEstimate) -> int:
 
 def _split(choice: Choice) -> Iterator[Told]:
     placement, model, memory = choice.placement, choice.variant.model, choice.memory
+    if placement and placement.shares:
+        yield from _shared(choice, placement)
+        return
     because = "whole layers on each GPU: so little crosses between them that slow slots do not matter"
     yield "--split-mode", "layer", because, None
     if placement is None or memory is None or not placement.split:
@@ -99,3 +103,15 @@ def _split(choice: Choice) -> Iterator[Told]:
     counted = "the output" + (f" and {model.nextn_layers} nextn" if model.nextn_layers else "")
     because = f"layers for each GPU: {layers}; the last number counts {counted} too; {sizes}"
     yield "--tensor-split", ",".join(map(str, split_numbers(placement, model.nextn_layers))), because, _SPLIT_SOURCE
+
+
+def _shared(choice: Choice, placement: Placement) -> Iterator[Told]:
+    memory, shares = choice.memory, placement.shares
+    because = (
+        "each layer on all GPUs, which read it at the same time, so that a token takes part of the time; llama.cpp "
+        "calls this experimental: layout: layers is the older way"
+    )
+    yield "--split-mode", "tensor", because, _SHARED_SOURCE
+    sizes = ", ".join(format_bytes(memory.on(place)) for place in range(len(shares))) if memory else ""
+    parts = "an equal part of each layer" if len({*shares}) == 1 else "in hundredths of each layer, by what each reads"
+    yield "--tensor-split", ",".join(map(str, shares)), f"{parts}: {sizes}", None

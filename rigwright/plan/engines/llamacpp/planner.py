@@ -38,10 +38,12 @@ from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.memory.values import PROMPT_CACHE
 from rigwright.plan.reasons import Reason
-from rigwright.plan.service import Flag
+from rigwright.plan.service import Flag, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB, MIB
 
+# GGML_CUDA_MAX_DEVICES.
+_MOST_SHARING = 16
 _MAX_CACHE_MIB, _CACHE_STEP_MIB = 8192, 256
 
 
@@ -130,6 +132,20 @@ class LlamacppPlanner(LayeredPlanner):
             return self.release(hardware) in self.installed.releases
         except Refused:
             return False
+
+    def as_planned(self, wish: ServiceWish, plan: ServicePlan) -> ServiceWish:
+        """With the layout where GPUs share layers: a build takes NCCL along for that."""
+        shares = plan.layout.tensor_parallel
+        if shares == 1 or self.settings.is_prebuilt or self.settings.is_distro:
+            return wish
+        return wish.model_copy(update={"layout": f"tp{shares}"})
+
+    @property
+    def most_sharing(self) -> int:
+        """Two where the binaries are others': more want NCCL to be fast, which those have not."""
+        if FOR_AMD.get(self.settings.backend) == "vulkan":
+            return 0
+        return 2 if self.settings.is_prebuilt or self.settings.is_distro else _MOST_SHARING
 
     @property
     def vendors(self) -> frozenset[Vendor]:

@@ -51,8 +51,8 @@ def modelfile_of(choice: Choice, target: RenderContext) -> tuple[str, tuple[Reas
 
 def _parameters(choice: Choice) -> Iterator[tuple[str, str]]:
     yield "num_ctx", str(choice.load.context_tokens)
-    if choice.wish.draft:
-        yield "draft_num_predict", str(choice.wish.draft)
+    if choice.wish.own_drafts:
+        yield "draft_num_predict", str(choice.wish.own_drafts)
     sampling = sampling_of(choice.wish, choice.variant.known)
     if sampling:
         names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repeat_penalty")

@@ -15,7 +15,7 @@ from rigwright.plan.engines.vllm.flags import cache_type_of
 from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, capacity_of, estimate_vllm, kv_capacity
 from rigwright.plan.engines.vllm.parallel import tensor_parallel_error
 from rigwright.plan.known_issues import known_issues, version_of
-from rigwright.plan.layouts import GpuAssignment, tensor_assignments
+from rigwright.plan.layouts import GpuAssignment, is_wished, tensor_assignments
 from rigwright.plan.memory import Load
 from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, configuration
@@ -55,6 +55,9 @@ def with_tensors(
     assignments = tuple(tensor_assignments(space.topology))
     if not assignments:
         found.refused["vLLM"] = "it needs a GPU, and none of this rig may serve; serve with llama.cpp"
+    assignments = tuple(one for one in assignments if is_wished(one.layout, wish.layout))
+    if not assignments and wish.layout:
+        found.refused.setdefault("vLLM", f"vLLM has no layout {wish.layout} for the GPUs that this service may use")
     wanted = [one for one in assignments if _is_wanted(wish, one.layout.replicas)]
     if assignments and not wanted:
         found.refused["vLLM"] = f"{wish.replicas} copies need more equal GPUs than this service may use; lower replicas"
@@ -127,7 +130,7 @@ def _tensored(
         pipeline_parallel=assignment.layout.pipeline_parallel,
         kv_bytes=cache.element_bytes,
         kv_scale_bytes=cache.scale_bytes,
-        speculative_tokens=wish.draft,
+        speculative_tokens=wish.own_drafts,
         max_batched_tokens=_BATCHED_TOKENS if min(sizes) < _LARGE_BYTES else _BATCHED_TOKENS_LARGE,
         utilization=int(min(_UTILIZATION, share) * 100) / 100,
         version=version,
@@ -205,7 +208,7 @@ def tensor_speed(
             tensor_parallel=assignment.layout.tensor_parallel,
             link_gbytes_per_second=link or None,
             host=space.host,
-            draft_tokens=wish.draft,
+            draft_tokens=wish.own_drafts,
             users=per_copy,
         )
         for link in dict.fromkeys(assignment.links_gbytes_per_second)

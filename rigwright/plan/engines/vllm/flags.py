@@ -128,9 +128,9 @@ def _memory(choice: Choice) -> Iterator[Flag]:
             yield _flag("--enforce-eager", None, "no memory is left for CUDA graphs; costs speed with few users")
     cache = _cache_of(choice)
     yield _flag("--kv-cache-dtype", cache.name, _why_cache(choice, cache))
-    if wish.draft:
+    if wish.own_drafts:
         _check_drafts(choice)
-        drafts = _json({"method": "mtp", "num_speculative_tokens": wish.draft})
+        drafts = _json({"method": "mtp", "num_speculative_tokens": wish.own_drafts})
         yield _flag("--speculative-config", drafts, "the inventory asks for drafts by the model's own nextn layers")
 
 
