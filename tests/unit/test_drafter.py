@@ -185,3 +185,11 @@ def test_dry_run_leaves_room_for_it(files):
     memory = resolve(spec_of(files), RTX_3090).plan.services[0].memory
     taken = sum(one.size_bytes for one in memory.parts if one.name in ("draft model", "drafting") and one.device == 0)
     assert shown[1] == 24 << 10 and shown[1] - shown[0] == -(-taken // MIB)
+
+
+def test_gpus_share_layers_beside_a_draft_model_only_where_that_is_asked_for(files):
+    """Nobody has measured the two together: who names the layout gets it."""
+    first = RTX_3090.gpus[0]
+    two = replace(RTX_3090, gpus=(first, replace(first, index=1, uuid="GPU-2")), gpu_count=2)
+    assert resolve(spec_of(files, gpu="auto"), two).plan.services[0].layout.kind == "single"
+    assert resolve(spec_of(files, gpu="auto", layout="tensor"), two).plan.services[0].layout.kind == "tensor"

@@ -110,7 +110,9 @@ class Attempts:
         obstacle = sharing_obstacle(self.variant.model, self.load, assignment.devices)
         if obstacle and self.wish.layout:
             self.found.refused.setdefault(f"{self.engine}, {assignment.layout}, {self.variant.quant}", obstacle)
-        if obstacle or self._forced(assignment) or self.variant.model.pooling:
+        # With a draft model in a file of its own nobody has measured it: only who names the layout gets it.
+        is_untried = bool(self.variant.drafter) and not self.wish.layout
+        if obstacle or is_untried or self._forced(assignment) or self.variant.model.pooling:
             return
         self._add(assignment, self._whole_within)
 
