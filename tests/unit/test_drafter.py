@@ -191,5 +191,5 @@ def test_gpus_share_layers_beside_a_draft_model_only_where_that_is_asked_for(fil
     """Nobody has measured the two together: who names the layout gets it."""
     first = RTX_3090.gpus[0]
     two = replace(RTX_3090, gpus=(first, replace(first, index=1, uuid="GPU-2")), gpu_count=2)
-    assert resolve(spec_of(files, gpu="auto"), two).plan.services[0].layout.kind == "single"
-    assert resolve(spec_of(files, gpu="auto", layout="tensor"), two).plan.services[0].layout.kind == "tensor"
+    assert resolve(spec_of(files, gpu=[0, 1]), two).plan.services[0].layout.kind == "single"
+    assert resolve(spec_of(files, gpu=[0, 1], layout="tensor"), two).plan.services[0].layout.kind == "tensor"
