@@ -104,6 +104,7 @@ def test_no_gpu_has_more_than_it_holds() -> None:
     [
         ({"model": "glm-4.5-air", "layout": "tensor"}, None),
         ({"layout": "tensor", "cache_type": "q8_0"}, "cuts no KV cache in q8_0"),
+        ({"layout": "tensor", "model": "qwen3.5-122b-a10b:Q3_K_M"}, "needs .* GiB .* short"),
         ({"layout": "tensor", "flags": {"--flash-attn": "off"}}, "needs flash attention"),
     ],
 )

@@ -16,6 +16,7 @@ from rigwright.plan.engines.llamacpp.sharing import share, sharing_obstacle
 from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.layouts import CPU, GpuAssignment, Group
 from rigwright.plan.memory import Load, Placement, fast_bytes
+from rigwright.plan.memory.compute import UNQUANTISED
 from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, cache_loss_percent, pareto_front
@@ -108,7 +109,8 @@ class Attempts:
     def shared_on(self, assignment: GpuAssignment) -> None:
         """Adds what works where all of these GPUs share each layer."""
         obstacle = sharing_obstacle(self.variant.model, self.load, assignment.devices)
-        if obstacle and self.wish.layout:
+        is_own_try = self.wish.cache_type == "auto" and not self.overrides.has_cache_types
+        if obstacle and self.wish.layout and not (is_own_try and self.load.cache_type_k not in UNQUANTISED):
             self.found.refused.setdefault(f"{self.engine}, {assignment.layout}, {self.variant.quant}", obstacle)
         # With a draft model in a file of its own nobody has measured it: only who names the layout gets it.
         is_untried = bool(self.variant.drafter) and not self.wish.layout
@@ -161,7 +163,7 @@ class Attempts:
         shared = assignment.devices if assignment.layout.kind == "tensor" else ()
         if found := self._whole(room, forced, shared):
             return [found]
-        if share == 1 and not shared:
+        if share == 1 and (not shared or self.wish.layout):
             self.misses.append(self._missed(assignment, room, forced))
         return []
 
