@@ -11,7 +11,7 @@ from rigwright.plan.search_space import Candidate, pareto_front
 _SHARED_GPU = 0.35
 # Of the candidates on one set of GPUs, for rigs with several services: the best, then those that take a tenth
 # less each; all that take less at all where that finds nothing.
-_KEPT, _STEP = 10, 0.9
+_KEPT, _STEP = 12, 0.9
 _KEPT_ALL = 40
 # A bound on the search. Eight GPUs and three services need some thousand steps; what is found by then is good.
 _MOST_STEPS = 20_000

@@ -15,7 +15,8 @@ from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
 from rigwright.plan.memory import Placement
 from rigwright.plan.speed.batch import aggregate_speed, prefill_speed
-from rigwright.plan.speed.kinds import Host, Throughput, settings
+from rigwright.plan.speed.drafts import draft_gain
+from rigwright.plan.speed.kinds import Host, Throughput
 from rigwright.plan.speed.names import throughput_of
 from rigwright.plan.speed.reads import reads_of
 from rigwright.plan.speed.stages import Seconds, Work, stages
@@ -31,7 +32,8 @@ _VLLM_TYPES = {"auto": 2.0, "bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "fp8_e4
 class Speed(Strict):
     """Tokens per second of one request, and of all users together; `low` to `high` holds four runs of five.
 
-    `prefill_expected` is how fast a long prompt is read; it and `aggregate` are rougher than the rest. All of it holds
+    `prefill_expected` is how fast a long prompt is read; it and `aggregate`, which counts the time for the prompts of
+    the usual mix (2.4 tokens read for each that is made), are rougher than the rest: good to 40 and 35 %. All holds
     with `depth_tokens` in the cache, None where nobody said how many; `full_context` is `expected` with a full one,
     `undrafted` what it would be without drafts, None where there are none.
     """
@@ -82,6 +84,7 @@ def decode_speed(
     """
     work = Work(
         reads=reads_of(model),
+        embedding=model.embedding,
         depth_tokens=depth_tokens,
         window_tokens=min(depth_tokens, model.sliding_window),
         key_bytes=element_bytes(cache_types[0]),
@@ -98,17 +101,21 @@ def decode_speed(
     )
     expected = 1 / sum(part.total for part in parts)
     spread = _spread(throughputs, parts)
-    low, high = expected * spread.low, expected * spread.high
+    low, high, gain = expected * spread.low, expected * spread.high, 1.0
     undrafted = expected if draft_tokens else None
     if draft_tokens:
-        row = settings()["drafts"]["mixture" if model.is_mixture else "dense"]
-        low, expected, high = low * row["low"], expected * row["expected"], high * row["high"]
+        factor = draft_gain(model, throughputs, parts, engine=engine, tensor_parallel=tensor_parallel, users=users)
+        low, expected, high, gain = low * factor.low, expected * factor.expected, high * factor.high, factor.expected
+    prefill, together = prefill_speed(model, parts, host, engine=engine), expected
+    if users > 1:
+        shared = aggregate_speed(model, parts, engine=engine, users=users, prefill=prefill, gain=gain)
+        together = max(expected, shared)
     return Speed(
         low=low,
         expected=expected,
         high=high,
-        prefill_expected=prefill_speed(model, parts, host),
-        aggregate=max(expected, aggregate_speed(model, parts, engine=engine, users=users)) if users > 1 else expected,
+        prefill_expected=prefill,
+        aggregate=together,
         depth_tokens=depth_tokens,
         undrafted=undrafted,
         confidence="low" if draft_tokens else spread.confidence,

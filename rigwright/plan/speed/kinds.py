@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -61,6 +62,29 @@ class Launches(NamedTuple):
     token: float
 
 
+class EngineSpeed(NamedTuple):
+    """The constants of one engine. `overhead` is None where it follows the layout; `read` goes by bits, most first."""
+
+    overhead: float | None
+    batch_share: float
+    step_tokens: int
+    window_seconds: float
+    pipeline_seconds: float
+    read: tuple[tuple[float, float], ...]
+
+    def read_share(self, bits: float) -> float:
+        """The part of a kind's `read` that weights of so many bits reach."""
+        return next((share for least, share in self.read if bits >= least), 1.0)
+
+
+class AllReduce(NamedTuple):
+    """One all-reduce: of a few kilobytes in seconds, how much longer a batch's waits, and what each byte costs."""
+
+    seconds: float
+    batch_seconds: float
+    seconds_per_byte: float
+
+
 def kind_of(throughput: Throughput) -> Kind:
     """The kind of a device: named by the pace, else by its compute capability, else by its backend."""
     return _kind(
@@ -76,13 +100,41 @@ def launches() -> Launches:
 
 
 @cache
-def all_reduce_seconds(link_gbytes_per_second: float | None) -> float:
-    """One small all-reduce; a link that nothing is known of counts as peer to peer over PCIe."""
+def engine_speed(name: str) -> EngineSpeed:
+    """What differs by engine; llama.cpp's for one that speed.yml does not know."""
+    rows = settings()["engines"]
+    row = rows.get(name, rows["llamacpp"])
+    return EngineSpeed(
+        overhead=row.get("overhead"),
+        batch_share=row["batch_share"],
+        step_tokens=row["step_tokens"],
+        window_seconds=row.get("window_microseconds", 0) * 1e-6,
+        pipeline_seconds=row.get("pipeline_microseconds", 0) * 1e-6,
+        read=tuple((one["from_bits"], one["share"]) for one in row.get("read", ())),
+    )
+
+
+@cache
+def all_reduce(link_gbytes_per_second: float | None, devices: int) -> AllReduce:
+    """One all-reduce among `devices`; a link that nothing is known of counts as peer to peer over PCIe."""
+    if devices < 2:
+        return AllReduce(0.0, 0.0, 0.0)
     link = 10.0 if link_gbytes_per_second is None else link_gbytes_per_second
-    rows = settings()["all_reduce_microseconds"]
-    return float(next(row["microseconds"] for row in rows if link >= row["from_gbytes_per_second"])) * 1e-6
+    row = next(row for row in settings()["all_reduce"] if link >= row["from_gbytes_per_second"])
+    crowd = devices / 2 if row["is_shared"] else 1.0
+    sent = 2 * (devices - 1) / devices
+    seconds = row["microseconds"] * 1e-6 * (math.log2(devices) if row["is_shared"] else 1.0)
+    return AllReduce(seconds, seconds * (row["batch_factor"] - 1), sent * crowd / (row["share"] * link * 1e9))
 
 
+@cache
+def experts_share(backend: Backend, *, is_plain: bool) -> float:
+    """The part of a whole matrix's reading that scattered experts reach; `is_plain` where they are not quantised."""
+    row = settings()["experts"]
+    return float(row["vulkan_16_bit" if is_plain and backend == "vulkan" else "read"])
+
+
+@cache
 def settings() -> dict[str, Any]:
     """The catalogue of speeds."""
     return load("speed")

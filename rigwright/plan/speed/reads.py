@@ -17,7 +17,7 @@ class Reads(NamedTuple):
     `experts` are the bytes of the routed experts that one token uses, `all_experts` those of all. Key and value are
     elements per cached token, apart for layers that see a window only. `head_bytes` is the output matrix.
     With `is_head_copied` GPUs that share layers read all of it each. `pieces` are how finely layers can be cut.
-    `packing` is how much longer the weights take for being packed into few bits.
+    `bits` are those of a weight of the layers; `packing` is how much longer the weights take for being packed into few.
     """
 
     others: tuple[float, ...]
@@ -30,9 +30,11 @@ class Reads(NamedTuple):
     state: tuple[float, ...]
     seconds: tuple[float, ...]
     recurrent_seconds: tuple[float, ...]
+    windows: tuple[float, ...]
     head_bytes: int
     is_head_copied: bool
     pieces: Pieces
+    bits: float
     packing: float
     active_parameters: float
 
@@ -63,10 +65,12 @@ def _reads(model: Model) -> Reads:
         state=_sums(_state_bytes(model) if layer in recurrent else 0 for layer in range(count)),
         seconds=_sums(_launch_seconds(model, layer, is_recurrent=layer in recurrent) for layer in range(count)),
         recurrent_seconds=_sums(launches().recurrent if layer in recurrent else 0.0 for layer in range(count)),
+        windows=_sums(layer in window for layer in range(count)),
         head_bytes=model.output_bytes,
         is_head_copied=model.is_tied,
         pieces=pieces_of(model),
-        packing=_packing(model),
+        bits=_bits(model),
+        packing=_packing(_bits(model)),
         active_parameters=_active_parameters(model, share),
     )
 
@@ -86,12 +90,14 @@ def _state_bytes(model: Model) -> int:
     return 2 * 4 * model.ssm.state_size * model.ssm.inner_size if model.ssm else 0
 
 
-def _packing(model: Model) -> float:
+def _bits(model: Model) -> float:
     body = model.layer_sums
     parameters = sum(body.parameters) + sum(body.expert_parameters)
-    if not parameters:
-        return 1.0
-    row, bits = settings()["low_bits"], 8 * (sum(body.bytes) + sum(body.expert_bytes)) / parameters
+    return 8 * (sum(body.bytes) + sum(body.expert_bytes)) / parameters if parameters else 16.0
+
+
+def _packing(bits: float) -> float:
+    row = settings()["low_bits"]
     full = float(1 - (row["full_at"] - bits) * row["slope"])
     return 1 / min(1.0, max(float(row["least"]), full))
 

@@ -7,16 +7,30 @@ from typing import NamedTuple
 
 from rigwright.plan.memory import Placement
 from rigwright.plan.memory.slices import Rows, slices
-from rigwright.plan.speed.kinds import Host, Kind, Throughput, all_reduce_seconds, kind_of, launches, settings
+from rigwright.plan.speed.kinds import (
+    EngineSpeed,
+    Host,
+    Kind,
+    Throughput,
+    all_reduce,
+    engine_speed,
+    experts_share,
+    kind_of,
+    launches,
+    settings,
+)
 from rigwright.plan.speed.reads import Reads
 
+# From there on weights are not quantised.
+_PLAIN_BITS = 12
 _CPU = Throughput(60.0, None, None, "cpu")
 
 
 class Work(NamedTuple):
-    """What a token asks for."""
+    """What a token asks for. `embedding` is the width of what devices hand to each other."""
 
     reads: Reads
+    embedding: int
     depth_tokens: int
     window_tokens: int
     key_bytes: float
@@ -26,7 +40,8 @@ class Work(NamedTuple):
 class Seconds(NamedTuple):
     """What one device, or one group of tensor parallel devices, takes for a token: first to last layer of it.
 
-    `experts` is the part of `weights` that is routed experts; `gflops` what the device computes with long prompts.
+    `experts` is the part of `weights` that is routed experts; `gflops` what the device computes with long prompts;
+    `wire` what handing over a further token of a prompt or a batch takes, `waits` what a batch waits for it besides.
     """
 
     weights: float
@@ -37,6 +52,8 @@ class Seconds(NamedTuple):
     gflops: float
     is_host: bool = False
     copied_bytes: float = 0.0
+    wire: float = 0.0
+    waits: float = 0.0
 
     @property
     def total(self) -> float:
@@ -57,7 +74,7 @@ def stages(
     """The parts of a token's time. What stays in RAM comes first: layers of the CPU, then experts."""
     count = len(work.reads.others) - 1
     if placement and placement.shares:
-        return [_shared_part(work, throughputs, placement.shares)]
+        return [_shared_part(work, throughputs, placement.shares, link_gbytes_per_second)]
     groups = _groups(throughputs, tensor_parallel)
     bounds = _bounds(placement, len(groups), count)
     start = bounds[0] if groups else count
@@ -65,12 +82,18 @@ def stages(
     parts = _host_parts(work, start, kept, host, is_alone=not groups or start == count)
     if start == count:
         return parts
-    last = len(groups) - 1
+    last, own = len(groups) - 1, engine_speed(engine)
     for place, group in enumerate(groups):
         first, end = bounds[place], bounds[place + 1]
         fixed = _launches(work, kind_of(group[0]), first, end, is_last=place == last)
-        fixed = _fixed(fixed, group, end - first, engine, link_gbytes_per_second, len(groups))
-        parts.append(_device_part(work, group, first, end, kept, fixed, is_last=place == last))
+        fixed = _fixed(fixed, group, end - first, own, link_gbytes_per_second, len(groups))
+        fixed += own.window_seconds * (work.reads.windows[end] - work.reads.windows[first])
+        part = _device_part(work, group, first, end, kept, fixed, own, is_last=place == last)
+        if group[1] > 1:
+            one = all_reduce(link_gbytes_per_second, group[1])
+            count, size = 2 * (end - first), 2 * work.embedding
+            part = part._replace(wire=count * size * one.seconds_per_byte, waits=count * one.batch_seconds)
+        parts.append(part)
     return parts
 
 
@@ -99,17 +122,28 @@ def _bounds(placement: Placement | None, groups: int, count: int) -> list[int]:
 
 
 def _device_part(
-    work: Work, group: tuple[Throughput, int], first: int, end: int, kept: int, fixed: float, *, is_last: bool
+    work: Work,
+    group: tuple[Throughput, int],
+    first: int,
+    end: int,
+    kept: int,
+    fixed: float,
+    engine: EngineSpeed,
+    *,
+    is_last: bool,
 ) -> Seconds:
     """What a device reads of its layers, and of the experts from `kept` on."""
     throughput, size = group
     reads, kind, seen = work.reads, kind_of(throughput), max(first, min(kept, end))
     bandwidth = throughput.bandwidth_gbytes_per_second * 1e9 * size
-    experts = (reads.experts[end] - reads.experts[seen]) * reads.packing / (kind.read * bandwidth)
+    read = (kind.read * engine.read_share(reads.bits) if engine.read else kind.read) * bandwidth
+    experts = (reads.experts[end] - reads.experts[seen]) * reads.packing / read
+    if experts:
+        experts /= experts_share(throughput.backend, is_plain=reads.bits >= _PLAIN_BITS)
     others = (reads.others[end] - reads.others[first]) * reads.packing + (reads.state[end] - reads.state[first])
     others += reads.head_bytes if is_last else 0
     return Seconds(
-        weights=others / (kind.read * bandwidth) + experts,
+        weights=others / read + experts,
         cache=_cache_bytes(work, first, end) / (kind.cache * bandwidth),
         fixed=fixed,
         experts=experts,
@@ -118,7 +152,9 @@ def _device_part(
     )
 
 
-def _shared_part(work: Work, throughputs: tuple[Throughput, ...], shares: tuple[int, ...]) -> Seconds:
+def _shared_part(
+    work: Work, throughputs: tuple[Throughput, ...], shares: tuple[int, ...], link_gbytes_per_second: float | None
+) -> Seconds:
     """llama.cpp's GPUs that share each layer: all wait for the one that has most to read, and tell each other."""
     reads, count, pieces = work.reads, len(work.reads.others) - 1, work.reads.pieces
     kinds = [kind_of(one) for one in throughputs]
@@ -126,6 +162,7 @@ def _shared_part(work: Work, throughputs: tuple[Throughput, ...], shares: tuple[
     read = [kind.read * speed for kind, speed in zip(kinds, bytes_per_second, strict=True)]
     head = (1.0,) * len(shares) if reads.is_head_copied else tuple(share / sum(shares) for share in shares)
     experts = reads.experts[count] * reads.packing * _slowest(slices(pieces.experts, shares), read)
+    experts /= experts_share(throughputs[0].backend, is_plain=reads.bits >= _PLAIN_BITS)
     others = (reads.others[count] * reads.packing + reads.state[count]) * _slowest(slices(pieces.others, shares), read)
     cached = [kind.cache * speed for kind, speed in zip(kinds, bytes_per_second, strict=True)]
     slowest = max(kinds, key=lambda kind: kind.overhead)
@@ -137,6 +174,7 @@ def _shared_part(work: Work, throughputs: tuple[Throughput, ...], shares: tuple[
         experts=experts,
         share=1.0,
         gflops=len(shares) * min(_gflops(kind, one) for kind, one in zip(kinds, throughputs, strict=True)),
+        wire=2 * count * 2 * work.embedding * all_reduce(link_gbytes_per_second, len(shares)).seconds_per_byte,
     )
 
 
@@ -149,20 +187,19 @@ def _fixed(
     fixed: float,
     group: tuple[Throughput, int],
     layers: int,
-    engine: str,
+    engine: EngineSpeed,
     link_gbytes_per_second: float | None,
     groups: int,
 ) -> float:
     """Launches as they are with this engine, and what devices wait for each other."""
-    split = settings()["layer_split"]
-    if own := settings()["engines"].get(engine, {}).get("overhead"):
-        fixed *= own
-    elif groups > 1:
-        fixed *= split["overhead"]
+    if engine.overhead:
+        fixed *= engine.overhead
     if groups > 1:
-        fixed += split["hop_microseconds"] * 1e-6 * (groups - 1) / groups
+        split = settings()["layer_split"]
+        fixed *= 1.0 if engine.overhead else split["overhead"]
+        fixed += (split["hop_microseconds"] * 1e-6 + engine.pipeline_seconds) * (groups - 1) / groups
     if group[1] > 1:
-        fixed += 2 * layers * all_reduce_seconds(link_gbytes_per_second)
+        fixed += 2 * layers * all_reduce(link_gbytes_per_second, group[1]).seconds
     return float(fixed)
 
 
