@@ -77,6 +77,11 @@ def goal_of(wish: ServiceWish) -> Goal:
     return wish.goal or ("throughput" if wish.users >= MANY_USERS else "latency")
 
 
+def depth_of(wish: ServiceWish, context_tokens: int) -> int:
+    """How many tokens lie in the cache where a plan's speed is judged: all, where a long context is the goal."""
+    return context_tokens if goal_of(wish) == "context" else min(context_tokens, USUAL_DEPTH_TOKENS)
+
+
 def score(choice: Choice, *, bias: float = 0.0, issues: int = 0) -> Score:
     """What `choice` is worth to its own wish.
 

@@ -71,6 +71,6 @@ def test_way_that_another_service_needs_says_so():
         ]
     }
     hardware = described(("5090 + 4090",), ram_bytes=128 * GIB).hardware
-    chat = resolve(parse_spec("rig", wish), hardware, is_preview=True, alternatives=8).plan.services[0]
-    better = [one for one in chat.alternatives if "another needs that GPU" in one.why_not]
-    assert better and chat.speed and any((one.tokens_per_second or 0) > chat.speed.expected for one in better)
+    coder = resolve(parse_spec("rig", wish), hardware, is_preview=True, alternatives=8).plan.services[1]
+    better = [one for one in coder.alternatives if "another needs that GPU" in one.why_not]
+    assert better and coder.speed and any((one.tokens_per_second or 0) > coder.speed.expected for one in better)

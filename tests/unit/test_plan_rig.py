@@ -659,7 +659,7 @@ def test_least_context_that_fits_nowhere_is_refused(rig: Rig, model_35b: Model) 
 
 def test_many_users_are_served_by_copies(rig: Rig, model_35b: Model) -> None:
     """Eight users on four cards: a copy on each, two slots each, and more tokens than one card makes."""
-    one, many = (plan(rig(24, 24, 24, 24), model_35b, users=8, replicas=count) for count in (1, None))
+    one, many = (plan(rig(*(24,) * count), model_35b, users=8) for count in (1, 4))
     assert (len(one.replicas), one.slots, len(many.replicas), many.slots) == (1, 8, 4, 2)
     assert [replica.port for replica in many.replicas] == [8080, 8081, 8082, 8083]
     assert len({replica.environment for replica in many.replicas}) == 4
@@ -724,3 +724,10 @@ def test_two_services_share_the_copies_of_a_rig(machine: Rig) -> None:
     found = plan_rig(machine(gpus=["RTX 3090"] * 4), [listed(one) for one in both])
     assert [len(one.replicas) for one in found.services] == [2, 2]
     assert len({gpu for one in found.services for replica in one.replicas for gpu in replica.gpus}) == 4
+
+
+def test_speed_of_a_long_context_is_judged_where_it_is_full(rig: Rig, hybrid: Model) -> None:
+    """With the goal context a plan's speed is that of a full cache; else that of an ordinary conversation."""
+    long, short = (plan(rig(24), hybrid, goal=goal) for goal in ("context", "latency"))
+    assert long.speed and long.speed.depth_tokens == long.context_tokens
+    assert short.speed and short.speed.depth_tokens == 4096

@@ -17,7 +17,7 @@ from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.layouts import CPU, GpuAssignment, Group
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.memory.compute import UNQUANTISED
-from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, goal_of, score
+from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, depth_of, goal_of, score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, cache_loss_percent, pareto_front
 from rigwright.plan.vision import Vision, vision_of, with_vision
@@ -223,7 +223,10 @@ class Attempts:
         model = self.variant.model
         gpus, ram = with_vision(*fast_bytes(model, load, placement), self.vision)
         gpus, ram = with_drafting(gpus, ram, drafting_of(self.variant, load, on_gpu=bool(gpus)))
-        speed = speed_at(self.wish, self.variant, self.engine, self.space, assignment, load, placement)
+        depth = depth_of(self.wish, load.context_tokens)
+        speed = speed_at(
+            self.wish, self.variant, self.engine, self.space, assignment, load, placement, depth_tokens=depth
+        )
         loss = max(cache_loss_percent(load.cache_type_k), cache_loss_percent(load.cache_type_v))
         choice = Choice(
             self.wish, self.variant, self.engine, assignment.layout, assignment.replicas, load, placement, None, speed,

@@ -17,7 +17,7 @@ from rigwright.plan.engines.vllm.parallel import tensor_parallel_error
 from rigwright.plan.known_issues import known_issues, version_of
 from rigwright.plan.layouts import GpuAssignment, is_wished, tensor_assignments
 from rigwright.plan.memory import Load
-from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, goal_of, score
+from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, depth_of, goal_of, score
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, configuration
 from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.wish import ServiceWish
@@ -136,7 +136,8 @@ def _tensored(
         version=version,
     )
     if load := _longest(model, base, steps, sizes):
-        speed = tensor_speed(wish, variant, space, assignment, load.max_model_len)
+        depth = depth_of(wish, load.max_model_len)
+        speed = tensor_speed(wish, variant, space, assignment, load.max_model_len, depth_tokens=depth)
         asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // assignment.layout.replicas)))
         choice = Choice(
             wish,
