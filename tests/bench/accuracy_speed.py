@@ -155,10 +155,12 @@ def prompt_results() -> tuple[Result, ...]:
 
 
 def draft_gains() -> dict[str, list[float]]:
-    """What drafts made of the speed of a dense model, by kind of card, in order."""
+    """What drafts made of the speed of a dense model, by kind of card, in order; `, 4` where four or more differ."""
     gains: dict[str, list[float]] = defaultdict(list)
     for row in json.loads((DATA / "speed_drafts.json").read_text())["pairs"]:
-        gains[row["kind"] or "different cards"].append(row["drafted_tps"] / row["plain_tps"])
+        is_four = row["drafts"] >= 4 and row["kind"] in settings()["drafts"]["four"]
+        name = f"{row['kind']}, 4" if is_four else row["kind"] or "different cards"
+        gains[name].append(row["drafted_tps"] / row["plain_tps"])
     return {kind: sorted(gains[kind]) for kind in sorted(gains)}
 
 
@@ -173,6 +175,14 @@ def by_group(found: Iterable[Result]) -> dict[tuple[str, str, str], list[Result]
 def bias(found: Iterable[Result]) -> float:
     """The mean error."""
     return statistics.mean(result.error for result in found)
+
+
+def expected_gain(kind: str) -> dict[str, float]:
+    """The row of speed.yml for a kind of `draft_gains`."""
+    known = settings()["drafts"]
+    name, _, four = kind.partition(", ")
+    found: dict[str, float] = known["four"][name] if four else known["kinds"].get(name, known["dense"])
+    return found
 
 
 def markdown() -> str:
@@ -224,17 +234,17 @@ def _prompts() -> str:
 
 
 def _drafts() -> str:
-    known = settings()["drafts"]
     lines = [
         "Drafts by the model's own layers, Qwen3.8-27B, one user (sudoingX/qwen38-mtp):\n",
         "| cards | pairs | least | median | most | expected |",
         "|---|---|---|---|---|---|",
     ]
     for kind, gains in draft_gains().items():
-        row = known["kinds"].get(kind, known["dense"])
+        row = expected_gain(kind)
         figures = f"{gains[0]:.2f} | {statistics.median(gains):.2f} | {gains[-1]:.2f}"
         expected = f"{row['expected']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-        lines.append(f"| {kind.replace('_', ' ')} | {len(gains)} | {figures} | {expected} |")
+        name = kind.replace("_", " ").replace(", 4", ", 4 drafts and more")
+        lines.append(f"| {name} | {len(gains)} | {figures} | {expected} |")
     return "\n".join(lines) + "\n"
 
 

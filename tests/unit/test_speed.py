@@ -356,6 +356,7 @@ def test_speed_catalogues_name_their_sources(name):
         *rows["kinds"].values(),
         *(row for row in rows["drafts"].values() if isinstance(row, dict) and "low" in row),
         *rows["drafts"]["kinds"].values(),
+        *rows["drafts"]["four"].values(),
         *rows["all_reduce"],
         *(rows[key] for key in ("launch_microseconds", "experts", "layer_split", "low_bits", "offload")),
         *(rows[key] for key in ("mixture_prefill", "pipeline_prefill", "usual_mix")),

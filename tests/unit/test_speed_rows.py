@@ -161,9 +161,9 @@ def test_speed_with_drafts_follows_the_pairs():
     assert known["kinds"]["rdna"] == known["kinds"]["rdna4"]
     gains["rdna"] += gains.pop("rdna4")
     many = {kind: mine for kind, mine in gains.items() if len(mine) >= 5}
-    assert set(many) == {"ada", "ampere", "blackwell", "rdna", "strix"}
+    assert set(many) == {"ada", "ampere", "blackwell", "blackwell, 4", "rdna", "strix"}
     for kind, mine in many.items():
-        row = known["kinds"][kind]
+        row = accuracy.expected_gain(kind)
         assert row["expected"] == pytest.approx(statistics.median(mine), rel=0.1), kind
         assert sum(row["low"] - 0.05 <= one <= row["high"] + 0.05 for one in mine) >= 0.7 * len(mine), kind
     everyone = [one for mine in gains.values() for one in mine]
@@ -172,7 +172,7 @@ def test_speed_with_drafts_follows_the_pairs():
 
 @pytest.mark.parametrize(
     ("gpu", "low", "high"),
-    [("RTX 3090", 1.4, 1.7), ("RTX 5090", 1.9, 2.2), ("R9700", 1.7, 2.0), ("P40", 1.6, 1.9), ("M4 Pro", 1.0, 1.06)],
+    [("RTX 3090", 1.4, 1.7), ("RTX 5090", 1.8, 2.1), ("R9700", 1.7, 2.0), ("P40", 1.6, 1.9), ("M4 Pro", 1.0, 1.06)],
 )
 def test_speed_with_drafts_by_card(gpu, low, high):
     """A dense model gains by kind of card: Blackwell most, Apple's chips next to nothing."""
@@ -193,6 +193,20 @@ def test_speed_with_drafts_is_no_gain_with_experts_in_ram():
     """RTX 5080, Qwen3.6-35B-A3B: -23 %."""
     placement = Placement(gpu_layers=40, cpu_expert_layers=16)
     assert gain("Qwen3.6-35B-A3B", 20.8, "RTX 5080", placement=placement) <= 0.9
+
+
+def test_speed_with_four_drafts_is_more_on_blackwell():
+    """RTX 5090, Qwen3.8-27B: 130 tokens/s with two drafts, 161 to 182 with four; an RTX 3090 gains no more by them."""
+    fast, usual = (
+        [
+            decode_speed(model("Qwen3.8-27B", 16.4), throughputs=[throughput_of(gpu)], draft_tokens=tokens).expected
+            for tokens in (2, 4)
+        ]
+        for gpu in ("RTX 5090", "RTX 3090")
+    )
+    assert 1.1 * fast[0] < fast[1]
+    assert 0.85 * 180 < fast[1] < 182
+    assert usual[0] == usual[1]
 
 
 def test_speed_with_drafts_is_no_gain_for_four_users():

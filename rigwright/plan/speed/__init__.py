@@ -104,7 +104,15 @@ def decode_speed(
     low, high, gain = expected * spread.low, expected * spread.high, 1.0
     undrafted = expected if draft_tokens else None
     if draft_tokens:
-        factor = draft_gain(model, throughputs, parts, engine=engine, tensor_parallel=tensor_parallel, users=users)
+        factor = draft_gain(
+            model,
+            throughputs,
+            parts,
+            engine=engine,
+            tensor_parallel=tensor_parallel,
+            users=users,
+            tokens=draft_tokens,
+        )
         low, expected, high, gain = low * factor.low, expected * factor.expected, high * factor.high, factor.expected
     prefill, together = prefill_speed(model, parts, host, engine=engine), expected
     if users > 1:

@@ -9,6 +9,9 @@ from rigwright.models.values import Model
 from rigwright.plan.speed.kinds import Throughput, kind_of, settings
 from rigwright.plan.speed.stages import Seconds
 
+# From so many drafts on the rows of `four` count.
+_MANY = 4
+
 
 class Gain(NamedTuple):
     """A factor of the speed, as a range."""
@@ -30,6 +33,7 @@ def draft_gain(
     engine: str,
     tensor_parallel: int,
     users: int,
+    tokens: int,
 ) -> Gain:
     """How much sooner one request gets its tokens; as many users as `gone_at` at once gain nothing."""
     rows = settings()["drafts"]
@@ -38,8 +42,10 @@ def draft_gain(
         name = "experts_in_ram" if any(part.is_host for part in parts) else "mixture"
         row = rows["tensor_mixture" if is_shared else name]
     else:
-        own = {kind_of(throughput).name for throughput in throughputs}
-        row = rows["kinds"].get(own.pop(), rows["dense"]) if len(own) == 1 else rows["dense"]
+        names = {kind_of(throughput).name for throughput in throughputs}
+        kind = names.pop() if len(names) == 1 else ""
+        row = rows["kinds"].get(kind, rows["dense"])
+        row = rows["four"].get(kind, row) if tokens >= _MANY else row
     gain = Gain(row["low"], row["expected"], row["high"])
     if is_shared and not model.is_mixture:
         gain = gain.faded(max(0.0, 1 - rows["lost_per_device"] * (tensor_parallel - 1)))
