@@ -99,7 +99,9 @@ def speed_of(row: dict[str, Any]) -> Speed:
     """The estimate for a row of any of the files."""
     given, throughput, count = _model(row["model"], row["file_gib"]), _throughput(row), row["n_gpu"]
     placement = None
-    if experts := row.get("cpu_expert_layers"):
+    if shares := row.get("shares"):
+        placement = Placement(gpu_layers=given.main_layers, shares=tuple(shares))
+    elif experts := row.get("cpu_expert_layers"):
         layers, each = given.main_layers, given.main_layers // count
         split = (*[each] * (count - 1), layers - each * (count - 1)) if count > 1 else ()
         placement = Placement(gpu_layers=layers, cpu_expert_layers=experts, split=split)
@@ -124,6 +126,7 @@ def _throughput(row: dict[str, Any]) -> Throughput:
 def _result(row: dict[str, Any], measured: float, expected: float) -> Result:
     form = "mixture" if _model(row["model"], row["file_gib"]).is_mixture else "dense"
     engine = "vLLM" if row.get("engine") == "vllm" else "llama.cpp"
+    engine += ", tensor split" if row.get("shares") else ""
     return Result((kind_of(_throughput(row)).name.replace("_", " "), engine, form), row, measured, expected)
 
 
