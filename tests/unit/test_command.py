@@ -132,7 +132,7 @@ def test_svg_follows_light_and_dark(run, tmp_path):
         assert all(rules) and rules[0][1] != rules[1][1], name
     assert "http" not in re.sub(r"http://www\.w3\.org/\S+|https://www\.textualize\.io", "", text)
     said = " ".join(text_of(text).split())
-    assert "114 tokens/s" in said and "Qwen3.5-35B-A3B" in said
+    assert "134 tokens/s" in said and "Qwen3.5-35B-A3B" in said
 
 
 def text_of(svg: str) -> str:
