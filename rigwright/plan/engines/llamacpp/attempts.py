@@ -162,10 +162,16 @@ class Attempts:
         room, forced = self._room(assignment, share), self._forced(assignment)
         shared = assignment.devices if assignment.layout.kind == "tensor" else ()
         if found := self._whole(room, forced, shared):
-            return [found]
+            is_uneven = len({*(found[1].shares)}) > 1
+            return [found, *(self._less_uneven(room, shared, found) if is_uneven else ())]
         if share == 1 and (not shared or self.wish.layout):
             self.misses.append(self._missed(assignment, room, forced))
         return []
+
+    def _less_uneven(self, room: Room, shared: Group, longest: _Placed) -> list[_Placed]:
+        """With shorter contexts, where unequal GPUs that share layers can have parts nearer to what each reads."""
+        worth = [one for one in self.loads if ENOUGH_TOKENS <= one.context_tokens < longest[0].context_tokens]
+        return [found for load in worth if (found := self._fitting(load, room, None, shared))]
 
     def _partly_within(self, assignment: GpuAssignment, share: float) -> list[_Placed]:
         """For what does not fit whole, or not with the context that is worth having."""

@@ -8,15 +8,13 @@ from rigwright.catalogue import load as catalogue
 from rigwright.models.values import Model
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.placement import Room
-from rigwright.plan.memory import Load, Placement
+from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.memory.compute import UNQUANTISED
 from rigwright.plan.memory.slices import most_gpus
 from rigwright.plan.speed.kinds import kind_of
 
 # Those whose GPUs exchange by NCCL, RCCL or llama.cpp's own kernels; by the others nobody has measured it.
 BACKENDS = ("cuda", "rocm")
-# How far from what makes all equally fast to what leaves all equally much room, in hundredths.
-_STEPS = (0, 25, 50, 75, 100)
 
 
 def sharing_obstacle(model: Model, load: Load, devices: Sequence[Device]) -> str | None:
@@ -38,27 +36,47 @@ def sharing_obstacle(model: Model, load: Load, devices: Sequence[Device]) -> str
 
 def share(model: Model, load: Load, room: Room, devices: Sequence[Device]) -> Placement | None:
     """All layers over all of these GPUs, so that all are equally fast as far as they have the room; None without it."""
-    for shares in _shares(devices, room):
+    for shares in _shares(model, load, room, devices):
         placement = Placement(model.main_layers, shares=shares)
         if room.holds(model, load, placement):
             return placement
     return None
 
 
-def _shares(devices: Sequence[Device], room: Room) -> Iterator[tuple[int, ...]]:
-    """Numbers of --tensor-split: by how fast the GPUs read, then more and more by the room that they have."""
+def _shares(model: Model, load: Load, room: Room, devices: Sequence[Device]) -> Iterator[tuple[int, ...]]:
+    """Numbers of --tensor-split: by how fast the GPUs read, as far as each has the room; else by the room alone."""
+    count = len(devices)
     if len({one.kind for one in devices}) == 1 and len({*room.gpu_bytes}) == 1:
-        yield (1,) * len(devices)
+        yield (1,) * count
         return
     paces = [kind_of(one.throughput).read * one.throughput.bandwidth_gbytes_per_second for one in devices]
-    by_pace, by_room = _percent(paces), _percent(room.gpu_bytes)
-    for step in _STEPS:
-        yield _percent([(100 - step) * one + step * other for one, other in zip(by_pace, by_room, strict=True)])
+    alone, even = (
+        fast_bytes(model, load, Placement(model.main_layers, shares=shares))[0][0] for shares in ((), (1,) * count)
+    )
+    # What is cut; the rest is on each of them whole.
+    divided = max(1, (alone - even) * count // (count - 1))
+    most = [max(0, size - (alone - divided)) / divided for size in room.gpu_bytes]
+    yield _percent(_filled(paces, most))
+    yield _percent(most)
+
+
+def _filled(paces: Sequence[float], most: Sequence[float]) -> list[float]:
+    """Parts by pace, where none is above its most: what one cannot take goes to the others."""
+    parts, open_places = [0.0] * len(paces), [*range(len(paces))]
+    left = 1.0
+    while open_places and left > 0:
+        total = sum(paces[place] for place in open_places)
+        full = [place for place in open_places if left * paces[place] / total > most[place]]
+        for place in full or open_places:
+            parts[place] = most[place] if full else left * paces[place] / total
+        left -= sum(parts[place] for place in full) if full else left
+        open_places = [place for place in open_places if place not in full] if full else []
+    return parts
 
 
 def _percent(sizes: Sequence[float]) -> tuple[int, ...]:
-    """The sizes in whole parts of a hundred, at least one each."""
+    """The sizes in whole parts of a hundred, at least one each; what rounding leaves goes to the largest."""
     total = sum(sizes) or 1
-    parts = [max(1, round(100 * size / total)) for size in sizes]
+    parts = [max(1, int(100 * size / total)) for size in sizes]
     parts[parts.index(max(parts))] += 100 - sum(parts)
     return tuple(parts)
