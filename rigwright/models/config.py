@@ -12,6 +12,7 @@ from rigwright.errors import UnreadableModel
 from rigwright.models.config_parameters import described, text_part
 from rigwright.models.config_weights import reckoned_bytes
 from rigwright.models.parameters import model_from_parameters
+from rigwright.models.repositories import as_repository
 from rigwright.models.values import Model
 
 _INDEX = "model.safetensors.index.json"
@@ -43,7 +44,7 @@ def model_from_config(name: str, config: Mapping[str, Any], *, weights_bytes: in
         notes += ["the weights of its vision part are not counted"] if "vision_config" in config else []
     empty = set(found.layers_without_cache)
     kept = tuple(0 if layer in empty else heads for layer, heads in enumerate(model.kv_heads))
-    return _latent(replace(model, kv_heads=kept, assumptions=tuple(notes)), text)
+    return _latent(as_repository(replace(model, kv_heads=kept, assumptions=tuple(notes))), text)
 
 
 def _latent(model: Model, text: Mapping[str, Any]) -> Model:

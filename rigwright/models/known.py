@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from rigwright.errors import UnreadableModel
 from rigwright.models.parameters import model_from_parameters
+from rigwright.models.repositories import as_repository
 from rigwright.models.values import Model
 
 Format = Literal["gguf", "safetensors"]
@@ -148,7 +149,8 @@ class Variant:
             return self.header
         if not self.known:
             raise UnreadableModel(f"{self.name}: its dimensions are unknown; give a GGUF file whose header can be read")
-        return _reckoned(self.known, self.quant, self.weights_bytes)
+        found = _reckoned(self.known, self.quant, self.weights_bytes)
+        return as_repository(found) if self.format == "safetensors" else found
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 from rigwright import catalogue
 from rigwright.models.known import KnownModel, Sampling, Superseded, Variant
 from rigwright.models.quants import find_quant
+from rigwright.models.repositories import least_bytes
 
 
 @cache
@@ -71,7 +72,6 @@ def offers_of(key: str) -> tuple[Variant, ...]:
 
 def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], losses: _Losses) -> Variant:
     quant, parts = row["quant"], row.get("parts", 1)
-    kind = find_quant(quant)
     file = row.get("file") or part.get("file")
     loss, is_measured = losses.of(quant)
     return Variant(
@@ -79,7 +79,7 @@ def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], l
         name=f"{known.name} {quant}",
         quant=quant,
         format=part["format"],
-        file_bytes=row.get("bytes") or int(known.total_parameters * kind.bits / 8),
+        file_bytes=_file_bytes(known, part, row),
         loss_percent=loss,
         repo=part["repo"],
         revision=row.get("revision") or part.get("revision") or "main",
@@ -92,6 +92,15 @@ def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], l
         loaded_bytes=row.get("loaded_bytes"),
         source=row.get("source") or (part["source"] if "bytes" in row else "derived"),
     )
+
+
+def _file_bytes(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any]) -> int:
+    """What the row says; what it does not say, or only roughly, is no less than such a file can be."""
+    quant = row["quant"]
+    said = row.get("bytes") or int(known.total_parameters * find_quant(quant).bits / 8)
+    if part["format"] != "safetensors" or row.get("size") == "exact":
+        return int(said)
+    return max(said, least_bytes(known.parameters, quant, known.total_parameters))
 
 
 def _losses(known: KnownModel, row: Mapping[str, Any]) -> _Losses:

@@ -33,15 +33,23 @@ def _engine(choice: Choice, found: SearchResult) -> Reason | None:
     if batches and wish.users >= MANY_USERS:
         return Reason(choice=name, because=f"{users}; {users_rule(choice.engine, other)}")
     if batches:
-        many = f"{choice.layout} is more than twice as fast as the best that {label(other)} does"
-        is_choice = any(one.choice.engine != choice.engine for one in found.candidates)
-        return Reason(choice=name, because=f"{users}; {many if is_choice else f'{label(other)} cannot serve it here'}")
+        return Reason(choice=name, because=f"{users}; {_against(other, choice, found)}")
     if wish.users >= MANY_USERS:
         why = _why_not(other, found) or (
             f"the model comes as {choice.variant.format.upper()}, which {label(other)} does not serve"
         )
         return Reason(choice=name, because=f"{users} would be {label(other)}'s, but: {why}")
     return Reason(choice=name, because=f"{users}: the most context in the same memory, and it starts in seconds")
+
+
+def _against(engine: str, choice: Choice, found: SearchResult) -> str:
+    """What the best of another engine is worse at, in figures."""
+    theirs = [one for one in found.candidates if one.choice.engine == engine]
+    if not theirs:
+        return f"{label(engine)} cannot serve it here"
+    best = max(theirs, key=lambda one: one.score.total)
+    worse = difference(best.choice, choice) or "no better by what this goal counts"
+    return f"the best of {label(engine)} is {worse}"
 
 
 def _is_rival(engine: str, *, batches: bool) -> bool:
@@ -162,8 +170,8 @@ def _cache(choice: Choice) -> Reason | None:
     loss = choice.cache_loss_percent
     if not loss or choice.wish.cache_type != "auto":
         return None
-    memory = {"q8_0": "half", "q4_0": "a quarter of"}.get(kind, "less of")
-    because = f"{memory} the memory of f16 buys more than the {loss:.1f} % that it costs"
+    memory = {"q8_0": "half", "fp8": "half", "q4_0": "a quarter of"}.get(kind, "less of")
+    because = f"{memory} the memory of 16 bit buys more than the {loss:.1f} % that it costs"
     return Reason(choice=f"KV cache {kind}", because=because)
 
 

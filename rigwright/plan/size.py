@@ -9,7 +9,8 @@ from typing import Any, Literal
 from rigwright.errors import WrongSpec
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
-from rigwright.plan.engines.vllm.memory import VllmLoad, estimate_vllm, kv_capacity
+from rigwright.plan.engines.vllm.cache import ANY_RELEASE, VllmLoad, batched_tokens, can_pad, kv_capacity
+from rigwright.plan.engines.vllm.memory import estimate_vllm
 from rigwright.plan.memory import estimate_memory, loaded_bytes, padded
 from rigwright.plan.memory.caches import drafting_cache_bytes, has_nextn_rows
 from rigwright.plan.memory.compute import (
@@ -17,6 +18,7 @@ from rigwright.plan.memory.compute import (
     CUDA_CONTEXT_MARGIN_BYTES,
     IK_LLAMACPP,
     PINNED,
+    Build,
     Range,
     any_release,
     drafting_compute_bytes,
@@ -46,12 +48,13 @@ def size(
     swa_full: bool = False,
     gpu: bool = True,
     is_pinned_release: bool = False,
+    build: Build | None = None,
     tp: int = 1,
     kv_bytes: float = 2,
     kv_scale_bytes: int = 0,
     kv_budget_bytes: int | None = None,
     max_model_len: int | None = None,
-    engine_version: str = "0.33.0",
+    engine_version: str | None = None,
     vram_bytes: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Sizes in bytes, with `exact` saying of each whether it is computed or estimated.
@@ -66,8 +69,10 @@ def size(
         n_cpu_moe: The first layers whose experts stay in RAM.
         draft_depth: Tokens drafted ahead (--spec-draft-n-max).
         is_pinned_release: True for the release that Rigwright installs; otherwise the margin covers older ones too.
+        build: What another known release of llama.cpp reserves.
         kv_bytes: vLLM: bytes of a cache element, and `kv_scale_bytes` of a head's scale.
         kv_budget_bytes: vLLM: what is left for the cache on each GPU; otherwise computed from `vram_bytes`.
+        engine_version: vLLM: by default any since 0.21.
 
     Raises:
         WrongSpec: an argument cannot be.
@@ -75,7 +80,15 @@ def size(
     _check(engine, (cache_type_k, cache_type_v), flash_attn=flash_attn)
     if engine == "vllm":
         length = max_model_len or context_tokens or model.context_train
-        wish = VllmLoad(length, tp, 1, kv_bytes, kv_scale_bytes, speculative_tokens=draft_depth, version=engine_version)
+        wish = VllmLoad(
+            length,
+            tp,
+            kv_bytes=kv_bytes,
+            kv_scale_bytes=kv_scale_bytes,
+            speculative_tokens=draft_depth,
+            version=engine_version or ANY_RELEASE,
+            max_batched_tokens=batched_tokens(vram_bytes),
+        )
         return _vllm(model, wish, kv_budget_bytes, vram_bytes)
     count = slots or 1
     is_unified = slots is None if unified_kv is None else unified_kv
@@ -94,8 +107,8 @@ def size(
     placement = even_placement(model, gpus if gpu else 0, n_cpu_moe)
     if engine == "ik_llamacpp":
         compute = one_release(model, load, placement, IK_LLAMACPP)
-    elif is_pinned_release:
-        compute = one_release(model, load, placement, PINNED)
+    elif build or is_pinned_release:
+        compute = one_release(model, load, placement, build or PINNED)
     else:
         compute = any_release(model, load, placement)
     return _llamacpp(model, load, placement, compute)
@@ -179,15 +192,18 @@ def _vllm(model: Model, load: VllmLoad, budget: int | None, vram: Sequence[int])
         "max_concurrency": round(capacity.concurrency, 6) if capacity else None,
         "block_tokens": capacity.block_tokens if capacity else None,
     }
-    known = bool(budget)
+    known, is_padded = bool(budget), can_pad(model, load)
     exact = {
         "weights_bytes": (not model.is_estimated or model.is_sum_exact) and load.tensor_parallel == 1,
         "kv_bytes": known,
-        "kv_tokens": known and not model.swa_layers,
-        "max_concurrency": known and not model.swa_layers,
-        "block_tokens": not model.swa_layers,
+        "kv_tokens": known and not is_padded,
+        "max_concurrency": known and not is_padded,
+        "block_tokens": not is_padded,
     }
-    return sizes | {"per_gpu": _per_gpu(memory, load.tensor_parallel)} | _judged(model, sizes, exact)
+    judged = _judged(model, sizes, exact)
+    if is_padded:
+        judged["assumptions"] += ["the pages of both kinds of layers are as long; vLLM 0.33 pads the shorter one"]
+    return sizes | {"per_gpu": _per_gpu(memory, load.tensor_parallel)} | judged
 
 
 def _compute_on(memory: MemoryEstimate, rank: int) -> int:

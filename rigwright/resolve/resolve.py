@@ -26,6 +26,7 @@ from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.beside import beside, occupants_of
+from rigwright.resolve.deployable import deployable, deployed_engines, with_faster
 from rigwright.resolve.drafters import drafting_files, with_drafter, with_drafters
 from rigwright.resolve.engines import engines_for
 from rigwright.resolve.instance import Instance, instances
@@ -115,7 +116,7 @@ def resolve(
     if lock and changes:
         held = None
 
-    def plan(requests: Sequence[Request]) -> RigPlan:
+    def with_engines(requests: Sequence[Request], engines: Engines) -> RigPlan:
         return plan_rig(
             hardware,
             requests,
@@ -125,6 +126,9 @@ def resolve(
             engines=engines,
             occupants=occupants,
         )
+
+    def plan(requests: Sequence[Request]) -> RigPlan:
+        return with_engines(requests, engines) if is_preview else deployable(with_engines, requests, engines)
 
     requests = [_request(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
     requests = [with_drafter(one, drafters.get(one.wish.name), spec.weights) for one in requests]
@@ -136,11 +140,14 @@ def resolve(
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
         rig_plan = _untuned(rig_plan, spec)
         return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
-    requests = name_models(hardware, requests, engines, is_preview=is_preview)
+    automatic = engines if is_preview else deployed_engines(engines)
+    requests = name_models(hardware, requests, automatic, is_preview=is_preview)
     rig_plan, chosen = _settled(plan, requests, models, spec)
     if (planned := as_planned(spec.services, rig_plan.services, engines)) != spec.services:
         engines = engines_for(spec, planned, hardware, records, held)
         rig_plan = plan(requests)
+    if not is_preview:
+        rig_plan = with_faster(rig_plan, with_engines, requests, engines)
     chosen = with_drafters(chosen, drafters)
     _check_collisions(chosen)
     return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)

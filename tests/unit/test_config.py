@@ -15,7 +15,7 @@ from rigwright.models import Model
 from rigwright.models.config import fetch_config, model_from_config, read_config
 from rigwright.models.parameters import model_from_parameters
 from rigwright.models.variants import find_model
-from rigwright.plan.engines.vllm.memory import VllmLoad, kv_capacity
+from rigwright.plan.engines.vllm.cache import VllmLoad, kv_capacity
 
 # What the checkpoint of Qwen3.5-35B-A3B says (transformers, configuration_qwen3_5_moe.py).
 TEXT = {

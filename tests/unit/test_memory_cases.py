@@ -18,10 +18,19 @@ sized = accuracy.sized
 
 MIB, GIB = 1024**2, 1024**3
 WITHIN = 0.002
+# Logs whose buffer says less than what was taken: a fork of September 2026 with a cache of experts; and a release that
+# unpacked the KV cache in a pool beside the buffer, where ours is told of none.
+_POOLED = "q35-27b-3090-200k"
+UNBOUNDED = {False: (accuracy.FORK, _POOLED), True: (accuracy.FORK,)}
 
 
 def ids(cases: list[dict[str, Any]]) -> list[str]:
     return [case["id"] for case in cases]
+
+
+def most(observed_mib: float) -> float:
+    """The most that an estimate may say of such a buffer."""
+    return max(1.3 * observed_mib, observed_mib + 96)
 
 
 def having(*keys: str) -> list[dict[str, Any]]:
@@ -51,14 +60,30 @@ def test_weights_are_the_file(case: dict[str, Any]) -> None:
         assert found["host_bytes"] / MIB > 0.05 * loaded
 
 
-@pytest.mark.parametrize("case", having("compute_mib"), ids=ids(having("compute_mib")))
-def test_compute_is_within_its_margin(case: dict[str, Any]) -> None:
-    """Whatever the release, the compute buffer of every log lies within the margin that is stated beside ours."""
-    found = sized(case)
+def buffers(case: dict[str, Any], *, is_release_known: bool) -> list[tuple[float, float, float]]:
+    """Each compute buffer of a log: ours, the log's, and our margin, in MiB."""
+    found = sized(case, is_release_known=is_release_known)
     observed = list(case["observed"]["compute_mib"].values())
     ours = found["compute_bytes"]
-    for mib, expected in zip(observed, ours if len(ours) == len(observed) else ours[-1:], strict=True):
-        assert abs(expected - mib * MIB) <= found["compute_margin_bytes"]
+    pairs = zip(ours if len(ours) == len(observed) else ours[-1:], observed, strict=True)
+    return [(expected / MIB, mib, found["compute_margin_bytes"] / MIB) for expected, mib in pairs]
+
+
+@pytest.mark.parametrize("is_release_known", [False, True])
+@pytest.mark.parametrize("case", having("compute_mib"), ids=ids(having("compute_mib")))
+def test_compute_is_within_its_margin(case: dict[str, Any], is_release_known: bool) -> None:
+    """The compute buffer of every log lies within the margin that is stated beside ours; too much is no safe side."""
+    for ours, observed, margin in buffers(case, is_release_known=is_release_known):
+        assert observed <= ours + margin
+        if case["id"] not in UNBOUNDED[is_release_known]:
+            assert ours <= most(observed)
+
+
+def test_drafting_is_neither_too_little_nor_too_much() -> None:
+    """The second context of a draft: 128 MiB of cache and 520.06 MiB of buffer (Qwen3.8-27B, b9849)."""
+    (case,) = having("draft_compute_mib")
+    ours, buffer = sized(case)["drafting_bytes"] / MIB, case["observed"]["draft_compute_mib"]
+    assert buffer <= ours - 128 <= most(buffer)
 
 
 def test_layers_spread_as_llama_cpp_spreads_them() -> None:
@@ -75,7 +100,7 @@ def test_totals_are_what_nvidia_smi_shows() -> None:
         if case["id"] in accuracy.SUSPECT:
             continue
         found, used = sized(case), case["observed"]["used_mib"] * MIB
-        errors.append(abs(found["total_bytes"] / used - 1))
+        errors.append(abs(sized(case, is_release_known=True)["total_bytes"] / used - 1))
         assert used <= found["total_bytes"] + found["total_margin_bytes"]
     assert (len(errors), statistics.median(errors) < 0.03) == (8, True)
 
@@ -84,8 +109,11 @@ def test_totals_are_what_nvidia_smi_shows() -> None:
 def test_vllm_prints_our_tokens(case: dict[str, Any]) -> None:
     """The tokens and the concurrency that vLLM printed follow from the cache it had, which it prints in 0.01 GiB."""
     found, observed = accuracy.sized_vllm(case), case["observed"]
-    assert found["kv_tokens"] == pytest.approx(observed["kv_tokens"], rel=WITHIN)
-    assert found["exact"]["kv_tokens"]
+    # The log of one rank: the pool is that of the smallest.
+    within = 0.011 if case["id"] == "vllm-235b-fp8-tp4" else WITHIN
+    assert found["kv_tokens"] == pytest.approx(observed["kv_tokens"], rel=within)
+    # Pages of int8 with a scale for each head do not divide each other: that depends on the release.
+    assert found["exact"]["kv_tokens"] == (case["klass"] != "vllm_swa")
     if observed.get("concurrency"):
         assert found["max_concurrency"] == pytest.approx(observed["concurrency"], abs=0.006)
 

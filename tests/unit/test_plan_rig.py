@@ -511,16 +511,20 @@ def test_sixteen_gpus_are_two_groups_of_eight(machine: Rig) -> None:
 @pytest.mark.parametrize(
     ("gpus", "links", "model", "engine"),
     [
-        (["NVIDIA H100 80GB HBM3"] * 8, "NV18", "llama-3.3-70b", "llamacpp"),
-        (["RTX 3090"] * 2, "NV4", "qwen3.5-35b-a3b", "llamacpp"),
+        (["NVIDIA H100 80GB HBM3"] * 8, "NV18", "llama-3.3-70b", "vllm"),
+        (["RTX 3090"] * 2, "NV4", "qwen3.6-35b-a3b", "vllm"),
+        (["RTX 3090"], "PHB", "qwen3.6-27b", "llamacpp"),
     ],
 )
-def test_one_user_gets_vllm_only_where_it_is_twice_as_fast(
+def test_one_user_gets_vllm_where_it_is_worth_its_start(
     machine: Rig, gpus: list[str], links: str, model: str, engine: str
 ) -> None:
-    """Eight GPUs on NVLink read a model eight at a time with either."""
+    """Owners measured 178 to 187 tokens/s on two RTX 3090 against 114; on one card nothing makes up for minutes."""
     (served,) = plan_rig(machine(gpus=gpus, links=links), [listed(wish(model=model))]).services
     assert engine == served.engine
+    if engine == "vllm":
+        [why] = [one.because for one in served.reasons if one.choice == "vLLM"]
+        assert re.search(r"the best of llama.cpp is \d+ instead of \d+ tokens/s", why), why
 
 
 def test_unknown_cores_leave_threads_to_the_server(rig: Rig, hybrid: Model) -> None:

@@ -16,8 +16,8 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.devices import devices
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.vllm import render as vllm
-from rigwright.plan.engines.vllm.flags import cache_type_of
-from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, estimate_vllm
+from rigwright.plan.engines.vllm.cache import VllmLoad
+from rigwright.plan.engines.vllm.memory import VllmChoice, estimate_vllm
 from rigwright.plan.engines.vllm.overrides import known_flags
 from rigwright.plan.memory import Load
 from rigwright.plan.service import Layout
@@ -43,6 +43,7 @@ def choose(
     hardware: Hardware | None = None,
     offered: str = "qwen3.5-35b-a3b:GPTQ-Int4",
     load: dict[str, Any] | None = None,
+    cache: str = "auto",
     **wish: Any,
 ) -> Choice:
     """A choice of the GPUs in `groups`, by index, as the search would make it."""
@@ -58,7 +59,7 @@ def choose(
         "vllm",
         layout,
         tuple(tuple(found[index] for index in group) for group in groups),
-        Load(32768, slots=4),
+        Load(32768, 4, cache, cache),
         None,
         estimate.memory,
         None,
@@ -83,7 +84,7 @@ def every_way() -> Iterator[Choice]:
     yield choose()
     yield choose(PAIR, ((0, 2), (1, 3)), mode="instruct")
     yield choose(TWO_PAIRS, ((0, 2, 1, 3),), mode="thinking-coding", vision=True)
-    yield choose(replace_link(PAIR, "PHB"), ((0, 1),), draft=2, cache_type="q8_0", alias="qwen")
+    yield choose(replace_link(PAIR, "PHB"), ((0, 1),), draft=2, cache="int8_per_token_head", alias="qwen")
     yield choose(load={"has_cuda_graphs": False, "utilization": 0.61}, context=8192)
 
 
@@ -215,26 +216,8 @@ def test_vllm_drafts_sees_and_fits_as_asked() -> None:
 def test_vllm_computes_at_least_one_block_at_once() -> None:
     """A block of the 8 bit cache of Qwen3.5-35B-A3B has 2096 tokens: 2048 at once would never start a long prompt."""
     load = {"max_batched_tokens": 2048, "kv_bytes": 1}
-    small = render(choose(PAIR, ((0, 2),), load=load, hardware=rig(4, capability="8.9")))
+    small = render(choose(PAIR, ((0, 2),), load=load, cache="fp8"))
     assert value(small, "--max-num-batched-tokens") == "2304"
-
-
-@pytest.mark.parametrize(
-    ("wished", "capabilities", "expected"),
-    [
-        ("f16", ["8.6"], ("auto", 2, 0)),
-        ("auto", ["12.0"], ("auto", 2, 0)),
-        ("q8_0", ["8.9", "12.0"], ("fp8", 1, 0)),
-        ("q8_0", ["8.9", "8.6"], ("int8_per_token_head", 1, 4)),
-        ("q8_0", [None], ("int8_per_token_head", 1, 4)),
-        ("q4_0", ["8.9"], ("int4_per_token_head", 0.5, 4)),
-    ],
-)
-def test_vllm_cache_type_is_one_that_the_gpu_has(
-    wished: str, capabilities: list[str | None], expected: tuple[str, float, int]
-) -> None:
-    """fp8 needs compute capability 8.9 on every GPU."""
-    assert tuple(cache_type_of(wished, capabilities)) == expected
 
 
 def test_vllm_never_shows_the_key() -> None:

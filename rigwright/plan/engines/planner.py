@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
+from copy import copy
 from typing import ClassVar, Self
 
 from rigwright.catalogue import load
@@ -39,7 +40,7 @@ class Planner(ABC):
     label: ClassVar[str]
     file_format: ClassVar[Format] = "gguf"
     other_format: ClassVar[str] = ""
-    is_automatic: ClassVar[bool] = True
+    is_automatic: bool = True
     batches: ClassVar[bool] = False
     can_spill: ClassVar[bool] = False
     can_replicate: ClassVar[bool] = False
@@ -69,6 +70,12 @@ class Planner(ABC):
     def as_planned(self, wish: ServiceWish, plan: ServicePlan) -> ServiceWish:
         """The wish with what its plan has decided and the engine's release depends on."""
         return wish
+
+    def named_only(self) -> Self:
+        """The planner where it is taken only by who names it."""
+        found = copy(self)
+        found.is_automatic = False
+        return found
 
     @property
     def vendors(self) -> frozenset[Vendor]:

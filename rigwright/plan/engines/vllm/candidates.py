@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from itertools import product
 
+from rigwright.models.quants import KvCacheType
 from rigwright.models.values import Model
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
 from rigwright.plan.devices import Device
-from rigwright.plan.engines.vllm.flags import cache_type_of
-from rigwright.plan.engines.vllm.memory import VllmChoice, VllmLoad, capacity_of, estimate_vllm, kv_capacity
+from rigwright.plan.engines.vllm.cache import VllmLoad
+from rigwright.plan.engines.vllm.cache_types import is_named, is_short_alone, tried
+from rigwright.plan.engines.vllm.loads import least, loads_of, longest
+from rigwright.plan.engines.vllm.memory import VllmChoice, room_for_cache
 from rigwright.plan.engines.vllm.parallel import tensor_parallel_error
-from rigwright.plan.known_issues import known_issues, version_of
+from rigwright.plan.known_issues import Configuration, KnownIssue, known_issues, version_of
 from rigwright.plan.layouts import GpuAssignment, is_wished, tensor_assignments
 from rigwright.plan.memory import Load
 from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, depth_of, goal_of, score
@@ -23,11 +25,6 @@ from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
-# vLLM's own default; what is left holds its graphs and what others allocate.
-_UTILIZATION = 0.92
-# vLLM's own defaults for a server. Source: 0.33.0, EngineArgs.get_batch_defaults.
-_LARGE_BYTES, _BATCHED_TOKENS, _BATCHED_TOKENS_LARGE = 70 * GIB, 2048, 8192
-
 # Weights of 4 bit are unpacked to 16 before each product: free while memory is what waits, up to batches of 16 to 32.
 # Source: the Marlin paper (arXiv 2408.11743), figure 1; the share beyond is a guess.
 _UNPACKED, _UNPACKING_USERS, _UNPACKING_SHARE = ("INT4", "AWQ", "GPTQ", "W4A16"), 16, 0.6
@@ -35,8 +32,6 @@ _UNPACKED, _UNPACKING_USERS, _UNPACKING_SHARE = ("INT4", "AWQ", "GPTQ", "W4A16")
 _UNPACKED_BEFORE = {"FP8": (8, 9), "NVFP4": (10, 0)}
 # The Tesla V100 and the Quadro GV100.
 _LARGEST_BEFORE_TURING_BYTES = 32 * GIB
-# A cache large enough that blocks, which are whole, do not count.
-_PROBE_BYTES = 1 << 50
 
 
 def with_tensors(
@@ -45,7 +40,6 @@ def with_tensors(
     space: SearchSpace,
     found: SearchResult,
     *,
-    version: str,
     bias: float,
 ) -> None:
     """The candidates that serve repositories of safetensors."""
@@ -61,7 +55,8 @@ def with_tensors(
     wanted = [one for one in assignments if _is_wanted(wish, one.layout.replicas)]
     if assignments and not wanted:
         found.refused["vLLM"] = f"{wish.replicas} copies need more equal GPUs than this service may use; lower replicas"
-    for variant, assignment in product(variants, wanted):
+    files = [(variant, _contexts(wish, variant.model)) for variant in variants if wanted]
+    for (variant, steps), assignment in product(files, wanted):
         name = f"vLLM, {assignment.layout}, {variant.quant}"
         error = tensor_parallel_error(variant.model, assignment.layout.tensor_parallel, variant.quant)
         now = configuration(
@@ -74,13 +69,14 @@ def with_tensors(
             pipeline_parallel=assignment.layout.pipeline_parallel,
         )
         issues = known_issues(now)
-        refusal = next((str(issue) for issue in issues if issue.effect == "refuse"), None)
-        if refusal := error or _unsuitable(wish, assignment) or refusal:
+        if refusal := error or _unsuitable(wish, assignment) or _refusal(issues):
             found.refused.setdefault(name, refusal)
-        elif candidate := _tensored(
-            wish, variant, space, assignment, found, issues=len(issues), version=version, bias=bias
-        ):
-            found.candidates.append(candidate)
+        else:
+            _add_tensored(wish, variant, space, assignment, found, now, steps, issues=len(issues), bias=bias)
+
+
+def _refusal(issues: Sequence[KnownIssue]) -> str | None:
+    return next((str(issue) for issue in issues if issue.effect == "refuse"), None)
 
 
 def _is_wanted(wish: ServiceWish, copies: int) -> bool:
@@ -106,86 +102,90 @@ def _may_be_old(device: Device) -> bool:
     return not device.throughput.compute_capability and device.vram_bytes <= _LARGEST_BEFORE_TURING_BYTES
 
 
-def _tensored(
+def _add_tensored(
     wish: ServiceWish,
     variant: Variant,
     space: SearchSpace,
     assignment: GpuAssignment,
     found: SearchResult,
+    now: Configuration,
+    steps: tuple[int, ...],
     *,
     issues: int,
-    version: str,
     bias: float,
-) -> Candidate | None:
-    model, devices = variant.model, assignment.devices
+) -> None:
+    """A candidate for each type of KV cache that holds more than the one before, or by how much the last one fails."""
+    model, sizes = variant.model, tuple(device.vram_bytes for device in assignment.devices)
+    loads: tuple[VllmLoad, ...] = ()
+    best = 0
+    for cache in tried(wish, _refuses(now)):
+        loads = loads or loads_of(wish, model, assignment, sizes, version=now.version)
+        if not best and room_for_cache(model, loads[-1], sizes) <= 0:
+            break
+        loads = tuple(load._replace(kv_bytes=cache.element_bytes, kv_scale_bytes=cache.scale_bytes) for load in loads)
+        # Better a slow type than none.
+        is_any = is_named(wish) or not best
+        possible = tuple(step for step in steps if step > best and (is_any or not is_short_alone(cache, step)))
+        if load := longest(model, loads, possible, sizes) if possible else None:
+            best = load.max_model_len
+            if cache.name != "auto":
+                issues = len(known_issues(now._replace(cache_types=(cache.name,)))) + is_short_alone(cache, best)
+            found.candidates.append(_candidate(wish, variant, space, assignment, load, cache, bias=bias, issues=issues))
+        if best == steps[0]:
+            return
+    if not best:
+        found.misses.append(_miss(variant, assignment, loads[-1]._replace(max_model_len=steps[-1]), sizes))
+
+
+def _miss(variant: Variant, assignment: GpuAssignment, load: VllmLoad, sizes: tuple[int, ...]) -> Miss:
+    needs, offers = least(variant.model, load, sizes)
+    return Miss("vllm", variant, assignment, Load(load.max_model_len), needs, offers, needs - offers, is_each=True)
+
+
+def _contexts(wish: ServiceWish, model: Model) -> tuple[int, ...]:
     longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
-    named = (wish.context,) if wish.context else ()
-    steps = named or tuple(contexts(model, longest=longest, least=wish.min_context or 0))
-    share = min(device.offered_bytes / device.vram_bytes for device in devices)
-    sizes = tuple(device.vram_bytes for device in devices)
-    cache = cache_type_of(wish.cache_type, [device.throughput.compute_capability for device in devices])
-    base = VllmLoad(
-        max_model_len=steps[-1],
-        tensor_parallel=assignment.layout.tensor_parallel,
-        pipeline_parallel=assignment.layout.pipeline_parallel,
-        kv_bytes=cache.element_bytes,
-        kv_scale_bytes=cache.scale_bytes,
-        speculative_tokens=wish.own_drafts,
-        max_batched_tokens=_BATCHED_TOKENS if min(sizes) < _LARGE_BYTES else _BATCHED_TOKENS_LARGE,
-        utilization=int(min(_UTILIZATION, share) * 100) / 100,
-        version=version,
+    return (wish.context,) if wish.context else tuple(contexts(model, longest=longest, least=wish.min_context or 0))
+
+
+def _refuses(now: Configuration) -> Callable[[str], bool]:
+    """Whether these GPUs cannot keep a KV cache of a type; what nobody knows of a GPU counts as no."""
+
+    def refuses(name: str) -> bool:
+        is_unknown = name == "fp8" and not now.compute_capabilities
+        return is_unknown or _refusal(known_issues(now._replace(cache_types=(name,)))) is not None
+
+    return refuses
+
+
+def _candidate(
+    wish: ServiceWish,
+    variant: Variant,
+    space: SearchSpace,
+    assignment: GpuAssignment,
+    load: VllmLoad,
+    cache: KvCacheType,
+    *,
+    bias: float,
+    issues: int,
+) -> Candidate:
+    tokens = load.max_model_len
+    choice = Choice(
+        wish,
+        variant,
+        "vllm",
+        assignment.layout,
+        assignment.replicas,
+        Load(context_tokens=tokens, slots=load.max_seqs, cache_type_k=cache.name, cache_type_v=cache.name),
+        None,
+        None,
+        tensor_speed(
+            wish, variant, space, assignment, tokens, cache_type=cache.name, depth_tokens=depth_of(wish, tokens)
+        ),
+        own=VllmChoice(load),
+        cache_loss_percent=cache.loss_percent,
     )
-    if load := _longest(model, base, steps, sizes):
-        depth = depth_of(wish, load.max_model_len)
-        speed = tensor_speed(wish, variant, space, assignment, load.max_model_len, depth_tokens=depth)
-        asked = Load(context_tokens=load.max_model_len, slots=max(1, -(-wish.users // assignment.layout.replicas)))
-        choice = Choice(
-            wish,
-            variant,
-            "vllm",
-            assignment.layout,
-            assignment.replicas,
-            asked,
-            None,
-            None,
-            speed,
-            own=VllmChoice(load),
-        )
-        taken = {device.ordinal: device.offered_bytes for group in assignment.replicas for device in group}
-        return Candidate(choice, score(choice, bias=bias, issues=issues), taken, 0, assignment)
-    needs, offers_bytes = _least(model, base, sizes)
-    short = needs - offers_bytes
-    found.misses.append(Miss("vllm", variant, assignment, Load(steps[-1]), needs, offers_bytes, short, is_each=True))
-    return None
-
-
-def _least(model: Model, load: VllmLoad, sizes: Sequence[int]) -> tuple[int, int]:
-    """What the fullest GPU needs for one request of that context, and what vLLM may take of it."""
-    one = -int(-_PROBE_BYTES // kv_capacity(model, load, _PROBE_BYTES).concurrency)
-    parts = [part for part in estimate_vllm(model, load, sizes).memory.parts if part.name != "KV cache"]
-    needs = [one + sum(part.size_bytes for part in parts if part.device == rank) for rank in range(len(sizes))]
-    fullest = max(range(len(sizes)), key=lambda rank: needs[rank] - sizes[rank] * load.utilization)
-    variants = int(sizes[fullest] * load.utilization)
-    return max(needs[fullest], variants + 1), variants
-
-
-# Copies of a layout and its like on equal GPUs ask the same.
-@lru_cache(maxsize=4096)
-def _longest(model: Model, base: VllmLoad, steps: tuple[int, ...], sizes: tuple[int, ...]) -> VllmLoad | None:
-    """The longest context of which one request at least fits into the cache."""
-    low, high = 0, len(steps) - 1
-    best: VllmLoad | None = None
-    while low <= high:
-        middle = (low + high) // 2 if best else high
-        load = base._replace(max_model_len=steps[middle])
-        capacity = capacity_of(model, load, sizes)
-        if capacity is not None and capacity.concurrency >= 1:
-            best, high = load, middle - 1
-        elif best is None:
-            return None
-        else:
-            low = middle + 1
-    return best
+    taken = {device.ordinal: device.offered_bytes for group in assignment.replicas for device in group}
+    return Candidate(choice, score(choice, bias=bias, issues=issues), taken, 0, assignment)
 
 
 def tensor_speed(
@@ -195,6 +195,7 @@ def tensor_speed(
     assignment: GpuAssignment,
     context_tokens: int,
     *,
+    cache_type: str = "auto",
     depth_tokens: int = USUAL_DEPTH_TOKENS,
 ) -> Speed:
     """The speed of the first copy; together with the others they serve what each can."""
@@ -205,6 +206,7 @@ def tensor_speed(
             throughputs=[device.throughput for device in assignment.devices],
             placement=None,
             depth_tokens=min(context_tokens, depth_tokens),
+            cache_types=(cache_type, cache_type),
             engine="vllm",
             tensor_parallel=assignment.layout.tensor_parallel,
             link_gbytes_per_second=link or None,

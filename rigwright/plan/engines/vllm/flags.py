@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rigwright.errors import WrongSpec
 from rigwright.hardware.links import NVLINK_RANK, rank
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.modes import sampling_of, thinking_of
 from rigwright.plan.engines.rendered import RenderContext
-from rigwright.plan.engines.vllm.memory import KvCapacity, VllmChoice, VllmLoad
-from rigwright.plan.known_issues import version_of
+from rigwright.plan.engines.vllm.cache import KvCapacity, VllmLoad
+from rigwright.plan.engines.vllm.cache_types import LONG_TOKENS
+from rigwright.plan.engines.vllm.memory import VllmChoice
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
 
@@ -25,28 +26,6 @@ DRAIN_SECONDS = 20
 _DEFAULT_UTILIZATION = 0.92
 _WHY_STEP = "computed at once: the memory was computed with it, and a whole block of the KV cache must fit in"
 _BLOCKS = "https://github.com/vllm-project/vllm/pull/34445"
-
-
-class CacheType(NamedTuple):
-    """A type of vLLM's KV cache: its name, bytes for each element, and bytes of scale for each head and token."""
-
-    name: str
-    element_bytes: float
-    scale_bytes: int = 0
-
-
-_CACHE_TYPES = {
-    "q8_0": CacheType("int8_per_token_head", 1, 4),
-    "q4_0": CacheType("int4_per_token_head", 0.5, 4),
-}
-
-
-def cache_type_of(wished: str, capabilities: Sequence[str | None]) -> CacheType:
-    """vLLM's nearest to a type of llama.cpp: fp8 for q8_0 on Ada and newer, int8 with a scale per head before."""
-    is_new = all((version_of(text) or (0,)) >= (8, 9) for text in capabilities)
-    if wished == "q8_0" and is_new:
-        return CacheType("fp8", 1)
-    return _CACHE_TYPES.get(wished, CacheType("auto", 2))
 
 
 def flags_of(choice: Choice, target: RenderContext, *, is_linked: bool) -> list[Flag]:
@@ -126,8 +105,7 @@ def _memory(choice: Choice) -> Iterator[Flag]:
         yield _flag("--max-num-batched-tokens", _step_tokens(choice, vllm), _WHY_STEP, _BLOCKS)
         if not vllm.has_cuda_graphs:
             yield _flag("--enforce-eager", None, "no memory is left for CUDA graphs; costs speed with few users")
-    cache = _cache_of(choice)
-    yield _flag("--kv-cache-dtype", cache.name, _why_cache(choice, cache))
+    yield _flag("--kv-cache-dtype", choice.load.cache_type_k, _why_cache(choice))
     if wish.own_drafts:
         _check_drafts(choice)
         drafts = _json({"method": "mtp", "num_speculative_tokens": wish.own_drafts})
@@ -153,7 +131,8 @@ def _why_utilization(choice: Choice) -> str:
     part = load.utilization if load else 0.0
     if share < _DEFAULT_UTILIZATION:
         return f"the tightest GPU has {share:.0%} to offer, the rest is for a display or another service"
-    return f"vLLM takes this part of each GPU for everything; {1 - part:.0%} stay free for the driver"
+    more = "more than its default, for the context; " if part > _DEFAULT_UTILIZATION else ""
+    return f"vLLM takes this part of each GPU for everything; {more}{1 - part:.0%} stay free for the driver"
 
 
 def _why_slots(choice: Choice) -> str:
@@ -164,23 +143,18 @@ def _why_slots(choice: Choice) -> str:
     return f"{text}. The KV cache holds {capacity.tokens:,} tokens: {capacity.concurrency:.1f} requests of full length"
 
 
-def _cache_of(choice: Choice) -> CacheType:
-    """What the wish names; the memory was computed with its load says, which is never less."""
-    capabilities = [device.throughput.compute_capability for device in choice.devices]
-    if choice.wish.cache_type in _CACHE_TYPES:
-        return cache_type_of(choice.wish.cache_type, capabilities)
-    load = _load(choice)
-    element = load.kv_bytes if load else 2
-    return cache_type_of({1: "q8_0", 0.5: "q4_0"}.get(element, "f16"), capabilities)
-
-
-def _why_cache(choice: Choice, cache: CacheType) -> str:
-    if cache.name == "auto":
+def _why_cache(choice: Choice) -> str:
+    """Why the cache is of its type; the memory was computed with it."""
+    kind = choice.load.cache_type_k
+    if kind == "auto":
         return "16 bit, as the model computes: nothing is lost"
-    if cache.name == "fp8":
-        return "8 bit, half the memory; these GPUs compute with it"
-    bits = round(cache.element_bytes * 8)
-    return f"{bits} bit with a scale for each head, as fp8 needs compute capability 8.9"
+    if kind == "fp8":
+        return "8 bit, half the memory of 16; vLLM's 8 bit that stays fast at long contexts"
+    bits = "4" if kind.startswith("int4") else "8"
+    text = f"{bits} bit with a scale for each head"
+    if choice.load.context_tokens < LONG_TOKENS:
+        return text
+    return f"{text}; slower than 16 bit at long contexts: for 131,072 tokens 28 tokens/s were measured instead of 60"
 
 
 def _answers(choice: Choice) -> Iterator[Flag]:

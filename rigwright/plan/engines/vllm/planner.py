@@ -23,9 +23,11 @@ from rigwright.units import GIB
 
 # It batches what llama.cpp serves in slots: its own speed figures do not show that under load.
 _BATCHING = 1.0
-# For one or two users llama.cpp holds more context in the same memory and starts in seconds: vLLM must be twice as
-# fast.
-_SLOW_START = math.log(2)
+# For one or two users vLLM has one handicap: it starts in minutes instead of seconds, which is worth a quarter of the
+# speed. To ask for twice the speed lost what owners measured: two RTX 3090 on NVLink make 178 to 187 tokens/s of
+# Qwen3.6-35B-A3B, 114 under llama.cpp; an RTX 5090 252 to 258 instead of 172. Context is no handicap: two such cards
+# hold 262,144 tokens in fp8. Source: BENCHMARKS.md of https://github.com/noonghunna/club-3090.
+_SLOW_START = math.log(1.25)
 
 
 class VllmPlanner(Planner):
@@ -64,11 +66,15 @@ class VllmPlanner(Planner):
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """The candidates that serve repositories of safetensors."""
-        with_tensors(wish, variants, space, found, version=self.version, bias=self.bias(wish))
+        with_tensors(wish, variants, space, found, bias=self.bias(wish))
 
     def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
-        """With its stages."""
-        return super().configuration(choice, space)._replace(pipeline_parallel=choice.layout.pipeline_parallel)
+        """With its stages, and its type of KV cache."""
+        return (
+            super()
+            .configuration(choice, space)
+            ._replace(pipeline_parallel=choice.layout.pipeline_parallel, cache_types=(choice.load.cache_type_k,))
+        )
 
     def evaluated(self, choice: Choice) -> Choice:
         """The choice with its memory by part, and what its cache holds."""
@@ -83,9 +89,9 @@ class VllmPlanner(Planner):
         choice = candidate.choice
         if choice.speed is None:
             return None
-        tokens = choice.load.context_tokens
+        tokens, kind = choice.load.context_tokens, choice.load.cache_type_k
         return tensor_speed(
-            choice.wish, choice.variant, space, candidate.assignment, tokens, depth_tokens=tokens
+            choice.wish, choice.variant, space, candidate.assignment, tokens, cache_type=kind, depth_tokens=tokens
         ).expected
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
