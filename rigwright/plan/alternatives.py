@@ -17,6 +17,8 @@ from rigwright.plan.spill import in_ram
 _NEAR = 0.95
 # In percent of perplexity: no two figures that are printed.
 _SAME_LOSS = 0.05
+# What counts against an engine that batches where one or two users ask.
+_SLOW_START = "it starts in minutes"
 
 
 def alternatives(chosen: Candidate, found: SearchResult, *, count: int) -> tuple[Alternative, ...]:
@@ -116,8 +118,9 @@ def _gaps(one: Choice, chosen: Choice) -> list[_Gap]:
     batches = planner_of(chosen.engine).batches
     is_rule = batches == (chosen.wish.users >= MANY_USERS) and batches != planner_of(one.engine).batches
     if chosen.wish.engine == "auto" and is_rule:
-        most = f"{MANY_USERS - 1} users at most" if batches else f"{MANY_USERS} users and more"
-        gaps.append(_Gap(1.01, users_rule(one.engine, chosen.engine), f"{label(one.engine)} is for {most}"))
+        rule = users_rule(one.engine, chosen.engine)
+        said = f"{label(one.engine)} is for {MANY_USERS - 1} users at most" if batches else _SLOW_START
+        gaps.append(_Gap(1.01, rule if batches else _SLOW_START, said))
     used = [sum(len(group) for group in choice.replicas) for choice in (one, chosen)]
     if not gaps and used[0] > used[1] and mine <= theirs:
         words = f"{used[0]} GPUs for what {used[1]} do"

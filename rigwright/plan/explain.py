@@ -39,7 +39,7 @@ def _engine(choice: Choice, found: SearchResult) -> Reason | None:
             f"the model comes as {choice.variant.format.upper()}, which {label(other)} does not serve"
         )
         return Reason(choice=name, because=f"{users} would be {label(other)}'s, but: {why}")
-    return Reason(choice=name, because=f"{users}: the most context in the same memory, and it starts in seconds")
+    return Reason(choice=name, because=f"{users}: it starts in seconds, which counts for a quarter of the speed")
 
 
 def _against(engine: str, choice: Choice, found: SearchResult) -> str:

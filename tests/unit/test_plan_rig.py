@@ -419,7 +419,7 @@ def test_two_services_share_a_gpu_before_one_goes_to_the_cpu(machine: Rig) -> No
 
 
 def test_vllm_refusal_counts_each_gpu(machine: Rig) -> None:
-    """67.0 GiB of BF16 on two GPUs are 33.5 GiB on each, of which vLLM takes 92 %: 22.08 GiB of 24."""
+    """67.0 GiB of BF16 on two GPUs are 33.5 GiB on each, of which vLLM takes 95 % at most: 22.8 GiB of 24."""
     message = refusal(
         machine(gpus=["RTX 3090"] * 2), wish(model="qwen3.5-35b-a3b", quants=["BF16"], engine="vllm", goal="latency")
     )
@@ -431,7 +431,7 @@ def test_vllm_refusal_counts_each_gpu(machine: Rig) -> None:
     need, variant, short = map(float, found.groups())
     assert 33.5 < need < 38.5
     # The fixture's cards have 96 % of what their name says.
-    assert 0.96 * 0.92 * 24 - 0.1 < variant < 0.92 * 24
+    assert 0.96 * 0.95 * 24 - 0.1 < variant < 0.95 * 24
     assert abs(need - variant - short) < 0.11
 
 
@@ -511,7 +511,6 @@ def test_sixteen_gpus_are_two_groups_of_eight(machine: Rig) -> None:
 @pytest.mark.parametrize(
     ("gpus", "links", "model", "engine"),
     [
-        (["NVIDIA H100 80GB HBM3"] * 8, "NV18", "llama-3.3-70b", "vllm"),
         (["RTX 3090"] * 2, "NV4", "qwen3.6-35b-a3b", "vllm"),
         (["RTX 3090"], "PHB", "qwen3.6-27b", "llamacpp"),
     ],
