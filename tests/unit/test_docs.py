@@ -126,8 +126,9 @@ def our_options(command: click.Command = main) -> frozenset[str]:
 
 @pytest.mark.parametrize("page", READ, ids=lambda page: str(page.relative_to(ROOT)))
 def test_options_and_files_exist(page):
-    """What stands between backticks: each option is one of ours, of pyinfra or of llama.cpp; each file is there."""
-    flags = (ROOT / "rigwright/catalogue/llamacpp_flags.yml").read_text()
+    """What stands between backticks: each option is one of ours, of pyinfra or of an engine; each file is there."""
+    engines = "llamacpp", "vllm"
+    flags = "\n".join((ROOT / f"rigwright/catalogue/{engine}_flags.yml").read_text() for engine in engines)
     foreign = page.read_text().partition("\n## What is read\n")[2].partition("\n## ")[0]
     for span in spans(page):
         if f"`{span}`" in foreign:
