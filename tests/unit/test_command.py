@@ -121,7 +121,7 @@ def test_differences_show_no_secret_of_what_an_older_version_left():
 
 def test_svg_follows_light_and_dark(run, tmp_path):
     """Every class of the page has a rule for each, and nothing is fetched from elsewhere."""
-    result = run("model: qwen3.5-35b-a3b", "--svg", "plan.svg")
+    result = run("model: qwen3.5-35b-a3b, engine: llamacpp", "--svg", "plan.svg")
     assert result.exit_code == 0 and "chat" in result.stdout
     text = (tmp_path / "plan.svg").read_text()
     ElementTree.fromstring(text)
@@ -148,7 +148,7 @@ def test_svg_goes_nowhere_else(run, file, says):
 
 def test_shlex_reads_the_command_back(run):
     """One flag on each line, each line goes on."""
-    text = run(WISHES[0], "--command").stdout
+    text = run("model: qwen3.5-35b-a3b, engine: llamacpp", "--command").stdout
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert all(line.endswith(" \\") for line in lines[:-1]) and not lines[-1].endswith("\\")
     assert "llama-server" in shlex.split(text.replace("\\\n", " "), comments=True)
