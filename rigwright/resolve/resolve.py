@@ -138,6 +138,8 @@ def resolve(
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
         engines = engines_for(spec, as_planned(spec.services, services, engines), hardware, records, held)
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
+        if not is_preview:
+            rig_plan = with_faster(rig_plan, with_engines, requests, engines)
         rig_plan = _untuned(rig_plan, spec)
         return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
     automatic = engines if is_preview else deployed_engines(engines)
