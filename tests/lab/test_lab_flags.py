@@ -54,7 +54,8 @@ def _on_this_machine(flags: list[tuple[str, str | None]], *, is_served: bool) ->
 
     `--device`: none, as this build has no other; --n-gpu-layers, --split-mode and --tensor-split stay, they warn only.
     The file of keys, which must be there. To serve: the model, a port; a context of 2,048 tokens a slot, two threads, a
-    small prompt cache, as the lab is small; no projector, as no tiny one exists.
+    small prompt cache, as the lab is small; no projector, as no tiny one exists; layers that GPUs share, as there are no
+    GPUs to do so.
     """
     slots = int(next((value for name, value in flags if name == "--parallel"), None) or 1)
     drafts = any(name == "--spec-type" for name, _ in flags)
@@ -62,7 +63,7 @@ def _on_this_machine(flags: list[tuple[str, str | None]], *, is_served: bool) ->
     if is_served:
         here |= {
             "--model": f"/tmp/{'drafting' if drafts else 'tiny'}.gguf", "--host": "127.0.0.1", "--port": str(PORT),
-            "--ctx-size": str(2048 * slots), "--threads": "2", "--cache-ram": "64",
+            "--ctx-size": str(2048 * slots), "--threads": "2", "--cache-ram": "64", "--split-mode": "layer",
         }  # fmt: skip
     said = [(name, here.get(name, value)) for name, value in flags if not (is_served and name == "--mmproj")]
     return [word for pair in said for word in pair if word is not None]
