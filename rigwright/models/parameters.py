@@ -1,32 +1,26 @@
 """From the dimensions of a model to a `Model`, for a file that is not there: its tensor table is computed.
 
-The sum of the table is the size of the file, so that totals hold; how the bits are spread over tensors is a guess:
-norms and routers F32, embedding and output at the types usual for the file's mean, all else alike.
+What its layers keep is told by the parameters, or follows from the header that they state.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rigwright.errors import UnreadableModel
-from rigwright.models.ggml import TENSOR_TYPES, TYPES_BY_NAME, TensorType
-from rigwright.models.quants import quants
-from rigwright.models.shapes import Row, Shape, rows
-from rigwright.models.values import DELTA_NET, Model, Ssm, Tensor
+from rigwright.models.caches import Caches, caches_of
+from rigwright.models.dimensions import Recurrence, Shape
+from rigwright.models.keys import Keys
+from rigwright.models.shapes import rows
+from rigwright.models.sizing import bits_per_weight, sized
+from rigwright.models.stated import stated_keys, stated_latent
+from rigwright.models.values import DELTA_NET, Model, Ssm
 
 _MAX_LAYERS, _MAX_NUMBER = 512, 2**32
 # Architectures whose `layers` count the nextn layers too, as the block_count of their GGUF files does.
 _COUNTS_NEXTN = ("glm4moe", "glm4")
 _WINDOW_PERIODS = {"gemma3": 6, "gemma4": 6, "gpt-oss": 2}
-# From this many bits per weight on: the usual types of the embedding and of the output.
-# Source: llama_tensor_get_type of llama.cpp 0c1e570 (src/llama-quant.cpp).
-_EDGE_TYPES = ((12, "f16", "f16"), (7.5, "q8_0", "q8_0"), (6.2, "q6_k", "q6_k"), (5.1, "q5_k", "q6_k"),
-               (4, "q4_k", "q6_k"), (3, "q3_k", "q6_k"), (0, "q2_k", "q5_k"))  # fmt: skip
-_UNIFORM = 0.02
-# A mixture keeps some tensors at a better type: Q4_K_M 4.85 bits against 4.5. Source: llama-quantize --help.
-_MIXTURE = {"S": 1.03, "M": 1.08, "L": 1.12, "XL": 1.1}
 
 
 def model_from_parameters(
@@ -37,17 +31,16 @@ def model_from_parameters(
     `parameters` has the keys layers, hidden, heads, kv_heads, vocab and, where they apply, head_dim, ff, arch,
     tie_embeddings, native_ctx, experts, experts_used, moe_ff, shared_ff, leading_dense, swa, n_swa_layers, n_full,
     kv_heads_full, head_dim_full, n_lin, lin_k_heads, lin_v_heads, lin_k_head_dim, lin_v_head_dim, conv_kernel, nextn
-    (with nextn_in_file).
+    (with nextn_in_file), gate, pattern, latent_experts, ngram_rows, ngram_width; `header` has the rest.
 
     Raises:
         UnreadableModel: a key is missing or cannot be.
     """
     keys = _Keys(name, parameters)
-    shape = _shape(keys)
+    shape, caches = _stated(keys) if "header" in parameters else _plain(keys)
     table = rows(shape)
     bits = None if file_bytes else bits_per_weight(quant or "F16", where=name)
     tensors = sized(table, where=name, file_bytes=file_bytes, bits=bits)
-    is_window = set(shape.window_layers)
     return Model(
         name=name,
         architecture=shape.architecture,
@@ -56,20 +49,9 @@ def model_from_parameters(
         layers=shape.layers,
         nextn_layers=shape.nextn_layers,
         embedding=shape.hidden,
-        feed_forward=shape.feed_forward,
-        heads=(shape.heads,) * shape.layers,
-        kv_heads=tuple(
-            0 if one in shape.recurrent_layers else shape.kv_heads if one in is_window else shape.full_kv_heads
-            for one in range(shape.layers)
-        ),
-        key_length=shape.full_head_dim,
-        value_length=shape.full_head_dim,
-        swa_key_length=shape.head_dim,
-        swa_value_length=shape.head_dim,
-        sliding_window=keys.number("swa", 0) if shape.window_layers else 0,
-        swa_layers=shape.window_layers,
-        recurrent_layers=shape.recurrent_layers,
-        ssm=_ssm(shape),
+        feed_forward=shape.feed_forward * (2 if shape.wide_layers else 1),
+        heads=tuple((one in shape.window_layers and shape.window_heads) or shape.heads for one in range(shape.layers)),
+        **caches._asdict(),
         experts=shape.experts,
         experts_used=keys.number("experts_used", 0),
         expert_feed_forward=shape.expert_feed_forward,
@@ -109,11 +91,72 @@ class _Keys:
             )
         return value
 
+    def text(self, key: str) -> str:
+        value = self.values.get(key, "")
+        return value if isinstance(value, str) else ""
+
     def assumed(self, key: str, value: int) -> int:
         """The number under `key`, or `value` with a note."""
         if self.values.get(key) is None:
             self.assumptions.append(f"{key} is not given: taken for {value}")
         return self.number(key, value, low=1)
+
+
+def _plain(keys: _Keys) -> tuple[Shape, Caches]:
+    """By the parameters alone."""
+    shape = _shape(keys)
+    is_window = set(shape.window_layers)
+    kv_heads = tuple(
+        0 if one in shape.recurrent_layers else shape.kv_heads if one in is_window else shape.full_kv_heads
+        for one in range(shape.layers)
+    )
+    window = keys.number("swa", 0) if shape.window_layers else 0
+    full, windowed = (shape.full_head_dim,) * 2, (shape.head_dim,) * 2
+    return shape, Caches(kv_heads, *full, *windowed, window, shape.window_layers, shape.recurrent_layers, _ssm(shape))
+
+
+def _stated(keys: _Keys) -> tuple[Shape, Caches]:
+    """By the header that the parameters state."""
+    shape = _shape(keys)
+    header = stated_keys(keys.values, shape.layers)
+    heads = header.per_layer("attention.head_count", shape.layers)
+    found = caches_of(header, layers=shape.layers, nextn=shape.nextn_layers, embedding=shape.hidden, heads=heads)
+    keys.assumptions += header.assumptions
+    widths = header.per_layer("feed_forward_length", shape.layers, default=(0,) * shape.layers)
+    seeing = next((one for one in range(shape.layers) if one not in found.swa_layers), 0)
+    shape = shape._replace(
+        heads=heads[seeing],
+        window_heads=heads[found.swa_layers[0]] if found.swa_layers else 0,
+        head_dim=found.swa_key_length,
+        full_head_dim=found.key_length,
+        window_layers=found.swa_layers,
+        recurrent_layers=found.recurrent_layers,
+        latent=stated_latent(header),
+        wide_layers=tuple(one for one, width in enumerate(widths) if width > shape.feed_forward > 0),
+        layer_embedding=header.number("embedding_length_per_layer_input", 0),
+    )
+    if shape.latent is None and header.get("attention.indexer.key_length"):
+        shape = shape._replace(full_head_dim=header.number("attention.key_length"))
+    return (_with_states(shape, header) if found.recurrent_layers else shape), found
+
+
+def _with_states(shape: Shape, header: Keys) -> Shape:
+    """With the dimensions of the layers that keep a state."""
+    kernel = header.number("ssm.conv_kernel", 4, low=1)
+    if length := header.number("shortconv.l_cache", 0):
+        return shape._replace(recurrence="convolution", conv_kernel=length)
+    if width := header.number("kda.head_dim", 0):
+        return shape._replace(recurrence="kda", value_heads=shape.heads, value_dim=width, conv_kernel=kernel)
+    count = header.number("ssm.time_step_rank", low=1)
+    kind: Recurrence = "mamba" if shape.sole else "delta"
+    return shape._replace(
+        recurrence=kind,
+        key_heads=header.number("ssm.group_count"),
+        key_dim=header.number("ssm.state_size"),
+        value_heads=count,
+        value_dim=header.number("ssm.inner_size") // count,
+        conv_kernel=kernel,
+    )
 
 
 def _shape(keys: _Keys) -> Shape:
@@ -153,6 +196,11 @@ def _shape(keys: _Keys) -> Shape:
         window_layers=_window_layers(keys, main),
         recurrent_layers=_recurrent_layers(keys, main) if is_recurrent else (),
         nextn_layers=nextn,
+        sole=keys.text("pattern"),
+        gate=keys.text("gate"),
+        latent_experts=keys.number("latent_experts", 0),
+        table_rows=keys.number("ngram_rows", 0),
+        table_width=keys.number("ngram_width", 0),
     )
 
 
@@ -199,67 +247,3 @@ def _ssm(shape: Shape) -> Ssm | None:
     if not shape.recurrent_layers:
         return None
     return Ssm(shape.conv_kernel, shape.value_heads * shape.value_dim, shape.key_dim, shape.key_heads)
-
-
-def bits_per_weight(quant: str, *, where: str) -> float:
-    """The mean bits per weight of a file quantised so: `Q4_K_M` has 4.85, `5.52bpw` what it says.
-
-    Raises:
-        UnreadableModel: no such quant.
-    """
-    if known := {name.lower(): row.bits for name, row in quants().items()}.get(quant.lower()):
-        return known
-    if stated := re.search(r"(\d+(?:\.\d+)?) ?bpw", quant, re.IGNORECASE):
-        return float(stated[1])
-    plain = quant.upper().removeprefix("UD-").removeprefix("UD_")
-    match = re.fullmatch(r"(.+?)(?:_(XL|S|M|L))?", plain)
-    kind = TYPES_BY_NAME.get(plain.lower()) or TYPES_BY_NAME.get((match[1] if match else plain).lower())
-    if kind is None:
-        raise UnreadableModel(f"{where}: the quant {quant!r:.40} is not known; give the size of the file instead")
-    is_plain = plain.lower() in TYPES_BY_NAME
-    return _bits(kind) * (1 if is_plain or not match else _MIXTURE[match[2]])
-
-
-def _bits(kind: TensorType) -> float:
-    return kind.block_bytes * 8 / kind.block_elements
-
-
-def sized(table: Sequence[Row], *, where: str, file_bytes: int | None, bits: float | None) -> tuple[Tensor, ...]:
-    """The rows with types and bytes; their sum is `file_bytes`, or what `bits` per weight come to."""
-    total = sum(row.parameters for row in table)
-    wanted = file_bytes if file_bytes is not None else int(total * (bits or 16) / 8)
-    mean = wanted * 8 / total
-    if not 1 <= mean <= 36:
-        raise UnreadableModel(
-            f"{where}: {wanted} bytes are {mean:.2g} bits for each of {total} weights; check the size"
-        )
-    fixed = _fixed_types(table, mean)
-    sizes = [row.parameters * kind.block_bytes // kind.block_elements if kind else 0 for row, kind in fixed]
-    rest = sum(row.parameters for row, kind in fixed if not kind)
-    left = wanted - sum(sizes)
-    if left < rest // 16 or not rest:  # an odd mixture: all alike
-        fixed, rest, left = [(row, None) for row in table], total, wanted
-    nearest = min(TENSOR_TYPES.values(), key=lambda kind: abs(_bits(kind) - left * 8 / rest)).name
-    tensors, seen, given = [], 0, 0
-    for (row, kind), size in zip(fixed, sizes, strict=True):
-        if kind:
-            tensors.append(Tensor(row.name, row.shape, kind.name, size))
-            continue
-        seen += row.parameters
-        end = left * seen // rest
-        tensors.append(Tensor(row.name, row.shape, nearest, end - given))
-        given = end
-    return tuple(tensors)
-
-
-def _fixed_types(table: Sequence[Row], mean: float) -> list[tuple[Row, TensorType | None]]:
-    """The type of each tensor that does not follow the mean; a tied embedding has that of an output."""
-    is_tied = all(row.name != "output.weight" for row in table)
-    is_uniform = abs(mean - 4.5) < _UNIFORM  # Q4_0 throughout, as files for models trained for it are
-    embedding, output = next((first, second) for least, first, second in _EDGE_TYPES if mean >= least)
-    edges = {
-        "output.weight": TYPES_BY_NAME[output],
-        "token_embd.weight": TYPES_BY_NAME[output if is_tied and not is_uniform else embedding],
-    }
-    f32 = TYPES_BY_NAME["f32"]
-    return [(row, f32 if row.is_always_f32 else None if row.shape[0] % 256 else edges.get(row.name)) for row in table]

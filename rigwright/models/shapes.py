@@ -10,10 +10,12 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
-_Named = tuple[str, tuple[int, ...]]
+from rigwright.models.dimensions import Shape
+from rigwright.models.mixers import Named, mixer
 
 # What stays F32 in every GGUF file beside vectors: routers, convolutions, and the biases of experts.
-_ALWAYS_F32 = ("ffn_gate_inp.weight", "ssm_conv1d.weight", ".bias")
+_ALWAYS_F32 = ("ffn_gate_inp.weight", ".bias")
+_CONVOLUTIONS = ("ssm_conv1d", "shortconv.conv")
 
 
 class Row(NamedTuple):
@@ -25,52 +27,26 @@ class Row(NamedTuple):
     is_always_f32: bool
 
 
-class Shape(NamedTuple):
-    """The dimensions of a model; `full_*` are those of layers that see the whole context where they differ."""
-
-    architecture: str
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    full_kv_heads: int
-    full_head_dim: int
-    feed_forward: int
-    vocab: int
-    is_tied: bool
-    experts: int = 0
-    expert_feed_forward: int = 0
-    shared_feed_forward: int = 0
-    leading_dense: int = 0
-    key_heads: int = 0
-    value_heads: int = 0
-    key_dim: int = 0
-    value_dim: int = 0
-    conv_kernel: int = 0
-    window_layers: tuple[int, ...] = ()
-    recurrent_layers: tuple[int, ...] = ()
-    nextn_layers: int = 0
-
-    @property
-    def is_gated(self) -> bool:
-        """True when Q carries a gate of its own width."""
-        return self.value_heads > 0
-
-
 @lru_cache(maxsize=64)
 def rows(shape: Shape) -> tuple[Row, ...]:
     """Each tensor of a model: all quants of it have the same."""
     return tuple(
-        Row(name, size, prod(size), len(size) == 1 or name.endswith(_ALWAYS_F32)) for name, size in _tensors(shape)
+        Row(
+            name,
+            size,
+            prod(size),
+            len(size) == 1 or name.endswith(_ALWAYS_F32) or any(one in name for one in _CONVOLUTIONS),
+        )
+        for name, size in _tensors(shape)
     )
 
 
-def _tensors(shape: Shape) -> Iterator[_Named]:
+def _tensors(shape: Shape) -> Iterator[Named]:
     yield "token_embd.weight", (shape.hidden, shape.vocab)
     yield "output_norm.weight", (shape.hidden,)
     if not shape.is_tied:
         yield "output.weight", (shape.hidden, shape.vocab)
+    yield from _tables(shape)
     main = shape.layers - shape.nextn_layers
     for layer in range(shape.layers):
         for name, size in _layer(shape, layer):
@@ -80,59 +56,45 @@ def _tensors(shape: Shape) -> Iterator[_Named]:
                 yield f"blk.{layer}.nextn.{name}", size
 
 
-def _layer(shape: Shape, layer: int) -> Iterator[_Named]:
+def _layer(shape: Shape, layer: int) -> Iterator[Named]:
+    kind = shape.sole[layer] if shape.sole else ""
     yield "attn_norm.weight", (shape.hidden,)
+    if kind != "E":
+        yield from mixer(shape, layer)
+    if kind in ("M", "*"):
+        return
     yield "post_attention_norm.weight", (shape.hidden,)
-    if layer in shape.recurrent_layers:
-        yield from _delta_net(shape)
-    else:
-        yield from _attention(shape, is_window=layer in shape.window_layers)
+    if shape.layer_embedding:
+        yield from [("inp_gate.weight", (shape.hidden, shape.layer_embedding)), ("post_norm.weight", (shape.hidden,))]
+        yield "proj.weight", (shape.layer_embedding, shape.hidden)
     if shape.experts and layer >= shape.leading_dense:
         yield from _experts(shape)
     if shape.feed_forward and (not shape.experts or layer < shape.leading_dense or shape.architecture == "gemma4"):
-        yield from _dense(shape)
+        yield "ffn_norm.weight", (shape.hidden,)
+        yield from _gated(shape.hidden, shape.feed_forward * (2 if layer in shape.wide_layers else 1), "")
 
 
-def _attention(shape: Shape, *, is_window: bool) -> Iterator[_Named]:
-    dim = shape.head_dim if is_window else shape.full_head_dim
-    kv = dim * (shape.kv_heads if is_window else shape.full_kv_heads)
-    query = dim * shape.heads
-    yield "attn_q.weight", (shape.hidden, query * (2 if shape.is_gated else 1))
-    yield "attn_k.weight", (shape.hidden, kv)
-    if shape.architecture != "gemma4" or is_window:  # elsewhere Gemma 4 takes K for V
-        yield "attn_v.weight", (shape.hidden, kv)
-    yield "attn_output.weight", (query, shape.hidden)
-    if shape.architecture.startswith(("qwen3", "gemma")):
-        yield from [("attn_q_norm.weight", (dim,)), ("attn_k_norm.weight", (dim,))]
-    if shape.architecture in ("gpt-oss", "qwen2", "glm4moe"):
-        yield from [("attn_q.bias", (query,)), ("attn_k.bias", (kv,)), ("attn_v.bias", (kv,))]
-    if shape.architecture == "gpt-oss":
-        yield from [("attn_output.bias", (shape.hidden,)), ("attn_sinks.weight", (shape.heads,))]
+def _tables(shape: Shape) -> Iterator[Named]:
+    """What is looked up for each token beside its embedding: by the layers, or by the words before it."""
+    if shape.layer_embedding:
+        width = shape.layer_embedding * shape.layers
+        yield "per_layer_token_embd.weight", (width, shape.vocab)
+        yield "per_layer_model_proj.weight", (shape.hidden, width)
+    if shape.table_rows:
+        yield "per_layer_token_embd.weight", (shape.table_width, shape.table_rows)
 
 
-def _delta_net(shape: Shape) -> Iterator[_Named]:
-    inner, keys = shape.value_heads * shape.value_dim, shape.key_heads * shape.key_dim
-    yield "attn_qkv.weight", (shape.hidden, 2 * keys + inner)
-    yield "attn_gate.weight", (shape.hidden, inner)
-    yield "ssm_conv1d.weight", (shape.conv_kernel, 2 * keys + inner)
-    yield from [("ssm_dt.bias", (shape.value_heads,)), ("ssm_a", (shape.value_heads,))]
-    yield from [(f"ssm_{one}.weight", (shape.hidden, shape.value_heads)) for one in ("beta", "alpha")]
-    yield "ssm_norm.weight", (shape.value_dim,)
-    yield "ssm_out.weight", (inner, shape.hidden)
-
-
-def _dense(shape: Shape) -> Iterator[_Named]:
-    yield "ffn_norm.weight", (shape.hidden,)
-    yield from _gated(shape.hidden, shape.feed_forward, "")
-
-
-def _experts(shape: Shape) -> Iterator[_Named]:
+def _experts(shape: Shape) -> Iterator[Named]:
     hidden, width, count = shape.hidden, shape.expert_feed_forward, shape.experts
+    read = shape.latent_experts or hidden
     yield "ffn_gate_inp.weight", (hidden, count)
-    for name, size in _gated(hidden, width, "_exps"):
+    if shape.latent_experts:
+        yield from [("ffn_latent_down.weight", (hidden, read)), ("ffn_latent_up.weight", (read, hidden))]
+    is_plain = bool(shape.sole)
+    for name, size in _gated(read, width, "_exps", is_plain=is_plain):
         yield name, (*size, count)
     if shape.shared_feed_forward:
-        yield from _gated(hidden, shape.shared_feed_forward, "_shexp")
+        yield from _gated(hidden, shape.shared_feed_forward, "_shexp", is_plain=is_plain)
         if shape.is_gated:
             yield "ffn_gate_inp_shexp.weight", (hidden,)
     if shape.architecture == "gpt-oss":
@@ -141,13 +103,15 @@ def _experts(shape: Shape) -> Iterator[_Named]:
         yield "ffn_down_exps.bias", (hidden, count)
 
 
-def _gated(hidden: int, width: int, suffix: str) -> Iterator[_Named]:
-    yield f"ffn_gate{suffix}.weight", (hidden, width)
+def _gated(hidden: int, width: int, suffix: str, *, is_plain: bool = False) -> Iterator[Named]:
+    """Up, down and a gate between them, which a layer that squares what is above zero does without."""
+    if not is_plain:
+        yield f"ffn_gate{suffix}.weight", (hidden, width)
     yield f"ffn_up{suffix}.weight", (hidden, width)
     yield f"ffn_down{suffix}.weight", (width, hidden)
 
 
-def _nextn(shape: Shape) -> Iterator[_Named]:
+def _nextn(shape: Shape) -> Iterator[Named]:
     yield "eh_proj.weight", (2 * shape.hidden, shape.hidden)
     yield from [(f"{one}.weight", (shape.hidden,)) for one in ("enorm", "hnorm", "shared_head_norm")]
     if shape.architecture.startswith("glm"):  # with an embedding and a head of its own

@@ -10,7 +10,8 @@ import pytest
 
 from rigwright.errors import UnreadableModel
 from rigwright.models import Model
-from rigwright.models.parameters import bits_per_weight, model_from_parameters
+from rigwright.models.parameters import model_from_parameters
+from rigwright.models.sizing import bits_per_weight
 
 MODELS = json.loads((Path(__file__).parent / "data/models.json").read_text())
 GIVEN = {name: entry for name, entry in MODELS.items() if "params_b" in entry}
