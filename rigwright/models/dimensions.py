@@ -9,13 +9,18 @@ Recurrence = Literal["delta", "kda", "mamba", "convolution"]
 
 
 class Latent(NamedTuple):
-    """Multi-head latent attention: what Q and the cache are squeezed to, and the lengths of a head."""
+    """Multi-head latent attention: what Q and the cache are squeezed to, and the lengths of a head.
+
+    With an `output_rank` the cached vector is key and value of all heads, which leave in `output_groups`.
+    """
 
     query_rank: int
     rank: int
     rope: int
     key: int
     value: int
+    output_rank: int = 0
+    output_groups: int = 1
 
 
 class Shape(NamedTuple):

@@ -50,6 +50,11 @@ def _latent(shape: Shape, latent: Latent) -> Iterator[Named]:
     yield "attn_q_b.weight", (latent.query_rank or shape.hidden, shape.heads * latent.key)
     yield "attn_kv_a_mqa.weight", (shape.hidden, latent.rank + latent.rope)
     yield "attn_kv_a_norm.weight", (latent.rank,)
+    if latent.output_rank:
+        joined = latent.output_rank * latent.output_groups
+        yield "attn_output_a.weight", (shape.heads * latent.value // latent.output_groups, joined)
+        yield "attn_output_b.weight", (joined, shape.hidden)
+        return
     yield "attn_k_b.weight", (latent.key - latent.rope, latent.rank, shape.heads)
     yield "attn_v_b.weight", (latent.rank, latent.value, shape.heads)
     yield "attn_output.weight", (shape.heads * latent.value, shape.hidden)

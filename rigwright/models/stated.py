@@ -51,4 +51,6 @@ def stated_latent(keys: Keys) -> Latent | None:
     if not rank or not keys.get("attention.key_length_mla"):
         return None
     lengths = [keys.number(f"attention.{one}_length_mla") for one in ("key", "value")]
-    return Latent(keys.number("attention.q_lora_rank", 0), rank, keys.number("rope.dimension_count", 0), *lengths)
+    output = keys.number("attention.output_lora_rank", 0), keys.number("attention.output_group_count", 1, low=1)
+    rope = 0 if output[0] else keys.number("rope.dimension_count", 0)
+    return Latent(keys.number("attention.q_lora_rank", 0), rank, rope, *lengths, *output)
