@@ -47,7 +47,7 @@ class KnownModel:
 
     `sampling` is by mode: `thinking`, `thinking-coding`, `instruct`, `instruct-reasoning`. The parsers are names in
     vLLM, None where the model needs none. `scores` are in percent, such as `swe_bench_verified`. `has_mtp`: it was
-    trained to predict several tokens; whether its GGUF files hold that layer is told by `parameters` and `note`.
+    trained to predict several tokens; which of its files hold that layer is told by each (`nextn_in_file`).
     """
 
     key: str
@@ -100,7 +100,7 @@ class Variant:
     layer). `loss_percent` is how much worse the perplexity is than that of 8 bit: the file's own where
     `is_loss_measured`, else the typical one of its quant. `header`: the model as the file itself tells; without it the
     dimensions come from `known`. `path` is where it will lie on the rig. `drafter` drafts ahead for it, where a service
-    has one.
+    has one. `nextn_in_file`: the file holds the layers that draft for it, as far as the catalogue knows.
     """
 
     known: KnownModel | None
@@ -120,6 +120,7 @@ class Variant:
     is_loss_measured: bool = False
     loaded_bytes: int | None = None
     source: str = ""
+    nextn_in_file: bool = False
     header: Model | None = field(default=None, compare=False, repr=False)
     drafter: Drafter | None = field(default=None, compare=False, repr=False)
 
@@ -149,10 +150,11 @@ class Variant:
             return self.header
         if not self.known:
             raise UnreadableModel(f"{self.name}: its dimensions are unknown; give a GGUF file whose header can be read")
-        found = _reckoned(self.known, self.quant, self.weights_bytes)
+        found = _reckoned(self.known, self.quant, self.weights_bytes, self.nextn_in_file)
         return as_repository(found) if self.format == "safetensors" else found
 
 
 @cache
-def _reckoned(known: KnownModel, quant: str, weights_bytes: int) -> Model:
-    return model_from_parameters(known.name, known.parameters, file_bytes=weights_bytes, quant=quant)
+def _reckoned(known: KnownModel, quant: str, weights_bytes: int, nextn_in_file: bool) -> Model:
+    parameters = {**known.parameters, "nextn_in_file": True} if nextn_in_file else known.parameters
+    return model_from_parameters(known.name, parameters, file_bytes=weights_bytes, quant=quant)

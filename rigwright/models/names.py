@@ -65,6 +65,8 @@ def split_quant(text: str) -> tuple[KnownModel | None, str | None]:
         return _repositories()[squeezed]
     if known := _index().get(squeezed):
         return known, None
+    # A repository for the files with the layers for further tokens: its quants are called like those of the others.
+    squeezed = squeezed.replace("mtpgguf", "mtp")
     for ending, name in _endings():
         if squeezed.endswith(ending) and (known := _index().get(squeezed[: -len(ending)].removesuffix("gguf"))):
             return known, name

@@ -11,6 +11,9 @@ from rigwright.models.known import KnownModel, Sampling, Superseded, Variant
 from rigwright.models.quants import find_quant
 from rigwright.models.repositories import least_bytes
 
+# How a quant is called whose file holds the layers for further tokens, where others of the model leave them out.
+WITH_NEXTN = "MTP-"
+
 
 @cache
 def models() -> dict[str, KnownModel]:
@@ -83,7 +86,7 @@ def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], l
         loss_percent=loss,
         repo=part["repo"],
         revision=row.get("revision") or part.get("revision") or "main",
-        file=file.format(quant=quant, parts=parts) if file else None,
+        file=file.format(quant=quant, file_quant=quant.removeprefix(WITH_NEXTN), parts=parts) if file else None,
         sha256=row.get("sha256"),
         notes=row.get("note", ""),
         parts=parts,
@@ -91,6 +94,7 @@ def _offer(known: KnownModel, part: Mapping[str, Any], row: Mapping[str, Any], l
         is_loss_measured=is_measured,
         loaded_bytes=row.get("loaded_bytes"),
         source=row.get("source") or (part["source"] if "bytes" in row else "derived"),
+        nextn_in_file=part.get("nextn_in_file", known.parameters.get("nextn_in_file", False)),
     )
 
 

@@ -50,7 +50,13 @@ def stated_latent(keys: Keys) -> Latent | None:
     rank = keys.number("attention.kv_lora_rank", 0)
     if not rank or not keys.get("attention.key_length_mla"):
         return None
-    lengths = [keys.number(f"attention.{one}_length_mla") for one in ("key", "value")]
-    output = keys.number("attention.output_lora_rank", 0), keys.number("attention.output_group_count", 1, low=1)
-    rope = 0 if output[0] else keys.number("rope.dimension_count", 0)
-    return Latent(keys.number("attention.q_lora_rank", 0), rank, rope, *lengths, *output)
+    output = keys.number("attention.output_lora_rank", 0)
+    return Latent(
+        query_rank=keys.number("attention.q_lora_rank", 0),
+        rank=rank,
+        rope=0 if output else keys.number("rope.dimension_count", 0),
+        key=keys.number("attention.key_length_mla"),
+        value=keys.number("attention.value_length_mla"),
+        output_rank=output,
+        output_groups=keys.number("attention.output_group_count", 1, low=1),
+    )

@@ -8,6 +8,7 @@ from rigwright.errors import Refused
 from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
 from rigwright.models.values import Model
+from rigwright.models.variants import Variant, variants
 from rigwright.plan.devices import Device, gpu_label, unsized, why_unused
 from rigwright.plan.wish import ServiceWish
 
@@ -72,8 +73,19 @@ def context_obstacle(wish: ServiceWish, model: Model) -> str | None:
     )
 
 
-def draft_error(wish: ServiceWish, model: Model) -> str | None:
-    """Why nothing can be drafted: the model has no layers for it."""
-    if not wish.own_drafts or model.nextn_layers:
+def draft_error(wish: ServiceWish, variant: Variant) -> str | None:
+    """Why nothing can be drafted: the model has no layers for it, or this file of it leaves them out."""
+    if not wish.own_drafts or variant.model.nextn_layers:
         return None
-    return f"draft {wish.draft} needs nextn layers, which {model.name} has not; set draft to 0, or name a draft_model"
+    name = variant.model.name
+    if not (variant.known and variant.known.has_mtp):
+        return f"draft {wish.draft} needs nextn layers, which {name} has not; set draft to 0, or name a draft_model"
+    start = f"draft {wish.draft} needs nextn layers: {name} was trained with them, but"
+    if variant.format == "safetensors":
+        return f"{start} the catalogue does not count them in repositories of safetensors; set draft to 0"
+    holding = [one for one in variants(variant.known) if one.nextn_in_file]
+    if not holding:
+        return f"{start} its files in the catalogue leave them out; set draft to 0, or name a file that holds them"
+    near = min(holding, key=lambda one: abs(one.file_bytes - variant.file_bytes))
+    other = f"{variant.known.key}:{near.quant} ({near.repo})"
+    return f"{start} this file leaves them out; use {other}, or set draft to 0"

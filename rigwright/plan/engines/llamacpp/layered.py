@@ -79,7 +79,7 @@ class LayeredPlanner(Planner):
                     f"cache type {kind} needs heads in blocks of {TYPES_BY_NAME[kind].block_elements}, {model.name} "
                     f"has {length}; set cache_type to f16"
                 )
-        return drafter_error(variant) or draft_error(wish, model)
+        return drafter_error(variant) or draft_error(wish, variant)
 
     def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
         """With the types of its cache."""

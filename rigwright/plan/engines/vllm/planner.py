@@ -62,7 +62,7 @@ class VllmPlanner(Planner):
             return "draft_model is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         if wish.chat_template_file:
             return "chat_template_file is brought to llama.cpp alone; take it out, or set engine to llamacpp"
-        return context_obstacle(wish, variant.model) or draft_error(wish, variant.model)
+        return context_obstacle(wish, variant.model) or draft_error(wish, variant)
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """The candidates that serve repositories of safetensors."""
