@@ -122,7 +122,7 @@ def near_quants(text: str, names: Iterable[str]) -> tuple[str, ...]:
     if bits := _BITS.fullmatch(wanted):
         count = next(filter(None, bits.groups()))
         fitting = [name for plain, name in given.items() if _has_bits(plain, count)]
-        return tuple(sorted(fitting, key=lambda name: name.startswith("UD-")))
+        return tuple(sorted(fitting, key=lambda name: name.startswith(("UD-", "MTP-"))))
     parts = [name for plain, name in given.items() if wanted and wanted in plain]
     near = [given[one] for one in difflib.get_close_matches(wanted, given, n=3, cutoff=0.6)]
     if not parts and (kind := re.fullmatch(r"(?:ud)?i?q(\d)\w*", wanted)):

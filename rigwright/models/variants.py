@@ -5,10 +5,12 @@ The catalogue is read once and on demand; the dimensions of a file become a `Mod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rigwright.errors import WrongSpec
 from rigwright.models.known import Format, KnownModel, Sampling, Superseded, Variant
 from rigwright.models.names import either, find_model, model_of, split_quant
-from rigwright.models.offer_rows import models, offers_of
+from rigwright.models.offer_rows import WITH_NEXTN, models, offers_of
 
 __all__ = [
     "KnownModel",
@@ -21,6 +23,7 @@ __all__ = [
     "known_models",
     "model_of",
     "offer_of",
+    "one_of_twins",
     "split_quant",
     "variants",
 ]  # fmt: skip
@@ -59,6 +62,14 @@ def offer_of(text: str, *, where: str, format: Format | None = None) -> Variant:
         return variant
     names = tuple(dict.fromkeys(one.quant for one in variants(known) if format in (None, one.format)))
     raise WrongSpec(f"{where}: the catalogue has no {text}; of {known.key} it has {either(names) or 'nothing'}")
+
+
+def one_of_twins(offers: Sequence[Variant], *, drafts: bool) -> list[Variant]:
+    """The offers; of a file that there is with and without the layers that draft, the one that a service wants."""
+    drafting = {one.quant.removeprefix(WITH_NEXTN) for one in offers if one.quant.startswith(WITH_NEXTN)}
+    plain = {one.quant for one in offers}
+    left = drafting & plain if drafts else {f"{WITH_NEXTN}{quant}" for quant in drafting & plain}
+    return [one for one in offers if one.quant not in left]
 
 
 def find_superseded(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rigwright.errors import Refused, WrongSpec
 from rigwright.hardware.values import Hardware
-from rigwright.models.variants import Variant
+from rigwright.models.variants import Variant, one_of_twins
 from rigwright.plan.affinity import with_affinity
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.budget import budgets, notes, overflows
@@ -199,14 +199,14 @@ def _result(
 ) -> SearchResult:
     wish, space = request.wish, space._replace(said=request.said)
     mine = allowed(hardware, wish, usable)
-    if mine != usable:
-        space = space._replace(topology=Topology.of(hardware, mine))
+    space = space if mine == usable else space._replace(topology=Topology.of(hardware, mine))
     mine_to_serve = considered(wish, engines)
     for engine in mine_to_serve:
         if candidate := engine.unestimated(wish, request.variants, mine):
             return SearchResult([candidate])
     variants = [one for one in request.variants if not wish.quants or one.quant in wish.quants]
     variants = [one for one in variants if one.format in {engine.file_format for engine in mine_to_serve}] or variants
+    variants = one_of_twins(variants, drafts=bool(wish.own_drafts))
     fitting = [one for one in variants if not _contradiction(wish, one, mine_to_serve)]
     if variants and not fitting:
         raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, variants[0], mine_to_serve)}")

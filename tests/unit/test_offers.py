@@ -123,6 +123,32 @@ def test_split_quant(text: str, key: str, quant: str | None) -> None:
     assert (known.key, found) == (key, quant)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("GLM 4.7 Flash", "glm-4.7-flash"), ("zai-org/GLM-4.7-Flash", "glm-4.7-flash"),
+        ("unsloth/GLM-4.7-Flash-GGUF:Q4_K_M", "glm-4.7-flash"), ("glm 5.3 flash", "glm-5.3-flash"),
+        ("gemma 4 e4b", "gemma-4-e4b"), ("google/gemma-4-E2B-it", "gemma-4-e2b"), ("gemma4:e4b", "gemma-4-e4b"),
+        ("Qwen3.8 Flash Next", "qwen3.8-flash-next"), ("Qwen/Qwen3.8-Flash-Next", "qwen3.8-flash-next"),
+        ("unsloth/Qwen3.8-Flash-Next-GGUF:UD-Q4_K_XL", "qwen3.8-flash-next"), ("qwen3.5:397b", "qwen3.5-397b-a17b"),
+        ("MiniMax M2.7", "minimax-m2.7"), ("minimax-m2.5", "minimax-m2.5"), ("DeepSeek V4 Flash", "deepseek-v4-flash"),
+        ("deepseek-ai/DeepSeek-V4-Flash-0731", "deepseek-v4-flash"), ("nemotron 3 nano", "nemotron-3-nano-30b-a3b"),
+        ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "nemotron-3-super-120b-a12b"),
+        ("nemotron-3.5-lightning", "nemotron-3.5-lightning-30b-a3b"), ("laguna xs 2.1", "laguna-xs-2.1"),
+        ("poolside/Laguna-S-2.1", "laguna-s-2.1"), ("devstral 2 123b", "devstral-2-123b"),
+        ("devstral small 2", "devstral-small-2-24b"), ("mistral small 4", "mistral-small-4-119b"),
+        ("ministral-3:14b", "ministral-3-14b"), ("Ministral 3 8B", "ministral-3-8b"), ("lfm2.5 8b a1b", "lfm2.5-8b-a1b"),
+        ("seed oss 36b", "seed-oss-36b"), ("muse glimmer", "muse-glimmer-30b"), ("ling 3.0 flash", "ling-3.0-flash"),
+        ("ornith 9b", "ornith-1.0-9b"), ("ornith-1.5-35b", "ornith-1.5-35b-a3b"),
+        ("qwen3.6-27b-mtp", "qwen3.6-27b"), ("unsloth/Qwen3.6-35B-A3B-MTP-GGUF", "qwen3.6-35b-a3b"),
+    ],
+)  # fmt: skip
+def test_models_of_2026_are_found_as_people_write_them(text: str, key: str) -> None:
+    """Spaces, makers, uploads and tags."""
+    known, _ = split_quant(text)
+    assert known is not None and known.key == key
+
+
 def test_find_offer_by_format() -> None:
     """Where both formats have a quant it is the GGUF file, unless the other is asked for."""
     assert the("qwen3.5-35b-a3b:BF16").format == "gguf"

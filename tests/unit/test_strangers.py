@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 from rigwright.cli import main
 
 GGUF = "unsloth/Qwen3.5-35B-A3B-GGUF"
-NAMES = "did you mean qwen3.5-0.8b, qwen3.5-2b, qwen3.5-4b, qwen3.5-9b, qwen3.5-27b, qwen3.5-35b-a3b or"
+NAMES = (
+    "did you mean qwen3.5-0.8b, qwen3.5-2b, qwen3.5-4b, qwen3.5-9b, qwen3.5-27b, qwen3.5-35b-a3b, qwen3.5-122b-a10b or"
+)
 PYTHON = 'is no Python; pyinfra\'s inventories are Python: rigs = ([("rig1", {"ssh_hostname": "192.168.1.50"'
 
 # A line of a service, and what comes: of a refusal its words, else `OK` and words of the plan.
@@ -68,7 +70,7 @@ SERVICES = [
     (39, "model: deepseek-r1:70b", "name one of docs/models.md, a GGUF file on this machine, or one of a hub as hf:"),
     (39, "model: kimi-k2", "name one of docs/models.md, a GGUF file on this machine, or one of a hub as hf:"),
     (39, "model: AUTO", "OK port 8080"),
-    (39, "model: qwen3.5-397b-a17b", "did you mean"),
+    (39, "model: qwen3.5-405b-a17b", "did you mean"),
     (40, f"model: hf:{GGUF}", "OK Qwen3.5-35B-A3B UD-Q4"),
     (40, f"model: hf:{GGUF}:UD-Q4_K_XL", "OK Qwen3.5-35B-A3B UD-Q4_K_XL"),
     (40, f"model: 'hf:{GGUF}:*UD-Q4_K_XL*'", "OK Qwen3.5-35B-A3B UD-Q4_K_XL"),

@@ -232,7 +232,7 @@ def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypat
         ("qwen3.5-27b:mlx-4bit", "that is a format of MLX"),
         ("qwen3.5-27b:bnb-4bit", "bitsandbytes quantises while it loads"),
         ("qwen3.5-9b (abliterated)", "no model is called qwen3.5-9b (abliterated); did you mean qwen3.5-9b?"),
-        ("glm-4.7-flash", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
+        ("glm-4.6-air", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
         ("qwen3.5:35b-a3b-instruct-q4_K_M", "did you mean qwen3.5-35b-a3b? A model that docs/models.md does not list"),
         ("qwen3.5-35b-ab3", "did you mean qwen3.5-35b-a3b?"),
         ("Qwen3.5-35B-A3B-Q4_K_M.gguf", "check the path of the model, or name the catalogue's: qwen3.5-35b-a3b:Q4_K_M"),
@@ -294,8 +294,8 @@ def test_hostile_text_costs_no_time_and_raises_nothing_else(text: str) -> None:
 
 def test_names_of_a_family_are_all_proposed() -> None:
     """`qwen3.5` is no model, and which one is meant nobody can know."""
-    assert near_names("qwen3.5:latest")[-2:] == ("qwen3.5-35b-a3b", "qwen3.5-122b-a10b")
-    assert near_names("Gemma 4") == ("gemma-4-12b", "gemma-4-26b-a4b", "gemma-4-31b")
+    assert near_names("qwen3.5:latest")[-2:] == ("qwen3.5-122b-a10b", "qwen3.5-397b-a17b")
+    assert near_names("Gemma 4")[-3:] == ("gemma-4-12b", "gemma-4-26b-a4b", "gemma-4-31b")
     assert "qwen3-8b" not in near_names("qwen3.5")
 
 
