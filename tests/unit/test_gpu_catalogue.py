@@ -68,6 +68,31 @@ def test_find_by_name_guesses_nothing(expected: str | None, name: str, mebibytes
 
 
 @pytest.mark.parametrize(
+    ("name", "mebibytes", "pci_id", "gbytes_per_second"),
+    [
+        # GDDR6 of 16 and 18, GDDR7 of 24 and 28 Gbit/s, on buses of 96 to 256 bits.
+        ("NVIDIA GeForce RTX 4050 Laptop GPU", 6141, "10de:28a1", 96 * 16 / 8),
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", 8188, "10de:28e0", 128 * 16 / 8),
+        ("NVIDIA GeForce RTX 4070 Laptop GPU", 8188, "10de:2820", 128 * 16 / 8),
+        ("NVIDIA GeForce RTX 4080 Laptop GPU", 12282, "10de:27a0", 192 * 18 / 8),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16376, "10de:2717", 256 * 18 / 8),
+        ("NVIDIA GeForce RTX 5060 Laptop GPU", 8151, "10de:2d19", 128 * 24 / 8),
+        ("NVIDIA GeForce RTX 5070 Laptop GPU", 8151, "10de:2d18", 128 * 24 / 8),
+        ("NVIDIA GeForce RTX 5070 Ti Laptop GPU", 12227, "10de:2f18", 192 * 28 / 8),
+        ("NVIDIA GeForce RTX 5080 Laptop GPU", 16303, "10de:2c19", 256 * 28 / 8),
+        ("NVIDIA GeForce RTX 5090 Laptop GPU", 24463, "10de:2c18", 256 * 28 / 8),
+    ],
+)
+def test_laptops_have_memory_of_their_own(name: str, mebibytes: int, pci_id: str, gbytes_per_second: float) -> None:
+    """A laptop's GPU is not the card of its name: less memory, and slower."""
+    by_name, by_id = find(name, None, mebibytes * MIB), find(None, pci_id)
+    assert by_name and by_id and by_name == by_id and by_name.name == name
+    assert by_name.bandwidth_gbytes_per_second == gbytes_per_second
+    card = find(name.removesuffix(" Laptop GPU"))
+    assert card is None or (card.bandwidth_gbytes_per_second or 0) > gbytes_per_second
+
+
+@pytest.mark.parametrize(
     ("expected", "name", "pci_id", "mebibytes"),
     [
         ("NVIDIA GeForce RTX 3090", None, "10DE:2204", None),

@@ -232,7 +232,10 @@ def test_file_of_this_machine_goes_before_its_dressing(tmp_path: Path, monkeypat
         ("qwen3.5-27b:mlx-4bit", "that is a format of MLX"),
         ("qwen3.5-27b:bnb-4bit", "bitsandbytes quantises while it loads"),
         ("qwen3.5-9b (abliterated)", "no model is called qwen3.5-9b (abliterated); did you mean qwen3.5-9b?"),
-        ("glm-4.6-air", "did you mean glm-4.5-air? A model that docs/models.md does not list is hf:org/repo:QUANT"),
+        (
+            "glm-4.6-air",
+            "did you mean glm-4.5-air or glm-4.7-flash? A model that docs/models.md does not list is hf:org/repo:QUANT",
+        ),
         ("qwen3.5:35b-a3b-instruct-q4_K_M", "did you mean qwen3.5-35b-a3b? A model that docs/models.md does not list"),
         ("qwen3.5-35b-ab3", "did you mean qwen3.5-35b-a3b?"),
         ("Qwen3.5-35B-A3B-Q4_K_M.gguf", "check the path of the model, or name the catalogue's: qwen3.5-35b-a3b:Q4_K_M"),
