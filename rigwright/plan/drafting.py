@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from rigwright.plan.devices import Device
 from rigwright.plan.memory import CUDA_CONTEXT_BYTES, Load, Placement, estimate_memory
 from rigwright.plan.memory.values import Growth
 from rigwright.plan.speed.kinds import kind_of
+from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB
 
 # llama.cpp refuses a draft whose vocabulary differs by more: its own least difference of sizes.
@@ -41,6 +42,13 @@ def automatic_drafts(model: Model, devices: Sequence[Device], *, slots: int) -> 
     if kind_of(devices[0].throughput).name == "blackwell":
         return 4
     return 2 if devices[0].vram_bytes <= _SMALL_GPU_BYTES else 3
+
+
+def may_draft(wish: ServiceWish, models: Iterable[Model], devices: Sequence[Device]) -> bool:
+    """Whether a model's own nextn layers are asked to draft, or likely to where nobody says: which file is wanted."""
+    if wish.draft_model or wish.draft != "auto":
+        return bool(wish.own_drafts)
+    return any(automatic_drafts(model, devices, slots=wish.slots or wish.users) for model in models)
 
 
 class Drafting(NamedTuple):

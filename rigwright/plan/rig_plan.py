@@ -17,7 +17,7 @@ from rigwright.plan.candidates import Engines, considered, find_candidates
 from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
 from rigwright.plan.devices import Device, devices, host_of, ram_of
-from rigwright.plan.drafting import drafter_bytes
+from rigwright.plan.drafting import drafter_bytes, may_draft
 from rigwright.plan.engines import planners, why_not_deployed
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext
@@ -206,7 +206,7 @@ def _result(
             return SearchResult([candidate])
     variants = [one for one in request.variants if not wish.quants or one.quant in wish.quants]
     variants = [one for one in variants if one.format in {engine.file_format for engine in mine_to_serve}] or variants
-    variants = one_of_twins(variants, drafts=bool(wish.own_drafts))
+    variants = one_of_twins(variants, drafts=may_draft(wish, (one.model for one in variants), mine))
     fitting = [one for one in variants if not _contradiction(wish, one, mine_to_serve)]
     if variants and not fitting:
         raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, variants[0], mine_to_serve)}")
