@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 import re
 from collections.abc import Iterator
@@ -98,3 +99,5 @@ def main() -> None:
 
     The main job is a pyinfra deploy:  pyinfra inventories/rig.py deploys/llamacpp.py
     """
+    # A command lasts a second or two: to look for circles in what a search keeps would be a tenth of that and more.
+    gc.set_threshold(100_000, 20, 50)

@@ -93,7 +93,7 @@ def architecture(pci_id: str | None) -> tuple[str | None, str | None]:
 
 def pcie_gbytes_per_second(gen: int, lanes: int) -> float:
     """What a PCIe link carries in one direction, before the protocol's own share; 0 for a generation without a row."""
-    rate = catalogue.load("gpus")["pcie"].get(gen)
+    rate = catalogue.load("gpus")["pcie"].get(str(gen))
     return float(rate["gt_per_second"] * rate["payload"][0] / rate["payload"][1] / 8 * lanes) if rate else 0.0
 
 

@@ -118,11 +118,19 @@ def recommend(
     base: ServiceWish | None = None,
     part: float = 1.0,
     engines: Engines | None = None,
+    is_for_one: bool = False,
 ) -> Ranked:
-    """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold, `part` what it may have."""
+    """The catalogue's models for a rig, ranked; `base` is a wish whose other keys hold, `part` what it may have.
+
+    Args:
+        is_for_one: Only the first is wanted: models of a class below that of one that fits are not looked at.
+    """
     check_driver(hardware, [base or ServiceWish(name="model", model=ModelSource(name="auto"))], devices(hardware))
-    fitting, others = [], []
-    for known in known_models():
+    fitting, others, least = list[Recommendation](), list[NotRecommended](), 0
+    by_class = is_for_one and _AIMS[purpose].counts_class
+    for known in sorted(known_models(), key=lambda one: -_rank(class_of(one)) if by_class else 0):
+        if by_class and _rank(class_of(known)) < least:
+            break
         wish = _wish(known, purpose, users=users, context=context, base=base)
         asked = [Request(wish, _files(known, base))]
         try:
@@ -131,6 +139,9 @@ def recommend(
             others.append(_not_recommended(known, error, wish))
             continue
         fitting.append(_recommendation(known, rig, wish, purpose))
+        least = least if fitting[-1].lacks else _rank(class_of(known))
+    places = [known.key for known in known_models()]
+    others.sort(key=lambda one: places.index(one.key))
     ranked = sorted(fitting, key=lambda one: (-one.score, one.key))
     return Ranked(tuple(_pointed(ranked, purpose)), tuple(others))
 
@@ -225,7 +236,7 @@ def chosen_for(
     """
     mine, part = _part(hardware, wish, services, is_preview=is_preview)
     purpose = _PURPOSES.get(wish.goal, "general")
-    ranked = recommend(mine, purpose, is_preview=is_preview, base=wish, part=part, engines=engines)
+    ranked = recommend(mine, purpose, is_preview=is_preview, base=wish, part=part, engines=engines, is_for_one=True)
     if not ranked.fitting:
         causes = Counter(other.reason.removeprefix(f"services.{wish.name}: ") for other in ranked.others)
         why = "no model of the catalogue fits this rig; use one with more memory"

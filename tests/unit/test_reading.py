@@ -286,6 +286,23 @@ def test_recommend_puts_the_better_class_first(machine):
             assert "9B" not in ranked[0].model
 
 
+@pytest.mark.parametrize("purpose", ["general", "long-context", "cheap"])
+@pytest.mark.parametrize("gpu", ["RTX 3060", "RTX 3090", "NVIDIA H100 80GB HBM3"])
+def test_the_first_is_the_same_where_only_it_is_wanted(machine, gpu, purpose):
+    """It looks at no model of a class below, but comes to what the whole list begins with."""
+    mine = machine(gpus=[gpu], ram_gib=16)
+    every, one = recommend(mine, purpose), recommend(mine, purpose, is_for_one=True)
+    assert one.fitting[0] == every.fitting[0]
+    assert (len(one.fitting) + len(one.others) < len(every.fitting) + len(every.others)) == (purpose != "cheap")
+
+
+def test_why_none_fits_is_the_same_where_only_one_is_wanted(machine):
+    """Then each has been looked at."""
+    mine = machine(gpus=["RTX 3090"], ram_gib=1)
+    every, one = (recommend(mine, context=9_000_000, is_for_one=is_for_one) for is_for_one in (False, True))
+    assert every.others == one.others and not one.fitting
+
+
 def test_recommend_does_not_count_class_for_cheap(machine):
     """Who asks for cheap wants the least that does it."""
     ranked = recommend(machine(gpus=["RTX 3090"]), "cheap").fitting
