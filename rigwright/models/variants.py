@@ -5,7 +5,7 @@ The catalogue is read once and on demand; the dimensions of a file become a `Mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rigwright.errors import WrongSpec
 from rigwright.models.known import Format, KnownModel, Sampling, Superseded, Variant
@@ -64,11 +64,16 @@ def offer_of(text: str, *, where: str, format: Format | None = None) -> Variant:
     raise WrongSpec(f"{where}: the catalogue has no {text}; of {known.key} it has {either(names) or 'nothing'}")
 
 
-def one_of_twins(offers: Sequence[Variant], *, drafts: bool) -> list[Variant]:
-    """The offers; of a file that there is with and without the layers that draft, the one that a service wants."""
-    drafting = {one.quant.removeprefix(WITH_NEXTN) for one in offers if one.quant.startswith(WITH_NEXTN)}
-    plain = {one.quant for one in offers}
-    left = drafting & plain if drafts else {f"{WITH_NEXTN}{quant}" for quant in drafting & plain}
+def one_of_twins(offers: Sequence[Variant], *, drafts: Callable[[Variant], bool]) -> list[Variant]:
+    """The offers; of a file that there is with and without the layers that draft, the one that a service wants.
+
+    `drafts` says of one that has them whether it would draft.
+    """
+    plain, left = {one.quant for one in offers}, set[str]()
+    for one in offers:
+        twin = one.quant.removeprefix(WITH_NEXTN)
+        if twin != one.quant and twin in plain:
+            left.add(twin if drafts(one) else one.quant)
     return [one for one in offers if one.quant not in left]
 
 

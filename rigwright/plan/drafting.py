@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,11 +44,12 @@ def automatic_drafts(model: Model, devices: Sequence[Device], *, slots: int) -> 
     return 2 if devices[0].vram_bytes <= _SMALL_GPU_BYTES else 3
 
 
-def may_draft(wish: ServiceWish, models: Iterable[Model], devices: Sequence[Device]) -> bool:
-    """Whether a model's own nextn layers are asked to draft, or likely to where nobody says: which file is wanted."""
+def may_draft(wish: ServiceWish, variant: Variant, devices: Sequence[Device]) -> bool:
+    """Whether a file's own nextn layers are asked to draft, or, where nobody says, could: all of it fits on GPUs."""
     if wish.draft_model or wish.draft != "auto":
         return bool(wish.own_drafts)
-    return any(automatic_drafts(model, devices, slots=wish.slots or wish.users) for model in models)
+    room = sum(one.offered_bytes for one in devices)
+    return variant.file_bytes < room and bool(automatic_drafts(variant.model, devices, slots=wish.slots or wish.users))
 
 
 class Drafting(NamedTuple):

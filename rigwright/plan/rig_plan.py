@@ -206,7 +206,7 @@ def _result(
             return SearchResult([candidate])
     variants = [one for one in request.variants if not wish.quants or one.quant in wish.quants]
     variants = [one for one in variants if one.format in {engine.file_format for engine in mine_to_serve}] or variants
-    variants = one_of_twins(variants, drafts=may_draft(wish, (one.model for one in variants), mine))
+    variants = one_of_twins(variants, drafts=lambda one: may_draft(wish, one, mine))
     fitting = [one for one in variants if not _contradiction(wish, one, mine_to_serve)]
     if variants and not fitting:
         raise WrongSpec(f"services.{wish.name}: {_contradiction(wish, variants[0], mine_to_serve)}")

@@ -254,6 +254,27 @@ def test_drafts_stay_away_where_they_cost(gpus: str, keys: dict[str, Any]) -> No
     assert found.speed is None or found.speed.undrafted is None
 
 
+@pytest.mark.parametrize(
+    ("gpus", "keys", "has_them"),
+    [
+        ("3090", {}, True),
+        ("3090", {"draft": 3, "users": 4}, True),
+        ("3090", {"draft": 0}, False),
+        ("3090", {"slots": 4}, False),
+        ("3060", {}, False),  # experts in RAM
+        ("3060", {"draft": 2}, True),
+        ("M4 Max 64GB", {}, False),
+    ],
+)
+def test_a_file_with_the_layers_that_draft_is_taken_where_they_do(
+    gpus: str, keys: dict[str, Any], has_them: bool
+) -> None:
+    """Most files of Qwen3.6 leave them out; those that have them are of another repository."""
+    for model in ("qwen3.6-35b-a3b", "qwen3.6-27b"):
+        found = plan(gpus, model, engine="llamacpp", **keys)
+        assert found.quant.startswith("MTP-") == has_them == ("-MTP-GGUF" in str(found.source))
+
+
 def test_drafts_that_are_asked_for_are_taken() -> None:
     assert flags(plan("3090", draft=5))["--spec-draft-n-max"] == "5"
     assert flags(plan("3090", users=4, draft=2))["--spec-draft-n-max"] == "2"
