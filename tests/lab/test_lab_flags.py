@@ -54,8 +54,8 @@ def _on_this_machine(flags: list[tuple[str, str | None]], *, is_served: bool) ->
 
     `--device`: none, as this build has no other; --n-gpu-layers, --split-mode and --tensor-split stay, they warn only.
     The file of keys, which must be there. To serve: the model, a port; a context of 2,048 tokens a slot, two threads, a
-    small prompt cache, as the lab is small; no projector, as no tiny one exists; layers that GPUs share, as there are no
-    GPUs to do so.
+    small prompt cache, as the lab is small; no projector, as no tiny one exists; no layers that GPUs share, as there is
+    no GPU.
     """
     slots = int(next((value for name, value in flags if name == "--parallel"), None) or 1)
     drafts = any(name == "--spec-type" for name, _ in flags)
