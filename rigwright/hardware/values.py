@@ -81,7 +81,8 @@ class Gpu:
     the part of the machine's memory that a GPU without memory of its own may have, `gtt_bytes` what amdgpu really lets
     it have. `slot` is the port that the GPU sits
     in. `copied_gbytes_per_second` is what a copy from RAM reached, where one was made. `has_power_limit` is False where
-    the driver was asked for the limit and has none to tell ([N/A]): it cannot be set.
+    the driver was asked for the limit and has none to tell ([N/A]): it cannot be set. `reserve_bytes` is what its owner
+    keeps free of it.
     What only a driver knows is None while none is running; `state` too.
     """
 
@@ -112,6 +113,7 @@ class Gpu:
     slot: PcieLink = PcieLink()
     power: PowerLimit = PowerLimit()
     has_power_limit: bool | None = None
+    reserve_bytes: int | None = None
 
     @property
     def label(self) -> str:

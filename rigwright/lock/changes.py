@@ -18,6 +18,7 @@ from rigwright.lock.values import (
 )
 from rigwright.plan.changes import Change, changed, differences
 from rigwright.plan.wish import ServiceWish
+from rigwright.spec.reserve import reserve_text
 from rigwright.spec.rig import RigSpec
 
 # A driver or a kernel of another release reports a little more or less of the same memory.
@@ -76,6 +77,8 @@ def stated_settings(spec: RigSpec) -> dict[str, Any]:
     said = {f"{name}.{key}": value for name, own in spec.engines.items() for key, value in own.stated().items()}
     if "directory" in spec.weights.model_fields_set:
         said["weights.directory"] = spec.weights.directory
+    if spec.reserve is not None:
+        said["reserve"] = reserve_text(spec.reserve)
     return said
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rigwright.hardware.failures import driver_failure
 from rigwright.hardware.values import Hardware
-from rigwright.plan.devices import NO_GPU, Device, gpu_labels, idle_gpus, ram_of, why_unused
+from rigwright.plan.devices import NO_GPU, Device, gpu_labels, idle_gpus, why_unused
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuBudget, GpuRef, ServicePlan
+from rigwright.plan.unified import limit_of
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -80,22 +81,15 @@ def notes(
         lines.append(Reason(choice="a preview", because=because))
     if in_ram := [one for one in usable if one.is_in_ram]:
         because = f"{gpu_labels(in_ram)} may have what its bar offers of the machine's memory; the rest is RAM"
-        if any(one.gpu.vendor == "AMD" for one in in_ram):
-            because += f"; {_amdgpu(hardware)}"
+        if more := limit_of(hardware, in_ram):
+            because += f"; {more}"
         lines.append(Reason(choice="one memory", because=because))
+    if kept := [one for one in usable if one.gpu.reserve_bytes]:
+        sizes = ", ".join(f"{format_bytes(one.gpu.reserve_bytes or 0)} of GPU {one.gpu.index}" for one in kept)
+        lines.append(Reason(choice="reserved", because=f"{sizes} stay free, as rig.reserve says"))
     if not hardware.ram_bytes:
         lines.append(Reason(choice="RAM 16 GiB", because="the recording does not say; name it with --ram"))
     return tuple(lines)
-
-
-def _amdgpu(hardware: Hardware) -> str:
-    """What amdgpu lets a GPU in RAM have, and how it may have more: a limit that the kernel reads at boot."""
-    told = next((gpu.gtt_bytes for gpu in hardware.gpus if gpu.gtt_bytes), None)
-    limit = f"amdgpu lets it have {format_bytes(told)}" if told else "amdgpu's own limit is half"
-    pages = ram_of(hardware)[1] // 4096
-    if told and told >= pages * 4096 * 0.9:
-        return limit
-    return f"{limit}; a line `options ttm pages_limit={pages}` in /etc/modprobe.d, and a boot, would give it more"
 
 
 def _driver(hardware: Hardware) -> Iterator[Reason]:

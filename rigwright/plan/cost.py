@@ -11,7 +11,10 @@ from rigwright.plan.service import Cost, ServicePlan
 
 def cost_of(services: Sequence[ServicePlan], usable: Sequence[Device], engines: Engines) -> Cost:
     """The cost on a rig that has nothing of ours yet."""
-    files = {service.source.identity: service.file_bytes or 0 for service in services if service.source}
+    files: dict[object, int] = {}
+    for service in services:
+        if service.source:  # two services of one file may differ in projector and draft model
+            files[service.source.identity] = max(files.get(service.source.identity, 0), service.file_bytes or 0)
     fetched = {service.source.identity for service in services if service.source and not service.source.is_at_hand}
     used = [engines[name] for name in dict.fromkeys(service.engine for service in services)]
     silent = {device.ref for device in usable if device.is_silent}

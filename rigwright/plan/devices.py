@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rigwright.errors import Refused
 from rigwright.hardware import models
 from rigwright.hardware.values import Gpu, Hardware, PcieLink
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import GpuRef
 from rigwright.plan.speed import Host, Throughput, throughput_of
 from rigwright.plan.speed.kinds import Backend
-from rigwright.units import GIB, MIB
+from rigwright.units import GIB, MIB, format_bytes
 
 # What a driver, a desktop and a browser take; 200 MiB too much has thrown Windows users from 70 to 10 tokens/s.
 _DISPLAY_BYTES = 768 * MIB
@@ -111,16 +112,21 @@ def _in_ram(ordinal: int, gpu: Gpu, hardware: Hardware) -> Device | None:
     if gpu.vendor == "Apple" and total:
         name = gpu.name or hardware.chip or "Apple GPU"
         offered = int(total * (_SMALL_MAC_SHARE if total <= _SMALL_MAC_BYTES else _MAC_SHARE))
+        offered = max(0, offered - (gpu.reserve_bytes or 0))
         return Device(ordinal, gpu, name, total, offered, throughput_of(name, None), is_assumed=True, is_in_ram=True)
     if not gpu.ram_share or not total:
         return None
     count = sum(1 for one in hardware.gpus if one.ram_share)
-    offered = (min(ram_of(hardware)[1], gpu.gtt_bytes or int(ram_of(hardware)[1] * gpu.ram_share))) // count
+    # The kernel's limit is a part of all memory, not of what services may take.
+    whole = total if gpu.vendor == "AMD" else ram_of(hardware)[1]
+    limit = (gpu.gtt_bytes or int(whole * gpu.ram_share)) - (_LEAST_RESERVE_BYTES if gpu.vendor == "AMD" else 0)
+    offered = min(ram_of(hardware)[1], limit) // count
     # The BIOS may set memory aside for an APU: that is no RAM any more.
     if gpu.vendor == "AMD" and (gpu.vram_bytes or 0) > offered:
         return None
     known = models.find(gpu.name, gpu.pci_id)
     name = gpu.name or (known.name if known else "unknown GPU")
+    offered = max(0, offered - (gpu.reserve_bytes or 0))
     return Device(ordinal, gpu, name, total // count, offered, pace_of_gpu(gpu, known), is_in_ram=True)
 
 
@@ -133,11 +139,37 @@ def pace_of_gpu(gpu: Gpu, known: models.GpuModel | None) -> Throughput:
 
 
 def reserve_bytes(gpu: Gpu, vram_bytes: int) -> int:
-    """What stays free of a GPU: 512 MiB or 2 %, and more beside a display and on large Blackwell cards."""
+    """What stays free of a GPU: 512 MiB or 2 %, what its owner keeps or a display takes, more of large Blackwell."""
     display = _DISPLAY_BYTES if gpu.has_display else 0
+    display = display if gpu.reserve_bytes is None else gpu.reserve_bytes
     is_large_blackwell = (gpu.compute_capability or "").startswith("12") and vram_bytes > 40 * GIB
     context = _LARGE_CONTEXT_BYTES if is_large_blackwell else 0
     return min(vram_bytes, max(_LEAST_RESERVE_BYTES, vram_bytes // 50) + display + context)
+
+
+def reserved(hardware: Hardware, reserve: int | Mapping[int, int] | None) -> Hardware:
+    """The rig with what its owner keeps free, of every GPU or of some by index.
+
+    Raises:
+        Refused: one that is named is not there, or has not as much.
+    """
+    if reserve is None:
+        return hardware
+    named = () if isinstance(reserve, int) else tuple(reserve)
+    known = [gpu.index for gpu in hardware.gpus if gpu.index is not None]
+    # Where a driver fails no index is known, and a plan says that first.
+    if hardware.gpus and (missing := next((index for index in named if index not in known), None)) is not None:
+        there = ", ".join(map(str, known)) or "none with an index"
+        raise Refused(f"rig.reserve: there is no GPU {missing}; this rig has {there}")
+    return replace(hardware, gpus=tuple(_reserved(gpu, reserve) for gpu in hardware.gpus))
+
+
+def _reserved(gpu: Gpu, reserve: int | Mapping[int, int]) -> Gpu:
+    size = reserve if isinstance(reserve, int) else reserve.get(-1 if gpu.index is None else gpu.index)
+    if size is not None and gpu.vram_bytes and size >= gpu.vram_bytes:
+        has = f"GPU {gpu.index} has {format_bytes(gpu.vram_bytes)}"
+        raise Refused(f"rig.reserve: {has}, so that {format_bytes(size)} cannot stay free; reserve less of it")
+    return gpu if size is None else replace(gpu, reserve_bytes=size)
 
 
 def idle_gpus(hardware: Hardware, used: tuple[Device, ...]) -> tuple[Reason, ...]:

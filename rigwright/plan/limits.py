@@ -11,6 +11,7 @@ from rigwright.models.values import Model
 from rigwright.models.variants import Variant, variants
 from rigwright.plan.devices import Device, gpu_label, unsized, why_unused
 from rigwright.plan.wish import ServiceWish
+from rigwright.plan.yarn import yarn_error
 
 
 def allowed(hardware: Hardware, wish: ServiceWish, usable: tuple[Device, ...]) -> tuple[Device, ...]:
@@ -65,7 +66,9 @@ def check_sizes(hardware: Hardware, wishes: Sequence[ServiceWish], usable: Seque
 def context_obstacle(wish: ServiceWish, model: Model) -> str | None:
     """Why the context that a wish names cannot be: the model was trained for less."""
     context = wish.context or wish.min_context
-    if not context or context <= model.context_train:
+    if error := yarn_error(wish, model):
+        return error
+    if not context or context <= model.context_train or wish.rope:
         return None
     return (
         f"context {context} is more than the {model.context_train} tokens that {model.name} was trained for; "

@@ -17,8 +17,12 @@ from rigwright.plan.wish_words import Goal
 
 # Below that a context is too short for tools and files, and each doubling counts ten times as much.
 ENOUGH_TOKENS = 16384
-# More than that is a wish, not a default: it is read slowly and rarely used.
+# More than that is worth nothing beside speed: it is read slowly and rarely used.
 USUAL_TOKENS = 131072
+# What most models were trained for: taken where it costs nothing. More is a wish.
+TRAINED_TOKENS = 262144
+# Nobody reads faster; what thinks, or writes files, is still read over.
+READING_RATE = 40.0
 # A prompt and an answer of ordinary length lie in the cache while tokens are made.
 USUAL_DEPTH_TOKENS = 4096
 # From three users on they are served together. Source: the published decision rule, "more than 2 concurrent users".
@@ -28,8 +32,8 @@ MANY_USERS = 3
 class Weights(NamedTuple):
     """What a goal makes of speed (per ln), context (per doubling) and loss (per percent of perplexity).
 
-    Beyond `enough_tokens_per_second` more speed counts a third. The square of the loss counts too: one percent is hard
-    to notice, four show in every long answer.
+    Past `enough_tokens_per_second` more speed counts `beyond` as much. The square of the loss counts too: one percent
+    is hard to notice, four show in every long answer.
     """
 
     speed: float
@@ -38,6 +42,7 @@ class Weights(NamedTuple):
     loss_squared: float
     enough_tokens_per_second: float = math.inf
     most_context: int = USUAL_TOKENS
+    beyond: float = 1 / 3
 
 
 # With quality, speed counts up to what a person reads; with context, all that the model was trained for.
@@ -54,6 +59,8 @@ _CPU_IS_BUSY = math.log(4)
 _TROUBLE = 0.2
 # `low` of an ordinary estimate, in parts of `expected`.
 _USUAL_LOW = 0.75
+# Between models a doubling of context counts as much as a tenth of the speed, and what nobody reads hardly at all.
+_CONTEXT_OF_MODELS, _BEYOND_OF_MODELS = 0.1, 0.05
 # What nobody has measured is worth less than what is known.
 _UNKNOWN_LOSS_PERCENT = 1.0
 
@@ -101,9 +108,31 @@ def score(choice: Choice, *, bias: float = 0.0, issues: int = 0) -> Score:
     )
 
 
-def score_of_plan(plan: ServicePlan, wish: ServiceWish) -> float:
-    """What a finished plan is worth, without the term for its engine: to compare models."""
+def longest_context(wish: ServiceWish, *, is_shared: bool) -> int:
+    """The most context that a plan takes of itself; where users or services share the memory, none is free."""
+    if goal_of(wish) == "context":
+        return 2**21
+    return USUAL_TOKENS if is_shared or goal_of(wish) == "throughput" else TRAINED_TOKENS
+
+
+def score_for_readers(score: Score, choice: Choice) -> Score:
+    """The score where nobody named a model: who leaves that open wants the best that is fast enough."""
+    return score._replace(speed=_speed_term(choice.speed, choice.wish, _for_readers(choice.wish)))
+
+
+def _for_readers(wish: ServiceWish) -> Weights:
     weights = WEIGHTS[goal_of(wish)]
+    enough = math.inf if goal_of(wish) == "throughput" else READING_RATE
+    return weights._replace(enough_tokens_per_second=min(weights.enough_tokens_per_second, enough))
+
+
+def score_of_plan(plan: ServicePlan, wish: ServiceWish) -> float:
+    """What a finished plan is worth, without the term for its engine: to compare models.
+
+    A better model comes before one that is faster than anybody reads, but not with a short context.
+    """
+    weights = _for_readers(wish)
+    weights = weights._replace(beyond=_BEYOND_OF_MODELS, context=max(weights.context, _CONTEXT_OF_MODELS))
     terms = _speed_term(plan.speed, wish, weights), _context_term(plan.context_tokens, weights)
     return sum(terms) + _quality_term(plan.loss_percent or 0.0, weights)
 
@@ -116,7 +145,7 @@ def _speed_term(speed: Speed | None, wish: ServiceWish, weights: Weights) -> flo
     if goal_of(wish) == "throughput" and speed.aggregate:
         rate *= speed.aggregate / speed.expected
     enough = weights.enough_tokens_per_second
-    beyond = math.log(max(1.0, rate / enough)) / 3
+    beyond = math.log(max(1.0, rate / enough)) * weights.beyond
     return weights.speed * (math.log(max(0.01, min(rate, enough))) + beyond)
 
 

@@ -132,7 +132,7 @@ def recommend(
         if by_class and _rank(class_of(known)) < least:
             break
         wish = _wish(known, purpose, users=users, context=context, base=base)
-        asked = [Request(wish, _files(known, base))]
+        asked = [Request(wish, _files(known, base), is_auto=True)]
         try:
             rig = plan_rig(hardware, asked, is_preview=is_preview, alternatives_count=0, part=part, engines=engines)
         except (Refused, WrongSpec) as error:
@@ -279,5 +279,6 @@ def name_models(
         known = chosen[same]
         source = ModelSource(name=known.key, quant=request.wish.model.quant)
         files = _files(known, request.wish)
-        named.append(request._replace(wish=request.wish.model_copy(update={"model": source}), variants=files))
+        wish = request.wish.model_copy(update={"model": source})
+        named.append(request._replace(wish=wish, variants=files, is_auto=True))
     return named

@@ -15,6 +15,7 @@ from rigwright.plan.engines import planner_of
 from rigwright.plan.memory.said import GROWN_FILE
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace
+from rigwright.plan.unified import limit_of
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -40,7 +41,8 @@ def does_not_fit(
     needs = f"{name} needs {format_bytes(miss.needs_bytes)} at {context} tokens × {slots}"
     each, offer, short = _offer(miss, space)
     mine = [one for one in files if not wish.quants or one.quant in wish.quants]
-    also = f"{_told(wish, miss)}{also}"
+    more = limit_of(hardware, miss.assignment.devices)
+    also = f"{_told(wish, miss)}{also}{f'; {more}' if more else ''}"
     remedies = " or ".join(_remedies(wish, mine, space, miss, engines))
     message = f"{where}: {needs}{each}, {offer}, {short}; {remedies}{also}"
     return DoesNotFit(message, offer=offer, short_bytes=_short_bytes(miss, space))
@@ -87,8 +89,8 @@ def _told(wish: ServiceWish, miss: Miss) -> str:
 
 def _can_spill(miss: Miss) -> bool:
     """True where RAM may hold what a GPU does not."""
-    is_metal = any(device.throughput.backend == "metal" for device in miss.assignment.devices)
-    return bool(miss.assignment.devices) and planner_of(miss.engine).can_spill and not is_metal
+    is_in_ram = any(device.is_in_ram for device in miss.assignment.devices)
+    return bool(miss.assignment.devices) and planner_of(miss.engine).can_spill and not is_in_ram
 
 
 def _short_bytes(miss: Miss, space: SearchSpace) -> int:

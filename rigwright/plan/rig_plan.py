@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, islice
 from typing import NamedTuple
 
 from rigwright.errors import Refused, WrongSpec
@@ -22,12 +21,15 @@ from rigwright.plan.engines import planners, why_not_deployed
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.explain import assumptions, place_label, reasons
+from rigwright.plan.finest import finest
 from rigwright.plan.idle import idle
 from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import Topology
 from rigwright.plan.limits import allowed, check_driver, check_sizes
 from rigwright.plan.memory import Said
 from rigwright.plan.occupants import Occupant, beside, beside_others, occupied
+from rigwright.plan.ports import ports_of
+from rigwright.plan.ranking import score_for_readers
 from rigwright.plan.reasons import Reason
 from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.render_nodes import with_render_nodes
@@ -44,7 +46,8 @@ from rigwright.plan.wish import ServiceWish
 
 
 class Request(NamedTuple):
-    """One service to plan: its wish, the files that could serve it, by their paths on the rig, what dry runs said."""
+    """One service to plan: its wish, the files that could serve it, by their paths on the rig, what dry runs said.
+    With `is_auto` the model was left open too."""
 
     wish: ServiceWish
     variants: tuple[Variant, ...]
@@ -52,6 +55,7 @@ class Request(NamedTuple):
     weights_directory: str = "/var/lib/rigwright/weights"
     template_path: str | None = None
     said: tuple[Said, ...] = ()
+    is_auto: bool = False
 
 
 def plan_rig(
@@ -96,6 +100,7 @@ def plan_rig(
     chosen = choose([each.candidates for each in found], budget)
     if chosen is None:
         raise beside_others(_refused(requests, found, space, budget, hardware, engines), occupants)
+    chosen = finest(chosen, [each.candidates for each in found], budget, [one.is_auto for one in requests])
     services, taken = [], {wish.port for wish in wishes}.union(*(one.ports for one in occupants))
     left = space.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
     for request, candidate, result in zip(requests, chosen, found, strict=True):
@@ -107,7 +112,7 @@ def plan_rig(
         choice, spare_bytes = engine.with_spare_ram(choice, left)
         left -= spare_bytes
         lines = alternatives(candidate, result, count=alternatives_count)
-        plan = _service(request, choice, hardware, engine, ports=_ports(choice, taken))
+        plan = _service(request, choice, hardware, engine, ports=ports_of(choice, taken))
         because = reasons(candidate, result) + _warnings(candidate, engine, space) + assumptions(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
     return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
@@ -171,7 +176,8 @@ def search_space(
     ram_bytes = max(0, ram_of(hardware)[1] - sum(one.ram_bytes for one in occupants))
     if any(wish.gpu != "none" for wish in wishes):
         # What a GPU may have of RAM is not there twice.
-        ram_bytes = max(0, ram_bytes - sum(device.offered_bytes for device in usable if device.is_in_ram))
+        in_ram = sum(one.offered_bytes + (one.gpu.reserve_bytes or 0) for one in usable if one.is_in_ram)
+        ram_bytes = max(0, ram_bytes - in_ram)
     if part < 1:
         usable = tuple(replace(device, offered_bytes=int(device.offered_bytes * part)) for device in usable)
     space = SearchSpace(
@@ -214,7 +220,10 @@ def _result(
         known = ", ".join(dict.fromkeys(one.quant for one in request.variants))
         said = f"none of the quants {', '.join(wish.quants)} is in the catalogue; write quants of {known}, or none"
         raise WrongSpec(f"services.{wish.name}: {said}")
-    return find_candidates(wish, fitting, space, engines)
+    found = find_candidates(wish, fitting, space, engines)
+    if request.is_auto:
+        found.candidates = [one._replace(score=score_for_readers(one.score, one.choice)) for one in found.candidates]
+    return found
 
 
 def _contradiction(wish: ServiceWish, variant: Variant, engines: Sequence[Planner]) -> str | None:
@@ -240,15 +249,6 @@ def _refused(
             break
     taken = choose([each.candidates for each in found[:place]], budget) or ()
     return no_room_beside(requests[place].wish, found[place], [one.wish for one in requests[:place]], taken, budget)
-
-
-def _ports(choice: Choice, taken: set[int]) -> list[int]:
-    """The port of the service, then for its other copies the next ones that nobody has yet; `taken` grows."""
-    first = choice.wish.port
-    free = (port for port in chain(range(first + 1, 65536), range(1024, first)) if port not in taken)
-    ports = [first, *islice(free, len(choice.replicas) - 1)]
-    taken.update(ports)
-    return ports
 
 
 def _service(

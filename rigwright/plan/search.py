@@ -30,13 +30,14 @@ def choose(candidates: Sequence[Sequence[Candidate]], budget: Budget) -> tuple[C
     Equal sums go to fewer GPUs, then to the earlier candidate, so that the same input gives the same plan.
     """
     if len(candidates) == 1:
-        fitting = [one for one in candidates[0] if _fits(one, budget)]
+        fitting = [one for one in candidates[0] if fits(one, budget)]
         return (min(fitting, key=_order),) if fitting else None
     first = _Search([_worthwhile(each, kept=_KEPT, step=_STEP) for each in candidates], budget).best()
     return first or _Search([_worthwhile(each, kept=_KEPT_ALL, step=1.0) for each in candidates], budget).best()
 
 
-def _fits(candidate: Candidate, budget: Budget) -> bool:
+def fits(candidate: Candidate, budget: Budget) -> bool:
+    """Whether it finds room in what is there."""
     return candidate.ram_bytes <= budget.ram_bytes and all(
         size <= budget.gpu_bytes.get(ordinal, 0) for ordinal, size in candidate.gpu_bytes.items()
     )

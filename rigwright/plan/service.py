@@ -159,6 +159,11 @@ class GpuBudget(Strict):
         """What all services take."""
         return sum(size for _, _, size in self.uses)
 
+    @property
+    def overflow_bytes(self) -> int:
+        """What they take more than there is, as the inventory's own flags may have it; 0 where all fits."""
+        return max(0, self.used_bytes - self.offered_bytes) if self.uses else 0
+
 
 class Cost(Strict):
     """What it takes to get from a blank machine to the plan; what is there already is not done again."""

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from rigwright.catalogue.engines import engine_names
-from rigwright.given import COUNT, TOKENS, OneOrMore
+from rigwright.given import COUNT, TOKENS, OneOrMore, word
 from rigwright.plan.source import ModelSource
-from rigwright.plan.wish_flags import checked_flags
+from rigwright.plan.wish_flags import STRETCHING, checked_flags
 from rigwright.plan.wish_words import (
     CACHE_TYPE,
     DRAFTS,
@@ -69,6 +69,11 @@ class ServiceWish(Strict):
     port: Annotated[int, Field(ge=1, le=65535), COUNT] = Field(8080, description="The TCP port of the HTTP API.")
     context: Annotated[int, Field(ge=256), TOKENS] | None = Field(
         None, description="Tokens of context for each slot; by default what the model was trained for, if it fits."
+    )
+    rope: Annotated[Literal["yarn"], word(("yarn",))] | None = Field(
+        None,
+        description="`yarn` stretches a model to a `context` above the one that it was trained for, where its makers "
+        "say that it can; short prompts pay for it in quality.",
     )
     min_context: Annotated[int, Field(ge=256), TOKENS] | None = Field(
         None,
@@ -182,6 +187,14 @@ class ServiceWish(Strict):
     def _one_context(self) -> Self:
         if self.context and self.min_context:
             raise ValueError("context is exact and min_context the least; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _stretched(self) -> Self:
+        if self.rope and not self.context:
+            raise ValueError("rope: yarn stretches to a context; name one, above what the model was trained for")
+        if self.rope and (own := next((flag for flag in self.flags if flag in STRETCHING), None)):
+            raise ValueError(f"rope: yarn sets {own} too; take it out of flags, or rope out")
         return self
 
     @model_validator(mode="after")

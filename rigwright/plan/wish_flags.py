@@ -29,6 +29,12 @@ _SECRET = re.compile(r"--(?:hf-token|.*(?:password|passphrase|secret|api-token|a
 _SECRETS_ELSEWHERE = {"--hf-token": "files of a gated repository are fetched with the HF_TOKEN of this machine"}
 
 
+# What stretches a model beyond the context that it was trained for.
+STRETCHING = frozenset(
+    ("--hf-overrides", "--rope-freq-base", "--rope-freq-scale", "--rope-scale", "--rope-scaling", "--yarn-orig-ctx")
+)
+
+
 def checked_flags(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags as they are.
 

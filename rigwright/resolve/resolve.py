@@ -15,7 +15,7 @@ from rigwright.lock.values import LockedRig, PinnedService, pin_service
 from rigwright.models.variants import Variant
 from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
-from rigwright.plan.devices import devices
+from rigwright.plan.devices import devices, reserved
 from rigwright.plan.engines import as_planned
 from rigwright.plan.memory.said import Said, read_lines
 from rigwright.plan.recommend import name_models
@@ -103,7 +103,7 @@ def resolve(
     Raises:
         RigwrightError: a model is not there, or the rig cannot serve what is wished.
     """
-    lookup = lookup or Lookup()
+    lookup, hardware = lookup or Lookup(), reserved(hardware, spec.reserve)
     orphans, others = beside(spec, records)
     occupants = occupants_of(spec, records)
     changes = list(lock_changes(lock, spec, hardware)) if lock else []

@@ -22,6 +22,7 @@ from rigwright.spec.bundle import BundleSettings
 from rigwright.spec.driver import CudaSettings, NvidiaSettings
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
+from rigwright.spec.reserve import Reserve
 from rigwright.spec.weights import WeightsSettings, unseen
 from rigwright.strict import Strict
 
@@ -51,6 +52,11 @@ class RigSpec(Strict):
     takes_over: tuple[Owner, ...] = Field(
         (),
         description="Owners whose services become this inventory's: it was called so before, or takes their place.",
+    )
+    reserve: Reserve | None = Field(
+        None,
+        description="Memory of every GPU that stays free beside the driver's own part, like 2G, or of some by index: "
+        "{0: 2G}. By default 768 MiB where a display is.",
     )
     bundle: BundleSettings | None = Field(
         None,

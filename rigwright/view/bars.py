@@ -17,7 +17,7 @@ _KINDS = {
     "margin": ("margin for compute",),
 }
 KINDS = tuple(_KINDS)
-FREE, RESERVED = "free", "reserved"
+FREE, RESERVED, OVER = "free", "reserved", "does not fit"
 _SHADES = {
     "weights": "█",
     "KV cache": "▓",
@@ -27,6 +27,7 @@ _SHADES = {
     "margin": "╱",
     FREE: "·",
     RESERVED: "╳",
+    OVER: "!",
 }
 _LETTERS = {
     "weights": "W",
@@ -37,6 +38,7 @@ _LETTERS = {
     "margin": "M",
     FREE: ".",
     RESERVED: "x",
+    OVER: "!",
 }
 # One colour for each service.
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
@@ -67,7 +69,7 @@ def shares(uses: Iterable[tuple[str, str, int]]) -> list[Share]:
 
 
 def bar(found: Sequence[Share], *, total_bytes: int, offered_bytes: int, width: int, colours: Colours) -> Text:
-    """A bar of `width` columns for `total_bytes`; `│` stands between two services."""
+    """A bar of `width` columns for `total_bytes`; `│` stands between two services, red is more than there is."""
     used = sum(share.size_bytes for share in found)
     rest = [
         Share(None, FREE, max(0, offered_bytes - used)),
@@ -84,7 +86,10 @@ def bar(found: Sequence[Share], *, total_bytes: int, offered_bytes: int, width: 
             cells -= is_next
             last = share.service
         text.append(colours.shade(share.kind) * cells, colours.of(share.service) if share.service else "dim")
-    return text
+    if used <= offered_bytes:
+        return text
+    fits = min(width - 1, round(offered_bytes / whole * width))
+    return text[:fits] + Text(colours.shade(OVER) * (width - fits), "bold red")
 
 
 class Colours:
@@ -107,7 +112,7 @@ class Colours:
         """What each shade means, for the kinds that occur, in lines of `width`."""
         present = set(kinds)
         lines = [""]
-        for word in (f"{self.shade(kind)} {kind}" for kind in (*KINDS, FREE, RESERVED) if kind in present):
+        for word in (f"{self.shade(kind)} {kind}" for kind in (*KINDS, FREE, RESERVED, OVER) if kind in present):
             if lines[-1] and len(lines[-1]) + 2 + len(word) > width:
                 lines.append("")
             lines[-1] += f"  {word}" if lines[-1] else word

@@ -12,7 +12,7 @@ from rich.text import Text
 from rigwright.plan.devices import spans
 from rigwright.plan.service import GpuBudget, RigPlan
 from rigwright.units import GIB, format_bytes
-from rigwright.view.bars import FREE, KINDS, RESERVED, Colours, Share, bar, shares
+from rigwright.view.bars import FREE, KINDS, OVER, RESERVED, Colours, Share, bar, shares
 from rigwright.view.words import gpu_name, number
 
 # GPUs whose uses differ by less stand in one line.
@@ -37,6 +37,7 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
     bar_width = max(10, min(width, 100) - title_width - max(map(len, sums)) - 4)
     details = [_details(row, colours, is_alone=len(plan.services) == 1, width=width - 2) for row in rows]
     rest = {FREE} | ({RESERVED} if any(row.offered_bytes < row.total_bytes for row in rows) else set())
+    rest |= {OVER} if any(map(_overflows, rows)) else set()
     legend = Text.assemble(colours.legend(rest, width - 2), style="dim")
     longest = max(len(line) for line in (*legend.plain.split("\n"), *(text.plain for one in details for text in one)))
     indent = title_width + 2 if title_width + 2 + longest <= width else 2
@@ -50,9 +51,14 @@ def memory(plan: RigPlan, width: int, colours: Colours) -> RenderableType:
             colours=colours,
         )
         head = Text(row.title.ljust(title_width), "bold")
-        lines.append(Text.assemble(head, "  ", stripe, "  ", total.rjust(max(map(len, sums)))))
+        style = "bold red" if _overflows(row) else ""
+        lines.append(Text.assemble(head, "  ", stripe, "  ", (total.rjust(max(map(len, sums))), style)))
         lines += [Padding(text, (0, 0, 0, indent)) for text in texts]
     return Group(*lines, Padding(legend, (0, 0, 0, indent)), Text())
+
+
+def _overflows(row: _Row) -> bool:
+    return sum(share.size_bytes for share in row.shares) > row.offered_bytes
 
 
 def _sum_words(row: _Row) -> str:

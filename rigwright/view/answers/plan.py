@@ -39,6 +39,9 @@ class Gpu(Answer):
     vram_bytes: int = Field(description="its memory; the catalogue's where no driver told")
     offered_bytes: int = Field(description="what a plan may use of it: the rest is the driver's and a display's")
     used_bytes: int = Field(description="what all services take")
+    overflow_bytes: int = Field(
+        description="what they take more than is offered, as flags of the inventory may have it; 0 where all fits"
+    )
     uses: tuple[Use, ...] = Field(description="who takes what")
     unused_because: str | None = Field(description="why nothing runs on it; null where something does")
 
@@ -49,6 +52,7 @@ class Ram(Answer):
     bytes: int = Field(description="of the rig")
     offered_bytes: int = Field(description="what services may use")
     used_bytes: int = Field(description="what they take")
+    overflow_bytes: int = Field(description="what they take more than is offered; 0 where all fits")
 
 
 class Layout(planned.Layout, Answer):
@@ -207,6 +211,7 @@ def plan_answer(
     rig: str, plan: planned.RigPlan, *, changes: Sequence[Change] | None = None, lock: Lock | None = None
 ) -> Plan:
     """The plan of one rig."""
+    ram_bytes = sum(one.memory.ram_bytes * len(one.replicas) for one in plan.services if one.memory)
     return Plan.of(
         plan,
         rig=rig,
@@ -214,7 +219,8 @@ def plan_answer(
         ram=Ram(
             bytes=plan.ram_bytes,
             offered_bytes=plan.offered_ram_bytes,
-            used_bytes=sum(one.memory.ram_bytes * len(one.replicas) for one in plan.services if one.memory),
+            used_bytes=ram_bytes,
+            overflow_bytes=max(0, ram_bytes - plan.offered_ram_bytes),
         ),
         services=[_service(service) for service in plan.services],
         tuning=[one.reason for one in plan.tuning],

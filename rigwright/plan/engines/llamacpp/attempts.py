@@ -17,7 +17,7 @@ from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.layouts import CPU, GpuAssignment, Group
 from rigwright.plan.memory import Load, Placement, fast_bytes
 from rigwright.plan.memory.compute import UNQUANTISED
-from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, depth_of, goal_of, score
+from rigwright.plan.ranking import ENOUGH_TOKENS, USUAL_TOKENS, depth_of, goal_of, longest_context, score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, cache_loss_percent, pareto_front
 from rigwright.plan.vision import Vision, vision_of, with_vision
@@ -54,7 +54,7 @@ class Attempts:
     @cached_property
     def steps(self) -> list[int]:
         """The contexts to try, the longest first."""
-        longest = 2**21 if goal_of(self.wish) == "context" else USUAL_TOKENS
+        longest = longest_context(self.wish, is_shared=self.space.is_shared)
         named = self.overrides.context
         return [named] if named else contexts(self.variant.model, longest=longest, least=self.wish.min_context or 0)
 
@@ -120,12 +120,9 @@ class Attempts:
 
     def partly_on(self, assignment: GpuAssignment) -> None:
         """Adds what works with a part in RAM, where something can be moved there."""
-        # Apple's GPU works in RAM.
-        if (
-            self._forced(assignment)
-            or not self.can_spill
-            or any(one.throughput.backend == "metal" for one in assignment.devices)
-        ):
+        # What works in the machine's memory gains no byte, and waits for the CPU.
+        is_in_ram = any(one.is_in_ram for one in assignment.devices)
+        if self._forced(assignment) or not self.can_spill or is_in_ram:
             return
         self._add(assignment, self._partly_within)
 
@@ -181,7 +178,7 @@ class Attempts:
 
     def _whole(self, room: Room, forced: Placement | None, shared: Group = ()) -> _Placed | None:
         """The longest context with which all of it fits, shared by GPUs if so: what fits goes on fitting with less."""
-        low, high = 0, len(self.loads) - 1
+        low, high = self._first(room), len(self.loads) - 1
         best = self._fitting(self.loads[high], room, forced, shared)
         while best and low < high:
             middle = (low + high) // 2
@@ -193,6 +190,13 @@ class Attempts:
             return best
         tokens = self.overrides.context or min(self.variant.model.context_train, _FORCED_TOKENS)
         return self.load._replace(context_tokens=tokens), forced
+
+    def _first(self, room: Room) -> int:
+        """Of RAM alone no more context than is usual: it is the machine's, and a CPU reads so much for hours."""
+        if room.gpu_bytes or goal_of(self.wish) == "context":
+            return 0
+        usual = (place for place, load in enumerate(self.loads) if load.context_tokens <= USUAL_TOKENS)
+        return next(usual, len(self.loads) - 1)
 
     def _fitting(self, asked: Load, room: Room, forced: Placement | None, shared: Group) -> _Placed | None:
         model, room = self.variant.model, self._beside_drafts(room, asked)

@@ -17,6 +17,7 @@ from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
+from rigwright.plan.yarn import yarn_of
 from rigwright.units import format_bytes
 
 # A GPU that does all the work needs the CPU to sample and tokenise only.
@@ -62,6 +63,13 @@ def _context(choice: Choice) -> Iterator[Flag]:
     each = padded(load.context_tokens)
     total = f"{each:,} tokens × {load.slots} = {each * load.slots:,}" if load.slots > 1 else f"{each:,} tokens"
     yield _flag("--ctx-size", each * load.slots, f"{_why_context(choice)}; {total}{_cache_size(choice)}")
+    if yarn := yarn_of(choice.wish, choice.variant.model) if choice.variant.has_model else None:
+        because = (
+            f"rope: yarn, {yarn.factor:g} times {yarn.original_tokens:,} tokens; short prompts pay for it in quality"
+        )
+        yield _flag("--rope-scaling", "yarn", because)
+        yield _flag("--rope-scale", f"{yarn.factor:g}", "the least that reaches the context: each pays for more")
+        yield _flag("--yarn-orig-ctx", yarn.original_tokens, "what the factor multiplies, by the model's makers")
     if load.slots == 1:
         because = "one request at a time has the whole context; unset would mean four slots that share it"
     elif load.is_unified:

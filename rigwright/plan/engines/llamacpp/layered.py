@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rigwright.errors import WrongSpec
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
@@ -12,6 +13,7 @@ from rigwright.plan.devices import Device
 from rigwright.plan.drafting import drafter_error, drafting_of
 from rigwright.plan.engines.llamacpp.candidates import with_layers
 from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.llamacpp.own_placement import own_placement
 from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.engines.llamacpp.stretching import context_error
 from rigwright.plan.engines.llamacpp.unestimated import is_unestimated, unestimated_candidate
@@ -62,6 +64,12 @@ class LayeredPlanner(Planner):
         overrides = Overrides.of(wish)
         if not is_unestimated(variants, overrides, allowed):
             return None
+        if wish.rope and wish.context:
+            error = "rope: yarn wants the header of the model, which could not be read from here; take it out"
+            if variants[0].has_model:
+                error = context_error(wish, variants[0].model, wish.context, can_stretch=self.can_stretch) or ""
+            if error:
+                raise WrongSpec(f"services.{wish.name}: {error}")
         return unestimated_candidate(wish, variants, allowed, overrides, engine=self.name)
 
     def contradiction(self, wish: ServiceWish, variant: Variant) -> str | None:
@@ -87,15 +95,18 @@ class LayeredPlanner(Planner):
         return found._replace(cache_types=(choice.load.cache_type_k, choice.load.cache_type_v))
 
     def evaluated(self, choice: Choice) -> Choice:
-        """The choice with its memory by part."""
-        if choice.placement is None:
+        """The choice with its memory by part; of a placement of the inventory's own where that is a known one."""
+        placement = choice.placement
+        if placement is None and choice.variant.has_model:
+            placement = own_placement(choice.wish, choice.variant.model, choice.devices)
+        if placement is None:
             return choice
-        memory = estimate_memory(choice.variant.model, choice.load, choice.placement)
+        memory = estimate_memory(choice.variant.model, choice.load, placement)
         if (vision := vision_of(choice.wish, choice.variant)).total_bytes:
-            place = 0 if choice.devices and choice.placement.devices else None
+            place = 0 if choice.devices and placement.devices else None
             memory = memory.with_part("projector", place, vision.file_bytes, is_exact=vision.is_exact)
             memory = memory.with_part("image buffers", place, vision.compute_bytes)
-        on_gpu = bool(choice.devices and choice.placement.devices)
+        on_gpu = bool(choice.devices and placement.devices)
         if (drafting := drafting_of(choice.variant, choice.load, on_gpu=on_gpu)).total_bytes:
             place = 0 if on_gpu else None
             memory = memory.with_part("draft model", place, drafting.weights_bytes, is_exact=True)

@@ -13,35 +13,39 @@ from collections.abc import Mapping
 from rigwright.errors import WrongSpec
 from rigwright.models.values import Model
 from rigwright.plan.wish import ServiceWish
+from rigwright.plan.yarn import can_stretch as is_documented
+from rigwright.plan.yarn import most_tokens, yarn_error, yarn_of
 from rigwright.units import whole_number
 
-# The model cards of Qwen name factors up to this; who goes beyond knows what to write.
-_MOST_USUAL = 4
 # llama-server counts tokens in 32 bits.
 _MOST_TOKENS = (1 << 31) - 1
 
 
 def context_error(wish: ServiceWish, model: Model, context: int, *, can_stretch: bool) -> str | None:
-    """Why a slot cannot have that many tokens, and the flags with which it could; None where it can.
+    """Why a slot cannot have that many tokens, and how it could; None where it can.
 
     Raises:
         WrongSpec: a flag that stretches has no number for its value.
     """
+    if wish.rope and not can_stretch:
+        return "rope: yarn is brought to llama.cpp and vLLM alone; take it out, or set engine to llamacpp"
+    if error := yarn_error(wish, model):
+        return error
     longest = longest_context(wish, model)
     if context <= longest:
         return None
     limit = f"{longest} tokens that {model.name} was trained for"
     if longest != model.context_train:
         limit = f"{longest} tokens to which the flags stretch {model.name}"
-    factor = math.ceil(context / model.context_train)
-    flags = f"{{'--rope-scaling': 'yarn', '--rope-scale': {factor}}}"
-    is_usual = can_stretch and factor <= _MOST_USUAL
-    way = f", or stretch it with flags: {flags}, which short prompts pay for in quality" if is_usual else ""
+    is_usual = can_stretch and is_documented(model) and context <= most_tokens(model)
+    way = ", or stretch it with rope: yarn, which short prompts pay for in quality" if is_usual else ""
     return f"context {context} is more than the {limit}; lower context{way}"
 
 
 def longest_context(wish: ServiceWish, model: Model) -> int:
     """The tokens at which llama-server caps a slot of this model with the flags of the wish."""
+    if yarn := yarn_of(wish, model):
+        return int(yarn.factor * yarn.original_tokens)
     trained = _header_value(wish.flags.get("--override-kv"), "context_length") or model.context_train
     factor = _number(wish, "--rope-scale") or 1 / (_number(wish, "--rope-freq-scale") or 1)
     if wish.flags.get("--rope-scaling") != "yarn" or factor == 1:

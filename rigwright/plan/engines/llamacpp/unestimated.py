@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rigwright.errors import Refused
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.overrides import Overrides
+from rigwright.plan.engines.llamacpp.own_placement import own_groups, own_layout, own_placement
 from rigwright.plan.layouts import GpuAssignment
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.search_space import Candidate
-from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 
 _CONTEXT_TOKENS = 8192
@@ -29,22 +28,21 @@ def is_unestimated(variants: Sequence[Variant], overrides: Overrides, allowed: S
 def unestimated_candidate(
     wish: ServiceWish, variants: Sequence[Variant], allowed: Sequence[Device], overrides: Overrides, *, engine: str
 ) -> Candidate:
-    """The roomiest GPU as a whole for each copy, with llama-server's own --fit where nothing else places the model.
+    """GPUs as a whole for each copy, with llama-server's own --fit where nothing else places the model.
 
     Raises:
         Refused: there are fewer GPUs than copies.
+        WrongSpec: flags name GPUs that the service has not.
     """
     copies = wish.replicas or 1
-    taken = sorted(allowed, key=lambda one: (-one.offered_bytes, one.ordinal))[:copies]
-    if allowed and len(taken) < copies:
-        raise Refused(f"services.{wish.name}: {copies} copies need as many GPUs, and it may use {len(taken)}")
-    device = taken[-1] if taken else None
-    variant = _finest(variants, device.offered_bytes if device else 0)
+    groups = own_groups(wish, allowed, copies=copies)
+    variant = _finest(variants, min(sum(one.offered_bytes for one in group) for group in groups))
     why = (
         "the inventory's own flags place the model"
         if variant.has_model
         else "the header of the model could not be read from here"
     )
+    is_computed = variant.has_model and own_placement(wish, variant.model, groups[0])
     load = (
         Overrides.of(wish, copies=copies)
         .load()
@@ -54,16 +52,16 @@ def unestimated_candidate(
         wish=wish,
         variant=variant,
         engine=engine,
-        layout=Layout(kind="single" if device else "cpu", replicas=copies),
-        replicas=tuple((one,) for one in taken) or ((),) * copies,
+        layout=own_layout(wish, len(groups[0]), copies=copies),
+        replicas=groups,
         load=load,
         placement=None,
         memory=None,
         speed=None,
         is_fitted=not variant.has_model or overrides.is_fitted,
-        reasons=(Reason(choice="memory not checked", because=why),),
+        reasons=() if is_computed else (Reason(choice="memory not checked", because=why),),
     )
-    sizes = {device.ordinal: device.offered_bytes for device in taken}
+    sizes = {device.ordinal: device.offered_bytes for group in groups for device in group}
     return Candidate(choice, Score(0, 0, 0, 0), sizes, 0, GpuAssignment(choice.layout, choice.replicas))
 
 

@@ -19,7 +19,7 @@ from rigwright.plan.engines.vllm.parallel import tensor_parallel_error
 from rigwright.plan.known_issues import Configuration, KnownIssue, known_issues, version_of
 from rigwright.plan.layouts import GpuAssignment, is_wished, tensor_assignments
 from rigwright.plan.memory import Load
-from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, USUAL_TOKENS, depth_of, goal_of, score
+from rigwright.plan.ranking import USUAL_DEPTH_TOKENS, depth_of, longest_context, score
 from rigwright.plan.search_space import Candidate, Miss, SearchResult, SearchSpace, configuration
 from rigwright.plan.speed import Speed, decode_speed
 from rigwright.plan.wish import ServiceWish
@@ -55,7 +55,7 @@ def with_tensors(
     wanted = [one for one in assignments if _is_wanted(wish, one.layout.replicas)]
     if assignments and not wanted:
         found.refused["vLLM"] = f"{wish.replicas} copies need more equal GPUs than this service may use; lower replicas"
-    files = [(variant, _contexts(wish, variant.model)) for variant in variants if wanted]
+    files = [(variant, _contexts(wish, variant.model, is_shared=space.is_shared)) for variant in variants if wanted]
     for (variant, steps), assignment in product(files, wanted):
         name = f"vLLM, {assignment.layout}, {variant.quant}"
         error = tensor_parallel_error(variant.model, assignment.layout.tensor_parallel, variant.quant)
@@ -142,8 +142,8 @@ def _miss(variant: Variant, assignment: GpuAssignment, load: VllmLoad, sizes: tu
     return Miss("vllm", variant, assignment, Load(load.max_model_len), needs, offers, needs - offers, is_each=True)
 
 
-def _contexts(wish: ServiceWish, model: Model) -> tuple[int, ...]:
-    longest = 2**21 if goal_of(wish) == "context" else USUAL_TOKENS
+def _contexts(wish: ServiceWish, model: Model, *, is_shared: bool) -> tuple[int, ...]:
+    longest = longest_context(wish, is_shared=is_shared)
     return (wish.context,) if wish.context else tuple(contexts(model, longest=longest, least=wish.min_context or 0))
 
 

@@ -62,6 +62,9 @@ def _shared(choice: Choice, target: RenderContext, links: Sequence[Link]) -> Ite
     """Variables that all copies have, each with its reason."""
     yield from _nccl(choice, links)
     yield _variable("VLLM_NO_USAGE_STATS", "1", "vLLM reports its use to its makers otherwise")
+    if choice.wish.rope:
+        because = "vLLM refuses a --max-model-len above the trained one otherwise"
+        yield _variable("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1", because)
     if target.weights_path.startswith("/"):
         yield _variable("HF_HUB_OFFLINE", "1", "the weights are on the rig; a start must not wait for the network")
 

@@ -20,11 +20,13 @@ from rigwright.plan.engines.vllm.cache_types import LONG_TOKENS
 from rigwright.plan.engines.vllm.memory import VllmChoice
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
+from rigwright.plan.yarn import vllm_overrides, yarn_of
 
 # Longer than most answers still take; the unit's own limit must be larger.
 DRAIN_SECONDS = 20
 _DEFAULT_UTILIZATION = 0.92
 _WHY_STEP = "computed at once: the memory was computed with it, and a whole block of the KV cache must fit in"
+_YARN = "https://github.com/vllm-project/vllm/pull/37430"
 _BLOCKS = "https://github.com/vllm-project/vllm/pull/34445"
 
 
@@ -97,6 +99,11 @@ def _memory(choice: Choice) -> Iterator[Flag]:
     wish, load = choice.wish, choice.load
     asked = "the inventory asks for it" if wish.context else "the most that fits well"
     yield _flag("--max-model-len", load.context_tokens, f"{asked}; the sum of prompt and answer")
+    if yarn := yarn_of(wish, choice.variant.model):
+        because = (
+            f"rope: yarn, {yarn.factor:g} times {yarn.original_tokens:,} tokens; it takes the place of the model's own"
+        )
+        yield _flag("--hf-overrides", _json(vllm_overrides(wish, choice.variant.model) or {}), because, _YARN)
     vllm = _load(choice)
     if vllm:
         yield _flag("--gpu-memory-utilization", f"{vllm.utilization:.2f}", _why_utilization(choice))

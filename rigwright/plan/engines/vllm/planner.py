@@ -19,6 +19,7 @@ from rigwright.plan.limits import context_obstacle, draft_error
 from rigwright.plan.ranking import MANY_USERS
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
 from rigwright.plan.wish import ServiceWish
+from rigwright.plan.yarn import vllm_overrides, yarn_error
 from rigwright.units import GIB
 
 # It batches what llama.cpp serves in slots: its own speed figures do not show that under load.
@@ -62,6 +63,11 @@ class VllmPlanner(Planner):
             return "draft_model is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         if wish.chat_template_file:
             return "chat_template_file is brought to llama.cpp alone; take it out, or set engine to llamacpp"
+        if wish.rope and not yarn_error(wish, variant.model) and not vllm_overrides(wish, variant.model):
+            return (
+                f"rope: yarn on vLLM wants all rope parameters of {variant.model.name}, which nobody recorded; take "
+                "rope out and name them in flags: {'--hf-overrides': …}, or set engine to llamacpp"
+            )
         return context_obstacle(wish, variant.model) or draft_error(wish, variant)
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
