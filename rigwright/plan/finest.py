@@ -12,9 +12,9 @@ from rigwright.plan.search import Budget, fits
 from rigwright.plan.search_space import Candidate
 
 # What a finer file must leave of the speed. Who names a model, and no goal, gives up a tenth for what hardly anybody
-# notices, and a fifth where half of the memory would lie idle, as no owner of such cards leaves it; who leaves even the
+# notices, and a third where half of the memory would lie idle, as no owner of such cards leaves it; who leaves even the
 # model open has asked for no speed, but is not to wait twice as long either.
-_LEAST_PART, _LEAST_PART_OF_IDLE, _LEAST_PART_OF_AUTO = 0.9, 0.8, 0.6
+_LEAST_PART, _LEAST_PART_OF_IDLE, _LEAST_PART_OF_AUTO = 0.9, 0.65, 0.6
 _MUCH_IDLE = 0.5
 # In percent of perplexity: less is nothing finer.
 _FINER = 0.05

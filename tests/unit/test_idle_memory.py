@@ -106,7 +106,7 @@ def test_ninety_six_gigabytes_are_no_twenty_four() -> None:
 @pytest.mark.parametrize(
     ("card", "model", "quant"),
     (
-        # Most of the card would lie idle: a fifth slower, where 8 bit would cost a third.
+        # Most of the card would lie idle: a fifth slower, where 8 bit would cost more than a third.
         ("RTX PRO 6000", "qwen3.8-27b", "UD-Q6_K"),
         ("RTX PRO 6000", "qwen3.6-35b-a3b", "Q8_0"),
         # What the public sweep of drafts runs on this card, with the longest context that it holds.
@@ -117,12 +117,12 @@ def test_ninety_six_gigabytes_are_no_twenty_four() -> None:
     ),
 )
 def test_named_model_takes_the_finest_file_that_costs_little(card: str, model: str, quant: str) -> None:
-    """Of a model that is named a finer file costs a tenth of the speed, a fifth at most, and no context."""
+    """Of a model that is named a finer file costs a tenth of the speed, a third at most, and no context."""
     cards = card.split(", ")
     plan = planned(known(*cards), model)
     coarse = planned(known(*cards), model, quants=["UD-Q4_K_M"])
     assert plan.quant == quant and plan.speed and coarse.speed
-    assert plan.speed.expected >= max(0.8 * coarse.speed.expected, min(40.0, coarse.speed.expected))
+    assert plan.speed.expected >= max(0.65 * coarse.speed.expected, min(40.0, coarse.speed.expected))
     assert plan.context_tokens >= coarse.context_tokens
     assert bool(quant != coarse.quant) == any(one.choice == "finer than UD-Q4_K_M" for one in plan.reasons)
 

@@ -213,10 +213,10 @@ def test_parts_of_a_bar_are_not_cut_at_the_edge(width):
 
 
 def test_bar_that_overflows_has_its_width_all_the_same():
-    """What is too much for a card does not break the page."""
+    """What is too much for a card does not break the page, and is told from what there is."""
     colours = Colours(["chat"], is_ascii=True)
     found = bar([Share("chat", "weights", 60)], total_bytes=40, offered_bytes=40, width=20, colours=colours)
-    assert found.plain == "W" * 20
+    assert found.plain == "W" * 13 + "!" * 7
 
 
 def test_ascii_terminal_gets_letters():

@@ -179,11 +179,12 @@ def test_plan_counts_with_it(rtx_3090: Hardware) -> None:
 
 def test_records_bring_it_to_the_service_that_was_refused(rtx_3090: Hardware) -> None:
     """Of all its copies; another service with the same model is planned as before."""
-    wishes = [{"name": name, "model": "qwen3.5-9b", "engine": "llamacpp", "port": port} for name, port in PORTS.items()]
+    same = {"model": "qwen3.5-9b", "engine": "llamacpp", "layout": "single", "context": 131072}
+    wishes = [{"name": name, "port": port, **same} for name, port in PORTS.items()]
     spec = parse_spec("rig", {"services": wishes})
     pair = build_machine(gpus=["RTX 3090"] * 2)
     before = resolve(spec, pair).plan.services
-    line = told(rtx_3090, request("qwen3.5-9b"), 5000)
+    line = told(rtx_3090, request("qwen3.5-9b", context=131072), 5000)
     lines = [line._replace(place=place).line for place in ("whole", "pipelined", "spilled")]
     copy = Deployed("chat@1", buffers="\n".join(lines))
     after = resolve(spec, pair, records=RigRecords({copy.name: copy})).plan.services
