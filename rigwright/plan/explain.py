@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from rigwright.catalogue.engines import engine_names
 from rigwright.plan.alternatives import difference, users_rule
 from rigwright.plan.choice import Choice
@@ -9,16 +12,19 @@ from rigwright.plan.devices import Device, spans
 from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.reasons import Reason
-from rigwright.plan.search_space import Candidate, SearchResult
+from rigwright.plan.search_space import SearchResult, cache_loss_percent
 from rigwright.units import format_bytes
 
+# Of a KV cache of 16 bit: q8_0 takes 34 bytes for 32 elements.
+_SAVED_BY_8_BIT = 1 - 34 / 64
 
-def reasons(chosen: Candidate, found: SearchResult) -> tuple[Reason, ...]:
+
+def reasons(choice: Choice, found: SearchResult) -> tuple[Reason, ...]:
     """Engine, model and quant, place, cache: in the order in which a person asks."""
-    choice = chosen.choice
-    lines = [_engine(choice, found), _quant(choice, found), _place(choice, found), _cache(choice)]
-    notes = [Reason(choice="about this file", because=choice.variant.notes)] if choice.variant.notes else []
-    return (*choice.reasons, *(reason for reason in lines if reason), *notes)
+    quant = _quant(choice, found)
+    lines = [_engine(choice, found), quant, _place(choice, found), _cache(choice)]
+    lines += [_whole_cache(choice), _when_full(choice)]
+    return (*choice.reasons, *(reason for reason in lines if reason), *_about_files(choice, quant))
 
 
 def _engine(choice: Choice, found: SearchResult) -> Reason | None:
@@ -180,3 +186,60 @@ def assumptions(choice: Choice) -> tuple[Reason, ...]:
     if not choice.variant.has_model:
         return ()
     return tuple(Reason(choice="assumed of this model", because=one) for one in choice.variant.model.assumptions)
+
+
+def _about_files(choice: Choice, quant: Reason | None) -> Iterator[Reason]:
+    """The catalogue's word on this file, and on names that two uploads share: advice on one is read of the other."""
+    variant, known = choice.variant, choice.variant.known
+    shared = [row for row in known.superseded if row.before] if known and not choice.wish.model.names_file else []
+    if variant.notes and variant.quant not in [row.quant for row in shared]:
+        yield Reason(choice="about this file", because=variant.notes)
+    for row in shared:
+        if row.quant == variant.quant or (quant and f"{row.quant} would mean" in quant.because):
+            because = f"two files have this name; the one from before {row.before} is not this one: {row.why}"
+            yield Reason(choice=row.quant, because=because)
+
+
+def _whole_cache(choice: Choice) -> Reason | None:
+    """Why not the 8 bit of much published advice: what it would free, and how much faster it would be."""
+    cache_bytes = choice.memory.named("KV cache") if choice.memory else 0
+    is_open = choice.wish.cache_type == "auto" and not planner_of(choice.engine).batches
+    if not cache_bytes or not is_open or choice.load.cache_type_k != "f16":
+        return None
+    if choice.layout.kind == "tensor":
+        return Reason(choice="KV cache f16", because="GPUs that share each layer take no cache of 8 bit")
+    saved, loss = format_bytes(round(cache_bytes * _SAVED_BY_8_BIT)), cache_loss_percent("q8_0")
+    because = f"q8_0 would free {saved}, for no better file or context that counts, and cost {loss:.1f} %"
+    if times := _times(choice):
+        near, far = (100 * (one.token / (one.token - one.cache * _SAVED_BY_8_BIT) - 1) for one in times)
+        because += f"; it is {near:.0f} % faster at {times[0].tokens:,} tokens, {far:.0f} % at {times[1].tokens:,}: "
+        because += "for contexts that are always long, set cache_type"
+    return Reason(choice="KV cache f16", because=because)
+
+
+def _when_full(choice: Choice) -> Reason | None:
+    """Why a long context is slower than the speeds that are published, most of them after short prompts."""
+    if not (times := _times(choice)):
+        return None
+    near, far = times
+    because = f"each token reads all that is cached: {far.cache * 1e3:.1f} ms for {far.tokens:,} tokens"
+    because += f", {near.cache * 1e3:.1f} ms for {near.tokens:,}"
+    return Reason(choice=f"{1 / far.token:.0f} tokens/s when it is full", because=because)
+
+
+class _Time(NamedTuple):
+    """The seconds of a token with so many tokens cached, and those of them that reading the cache takes."""
+
+    tokens: int
+    token: float
+    cache: float
+
+
+def _times(choice: Choice) -> tuple[_Time, _Time] | None:
+    """At the usual depth, and with a full context; what lies between is the cache alone."""
+    speed, tokens = choice.speed, choice.load.context_tokens
+    if not speed or not speed.full_context or not speed.depth_tokens or tokens <= speed.depth_tokens:
+        return None
+    near, far = 1 / speed.expected, 1 / speed.full_context
+    each = (far - near) / (tokens - speed.depth_tokens)
+    return _Time(speed.depth_tokens, near, each * speed.depth_tokens), _Time(tokens, far, each * tokens)

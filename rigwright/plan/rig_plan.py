@@ -113,7 +113,7 @@ def plan_rig(
         left -= spare_bytes
         lines = alternatives(candidate, result, count=alternatives_count)
         plan = _service(request, choice, hardware, engine, ports=ports_of(choice, taken))
-        because = reasons(candidate, result) + _warnings(candidate, engine, space) + assumptions(choice) + plan.reasons
+        because = reasons(choice, result) + _warnings(candidate, engine, space) + assumptions(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
     return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
 
