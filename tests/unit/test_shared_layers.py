@@ -269,7 +269,7 @@ def test_drafts_stay_away_where_they_cost(gpus: str, keys: dict[str, Any]) -> No
 def test_a_file_with_the_layers_that_draft_is_taken_where_they_do(
     gpus: str, keys: dict[str, Any], has_them: bool
 ) -> None:
-    """Most files of Qwen3.6 leave them out, those that have them are of another repository; a mixture has to be asked."""
+    """Most files of Qwen3.6 leave them out, those with them are of another repository; a mixture has to be asked."""
     for model in ("qwen3.6-35b-a3b", "qwen3.6-27b") if keys or not has_them else ("qwen3.6-27b",):
         found = plan(gpus, model, engine="llamacpp", **keys)
         assert found.quant.startswith("MTP-") == has_them == ("-MTP-GGUF" in str(found.source))
