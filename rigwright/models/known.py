@@ -41,6 +41,14 @@ class Superseded(NamedTuple):
     perplexity: float | None = None
 
 
+class KnownDrafter(NamedTuple):
+    """A model of the same makers, in a file of its own, that drafts ahead: where it is, what others gained by it."""
+
+    source: str
+    file_bytes: int
+    gain: str
+
+
 @dataclass(frozen=True, eq=False)
 class KnownModel:
     """One model, whatever its files.
@@ -71,6 +79,7 @@ class KnownModel:
     note: str = ""
     superseded: tuple[Superseded, ...] = ()
     sampling_source: str = ""
+    drafter: KnownDrafter | None = None
 
     @property
     def native_context_tokens(self) -> int:

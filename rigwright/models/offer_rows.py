@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from rigwright import catalogue
-from rigwright.models.known import KnownModel, Sampling, Superseded, Variant
+from rigwright.models.known import KnownDrafter, KnownModel, Sampling, Superseded, Variant
 from rigwright.models.quants import find_quant
 from rigwright.models.repositories import least_bytes
 
@@ -56,7 +56,12 @@ def _known(row: Mapping[str, Any], sampling: Mapping[str, Sampling]) -> KnownMod
         good_at=row["good_at"],
         note=row.get("note", ""),
         superseded=tuple(_superseded(one) for one in row.get("superseded", ())),
+        drafter=_drafter(row["drafter"]) if "drafter" in row else None,
     )
+
+
+def _drafter(row: Mapping[str, Any]) -> KnownDrafter:
+    return KnownDrafter(f"hf:{row['repo']}:{row['file']}", row["bytes"], row["gain"])
 
 
 def _superseded(row: Mapping[str, Any]) -> Superseded:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from rigwright.models.known import Drafter
 from rigwright.models.values import Model
 from rigwright.models.variants import Variant
 from rigwright.plan.devices import Device
@@ -25,6 +26,8 @@ USUAL_TOKENS = 3
 # From so many requests at once on a batch leaves no time over in which drafts could be checked.
 _MOST_SLOTS = 3
 _SMALL_GPU_BYTES = 25 * GIB
+# How a plan begins to say that others have a model which drafts ahead.
+DRAFTER = "A DRAFTER FOR"
 
 
 def automatic_drafts(model: Model, devices: Sequence[Device], *, slots: int) -> int:
@@ -34,15 +37,18 @@ def automatic_drafts(model: Model, devices: Sequence[Device], *, slots: int) -> 
     6 % slower to 38 % faster was published.
     Source: the sweeps of sudoingX/qwen38-mtp over 40 cards, August 2026.
     """
-    if not model.nextn_layers or model.is_mixture or not devices or slots > _MOST_SLOTS:
-        return 0
-    if any(one.throughput.backend == "metal" for one in devices):
+    if not model.nextn_layers or model.is_mixture or not could_gain(devices, slots=slots):
         return 0
     if len(devices) > 1:
         return 3
     if kind_of(devices[0].throughput).name == "blackwell":
         return 4
     return 2 if devices[0].vram_bytes <= _SMALL_GPU_BYTES else 3
+
+
+def could_gain(devices: Sequence[Device], *, slots: int) -> bool:
+    """Whether drafts gain anything on these GPUs, with so many requests at once."""
+    return bool(devices) and slots <= _MOST_SLOTS and all(one.throughput.backend != "metal" for one in devices)
 
 
 def may_draft(wish: ServiceWish, variant: Variant, devices: Sequence[Device]) -> bool:
@@ -77,11 +83,28 @@ def drafting_of(variant: Variant, load: Load, *, on_gpu: bool) -> Drafting:
     return _drafting(variant.drafter.model, load, on_gpu) if variant.drafter else NOTHING
 
 
+def is_assistant(drafter: Drafter | None) -> bool:
+    """Whether it is the other half of its model: it reads that one's cache, and has none of its own.
+
+    Source: gemma4-assistant in llama.cpp, ggml-org/llama.cpp pull request 23398.
+    """
+    return drafter is not None and drafter.model.architecture.endswith("-assistant")
+
+
+def drafter_tokens(wish: ServiceWish, variant: Variant) -> int:
+    """How many tokens such a half drafts ahead; 0 of other drafters, whose gain nobody can tell."""
+    if not is_assistant(variant.drafter):
+        return 0
+    return USUAL_TOKENS if wish.draft == "auto" else wish.draft
+
+
 @lru_cache(maxsize=4096)
 def _drafting(model: Model, load: Load, on_gpu: bool) -> Drafting:
     own = load._replace(cache_type_k="f16", cache_type_v="f16", draft_tokens=0, growth=Growth())
     memory = estimate_memory(model, own, Placement(model.main_layers if on_gpu else 0))
     place = 0 if on_gpu else None
+    if model.architecture.endswith("-assistant"):
+        memory = memory.without_part("KV cache").without_part("SWA cache")
     weights = sum(part.size_bytes for part in memory.parts if part.name == "weights" and part.device == place)
     # CUDA itself takes its part once for each process.
     rest = memory.on(place) - weights - (CUDA_CONTEXT_BYTES if on_gpu else 0)

@@ -9,6 +9,7 @@ from rigwright.catalogue.engines import engine_names
 from rigwright.plan.alternatives import difference, users_rule
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device, spans
+from rigwright.plan.drafting import DRAFTER, could_gain
 from rigwright.plan.engines import label, planner_of
 from rigwright.plan.ranking import MANY_USERS, goal_of
 from rigwright.plan.reasons import Reason
@@ -23,8 +24,23 @@ def reasons(choice: Choice, found: SearchResult) -> tuple[Reason, ...]:
     """Engine, model and quant, place, cache: in the order in which a person asks."""
     quant = _quant(choice, found)
     lines = [_engine(choice, found), quant, _place(choice, found), _cache(choice)]
-    lines += [_whole_cache(choice), _when_full(choice)]
+    lines += [_whole_cache(choice), _when_full(choice), _other_half(choice)]
     return (*choice.reasons, *(reason for reason in lines if reason), *_about_files(choice, quant))
+
+
+def _other_half(choice: Choice) -> Reason | None:
+    """That its makers have a model that drafts ahead for it, where nothing drafts and that would be faster."""
+    wish, known = choice.wish, choice.variant.known
+    if not known or not known.drafter or choice.engine != "llamacpp" or wish.draft != "auto" or choice.variant.drafter:
+        return None
+    if not could_gain(choice.devices, slots=max(wish.users, choice.load.slots)):
+        return None
+    size = format_bytes(known.drafter.file_bytes)
+    because = (
+        f"its makers have a model of {size} that drafts ahead for it, and others are {known.drafter.gain} as fast with "
+        f"that: draft_model: {known.drafter.source}"
+    )
+    return Reason(choice=f"{DRAFTER} {known.name}", because=because)
 
 
 def _engine(choice: Choice, found: SearchResult) -> Reason | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rigwright.plan.drafting import DRAFTER
 from rigwright.plan.memory.said import GROWN
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import ServicePlan
@@ -22,7 +23,8 @@ _LOADING = {
 
 
 def uncounted(wishes: Sequence[ServiceWish], services: Sequence[ServicePlan]) -> tuple[Reason, ...]:
-    """A line for each such flag, for each service whose memory nobody computed, and where a dry run knew better."""
+    """A line for each such flag, for each service whose memory nobody computed, where a dry run knew better, and where
+    a model that others draft with is not asked for."""
     lines: list[Reason] = []
     for wish, service in zip(wishes, services, strict=True):
         lines += _files(wish)
@@ -32,7 +34,7 @@ def uncounted(wishes: Sequence[ServiceWish], services: Sequence[ServicePlan]) ->
                 "itself takes; large images may need more"
             )
             lines.append(Reason(choice="assumed of vision", because=because))
-        told = (one for one in service.reasons if one.choice.startswith(GROWN))
+        told = (one for one in service.reasons if one.choice.startswith((GROWN, DRAFTER)))
         lines += [Reason(choice=one.choice, because=f"{service.service}: {one.because}") for one in told]
         if service.memory is None:
             why = next((one.because for one in service.reasons if one.choice == "memory not checked"), "")

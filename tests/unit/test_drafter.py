@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from rigwright.errors import Refused, WrongSpec
+from rigwright.inventory.described import described
 from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.lock.changes import lock_changes
 from rigwright.models import read_model
-from rigwright.models.known import Drafter
+from rigwright.models.known import Drafter, Variant
+from rigwright.models.variants import model_of, variants
 from rigwright.plan.drafting import drafter_error, drafting_of
 from rigwright.plan.memory import CUDA_CONTEXT_BYTES, Load, Placement, estimate_memory
+from rigwright.plan.rig_plan import Request, plan_rig
+from rigwright.plan.wish import ServiceWish
 from rigwright.resolve.pin import pin
 from rigwright.resolve.resolve import resolve
 from rigwright.roles.llamacpp.dry_run import dry_run
@@ -193,3 +197,58 @@ def test_gpus_share_layers_beside_a_draft_model_only_where_that_is_asked_for(fil
     two = replace(RTX_3090, gpus=(first, replace(first, index=1, uuid="GPU-2")), gpu_count=2)
     assert resolve(spec_of(files, gpu=[0, 1]), two).plan.services[0].layout.kind == "single"
     assert resolve(spec_of(files, gpu=[0, 1], layout="tensor"), two).plan.services[0].layout.kind == "tensor"
+
+
+# A model's other half ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def assistant(tmp_path):
+    """A file like mtp-gemma-4-31B-it.gguf, and one to draft for."""
+    write_tiny_model(tmp_path / "big.gguf", "llama")
+    drafter = read_model(write_tiny_model(tmp_path / "small.gguf", "llama", seed=3))
+    return replace(drafter, architecture="gemma4-assistant")
+
+
+def test_other_half_of_a_model_has_no_cache_of_its_own(assistant):
+    """It reads that of its model: at any context it takes its weights and what computing needs."""
+    plain = replace(assistant, architecture="llama")
+
+    def taken(model, tokens):
+        found = drafting_of(a_variant(model), Load(context_tokens=tokens), on_gpu=True)
+        return found.weights_bytes, found.context_bytes
+
+    assert taken(assistant, 262144)[1] < taken(plain, 262144)[1]
+    assert taken(assistant, 262144)[0] == taken(plain, 262144)[0]
+
+
+def a_variant(model):
+    return Variant(None, "big", "", "gguf", 1, drafter=Drafter("/w/small.gguf", model, 5))
+
+
+def test_other_half_drafts_as_the_makers_mean_it(files, monkeypatch):
+    """By draft-mtp, also where GPUs share layers, and its gain counts."""
+    first = RTX_3090.gpus[0]
+    two = replace(RTX_3090, gpus=(first, replace(first, index=1, uuid="GPU-2")), gpu_count=2)
+    monkeypatch.setattr("rigwright.plan.drafting.is_assistant", bool)
+    monkeypatch.setattr("rigwright.plan.engines.llamacpp.attempts.is_assistant", bool)
+    monkeypatch.setattr("rigwright.plan.engines.llamacpp.flags.is_assistant", bool)
+    service = resolve(spec_of(files, gpu=[0, 1], layout="tensor"), two).plan.services[0]
+    said = {flag.name: flag.value for flag in service.flags}
+    assert said["--spec-type"] == "draft-mtp" and said["--spec-draft-model"].endswith("small.gguf")
+    assert service.speed and service.speed.undrafted and service.speed.expected > service.speed.undrafted
+
+
+def test_plan_says_that_there_is_one():
+    """With how to have it, where drafts gain something and nobody has said that there shall be none."""
+
+    def notes(gpus, **keys):
+        wish = ServiceWish(name="chat", model="gemma-4-31b", engine="llamacpp", **keys)
+        offers = variants(model_of("gemma-4-31b", where="test"))
+        hardware = described((gpus,), ram_bytes=64 * GIB).hardware
+        return [str(one) for one in plan_rig(hardware, [Request(wish, offers)], is_preview=True).notes]
+
+    (line,) = [one for one in notes("4x3090") if "A DRAFTER FOR" in one]
+    assert "draft_model: hf:unsloth/gemma-4-31B-it-GGUF:mtp-gemma-4-31B-it.gguf" in line
+    for gpus, keys in (("3090", {"draft": 0}), ("4x3090", {"users": 8}), ("M4 Max 64GB", {}), ("none", {})):
+        assert not any("A DRAFTER FOR" in one for one in notes(gpus, **keys))

@@ -9,7 +9,7 @@ from functools import cached_property
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.contexts import contexts
-from rigwright.plan.drafting import drafting_of, with_drafting
+from rigwright.plan.drafting import drafting_of, is_assistant, with_drafting
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement import Room, place
 from rigwright.plan.engines.llamacpp.sharing import share, sharing_obstacle
@@ -112,8 +112,9 @@ class Attempts:
         is_own_try = self.wish.cache_type == "auto" and not self.overrides.has_cache_types
         if obstacle and self.wish.layout and not (is_own_try and self.load.cache_type_k not in UNQUANTISED):
             self.found.refused.setdefault(f"{self.engine}, {assignment.layout}, {self.variant.quant}", obstacle)
-        # With a draft model in a file of its own nobody has measured it: only who names the layout gets it.
-        is_untried = bool(self.variant.drafter) and not self.wish.layout
+        # With any other model that drafts nobody has measured it: only who names the layout gets it.
+        drafter = self.variant.drafter
+        is_untried = bool(drafter) and not is_assistant(drafter) and not self.wish.layout
         if obstacle or is_untried or self._forced(assignment) or self.variant.model.pooling:
             return
         self._add(assignment, self._whole_within)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from rigwright.models.known import Drafter
 from rigwright.plan.choice import Choice
-from rigwright.plan.drafting import USUAL_TOKENS
+from rigwright.plan.drafting import USUAL_TOKENS, is_assistant
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.placement_flags import device_names, placement_flags
 from rigwright.plan.engines.llamacpp.sampling import reasoning_of, sampling_of
@@ -197,7 +197,7 @@ def _drafts(choice: Choice, drafter: Drafter) -> Iterator[Flag]:
     """A model in a file of its own, whole on the first GPU: where it waits for RAM nothing is gained."""
     tokens = USUAL_TOKENS if choice.wish.draft == "auto" else choice.wish.draft or USUAL_TOKENS
     because = f"{drafter.model.name} drafts ahead, and one pass checks; the same text, measure the gain"
-    yield _flag("--spec-type", "draft-simple", because)
+    yield _flag("--spec-type", "draft-mtp" if is_assistant(drafter) else "draft-simple", because)
     yield _flag("--spec-draft-model", drafter.path, f"the inventory's draft_model, {format_bytes(drafter.file_bytes)}")
     yield _flag("--spec-draft-n-max", tokens, f"{tokens} tokens drafted ahead")
     if choice.devices:

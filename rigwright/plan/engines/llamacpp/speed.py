@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rigwright.models.values import Model
 from rigwright.models.variants import Variant
+from rigwright.plan.drafting import drafter_tokens
 from rigwright.plan.layouts import GpuAssignment
 from rigwright.plan.memory import Load, Placement
 from rigwright.plan.ranking import USUAL_DEPTH_TOKENS
@@ -34,7 +35,7 @@ def speed_at(
             depth_tokens=depth_tokens,
             cache_types=(load.cache_type_k, load.cache_type_v),
             host=space.host.part(len(assignment.replicas)),
-            draft_tokens=load.draft_tokens,
+            draft_tokens=load.draft_tokens or drafter_tokens(wish, variant),
             users=load.slots,
             link_gbytes_per_second=assignment.link_gbytes_per_second,
         )
