@@ -1,4 +1,4 @@
-"""A model in a file of its own that drafts ahead, on a real rig: brought, counted, started with, and checked."""
+"""What drafts ahead, on a real rig: a model in a file of its own, brought and counted, and a model's own layers."""
 
 from __future__ import annotations
 
@@ -44,4 +44,23 @@ def test_model_that_drafts_comes_with_its_service(workshop, serving):
     workshop.on(serving, "printf x | dd of=/var/lib/rigwright/weights/drafter.gguf conv=notrunc bs=1 seek=9000 2>&1")
     told = workshop.rigwright("verify", str(workshop.inventory(wanted, serving)))
     assert told.code != 0 and "test_further_files_are_whole" in told.output, told.output
+    assert workshop.deploy(workshop.spec(), serving).code == 0
+
+
+def test_model_that_drafts_for_itself(workshop, serving):
+    """Its own layers guess what the inventory asks for; a second run changes nothing, and 0 takes that back."""
+    model = write_tiny_model(workshop.directory / "nextn.gguf", nextn_layers=1)
+    wanted = workshop.spec(model=str(model), draft=2)
+    outcome = workshop.deploy(wanted, serving)
+    assert outcome.code == 0, outcome.output
+    made, _ = drafted(workshop, serving)
+    assert made
+    assert workshop.deploy(wanted, serving).changed == set()
+    told = workshop.rigwright("verify", str(workshop.inventory(wanted, serving)))
+    assert told.code == 0, told.output
+    # On a CPU nothing is drafted unless that is asked for.
+    plain = workshop.spec(model=str(model))
+    assert workshop.deploy(plain, serving).code == 0
+    assert drafted(workshop, serving) == (0, 0)
+    assert workshop.deploy(workshop.spec(model=str(model), draft=0), serving).changed == set()
     assert workshop.deploy(workshop.spec(), serving).code == 0
