@@ -134,9 +134,10 @@ def resolve(
     requests = [with_drafter(one, drafters.get(one.wish.name), spec.weights) for one in requests]
     requests = [one._replace(said=_said(one.wish.name, records)) for one in requests]
     if held:
+        services = [_locked(wish, held, None, hardware) for wish in spec.services]
+        engines = engines_for(spec, as_planned(spec.services, services, engines), hardware, records, held)
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
-        engines = engines_for(spec, as_planned(spec.services, services, engines), hardware, records, held)
         rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
         if not is_preview:
             rig_plan = with_faster(rig_plan, with_engines, requests, engines)
