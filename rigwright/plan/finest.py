@@ -26,20 +26,25 @@ def finest(
     """What was chosen, each with the finest file that fits beside the others; `are_auto`: whose model was left open.
 
     With latency alone: the other goals weigh quality themselves. Such a file never gives less context, nor answers that
-    are slower than one reads; and where a part stays in RAM, no memory of a GPU lies idle.
+    are slower than one reads, nor joins another service on a GPU; and where a part stays in RAM, no memory of a GPU
+    lies idle.
     """
     taken = list(chosen)
     for place, (one, mine) in enumerate(zip(chosen, candidates, strict=True)):
         if goal_of(one.choice.wish) != "latency" or not one.choice.is_whole or not one.choice.speed:
             continue
         least = max(READING_RATE, _least_part(one, is_auto=are_auto[place]) * one.choice.speed.expected)
-        left = _without(budget, [other for other in taken if other is not one])
+        others = [other for other in taken if other is not one]
+        left, busy = _without(budget, others), {ordinal for other in others for ordinal in other.gpu_bytes}
         # Another GPU is no idle memory of these: whoever names a model may have more to serve.
         gpus = len(left.gpu_bytes) if are_auto[place] else len(one.gpu_bytes)
         finer = [
             other
             for other in mine
-            if len(other.gpu_bytes) <= gpus and _is_finer(other, one, least_rate=least) and fits(other, left)
+            if len(other.gpu_bytes) <= gpus
+            and busy.isdisjoint(other.gpu_bytes.keys() - one.gpu_bytes.keys())
+            and _is_finer(other, one, least_rate=least)
+            and fits(other, left)
         ]
         best = min((_loss(other.choice) for other in finer), default=0.0)
         as_fine = [other for other in finer if _loss(other.choice) < best + _FINER]

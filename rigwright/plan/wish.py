@@ -21,6 +21,7 @@ from rigwright.plan.wish_words import (
     GPUS,
     LAYOUT,
     MODE,
+    MOST_DRAFTS,
     SERVICE_NAME,
     Goal,
     Mode,
@@ -55,7 +56,7 @@ class ServiceWish(Strict):
         None, description="How the model shall answer, which sets thinking and sampling; by default as it was made."
     )
     vision: bool = Field(False, description="Load the projector too, so that images can be sent.")
-    draft: Annotated[Annotated[int, Field(ge=0, le=8), COUNT] | Literal["auto"], DRAFTS] = Field(
+    draft: Annotated[Annotated[int, Field(ge=0, le=MOST_DRAFTS)] | Literal["auto"], DRAFTS] = Field(
         "auto",
         description="Tokens drafted ahead by the model's own nextn layers (MTP); 0 for none, `auto` where it is likely "
         "to be faster. Costs memory; the text stays the same.",

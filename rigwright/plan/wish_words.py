@@ -11,6 +11,7 @@ from rigwright.catalogue.engines import engine_names
 from rigwright.given import word
 from rigwright.models.names import either, foreign_quant, near_quants, quant_called
 from rigwright.models.quants import quants
+from rigwright.units import whole_number
 
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 Goal = Literal["latency", "throughput", "context", "quality"]
@@ -18,6 +19,9 @@ Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
 
 # How one copy may be spread; numbers of GPUs too: tp2, pp4, tp2pp2.
 LAYOUTS = ("single", "layers", "tensor")
+
+# Tokens that are drafted ahead at most.
+MOST_DRAFTS = 8
 
 # What others call it, or what is meant by words that are none here.
 _OTHER_CACHE_TYPES = {
@@ -120,14 +124,15 @@ def layout(value: Any) -> Any:
 
 def drafts(value: Any) -> Any:
     """`auto`, or how many tokens; `none` and `off` are 0."""
-    if isinstance(value, bool):
-        if not value:
-            return 0  # what YAML makes of `off`
-        raise ValueError("true is no number of tokens; write auto, or how many tokens are drafted ahead, 1 to 8")
-    plain = str(value).strip().lower()
-    if plain in ("none", "off", "no"):
+    plain = "auto" if value is None else str(value).strip().lower()
+    if plain in ("none", "off", "no", "false"):  # YAML makes false of `off`
         return 0
-    return plain if plain == "auto" else value
+    count = whole_number(plain.removesuffix(".0"))
+    if plain == "auto" or (count is not None and 0 <= count <= MOST_DRAFTS):
+        return plain if count is None else count
+    raise ValueError(
+        f"{str(value)[:40]!r} is no number of tokens; write auto, or how many are drafted ahead, 1 to {MOST_DRAFTS}"
+    )
 
 
 def known_quant(text: str) -> str:

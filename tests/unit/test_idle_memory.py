@@ -151,3 +151,13 @@ def test_ram_alone_is_not_filled_with_context() -> None:
     """RAM is the machine's, and a CPU reads a quarter of a million tokens for hours."""
     plan = planned(replace(cards(8, 0), gpu_count=0), "qwen3.6-35b-a3b")
     assert not plan.uses_gpu and plan.context_tokens == 131072
+
+
+def test_a_finer_file_joins_no_other_service_on_its_gpus() -> None:
+    """Each of three has GPUs of its own among sixteen, and keeps them: what is finer does not wait for another."""
+    models = ("qwen3.8-27b", "qwen3.5-35b-a3b", "gemma-4-31b")
+    wishes = [ServiceWish(name=f"s{n}", model=model, port=8080 + n) for n, model in enumerate(models)]
+    asked = [Request(wish, variants(model_of(model, where="test"))) for wish, model in zip(wishes, models, strict=True)]
+    found = plan_rig(known(*["RTX 3090"] * 16, ram=128), asked, is_preview=True, alternatives_count=0).services
+    gpus = [index for service in found for index in service.gpus]
+    assert len(gpus) == len(set(gpus))

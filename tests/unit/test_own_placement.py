@@ -118,6 +118,29 @@ def test_wrong_placement_is_one_line(machine: Rig, flags: dict[str, Any], keys: 
     assert said in caught.value.message and "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("layout", "flags", "said"),
+    [
+        ("tensor", {"--split-mode": "layer"}, "lay the model out as layers"),
+        ("layers", {"--split-mode": "tensor"}, "lay the model out as tensor"),
+        ("single", {"--tensor-split": "1,1"}, "lay the model out as layers"),
+        ("tensor", {"--fit": "on"}, "lay the model out as single"),
+    ],
+)
+def test_layout_beside_flags_of_another_is_refused(machine: Rig, layout: str, flags: dict[str, Any], said: str) -> None:
+    """Neither of both wins in silence."""
+    with pytest.raises(WrongSpec, match=said):
+        planned(machine, 2, flags, layout=layout)
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_layer_on_a_gpu_is_a_placement_too(machine: Rig, layers: int, count: int) -> None:
+    """--n-gpu-layers 0: the weights are in RAM, and the GPU has what each process takes."""
+    found = planned(machine, count, {"--n-gpu-layers": layers}).services[0]
+    assert found.memory and found.memory.on(0) < 3e9 < found.memory.ram_bytes
+
+
 def test_bar_shows_what_does_not_fit_in_red() -> None:
     """Beyond what is offered each column is a red mark, in letters too; what fits has none."""
     for is_ascii in (False, True):

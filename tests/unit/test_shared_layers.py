@@ -214,12 +214,36 @@ def test_a_layout_that_these_gpus_cannot_have_is_refused() -> None:
         plan("4x3090", layout="tp2pp2")
 
 
+@pytest.mark.parametrize(
+    ("gpus", "keys", "why"),
+    [
+        ("2x3090", {"layout": "tensor", "gpu": "none"}, "may use none"),
+        ("2x3090", {"layout": "tensor", "gpu": "none", "replicas": 2}, "may use none"),
+        ("4x3090", {"layout": "tp2", "replicas": 2}, "copies of llama.cpp share no layers"),
+        ("2x3090", {"layout": "tensor", "engine": "ollama"}, "Ollama has GPUs share no layer"),
+        ("3090, 7900 xtx", {"layout": "layers"}, "of different makers"),
+        ("2x3090", {"layout": "tensor", "flags": {"--n-gpu-layers": 10}}, "take --n-gpu-layers .* out"),
+    ],
+)
+def test_a_layout_that_contradicts_the_rest_says_what(gpus: str, keys: dict[str, Any], why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        plan(gpus, **keys)
+
+
 def test_a_layout_is_vllms_too() -> None:
     found = plan("4x3090", "qwen3.8-27b", engine="vllm", layout="tp2pp2")
     assert (found.layout.tensor_parallel, found.layout.pipeline_parallel) == (2, 2)
 
 
 # Drafts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [9, -1, 2.5, "many", True, "\u0663", []])
+def test_a_wrong_number_of_drafts_is_one_line(given: Any) -> None:
+    with pytest.raises(WrongSpec) as caught:
+        parse_spec("rig", {"services": [{"name": "chat", "model": "auto", "draft": given}]})
+    assert "is no number of tokens" in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize(

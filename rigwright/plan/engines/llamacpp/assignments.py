@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from rigwright.plan.engines.llamacpp.overrides import is_tensor_split
 from rigwright.plan.layouts import (
     CPU,
     GpuAssignment,
@@ -26,7 +27,7 @@ def assignments_of(
     topology, on_gpus = space.topology, wish.gpu != "none"
     asked = wish.replicas or 1
     on_cpu = [CPU] if wish.gpu in ("auto", "none") and asked == 1 and not wish.layout else []
-    if asked > 1 and not (on_gpus and topology.devices):
+    if asked > 1 and not wish.layout and not (on_gpus and topology.devices):
         on_cpu = (
             [GpuAssignment(Layout(kind="cpu", replicas=asked), ((),) * asked)] if wish.gpu in ("auto", "none") else []
         )
@@ -46,22 +47,34 @@ def _worthwhile(users: int) -> list[int]:
     return [copies for copies in range(2, users + 1) if -(-users // -(-users // copies)) == copies]
 
 
-def too_few(wish: ServiceWish, space: SearchSpace) -> str:
+def too_few(wish: ServiceWish, space: SearchSpace, *, label: str, most_sharing: int) -> str:
     """Why there is no room for as many copies as are asked for, or no such layout."""
-    kinds = Counter(device.kind for device in space.topology.devices)
     if wish.layout:
-        return (
-            f"llama.cpp has no layout {wish.layout}{_copies(wish)} for the {len(space.topology.devices)} GPUs that "
-            f"this service may use; it has single, layers, tensor, and tpN and ppN for N of them"
-        )
+        return _no_layout(wish, space, label, most_sharing)
+    kinds = Counter(device.kind for device in space.topology.devices)
     return (
         f"{wish.replicas} copies need as many equal GPUs, and at most {max(kinds.values(), default=0)} that this "
         f"service may use are of one kind; lower replicas"
     )
 
 
-def _copies(wish: ServiceWish) -> str:
-    return f" × {wish.replicas}" if wish.replicas else ""
+def _no_layout(wish: ServiceWish, space: SearchSpace, label: str, most_sharing: int) -> str:
+    devices = space.topology.devices if wish.gpu != "none" else ()
+    copies = f" × {wish.replicas}" if (wish.replicas or 1) > 1 else ""
+    if not devices:
+        return f"layout {wish.layout} is one of GPUs, and this service may use none; take layout out"
+    if is_tensor_split(wish) and not most_sharing:
+        return f"{label} has GPUs share no layer here; set layout to layers or single"
+    if is_tensor_split(wish) and copies:
+        return f"copies of {label} share no layers; take replicas out, or set layout to layers or single"
+    if is_tensor_split(wish) and most_sharing < len(devices):
+        return f"{label} has at most {most_sharing} GPUs share a layer here; set layout to tp{most_sharing}, or layers"
+    kinds = "" if len({one.throughput.backend for one in devices}) == 1 else " of different makers"
+    count = f"the {len(devices)} GPUs{kinds}" if len(devices) > 1 else "the one GPU"
+    return (
+        f"{label} has no layout {wish.layout}{copies} for {count} that this service may use; take layout out, or "
+        "set it to single"
+    )
 
 
 def classes_of(assignments: Iterable[GpuAssignment]) -> list[list[GpuAssignment]]:

@@ -109,13 +109,15 @@ class Attempts:
     def shared_on(self, assignment: GpuAssignment) -> None:
         """Adds what works where all of these GPUs share each layer."""
         obstacle = sharing_obstacle(self.variant.model, self.load, assignment.devices)
+        if self._forced(assignment):
+            obstacle = obstacle or "GPUs that share layers have all of each; take --n-gpu-layers and --n-cpu-moe out"
         is_own_try = self.wish.cache_type == "auto" and not self.overrides.has_cache_types
         if obstacle and self.wish.layout and not (is_own_try and self.load.cache_type_k not in UNQUANTISED):
             self.found.refused.setdefault(f"{self.engine}, {assignment.layout}, {self.variant.quant}", obstacle)
         # With any other model that drafts nobody has measured it: only who names the layout gets it.
         drafter = self.variant.drafter
         is_untried = bool(drafter) and not is_assistant(drafter) and not self.wish.layout
-        if obstacle or is_untried or self._forced(assignment) or self.variant.model.pooling:
+        if obstacle or is_untried or self.variant.model.pooling:
             return
         self._add(assignment, self._whole_within)
 

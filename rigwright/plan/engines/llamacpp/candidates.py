@@ -43,7 +43,8 @@ def with_layers(
     classes = classes_of(every)
     assignments = [alike[0] for alike in classes]
     if not every:
-        found.refused.setdefault(f"{label}, {wish.layout or wish.replicas}, -", too_few(wish, space))
+        why = too_few(wish, space, label=label, most_sharing=most_sharing)
+        found.refused.setdefault(f"{label}, {wish.layout or wish.replicas}, -", why)
     for copies, variant in product(sorted({assignment.layout.replicas for assignment in assignments}), variants):
         overrides = Overrides.of(wish, copies=copies)
         mine = [assignment for assignment in assignments if assignment.layout.replicas == copies]

@@ -121,7 +121,8 @@ class Overrides(NamedTuple):
         if self.gpu_layers and whole_number(self.gpu_layers) is not None:
             layers = max(0, min(layers, int(self.gpu_layers) - 1 - model.nextn_layers))
         share, rest = divmod(layers, devices)
-        split = tuple(share + (place < rest) for place in range(devices)) if devices > 1 else ()
+        # With no layer at all a GPU still has its buffers.
+        split = tuple(share + (place < rest) for place in range(devices)) if devices > 1 or not layers else ()
         return Placement(layers, min(self.cpu_expert_layers or 0, model.main_layers), split)
 
 

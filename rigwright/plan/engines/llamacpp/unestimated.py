@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rigwright.errors import WrongSpec
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.own_placement import own_groups, own_layout, own_placement
-from rigwright.plan.layouts import GpuAssignment
+from rigwright.plan.layouts import GpuAssignment, is_wished
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
 from rigwright.plan.search_space import Candidate
+from rigwright.plan.service import Layout
 from rigwright.plan.wish import ServiceWish
 
 _CONTEXT_TOKENS = 8192
@@ -36,6 +38,9 @@ def unestimated_candidate(
     """
     copies = wish.replicas or 1
     groups = own_groups(wish, allowed, copies=copies)
+    layout = own_layout(wish, len(groups[0]), copies=copies)
+    if not is_wished(layout, wish.layout):
+        raise WrongSpec(f"services.{wish.name}: {_other_layout(wish, variants[0], layout)}")
     variant = _finest(variants, min(sum(one.offered_bytes for one in group) for group in groups))
     why = (
         "the inventory's own flags place the model"
@@ -52,7 +57,7 @@ def unestimated_candidate(
         wish=wish,
         variant=variant,
         engine=engine,
-        layout=own_layout(wish, len(groups[0]), copies=copies),
+        layout=layout,
         replicas=groups,
         load=load,
         placement=None,
@@ -63,6 +68,15 @@ def unestimated_candidate(
     )
     sizes = {device.ordinal: device.offered_bytes for group in groups for device in group}
     return Candidate(choice, Score(0, 0, 0, 0), sizes, 0, GpuAssignment(choice.layout, choice.replicas))
+
+
+def _other_layout(wish: ServiceWish, variant: Variant, layout: Layout) -> str:
+    if variant.has_model:
+        return f"layout is {wish.layout}, and own flags lay the model out as {layout.kind}; take one of them out"
+    return (
+        f"the header of the model could not be read from here, so that no layout {wish.layout} is planned; download "
+        "the file, and name its path, or take layout out"
+    )
 
 
 def _finest(variants: Sequence[Variant], gpu_bytes: int) -> Variant:
