@@ -17,6 +17,8 @@ from rigwright.models import read_model
 from rigwright.models.header import MAX_TENSORS, Corrupt, Header
 from rigwright.models.parts import joined, part_names
 from rigwright.models.values import Tensor
+from rigwright.plan.engines.llamacpp.placement import Room, place
+from rigwright.plan.memory import Load
 
 Encode = Callable[..., bytes]
 MODEL = {
@@ -164,3 +166,10 @@ def test_tensor_of_nothing_is_refused(tmp_path, gguf_header: Encode):
     path.write_bytes(gguf_header(MODEL, [("blk.0.attn_q.weight", (0, 8), "F32")]))
     with pytest.raises(UnreadableModel, match="cannot have the shape"):
         read_model(path)
+
+
+@pytest.mark.parametrize("ram_bytes", [0, 1 << 40])
+def test_more_gpus_than_layers_is_no_placement(tiny_dense, ram_bytes):
+    """Four layers that do not fit sixteen GPUs: none is looked for beyond the last."""
+    room = Room((1 << 20,) * 16, ram_bytes)
+    assert place(read_model(tiny_dense), Load(context_tokens=4096), room) is None

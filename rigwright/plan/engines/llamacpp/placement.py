@@ -57,7 +57,7 @@ def place(model: Model, load: Load, room: Room, *, is_whole: bool = False) -> Pl
         if found:
             return found
     experts = layers if model.is_mixture else 0
-    most = layers - len(room.gpu_bytes)
+    most = max(0, layers - len(room.gpu_bytes))
     needs = fast_bytes(model, load, Placement(layers - most, experts))[1]
     return _fewest(most, lambda back: _spread(model, load, room, layers - back, experts), is_roomy=needs <= ram)
 
