@@ -12,6 +12,7 @@ from rigwright.hardware.links import NVLINK_RANK, link_gbytes_per_second, rank
 from rigwright.hardware.values import Hardware, Link
 from rigwright.plan.devices import Device
 from rigwright.plan.service import Layout, LayoutKind
+from rigwright.plan.speed.kinds import kind_of
 
 Group = tuple[Device, ...]
 # GB/s one way where a recording has the class of a link but not its lanes: four lanes of PCIe 4.0 through a host, eight
@@ -139,7 +140,7 @@ def layer_assignments(topology: Topology) -> Iterator[GpuAssignment]:
     for device in devices:
         yield GpuAssignment(Layout(kind="single"), ((device,),))
     seen: set[frozenset[int]] = set()
-    roomiest = sorted(devices, key=lambda one: (-one.offered_bytes, devices.index(one)))
+    roomiest = sorted(devices, key=lambda one: (-one.offered_bytes, -_pace(one), devices.index(one)))
     # Unequal cards the roomiest first, whatever their numbers: the plan does not depend on how they are numbered.
     rising = [tuple(roomiest[:size]) for size in range(2, len(devices) + 1)]
     for group in (*topology.pairs, *topology.quads, *rising):
@@ -148,8 +149,13 @@ def layer_assignments(topology: Topology) -> Iterator[GpuAssignment]:
             seen.add(members)
             kind, speed = topology.worst(group)
             # The last holds the output too: which it is must not depend on how unequal cards are numbered.
-            ordered = tuple(sorted(group, key=lambda one: -one.kind[1]))
+            ordered = tuple(sorted(group, key=lambda one: (-one.kind[1], _pace(one), one.name)))
             yield GpuAssignment(Layout(kind="layers", pipeline_parallel=len(group), link=kind), (ordered,), (speed,))
+
+
+def _pace(device: Device) -> float:
+    """What it reads in a second."""
+    return kind_of(device.throughput).read * device.throughput.bandwidth_gbytes_per_second
 
 
 def shared_assignments(topology: Topology) -> Iterator[GpuAssignment]:

@@ -89,6 +89,16 @@ def test_unequal_gpus_have_parts_by_how_fast_they_read() -> None:
     assert found.memory and found.memory.on(0) > 1.5 * found.memory.on(1)
 
 
+@pytest.mark.parametrize("layout", ["layers", "tensor"])
+def test_numbers_of_unequal_gpus_of_one_size_change_nothing(layout: str) -> None:
+    """Three cards of 24 GB, two of them of one nominal bandwidth, in two orders: the same cards in the same order."""
+    found = [plan(gpus, layout=layout, context=32768) for gpus in ("4090, 3090, 3090 ti", "3090 ti, 3090, 4090")]
+    one, other = ([gpu.name for gpu in service.gpus] for service in found)
+    assert one == other and len(one) > 1
+    assert found[0].speed == found[1].speed
+    assert flags(found[0])["--tensor-split"] == flags(found[1])["--tensor-split"]
+
+
 def test_no_gpu_has_more_than_it_holds() -> None:
     """Where the faster is too small for its part, the slower takes more."""
     parts = [
