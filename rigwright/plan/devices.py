@@ -52,8 +52,9 @@ class Device:
 
     @property
     def ref(self) -> GpuRef:
-        """The GPU as a plan names it."""
-        return GpuRef(index=self.gpu.index, uuid=self.gpu.uuid, name=self.name)
+        """The GPU as a plan names it: no two are one, also where no driver has numbered them yet."""
+        index = self.ordinal if self.gpu.index is None else self.gpu.index
+        return GpuRef(index=index, uuid=self.gpu.uuid, name=self.name)
 
     @property
     def label(self) -> str:

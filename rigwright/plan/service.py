@@ -24,7 +24,7 @@ class Flag(Strict):
 
 
 class GpuRef(Strict):
-    """A GPU as a plan names it. `index` is nvidia-smi's; `uuid` is None where no driver answered yet."""
+    """A GPU as a plan names it. `index` is nvidia-smi's, its place and no `uuid` where no driver answered yet."""
 
     index: int | None
     uuid: str | None

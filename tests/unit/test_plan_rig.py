@@ -17,6 +17,7 @@ from rigwright.hardware import Gpu, Hardware, Link
 from rigwright.hardware.capture import read_files
 from rigwright.models import Model, read_model
 from rigwright.models.variants import Variant, model_of, variants
+from rigwright.plan.budget import OVERFLOWS
 from rigwright.plan.devices import devices
 from rigwright.plan.layouts import Topology, tensor_assignments
 from rigwright.plan.recommend import name_models
@@ -150,6 +151,14 @@ def test_silent_gpu_is_called_out(rig: Rig, hybrid: Model) -> None:
     assert result.services[0].device == "GPU 0000:01:00.0 (NVIDIA GeForce RTX 3090)"
     assert "no driver has told the memory of GPU 0000:01:00.0" in str(result.notes[0])
     assert result.cost.reboot and "NVIDIA driver" in result.cost.reboot
+
+
+def test_silent_gpus_are_told_apart(rig: Rig, hybrid: Model) -> None:
+    """Each of two equal ones has what lies on it, not what lies on both."""
+    result = whole(rig(24, 24, has_driver=False), hybrid, layout="tensor", gpu="auto")
+    assert result.services[0].memory
+    assert [gpu.used_bytes for gpu in result.gpus] == [result.services[0].memory.on(place) for place in range(2)]
+    assert not any(note.choice == OVERFLOWS for note in result.notes)
 
 
 def test_gpu_none_is_silent_about_drivers(rig: Rig, hybrid: Model) -> None:
