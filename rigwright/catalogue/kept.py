@@ -19,6 +19,8 @@ from typing import Any
 
 # A sum of what follows, the bytes and the time of the catalogue that it was read from, and the catalogue.
 _FORM = "rigwright 1"
+# What is no file is not followed, nor waited for.
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _WRITE_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -28,7 +30,7 @@ def held(source: Path) -> dict[str, Any] | None:
         place, of = _place(source), source.stat()
         if not _is_safe(place.parent.lstat(), of, stat.S_IFDIR):
             return None
-        with os.fdopen(os.open(place, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+        with os.fdopen(os.open(place, _FLAGS), "rb") as file:
             if not _is_safe(os.fstat(file.fileno()), of, stat.S_IFREG):
                 return None
             mark, _, body = file.read().partition(b"\n")

@@ -65,8 +65,22 @@ def test_a_catalogue_is_parsed_once(source: Path, parsed: list[str]) -> None:
             place_of(source).rename(source.with_suffix(".x")) and place_of(source).symlink_to(source.with_suffix(".x"))
         ),
         lambda source: place_of(source).unlink() or place_of(source).mkdir(),
+        lambda source: place_of(source).unlink() or os.mkfifo(place_of(source), 0o644),
     ],
-    ids=["size", "time", "one bit", "cut", "bytes", "empty", "gone", "others", "folder of others", "link", "folder"],
+    ids=[
+        "size",
+        "time",
+        "one bit",
+        "cut",
+        "bytes",
+        "empty",
+        "gone",
+        "others",
+        "folder of others",
+        "link",
+        "folder",
+        "pipe",
+    ],
 )
 def test_what_does_not_fit_is_read_anew(source: Path, parsed: list[str], change) -> None:
     """Changed, damaged, or in a place where others could have written it."""
