@@ -133,6 +133,13 @@ def test_layout_beside_flags_of_another_is_refused(machine: Rig, layout: str, fl
         planned(machine, 2, flags, layout=layout)
 
 
+@pytest.mark.parametrize(("keys", "is_told"), [({}, False), ({"cache_type": "q8_0"}, True)])
+def test_own_sharing_that_llamacpp_refuses_is_told(machine: Rig, keys: dict[str, Any], is_told: bool) -> None:
+    """The inventory's word wins, and the plan says what llama-server will say."""
+    reasons = planned(machine, 2, {"--split-mode": "tensor"}, **keys).services[0].reasons
+    assert any("cuts no KV cache in q8_0" in one.because for one in reasons) == is_told
+
+
 @pytest.mark.parametrize("layers", [0, 1])
 @pytest.mark.parametrize("count", [1, 2])
 def test_no_layer_on_a_gpu_is_a_placement_too(machine: Rig, layers: int, count: int) -> None:

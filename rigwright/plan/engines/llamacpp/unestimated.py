@@ -10,6 +10,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.llamacpp.overrides import Overrides
 from rigwright.plan.engines.llamacpp.own_placement import own_groups, own_layout, own_placement
+from rigwright.plan.engines.llamacpp.sharing import sharing_obstacle
 from rigwright.plan.layouts import GpuAssignment, is_wished
 from rigwright.plan.ranking import Score
 from rigwright.plan.reasons import Reason
@@ -53,6 +54,10 @@ def unestimated_candidate(
         .load()
         ._replace(context_tokens=overrides.context or wish.context or wish.min_context or _CONTEXT_TOKENS)
     )
+    reasons = [] if is_computed else [Reason(choice="memory not checked", because=why)]
+    is_shared = variant.has_model and layout.kind == "tensor"
+    if is_shared and (obstacle := sharing_obstacle(variant.model, load, groups[0])):
+        reasons.append(Reason(choice="llama.cpp may refuse its flags", because=obstacle))
     choice = Choice(
         wish=wish,
         variant=variant,
@@ -64,7 +69,7 @@ def unestimated_candidate(
         memory=None,
         speed=None,
         is_fitted=not variant.has_model or overrides.is_fitted,
-        reasons=() if is_computed else (Reason(choice="memory not checked", because=why),),
+        reasons=tuple(reasons),
     )
     sizes = {device.ordinal: device.offered_bytes for group in groups for device in group}
     return Candidate(choice, Score(0, 0, 0, 0), sizes, 0, GpuAssignment(choice.layout, choice.replicas))
