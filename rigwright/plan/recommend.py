@@ -244,7 +244,7 @@ def chosen_for(
             why = causes.most_common(1)[0][0]
         if why.startswith(_TRAINED):
             why = f"no model of the catalogue has {wish.context:,} tokens of context; most are {why}"
-        raise DoesNotFit(f"services.{wish.name}: {why}")
+        raise DoesNotFit(why if why.startswith("services.") else f"services.{wish.name}: {why}")
     return next(known for known in known_models() if known.key == ranked.fitting[0].key)
 
 

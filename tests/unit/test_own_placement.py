@@ -10,6 +10,7 @@ import pytest
 from rigwright.errors import Refused, RigwrightError, WrongSpec
 from rigwright.hardware import Hardware
 from rigwright.models.variants import model_of, variants
+from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig
 from rigwright.plan.service import RigPlan
 from rigwright.plan.wish import ServiceWish
@@ -138,6 +139,12 @@ def test_own_sharing_that_llamacpp_refuses_is_told(machine: Rig, keys: dict[str,
     """The inventory's word wins, and the plan says what llama-server will say."""
     reasons = planned(machine, 2, {"--split-mode": "tensor"}, **keys).services[0].reasons
     assert any("cuts no KV cache in q8_0" in one.because for one in reasons) == is_told
+
+
+def test_wrong_flags_of_an_open_model_name_their_place_once(machine: Rig) -> None:
+    wish = ServiceWish.model_validate({"name": "chat", "model": "auto", "flags": {"--tensor-split": "1,1,1"}})
+    with pytest.raises(RigwrightError, match=r"^services\.chat\.flags: --tensor-split names 3 GPUs"):
+        name_models(machine(gpus=["RTX 3090"] * 2), [Request(wish, ())], is_preview=True)
 
 
 @pytest.mark.parametrize("layers", [0, 1])
