@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ accuracy = importlib.util.module_from_spec(_SPEC)
 sys.modules["accuracy_speed"] = accuracy
 _SPEC.loader.exec_module(accuracy)
 
+DATA = Path(__file__).parent / "data"
 RTX_3090 = Throughput(936, "NVIDIA", "8.6", "cuda")
 NVLINK, FULL_SLOT, POOR_SLOT = 56.2, 13.0, 3.9
 
@@ -56,6 +58,30 @@ def test_speed_of_no_class_is_biased():
     assert len(groups) > 20
     found = {group: round(accuracy.bias(mine), 2) for group, mine in groups.items() if len(mine) >= accuracy.FEW}
     assert not {group: one for group, one in found.items() if abs(one) > 0.10}
+
+
+def test_speed_of_one_hand_on_eleven_cards():
+    """One script with the same files: four of five within a fifth, and no card a tenth too fast or too slow."""
+    found: dict[str, list[float]] = {}
+    for row in json.loads((DATA / "speed_cards.json").read_text())["rows"]:
+        throughputs = [throughput_of(row["gpu"], row["bandwidth_gbs"])]
+        speed = decode_speed(model(row["model"], row["file_gib"]), throughputs=throughputs, depth_tokens=600)
+        found.setdefault(row["gpu"], []).append(speed.expected / row["decode_tps"] - 1)
+    every = [error for errors in found.values() for error in errors]
+    assert len(found) == 11
+    assert sum(abs(error) <= 0.2 for error in every) >= 0.95 * len(every)
+    assert not {gpu: errors for gpu, errors in found.items() if abs(statistics.median(errors)) > 0.1}
+
+
+def test_more_bandwidth_than_kernels_unpack_is_no_faster():
+    """HBM3e with llama.cpp's quantised kernels; plain weights need no unpacking."""
+    h100, h200 = (throughput_of(name, gbs) for name, gbs in (("NVIDIA H100 80GB HBM3", 3350), ("NVIDIA H200", 4800)))
+    four, plain = model("Qwen3.6-27B", 15.66), model("Qwen3.6-27B", 50.1)
+    gain_of_four, gain_of_plain = (
+        decode_speed(one, throughputs=[h200]).expected / decode_speed(one, throughputs=[h100]).expected
+        for one in (four, plain)
+    )
+    assert gain_of_four < 1.05 < 1.25 < gain_of_plain
 
 
 def test_speed_deep_in_the_context():

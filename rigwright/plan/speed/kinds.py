@@ -51,13 +51,20 @@ class Kind(NamedTuple):
     overhead: float
     recurrent: float
     prefill: float
+    unpack: float
+
+    def bytes_per_second(self, bandwidth: float, bits: float) -> float:
+        """What llama.cpp reads of weights of so many bits, of a memory's `bandwidth` in bytes per second."""
+        return min(self.read * bandwidth, self.unpack * 1e9 * bits / 8)
 
 
 class Launches(NamedTuple):
-    """The fixed cost of one token in seconds: per layer, on top per mixture, per recurrent layer, per token."""
+    """The fixed cost of one token in seconds: per layer, on top per mixture and per feed-forward beside it, per
+    recurrent layer, per token."""
 
     layer: float
     mixture: float
+    beside: float
     recurrent: float
     token: float
 
@@ -147,4 +154,5 @@ def _kind(name: str | None, capability: str | None, backend: str) -> Kind:
     if name is None and capability:
         name = by_number.get(capability) or by_number.get(capability.split(".")[0])
     name = name or rows["backends"][backend]
-    return Kind(name, *(rows["kinds"][name][field] for field in Kind._fields[1:]))
+    row = {"unpack": math.inf, **rows["kinds"][name]}
+    return Kind(name, *(row[field] for field in Kind._fields[1:]))

@@ -10,6 +10,9 @@ from rigwright.models.values import Model
 from rigwright.plan.memory.slices import Pieces, pieces_of
 from rigwright.plan.speed.kinds import launches, settings
 
+# Where a whole feed-forward is computed beside the experts.
+_BESIDE = ("gemma4",)
+
 
 class Reads(NamedTuple):
     """Sums over the first n layers, so that entry 0 is 0; nextn layers are left out, a token does not pass them.
@@ -82,7 +85,10 @@ def _sums(values: Iterable[float]) -> tuple[float, ...]:
 def _launch_seconds(model: Model, layer: int, *, is_recurrent: bool) -> float:
     """At overhead 1, the recurrent part left out: some backends are slower with that alone."""
     cost = launches()
-    return (0.0 if is_recurrent else cost.layer) + (cost.mixture if model.expert_bytes[layer] else 0.0)
+    seconds = 0.0 if is_recurrent else cost.layer
+    if not model.expert_bytes[layer]:
+        return seconds
+    return seconds + cost.mixture + (cost.beside if model.architecture in _BESIDE else 0.0)
 
 
 def _state_bytes(model: Model) -> int:

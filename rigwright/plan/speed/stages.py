@@ -136,7 +136,8 @@ def _device_part(
     throughput, size = group
     reads, kind, seen = work.reads, kind_of(throughput), max(first, min(kept, end))
     bandwidth = throughput.bandwidth_gbytes_per_second * 1e9 * size
-    read = (kind.read * engine.read_share(reads.bits) if engine.read else kind.read) * bandwidth
+    share = kind.read * engine.read_share(reads.bits)
+    read = share * bandwidth if engine.read else kind.bytes_per_second(bandwidth / size, reads.bits) * size
     experts = (reads.experts[end] - reads.experts[seen]) * reads.packing / read
     if experts:
         experts /= experts_share(throughput.backend, is_plain=reads.bits >= _PLAIN_BITS)
@@ -159,7 +160,7 @@ def _shared_part(
     reads, count, pieces = work.reads, len(work.reads.others) - 1, work.reads.pieces
     kinds = [kind_of(one) for one in throughputs]
     bytes_per_second = [one.bandwidth_gbytes_per_second * 1e9 for one in throughputs]
-    read = [kind.read * speed for kind, speed in zip(kinds, bytes_per_second, strict=True)]
+    read = [kind.bytes_per_second(one, reads.bits) for kind, one in zip(kinds, bytes_per_second, strict=True)]
     head = (1.0,) * len(shares) if reads.is_head_copied else tuple(share / sum(shares) for share in shares)
     experts = reads.experts[count] * reads.packing * _slowest(slices(pieces.experts, shares), read)
     experts /= experts_share(throughputs[0].backend, is_plain=reads.bits >= _PLAIN_BITS)
