@@ -41,6 +41,7 @@ from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.spill import in_ram
 from rigwright.plan.tuning import tunings
 from rigwright.plan.uncounted import uncounted
+from rigwright.plan.unified import divided, kept_bytes
 from rigwright.plan.vision import vision_of
 from rigwright.plan.wish import ServiceWish
 
@@ -92,6 +93,7 @@ def plan_rig(
         part=part,
         engines=engines,
         occupants=occupants,
+        kept=kept_bytes(one.variants for one in requests),
     )
     check_driver(hardware, wishes, usable)
     check_sizes(hardware, wishes, usable)
@@ -127,8 +129,8 @@ def with_services(
     occupants: Sequence[Occupant] = (),
 ) -> RigPlan:
     """The plan of a rig whose services are planned already: what its lock says."""
-    wishes = [request.wish for request in requests]
-    space, usable = search_space(hardware, wishes, is_preview=False, engines=engines, occupants=occupants)
+    wishes, kept = [request.wish for request in requests], kept_bytes(one.variants for one in requests)
+    space, usable = search_space(hardware, wishes, is_preview=False, engines=engines, occupants=occupants, kept=kept)
     return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
 
 
@@ -169,15 +171,14 @@ def search_space(
     measurements: Sequence[Measurement] = (),
     occupants: Sequence[Occupant] = (),
     part: float = 1.0,
+    kept: int = 0,
 ) -> tuple[SearchSpace, tuple[Device, ...]]:
-    """What a search on this rig stands on, and the devices that may serve."""
+    """What a search on this rig stands on, and the devices that may serve; `kept` is RAM's before any GPU's."""
     is_preview |= any("AMD" in engine.vendors for engine in engines.values())
     usable = tuple(beside(device, occupants) for device in devices(hardware, is_preview=is_preview))
     ram_bytes = max(0, ram_of(hardware)[1] - sum(one.ram_bytes for one in occupants))
     if any(wish.gpu != "none" for wish in wishes):
-        # What a GPU may have of RAM is not there twice.
-        in_ram = sum(one.offered_bytes + (one.gpu.reserve_bytes or 0) for one in usable if one.is_in_ram)
-        ram_bytes = max(0, ram_bytes - in_ram)
+        usable, ram_bytes = divided(usable, ram_bytes, kept)
     if part < 1:
         usable = tuple(replace(device, offered_bytes=int(device.offered_bytes * part)) for device in usable)
     space = SearchSpace(

@@ -593,6 +593,16 @@ def test_memory_of_both_is_not_counted_twice(model: str, engine: str) -> None:
     assert any(note.choice == "one memory" for note in plan.notes)
 
 
+def test_table_in_ram_comes_before_what_the_gpu_may_have() -> None:
+    """A table of n-grams is no GPU's: of one memory for both it has its part. An owner: 34.5 tokens/s on a GB10."""
+    plan = plan_rig(spark(), [listed(wish(model="qwen3.8-flash-next"))])
+    (served,), (gpu,) = plan.services, plan.gpus
+    assert served.memory and served.memory.ram_bytes > 27 * GIB
+    assert served.memory.on(0) <= gpu.offered_bytes
+    assert gpu.offered_bytes + plan.offered_ram_bytes <= spark().ram_bytes - GIB
+    assert served.context_tokens >= 131072 and served.speed and 30 < served.speed.expected < 45
+
+
 def test_memory_of_both_is_all_ram_without_the_gpu() -> None:
     """`gpu: none` leaves nothing to a GPU."""
     plan = plan_rig(spark(), [listed(wish(model="qwen3.5-122b-a10b", gpu="none"))])
