@@ -51,6 +51,7 @@ class Kind(NamedTuple):
     overhead: float
     recurrent: float
     prefill: float
+    prefill_vllm: float
     unpack: float
 
     def bytes_per_second(self, bandwidth: float, bits: float) -> float:
@@ -154,5 +155,6 @@ def _kind(name: str | None, capability: str | None, backend: str) -> Kind:
     if name is None and capability:
         name = by_number.get(capability) or by_number.get(capability.split(".")[0])
     name = name or rows["backends"][backend]
-    row = {"unpack": math.inf, **rows["kinds"][name]}
+    row = rows["kinds"][name]
+    row = {"unpack": math.inf, "prefill_vllm": row["prefill"], **row}
     return Kind(name, *(row[field] for field in Kind._fields[1:]))

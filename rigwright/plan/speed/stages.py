@@ -149,7 +149,7 @@ def _device_part(
         fixed=fixed,
         experts=experts,
         share=(end - first) / (len(reads.others) - 1),
-        gflops=_gflops(kind, throughput) * size,
+        gflops=(kind.prefill_vllm if engine.read else kind.prefill) * throughput.bandwidth_gbytes_per_second * size,
     )
 
 
