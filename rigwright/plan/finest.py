@@ -57,7 +57,10 @@ def _least_part(one: Candidate, *, is_auto: bool) -> float:
     if is_auto:
         return _LEAST_PART_OF_AUTO
     offered = sum(device.offered_bytes for device in one.assignment.every_device)
-    return _LEAST_PART_OF_IDLE if sum(one.gpu_bytes.values()) < _MUCH_IDLE * offered else _LEAST_PART
+    taken = sum(one.gpu_bytes.values())
+    if one.choice.placement is None:  # such an engine makes its cache of all that is left
+        taken = min(taken, one.choice.variant.file_bytes * len(one.choice.replicas))
+    return _LEAST_PART_OF_IDLE if taken < _MUCH_IDLE * offered else _LEAST_PART
 
 
 def _told(one: Candidate, before: Candidate) -> Candidate:

@@ -15,7 +15,8 @@ from rigwright.plan.speed import Speed
 from rigwright.plan.wish import ServiceWish
 from rigwright.plan.wish_words import Goal
 
-# Below that a context is too short for tools and files, and each doubling counts ten times as much.
+# Below that a context is too short for tools and files, and for what a model thinks before it answers: each halving
+# counts as much as a halved speed and more, for an answer that is cut off was computed in vain.
 ENOUGH_TOKENS = 16384
 # More than that is worth nothing beside speed: it is read slowly and rarely used.
 USUAL_TOKENS = 131072
@@ -55,6 +56,8 @@ WEIGHTS: dict[Goal, Weights] = {
 # A CPU has a system to run, and what is computed of its RAM is the roughest of all: with a GPU at hand it must be four
 # times as fast, as only the tiniest models are said to be.
 _CPU_IS_BUSY = math.log(4)
+# Per halving below `ENOUGH_TOKENS`.
+_TOO_SHORT = 1.0
 # What others found to work at a price: rather a candidate that is a fifth slower.
 _TROUBLE = 0.2
 # `low` of an ordinary estimate, in parts of `expected`.
@@ -156,6 +159,6 @@ def _quality_term(loss_percent: float, weights: Weights) -> float:
 def _context_term(tokens: int, weights: Weights) -> float:
     if tokens <= 0:
         return 0.0
-    short = min(0.0, math.log2(tokens / ENOUGH_TOKENS)) * 0.5
+    short = min(0.0, math.log2(tokens / ENOUGH_TOKENS)) * _TOO_SHORT
     long = max(0.0, math.log2(min(tokens, weights.most_context) / ENOUGH_TOKENS)) * weights.context
     return short + long

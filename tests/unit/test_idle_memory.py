@@ -103,6 +103,20 @@ def test_ninety_six_gigabytes_are_no_twenty_four() -> None:
     assert standing(large) <= standing(small)
 
 
+def test_what_vllm_takes_for_its_cache_is_idle_memory_too() -> None:
+    """A file of 20 GB is no plan for 80 GB where one of 8 bit is a seventh slower, though vLLM fills any card."""
+    plan = planned(known("NVIDIA H100 80GB HBM3"), "qwen3.6-35b-a3b", engine="vllm")
+    coarse = planned(known("NVIDIA H100 80GB HBM3"), "qwen3.6-35b-a3b", engine="vllm", quants=["INT4"])
+    assert plan.quant == "FP8" and plan.speed and coarse.speed
+    assert plan.speed.expected >= 0.8 * coarse.speed.expected and plan.context_tokens == coarse.context_tokens
+
+
+def test_context_that_a_thought_fills_is_no_plan() -> None:
+    """gpt-oss-120b fits two cards of 32 GB with 8,192 tokens, or with twice as many and some experts in RAM."""
+    plan = planned(known("RTX 5090", "RTX 5090", ram=128), "gpt-oss-120b")
+    assert plan.context_tokens >= 32768 and plan.in_ram and plan.speed and plan.speed.expected > 80
+
+
 @pytest.mark.parametrize(
     ("card", "model", "quant"),
     (
