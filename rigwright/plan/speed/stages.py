@@ -171,7 +171,7 @@ def _shared_part(
     return Seconds(
         weights=others + experts + reads.head_bytes * _slowest((head,), read),
         cache=_cache_bytes(work, 0, count) * _slowest(slices(pieces.cache, shares), cached),
-        fixed=_launches(work, slowest, 0, count, is_last=True) + 2 * count * exchange,
+        fixed=_launches(work, slowest, 0, count, is_last=True) + 2 * count * exchange * slowest.overhead,
         experts=experts,
         share=1.0,
         gflops=len(shares) * min(_gflops(kind, one) for kind, one in zip(kinds, throughputs, strict=True)),
