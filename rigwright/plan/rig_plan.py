@@ -105,8 +105,7 @@ def plan_rig(
     chosen = finest(chosen, [each.candidates for each in found], budget, [one.is_auto for one in requests])
     services, taken = [], {wish.port for wish in wishes}.union(*(one.ports for one in occupants))
     left = space.ram_bytes - sum(candidate.ram_bytes for candidate in chosen)
-    for request, candidate, result in zip(requests, chosen, found, strict=True):
-        candidate = candidate.placed()
+    for request, candidate, result in zip(requests, [one.placed() for one in chosen], found, strict=True):
         engine = engines[candidate.choice.engine]
         choice = engine.evaluated(candidate.choice)
         if choice.speed and (full := engine.full_speed(candidate, space)):

@@ -127,6 +127,8 @@ def drafts(value: Any) -> Any:
     plain = "auto" if value is None else str(value).strip().lower()
     if plain in ("none", "off", "no", "false"):  # YAML makes false of `off`
         return 0
+    if value is True:
+        raise ValueError(f"true is no number of tokens; write auto, or how many are drafted ahead, 1 to {MOST_DRAFTS}")
     count = whole_number(plain.removesuffix(".0"))
     if plain == "auto" or (count is not None and 0 <= count <= MOST_DRAFTS):
         return plain if count is None else count

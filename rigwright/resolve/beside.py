@@ -1,8 +1,9 @@
-"""What is on a rig beside the services of an inventory: orphans of its own, and services of other inventories."""
+"""What is on a rig beside the services of an inventory: orphans, services of other inventories, words of dry runs."""
 
 from __future__ import annotations
 
 from rigwright.errors import Refused
+from rigwright.plan.memory.said import Said, read_lines
 from rigwright.plan.occupants import Occupant
 from rigwright.plan.tuning import asked_by
 from rigwright.records.values import Deployed, RigRecords
@@ -58,3 +59,9 @@ def _occupant(one: Deployed, owner: str = "") -> Occupant:
     ram_bytes = record.ram_bytes - (record.spare_bytes if owner else 0)
     gpu_bytes, tunings = tuple(zip(record.gpus, sizes, strict=True)), asked_by(record.flags, has_gpus=bool(record.gpus))
     return Occupant(one.name, gpu_bytes, ram_bytes, ports, owner, tunings)
+
+
+def said_of(service: str, records: RigRecords) -> tuple[Said, ...]:
+    """What dry runs on the rig said of a service's compute buffers."""
+    own = (one.buffers for name, one in sorted(records.services.items()) if one.service == service)
+    return tuple(line for text in own for line in read_lines(text))

@@ -17,7 +17,6 @@ from rigwright.plan.candidates import Engines
 from rigwright.plan.changes import Change, changed
 from rigwright.plan.devices import devices, reserved
 from rigwright.plan.engines import as_planned
-from rigwright.plan.memory.said import Said, read_lines
 from rigwright.plan.recommend import name_models
 from rigwright.plan.rig_plan import Request, plan_rig, with_services
 from rigwright.plan.service import RigPlan, ServicePlan
@@ -25,7 +24,7 @@ from rigwright.plan.source import ModelSource
 from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
-from rigwright.resolve.beside import beside, occupants_of
+from rigwright.resolve.beside import beside, occupants_of, said_of
 from rigwright.resolve.deployable import deployable, deployed_engines, with_faster
 from rigwright.resolve.drafters import drafting_files, with_drafter, with_drafters
 from rigwright.resolve.engines import engines_for
@@ -132,7 +131,7 @@ def resolve(
 
     requests = [_request(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
     requests = [with_drafter(one, drafters.get(one.wish.name), spec.weights) for one in requests]
-    requests = [one._replace(said=_said(one.wish.name, records)) for one in requests]
+    requests = [one._replace(said=said_of(one.wish.name, records)) for one in requests]
     if held:
         services = [_locked(wish, held, None, hardware) for wish in spec.services]
         engines = engines_for(spec, as_planned(spec.services, services, engines), hardware, records, held)
@@ -154,12 +153,6 @@ def resolve(
     chosen = with_drafters(chosen, drafters)
     _check_collisions(chosen)
     return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)
-
-
-def _said(service: str, records: RigRecords) -> tuple[Said, ...]:
-    """What dry runs on the rig said of a service's compute buffers."""
-    own = (one.buffers for name, one in sorted(records.services.items()) if one.service == service)
-    return tuple(line for text in own for line in read_lines(text))
 
 
 def _untuned(plan: RigPlan, spec: RigSpec) -> RigPlan:

@@ -339,7 +339,7 @@ def test_server_places_what_the_plan_cannot(choose: Choose) -> None:
         ({}, 1, None),
         ({"--n-gpu-layers": 21}, 1, Placement(20)),
         ({"--gpu-layers": "all"}, 1, Placement(40)),
-        ({"--n-gpu-layers": 0}, 1, Placement(0)),
+        ({"--n-gpu-layers": 0}, 1, Placement(0, 0, (0,))),
         ({"--n-cpu-moe": 16}, 3, Placement(40, 16, (14, 13, 13))),
         ({"--cpu-moe": True}, 1, Placement(40, 40)),
         ({"--n-gpu-layers": "auto"}, 1, None),
