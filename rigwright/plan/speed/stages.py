@@ -209,6 +209,8 @@ def _host_parts(work: Work, start: int, kept: int, host: Host | None, *, is_alon
     if not start and kept <= start:
         return []
     reads, row = work.reads, settings()["offload"]
+    # A CPU unpacks what is packed: nobody has seen a quantised cache make one faster.
+    plain = work._replace(key_bytes=max(2.0, work.key_bytes), value_bytes=max(2.0, work.value_bytes))
     known = host.ram_gbytes_per_second if host else None
     throughput = _CPU._replace(bandwidth_gbytes_per_second=known or row["ram_gbytes_per_second"])
     kind, bandwidth = kind_of(throughput), throughput.bandwidth_gbytes_per_second * 1e9
@@ -218,7 +220,7 @@ def _host_parts(work: Work, start: int, kept: int, host: Host | None, *, is_alon
     return [
         Seconds(
             weights=others / (kind.read * bandwidth) + experts,
-            cache=_cache_bytes(work, 0, start) / (kind.cache * bandwidth),
+            cache=_cache_bytes(plain, 0, start) / (kind.cache * bandwidth),
             fixed=fixed,
             experts=experts,
             share=start / (len(reads.others) - 1),
