@@ -82,6 +82,17 @@ def test_two_gpus_share_the_layers_of_a_dense_model() -> None:
     assert both.memory and abs(both.memory.on(0) - both.memory.on(1)) < MIB
 
 
+def test_all_layers_in_flags_are_no_other_placement() -> None:
+    """`-ngl 99`, as published advice has it, is what GPUs that share layers do; a part of the layers is not."""
+    for every in (99, "all"):
+        found = plan("2x3090", flags={"--n-gpu-layers": every})
+        assert found.layout.kind == "tensor" and flags(found)["--n-gpu-layers"] == str(every)
+        assert plan("2x3090", flags={"--n-gpu-layers": every}, layout="tensor").layout.kind == "tensor"
+    assert plan("2x3090", flags={"--n-gpu-layers": 30}).layout.kind != "tensor"
+    with pytest.raises(Refused, match="take --n-gpu-layers and --n-cpu-moe out"):
+        plan("2x3090", flags={"--n-gpu-layers": 30}, layout="tensor")
+
+
 def test_unequal_gpus_have_parts_by_how_fast_they_read() -> None:
     found = plan("3090, 3060")
     first, second = map(int, (flags(found)["--tensor-split"] or "").split(","))

@@ -141,12 +141,12 @@ class Attempts:
         return made
 
     def _forced(self, assignment: GpuAssignment) -> Placement | None:
-        """The placement that the inventory's own flags name."""
-        return (
-            self.overrides.placement(self.variant.model, devices=len(assignment.devices))
-            if assignment.devices
-            else None
-        )
+        """The placement that the inventory's own flags name, unless it is what GPUs that share layers do anyway."""
+        if not assignment.devices:
+            return None
+        found = self.overrides.placement(self.variant.model, devices=len(assignment.devices))
+        is_whole = found is not None and found[:2] == (self.variant.model.main_layers, 0)
+        return None if is_whole and assignment.layout.kind == "tensor" else found
 
     def _room(self, assignment: GpuAssignment, share: float) -> Room:
         """What each copy may fill: the least of its place in each group, and its part of RAM."""
