@@ -143,7 +143,7 @@ def test_what_differs_from_a_lock_is_told_once_for_equal_rigs(tmp_path, tiny_den
     machine = replace(rig(24), driver_version="580.95.05")
 
     def entries(context: int) -> dict[str, Entry]:
-        service = {"name": "chat", "model": str(tmp_path / "m.gguf"), "context": context}
+        service = {"name": "chat", "model": str(tmp_path / "m.gguf"), "context": context, "gpu": 0}
         spec = parse_spec("rig", {"services": [service]})
         planned = resolve(spec, machine)
         return {name: Entry(*pin(planned, spec, machine, rig=name), spec, machine) for name in reversed(FORTY)}
