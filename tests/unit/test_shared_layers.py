@@ -15,6 +15,8 @@ from rigwright.inventory.described import described
 from rigwright.lab.tiny_model import write_tiny_model
 from rigwright.models import Model
 from rigwright.models.variants import model_of, variants
+from rigwright.plan.devices import devices
+from rigwright.plan.drafting import automatic_drafts
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
 from rigwright.plan.memory import Load, Placement, estimate_memory, fast_bytes
@@ -320,6 +322,14 @@ def test_a_file_with_the_layers_that_draft_is_taken_where_they_do(
         assert found.quant.startswith("MTP-") == has_them == ("-MTP-GGUF" in str(found.source))
 
 
+def test_mixtures_draft_on_request_alone() -> None:
+    """Whatever its speed would be: what is checked together reads more experts."""
+    cards = devices(machine("5090"))
+    assert automatic_drafts(file_of("qwen3.8-27b", "UD-Q4_K_M"), cards, slots=1) == 4
+    assert automatic_drafts(file_of("qwen3.6-35b-a3b", "MTP-UD-Q4_K_M"), cards, slots=1) == 0
+    assert flags(plan("5090", "qwen3.6-35b-a3b", draft=2))["--spec-draft-n-max"] == "2"
+
+
 def test_drafts_that_are_asked_for_are_taken() -> None:
     assert flags(plan("3090", draft=5))["--spec-draft-n-max"] == "5"
     assert flags(plan("3090", users=4, draft=2))["--spec-draft-n-max"] == "2"
@@ -347,6 +357,17 @@ def test_a_build_takes_nccl_where_gpus_share_layers(tmp_path: Any) -> None:
         return found.plan.services[0].layout.kind, engine.settings.asked_options
 
     assert options(layout="tensor") == ("tensor", {"GGML_CUDA_NCCL": "ON"})
+    # What the plan itself decides is known only after it. A port that nothing listens on stands for the hub.
+    found = resolve(
+        parse_spec("rig", {
+            "services": [{"name": "chat", "model": "qwen3.8-27b"}],
+            "llamacpp": {"source": "build"}, "weights": {"hugging_face": "http://127.0.0.1:9"},
+        }),
+        two_gpus(),
+    )  # fmt: skip
+    engine = found.engines["llamacpp"]
+    assert found.plan.services[0].layout.kind == "tensor" and isinstance(engine.settings, LlamacppSettings)
+    assert engine.settings.asked_options == {"GGML_CUDA_NCCL": "ON"}
     assert options(layout="single") == ("single", {})
     kind, asked = options()
     assert bool(asked) == (kind == "tensor")
