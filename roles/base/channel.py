@@ -16,7 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from rigwright.resources import script
-from rigwright.roles.base.connection import SILENCE_SECONDS, answers, lives, watched
+from rigwright.roles.base.connection import SILENCE_SECONDS, answers, lives, open_session
 from rigwright.roles.base.facts import forget
 from rigwright.roles.base.failures import complain
 from rigwright.roles.base.pyinfra_private import Command, exports, shell_line, shows_output, ssh_client
@@ -156,7 +156,7 @@ def download(host: Host, text: str, target: Path, *, most: int) -> None:
     Raises:
         OSError, SSHException, EOFError: the connection or the file failed, or the script did.
     """
-    channel = watched(ssh_client(host)).open_session(timeout=SILENCE_SECONDS)
+    channel = open_session(ssh_client(host))
     channel.settimeout(SILENCE_SECONDS)
     silent = TimeoutError(f"it was silent for {SILENCE_SECONDS} s")
     try:
@@ -236,8 +236,7 @@ def _open(state: State, host: Host, text: str, arguments: Any) -> Channel:
     would log it, and login shells like csh do not understand texts of several lines. With a password for su that place
     is taken, and the script stays in the command line.
     """
-    transport = watched(ssh_client(host))
-    channel = transport.open_session(timeout=SILENCE_SECONDS)
+    channel = open_session(ssh_client(host))
     channel.set_combine_stderr(True)
     text = exports(arguments) + text
     if _reads_password(arguments):

@@ -8,11 +8,13 @@ import threading
 import time
 from weakref import WeakKeyDictionary, WeakSet
 
-from paramiko import SSHClient, Transport
+from paramiko import Channel, ChannelException, SSHClient, Transport
 
 # A rig that vanishes without a word must not hang the run: it is noticed within two minutes.
 SILENCE_SECONDS = 60
 _ASKED_EVERY_SECONDS = SILENCE_SECONDS // 4
+# A rig may allow one session, and a busy one takes its time to end the one before.
+_FULL_SECONDS, _FULL_STEP_SECONDS = 10, 0.2
 
 _known: WeakSet[SSHClient] = WeakSet()
 _signs: WeakKeyDictionary[Transport, int] = WeakKeyDictionary()
@@ -39,6 +41,23 @@ def watched(client: SSHClient | None) -> Transport:
     # Behind a jump host there is no socket that would notice.
     threading.Thread(target=_watch, args=(transport,), daemon=True).start()
     return transport
+
+
+def open_session(client: SSHClient | None) -> Channel:
+    """A new session on a connection; a rig that has no place for it yet is asked again for a while.
+
+    Raises:
+        EOFError, OSError, SSHException: the connection failed, or the rig allows no session.
+    """
+    transport = watched(client)
+    until = time.monotonic() + _FULL_SECONDS
+    while True:
+        try:
+            return transport.open_session(timeout=SILENCE_SECONDS)
+        except ChannelException:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_FULL_STEP_SECONDS)
 
 
 def lives(transport: Transport) -> None:

@@ -33,6 +33,7 @@ class Server(paramiko.ServerInterface):
 
     lines: list[str] = field(default_factory=list)
     port: int = 0
+    refusals: int = 0
 
     def check_auth_password(self, username: str, password: str) -> int:
         return paramiko.AUTH_SUCCESSFUL
@@ -41,6 +42,9 @@ class Server(paramiko.ServerInterface):
         return "password"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            return paramiko.OPEN_FAILED_CONNECT_FAILED
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
@@ -162,3 +166,11 @@ def test_what_a_rig_has_is_fetched(connected, tmp_path):
     """As it is."""
     download(connected, "head -c 300000 /dev/zero", tmp_path / "part", most=1 << 20)
     assert (tmp_path / "part").read_bytes() == bytes(300_000)
+
+
+@pytest.mark.patience
+def test_rig_without_a_place_for_a_session_is_asked_again(server, connected, tmp_path):
+    """MaxSessions 1: on a busy rig the session before has not ended yet."""
+    server.refusals = 3
+    download(connected, "echo here", tmp_path / "part", most=1 << 20)
+    assert (tmp_path / "part").read_text() == "here\n" and server.refusals == 0
