@@ -132,5 +132,6 @@ class ModelSource(Strict):
     @property
     def file_name(self) -> str:
         """The name of the file on the rig: `model.gguf`; empty while the plan has not chosen one."""
-        place = unquote(urlsplit(self.url).path) if self.url else self.path or self.path_on_rig or self.file or ""
+        own = (self.path or "").rstrip("/")  # it may be a directory
+        place = unquote(urlsplit(self.url).path) if self.url else own or self.path_on_rig or self.file or ""
         return place.rpartition("/")[2]

@@ -73,6 +73,12 @@ def _files(
             return [], None
         url = file_url(settings.hugging_face, source.repo, revision=source.revision, file=source.file or "config.json")
         return [PinnedFile(name=source.file)] if source.file else [], hub_facts(url, hub=settings.hugging_face).commit
+    if local.folder:
+        whole = [
+            PinnedFile(name=one.source.file_name, sha256=one.sha256, size_bytes=one.size_bytes)
+            for one in local.own_files
+        ]
+        return whole, local.source.revision if local.source.repo else None
     files, commits = [], set()
     for file in local.own_files:
         facts = hub_facts(file.url, hub=settings.hugging_face) if file.url else None

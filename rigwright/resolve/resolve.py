@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.errors import RigwrightError
 from rigwright.hardware.values import Hardware
 from rigwright.lock.changes import lock_changes, service_changes
 from rigwright.lock.files import changed_file, locked_model, locked_source
@@ -25,6 +25,7 @@ from rigwright.plan.speed.measured import Measurement
 from rigwright.plan.wish import ServiceWish
 from rigwright.records.values import NO_RECORDS, Deployed, RigRecords
 from rigwright.resolve.beside import beside, occupants_of, said_of
+from rigwright.resolve.chosen import Models, Plan, check_collisions, offer_of, settled
 from rigwright.resolve.deployable import deployable, deployed_engines, with_faster
 from rigwright.resolve.drafters import drafting_files, with_drafter, with_drafters
 from rigwright.resolve.engines import engines_for
@@ -32,12 +33,8 @@ from rigwright.resolve.instance import Instance, instances
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.templates import read_template, template_path
 from rigwright.spec.weights import WeightsSettings
-from rigwright.weights.gguf import gguf_offer
-from rigwright.weights.local import LocalModel, inspect_model, projector_of, weights_path
+from rigwright.weights.local import LocalModel, local_path, projector_of, weights_path
 from rigwright.weights.lookup import Lookup
-
-Models = Mapping[str, LocalModel]
-_Plan = Callable[[Sequence[Request]], RigPlan]
 
 
 class Resolved(NamedTuple):
@@ -63,7 +60,7 @@ class Resolved(NamedTuple):
         local, planned = self.models.get(plan.service), self.engines[plan.engine].weights_path(plan)
         if local is None:
             return ()
-        own = [weights_path(file.source, settings) for file in local.own_files]
+        own = [local_path(file, settings) for file in local.own_files]
         # A lock of 0.1 has the files of repositories where all the others are.
         folder = planned.rpartition("/")[0] if planned.rpartition("/")[2] == local.source.file_name else ""
         if folder:
@@ -144,14 +141,14 @@ def resolve(
         return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
     automatic = engines if is_preview else deployed_engines(engines)
     requests = name_models(hardware, requests, automatic, is_preview=is_preview)
-    rig_plan, chosen = _settled(plan, requests, models, spec)
+    rig_plan, chosen = settled(plan, requests, models, spec, records=records, lookup=lookup)
     if (planned := as_planned(spec.services, rig_plan.services, engines)) != spec.services:
         engines = engines_for(spec, planned, hardware, records, held)
         rig_plan = plan(requests)
     if not is_preview:
         rig_plan = with_faster(rig_plan, with_engines, requests, engines)
     chosen = with_drafters(chosen, drafters)
-    _check_collisions(chosen)
+    check_collisions(chosen)
     return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)
 
 
@@ -195,71 +192,21 @@ def _request(
             update={"model": ModelSource(name=local.variant.known.key, quant=wish.model.quant)}
         )
     if local and (wish.model.names_file or adapted.model.name == "auto"):
-        variants: tuple[Variant, ...] = (_offer_of(local, spec),)
+        variants: tuple[Variant, ...] = (offer_of(local, spec.weights),)
     else:
         variants = lookup.variants(adapted.model, spec.weights.hugging_face)
         if local:
-            known = _offer_of(local, spec)
-            variants = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in variants)
+            known = offer_of(local, spec.weights)
+            if local.folder:
+                variants = tuple(replace(one, path=known.path) if one.repo == known.repo else one for one in variants)
+            else:
+                variants = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in variants)
     key, template = KEY_CREDENTIAL if wish.api_key_file else None, read_template(wish)
     return Request(adapted, variants, key, spec.weights.directory, template_path(template) if template else None)
 
 
-def _offer_of(local: LocalModel, spec: RigSpec) -> Variant:
-    """A file as the planner sees it, where it will lie."""
-    path = weights_path(local.source, spec.weights)
-    if local.variant:
-        return replace(local.variant, header=local.model, path=path)
-    return replace(gguf_offer(local.source.file_name, local.model), path=path)
-
-
-def _settled(
-    plan: _Plan, requests: list[Request], models: Models, spec: RigSpec
-) -> tuple[RigPlan, dict[str, LocalModel]]:
-    """Plan, read the headers of the files that the plan chose, and plan again until it stands on headers alone."""
-    found, read = dict(models), dict[str, LocalModel]()
-    open_places = [place for place, wish in enumerate(spec.services) if wish.name not in models]
-    while True:
-        rig_plan = plan(requests)
-        chosen = [(place, _file_of(rig_plan.services[place])) for place in open_places]
-        unread = [(place, source) for place, source in chosen if source and source.identity not in read]
-        if not unread:
-            break
-        for place, source in unread:
-            variant = next(
-                one for one in requests[place].variants if (one.repo, one.file) == (source.repo, source.file)
-            )
-            projector = projector_of(spec.services[place], variant)
-            read[source.identity] = inspect_model(source, spec.weights, variant=variant, projector=projector)
-            exact = replace(variant, header=read[source.identity].model)
-            swapped = tuple(exact if one is variant else one for one in requests[place].variants)
-            requests[place] = requests[place]._replace(variants=swapped)
-    for place in open_places:
-        service = rig_plan.services[place]
-        if service.source and service.source.identity in read:
-            found[service.service] = read[service.source.identity]
-    return rig_plan, found
-
-
-def _file_of(service: ServicePlan) -> ModelSource | None:
-    """The GGUF file that a plan chose; None for a whole repository."""
-    return service.source if service.source and service.source.file else None
-
-
-def _check_collisions(models: Models) -> None:
-    taken: dict[str, ModelSource] = {}
-    for name, local in models.items():
-        for file in local.files:
-            other = taken.setdefault(file.source.place, file.source)
-            if other.identity != file.source.identity:
-                raise WrongSpec(
-                    f"services.{name}: {file.source} and {other} would have one name on the rig; "
-                    f"serve one of them from another rig, or name files that are called differently"
-                )
-
-
 def _fresh(
-    plan: _Plan, requests: Sequence[Request], held: LockedRig, spec: RigSpec
+    plan: Plan, requests: Sequence[Request], held: LockedRig, spec: RigSpec
 ) -> tuple[dict[str, ServicePlan], list[Change]]:
     """What a new plan says where that is what is locked, and what it would do otherwise."""
     try:

@@ -181,8 +181,10 @@ def _allowed(wish: ServiceWish) -> str:
 
 
 def _directories(instance: Instance, engine: Planner, weights: Iterable[str]) -> list[str]:
-    """The directories of its model files."""
-    files = [path for path in (engine.weights_path(instance.plan), *weights) if path.startswith("/")]
+    """The directories of its model files: what it is given may be one itself."""
+    files, given = [*weights], engine.weights_path(instance.plan)
+    if given.startswith("/") and not any(path.startswith(f"{given}/") for path in files):
+        files.insert(0, given)
     return list(dict.fromkeys(path.rpartition("/")[0] for path in files))
 
 

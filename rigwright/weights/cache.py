@@ -64,6 +64,26 @@ def json_at(url: str, *, hub: str, revision: str = "") -> Mapping[str, Any] | No
         return None
 
 
+def bytes_at(url: str, *, hub: str, revision: str = "") -> bytes | None:
+    """The small file at an address, or what was last read there; None when out of reach, or larger than 32 MiB.
+
+    Raises:
+        UnreadableModel: there is no such file, or the hub does not give it to this user.
+    """
+    is_pinned = bool(COMMIT.fullmatch(revision))
+    try:
+        return read_kept(url, _kept("small", url), _whole, is_pinned=is_pinned, hub=hub)
+    except NotRead:
+        return None
+
+
+def _whole(read: Read, where: str, size_bytes: int | None) -> bytes:
+    data = read(_LARGEST_BYTES + 1)
+    if len(data) > _LARGEST_BYTES or size_bytes not in (None, len(data)):
+        raise NotRead
+    return data
+
+
 def _json(read: Read, where: str, size_bytes: int | None) -> Mapping[str, Any]:
     data = read(_LARGEST_BYTES + 1)
     if len(data) > _LARGEST_BYTES:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from rigwright.errors import UnreadableModel, WrongSpec
@@ -37,7 +37,8 @@ class LocalModel:
     one: the further parts of a model in several, the projector of one that sees. `most_bytes` is more than such a file
     can have, by what the headers of all parts declare; None where they were not read. `path` is the file on this
     machine that is uploaded. `drafter` is the model that drafts ahead for it. `told` is the sha256 that the hub named
-    when this run asked for the header; None where none is known.
+    when this run asked for the header; None where none is known. `folder` is of each file of a whole repository the
+    directory of its own, below that of model files: `org--repo/COMMIT`; the first file is its config.json.
     """
 
     source: ModelSource
@@ -51,6 +52,18 @@ class LocalModel:
     path: Path | None = None
     drafter: LocalModel | None = None
     told: str | None = None
+    folder: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it: its file, or the repository or the directory that it is."""
+        whole = self.source.repo or PurePosixPath(self.folder).parent.name.partition("--")[2]
+        return whole if self.folder else self.source.file_name
+
+    @property
+    def place(self) -> str:
+        """Where it lies in the directory of model files."""
+        return f"{self.folder}/{self.source.file_name}" if self.folder else self.source.place
 
     @property
     def origin(self) -> str:
@@ -79,18 +92,22 @@ def inspect_model(
     """Look at a model from the controller.
 
     Args:
-        offer: The catalogue's row that `source` comes from.
+        variant: The catalogue's row that `source` comes from.
         sums: The sha256 of files by name, where they are known from elsewhere.
         projector: A further file of the same repository.
 
     Raises:
         UnreadableModel: a local file is missing, cut short, no GGUF, or not the one that `sha256` names.
     """
+    if source.path and at_home(source.path).is_dir():
+        from rigwright.weights.whole import directory_model  # a file of one kind needs no reader of the other
+
+        return replace(directory_model(source), variant=variant)
     first, *rest = _parts(source)
-    others = [_file(part, settings, sums) for part in rest]
+    others = [one_file(part, settings, sums) for part in rest]
     if projector and source.repo:
-        others.append(_file(source.model_copy(update={"file": projector, "sha256": None}), settings, sums))
-    found = _file(first, settings, sums, is_first=True)
+        others.append(one_file(source.model_copy(update={"file": projector, "sha256": None}), settings, sums))
+    found = one_file(first, settings, sums, is_first=True)
     if source.path_on_rig:
         model = model_on_rig(source.rig, source.path_on_rig)
     elif found.path:
@@ -147,6 +164,21 @@ def weights_path(source: ModelSource, settings: WeightsSettings) -> str:
     return source.path_on_rig or f"{settings.directory}/{source.place}"
 
 
+def local_path(local: LocalModel, settings: WeightsSettings) -> str:
+    """Where a file lives on the rig, be it one of a whole repository.
+
+    Raises:
+        WrongSpec: its name cannot be one.
+    """
+    path = weights_path(local.source, settings)
+    return f"{settings.directory}/{local.place}" if local.folder else path
+
+
+def model_path(local: LocalModel, settings: WeightsSettings) -> str:
+    """What an engine is given: the file, or the directory of a whole repository."""
+    return f"{settings.directory}/{local.folder}" if local.folder else weights_path(local.source, settings)
+
+
 def source_url(source: ModelSource, settings: WeightsSettings) -> str:
     """The address of a file that the rig downloads."""
     return source.url or file_url(
@@ -169,10 +201,14 @@ def _parts(source: ModelSource) -> tuple[ModelSource, ...]:
     return tuple(source if name == own else beside(name) for name in part_names(own))
 
 
-def _file(
+def one_file(
     source: ModelSource, settings: WeightsSettings, sums: Mapping[str, str], *, is_first: bool = False
 ) -> LocalModel:
-    """One file, whatever it holds."""
+    """One file, whatever it holds.
+
+    Raises:
+        UnreadableModel: one on this machine is not there, or not the wanted one.
+    """
     wanted = sums.get(source.file_name) or (source.sha256 if is_first else None)
     if source.path_on_rig:
         return LocalModel(source, None, wanted, None)

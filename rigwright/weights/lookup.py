@@ -9,8 +9,10 @@ from rigwright.models.variants import Variant
 from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.hub import HubFacts, hub_facts
+from rigwright.weights.listing import commit_at
 from rigwright.weights.local import LocalModel, inspect_model
 from rigwright.weights.variants import offers_for
+from rigwright.weights.whole import repository_model
 
 
 class Lookup:
@@ -21,6 +23,7 @@ class Lookup:
         self._found: dict[tuple[str, str], tuple[Variant, ...] | RigwrightError] = {}
         self._facts: dict[str, HubFacts] = {}
         self._models: dict[tuple[ModelSource, WeightsSettings, str | None], LocalModel | RigwrightError] = {}
+        self._whole: dict[tuple[str, str, WeightsSettings], LocalModel | RigwrightError | None] = {}
 
     def variants(self, source: ModelSource, hub: str) -> tuple[Variant, ...]:
         """The files that could serve a model; none for `auto`.
@@ -48,6 +51,33 @@ class Lookup:
             except RigwrightError:
                 self._facts[url] = HubFacts()
         return self._facts[url]
+
+    def repository(self, source: ModelSource, settings: WeightsSettings, *, kept: str | None) -> LocalModel | None:
+        """The files of a whole repository at a commit; None where no hub can be asked for them.
+
+        Args:
+            source: The repository, and the commit, branch or tag of it.
+            settings: The hub.
+            kept: The commit that a rig has of this branch: another one does not come by itself.
+
+        Raises:
+            RigwrightError: it has no weights that may be brought.
+        """
+        repo, hub = source.repo or "", settings.hugging_face
+        commit = kept or commit_at(repo, source.revision, hub)
+        if commit is None:
+            return None
+        key = repo, commit, settings
+        if key not in self._whole:
+            self._say(f"hf:{repo}@{commit}")
+            try:
+                self._whole[key] = repository_model(repo, commit, settings)
+            except RigwrightError as error:
+                self._whole[key] = error
+        found = self._whole[key]
+        if isinstance(found, RigwrightError):
+            raise found
+        return found
 
     def model(self, source: ModelSource, settings: WeightsSettings, *, projector: str | None = None) -> LocalModel:
         """The files of a model that is named by its file.

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.names import either, foreign_quant, known_upload, near_quants, quant_called, quant_in
+from rigwright.models.repository_files import is_shard, needs_code, wanted_files
 from rigwright.models.variants import Variant, find_model, variants
 from rigwright.plan.source import ModelSource
 from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.gguf import gguf_offer, stem_of
 from rigwright.weights.hub import hub_facts
+from rigwright.weights.listing import names_at
+from rigwright.weights.local import LocalModel
 
 # The largest repositories have some hundreds; each name costs a millisecond.
 _MOST_FILES = 2000
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
+_NEEDS_CODE = "its config.json names Python code of its own (auto_map), which is not brought: no code of models runs"
 
 
 def of_quant(found: Sequence[Variant], wanted: str | None, *, what: str) -> tuple[Variant, ...]:
@@ -137,6 +142,8 @@ def _whole(source: ModelSource, hub: str) -> Variant:
     from rigwright.models.config_parameters import text_part
 
     size = _weights_bytes(source, hub) or (listed.file_bytes if listed else None)
+    if not size and (names := names_at(repo, source.revision, hub)):
+        wanted_files(names, None, where=str(source))  # refuses what has no safetensors
     model = model_from_config(repo.partition("/")[2], config, weights_bytes=size)
     quant = listed.quant if listed else _method(text_part(config))
     return Variant(
@@ -148,8 +155,21 @@ def _whole(source: ModelSource, hub: str) -> Variant:
         loss_percent=listed.loss_percent if listed else None,
         repo=repo,
         revision=source.revision,
+        notes=_NEEDS_CODE if needs_code(config) else "",
         header=model,
     )
+
+
+def directory_offer(local: LocalModel) -> Variant:
+    """A directory of safetensors on this machine, which was looked at."""
+    from rigwright.models.config_parameters import text_part
+
+    config = json.loads((local.path or Path()).read_bytes())
+    known, quant = find_model(local.name), _method(text_part(config))
+    name = f"{known.name} {quant}" if known else local.name
+    notes = _NEEDS_CODE if needs_code(config) else ""
+    size = sum(one.size_bytes or 0 for one in local.own_files if is_shard(one.source.file_name))
+    return Variant(known, name, quant, "safetensors", file_bytes=size, notes=notes, header=local.model)
 
 
 def _elsewhere(source: ModelSource) -> str:

@@ -9,7 +9,8 @@ from rigwright.plan.source import ModelSource
 from rigwright.weights.cache import file_url, model_at
 from rigwright.weights.gguf import gguf_offer
 from rigwright.weights.on_rig import model_on_rig
-from rigwright.weights.repository import of_quant, of_repository
+from rigwright.weights.repository import directory_offer, of_quant, of_repository
+from rigwright.weights.whole import directory_model
 
 HUB = "https://huggingface.co"
 
@@ -27,6 +28,8 @@ def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Variant, ...]:
         return _of_catalogue(source)
     if source.path:
         path = at_home(source.path)
+        if path.is_dir():
+            return (directory_offer(directory_model(source)),)
         return (gguf_offer(path.name, read_model(path)),)
     if source.path_on_rig:
         return (gguf_offer(source.file_name, model_on_rig(source.rig, source.path_on_rig)),)

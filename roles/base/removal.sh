@@ -9,6 +9,12 @@ is_brought() {
   [ "$origin" != found ] && [ "$size" = "$(stat -Lc %s -- "$1")" ] || return 1
   [ "$modified" = "$(stat -Lc %Y -- "$1")" ] || [ "$sum" = "$(sha256sum <"$1" | cut -d' ' -f1)" ]
 }
+# drop_folder FILE: the folder that it was in, where that is one of ours and empty, and that of a repository around it.
+drop_folder() {
+  case ${1%/*} in */.rigwright | *--*) rmdir -- "${1%/*}" 2>/dev/null || return 0 ;; *) return 0 ;; esac
+  around=${1%/*/*}
+  case ${around##*/} in *--*) rmdir -- "$around" 2>/dev/null || : ;; esac
+}
 discard() { said=$(rm -f -- "$1" 2>&1) || miss "$said"; }
 # discard_brought: standard input: model files of the list $BROUGHT, which then no longer has them.
 discard_brought() {
@@ -16,7 +22,7 @@ discard_brought() {
     if is_brought "$file"; then
       discard "$file"
       discard "${file%/*}/.${file##*/}.rigwright"
-      case ${file%/*} in */.rigwright | *--*) rmdir -- "${file%/*}" 2>/dev/null || : ;; esac
+      drop_folder "$file"
     else say "$file stays, it is not what rigwright brought"; fi
   done
   [ -f "$BROUGHT" ] || return 0
@@ -39,7 +45,7 @@ remove_weights() {
   done <"$BROUGHT"
   # Folders of ours, once they are empty: of a repository, of contents that waited.
   while IFS= read -r file; do
-    case ${file%/*} in */.rigwright | *--*) rmdir -- "${file%/*}" 2>/dev/null || : ;; esac
+    drop_folder "$file"
   done <"$BROUGHT"
   [ -n "$failed" ] || rm -f -- "$BROUGHT"
 }

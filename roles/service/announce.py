@@ -16,7 +16,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight_errors
-from rigwright.roles.weights.moved import moved
+from rigwright.roles.weights.moved import moved, repository_moved
 from rigwright.units import format_bytes
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow"}
@@ -59,13 +59,15 @@ def _moved(context: RigContext, rig: Rig, resolved: Resolved, engines: Collectio
         if local and plan.engine in engines:
             paths = [path for _, path in resolved.files(plan, context.spec.weights)]
             found |= dict.fromkeys(moved(rig, local, paths, context.spec.weights, context.lookup))
+            if local.folder and plan.source:
+                found |= dict.fromkeys(repository_moved(local, plan.source, context.spec.weights, context.lookup))
     yield from found
 
 
 def _line(plan: ServicePlan, wish: ServiceWish, resolved: Resolved) -> str:
     """`chat: m.gguf on GPU 0 (RTX 3090), 4096 tokens × 1 slots, 5.4 GiB, 127.0.0.1:8080`."""
     local = resolved.models.get(plan.service)
-    name = local.source.file_name if local else str(plan.source or plan.model)
+    name = local.name if local else str(plan.source or plan.model)
     memory = f", {format_bytes(plan.memory.total_bytes)}" if plan.memory else ""
     ports = "+".join(str(replica.port) for replica in plan.replicas)
     copies = f"{len(plan.replicas)} × " if len(plan.replicas) > 1 else ""

@@ -89,7 +89,8 @@ class RigContext:
             if wish.model.names_file
         ]
         drafters = [self.lookup.model(wish.draft_model, weights) for wish in services if wish.draft_model]
-        files = [file.source for local in (*named, *drafters) for file in local.files]
+        every = [file for local in (*named, *drafters) for file in local.files]
+        files = [file.source for file in every if not file.folder]
         # 0.1 had the files of repositories where all the others are.
         flat = [f"{weights.directory}/{source.file_name}" for source in files]
         paths = tuple(dict.fromkeys([*(weights_path(source, weights) for source in files), *flat]))
@@ -99,7 +100,7 @@ class RigContext:
             base_probe()
             | account_probe()
             | Probe(scripts=SECTIONS, services=tuple(wish.name for wish in services))
-            | weights_probe(paths, weights.directory, is_open=is_open)
+            | weights_probe(paths, weights.directory, is_open=is_open, has_whole=any(one.folder for one in every))
             | address_probe(weights)
             | directory_probe((weights.directory,) if services else ())
             | Probe(files=tuple(map(template_path, self.templates.values())))

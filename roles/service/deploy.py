@@ -93,10 +93,8 @@ def _serve(engines: Sequence[Engine]) -> None:
         account(probe=probe, name="Create the builder's account")
     files = _files(resolved, instances, context.spec.weights)
     chain.join(host, rig, files, context.spec.weights)
-    for path, file in host.loop(files):
-        weights(
-            local=file, path=path, settings=context.spec.weights, probe=probe, name=f"Bring {file.source.file_name}"
-        )
+    for name, group in host.loop(_groups(files, context.spec.weights)):
+        weights(files=group, settings=context.spec.weights, probe=probe, name=f"Bring {name}")
     # By its place among all engines: for rigs of several it is one operation, in which they wait for each other.
     for engine in host.loop(engines):
         if engine in used:
@@ -148,6 +146,23 @@ def _files(
     """The files of the services that are deployed, each once, with their paths on the rig."""
     plans = {one.service: one.plan for one in instances}
     return list({path: file for plan in plans.values() for file, path in resolved.files(plan, settings)}.items())
+
+
+def _groups(
+    files: Sequence[tuple[str, LocalModel]], settings: WeightsSettings
+) -> list[tuple[str, tuple[tuple[str, LocalModel], ...]]]:
+    """What one operation brings each, and its name: a file, or a whole repository.
+
+    Rigs that hand files on to each other wait for each other between operations: there each large file is one.
+    """
+    groups: dict[str, list[tuple[str, LocalModel]]] = {}
+    names: dict[str, str] = {}
+    for path, file in files:
+        is_alone = not file.folder or (settings.share_within is not None and file.url is not None)
+        key = path if is_alone else file.folder
+        groups.setdefault(key, []).append((path, file))
+        names[key] = file.source.file_name if is_alone else file.name
+    return [(names[key], tuple(group)) for key, group in groups.items()]
 
 
 def _with_keys(instances: Sequence[Instance]) -> list[str]:

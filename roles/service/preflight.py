@@ -82,6 +82,7 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
         )
     if context.is_stdin_taken and (unsent := _unsent(rig, context, resolved, mine)):
         yield f"{', '.join(unsent)} cannot be sent to this rig: {NO_STDIN}"
+    yield from _unlisted(resolved, mine)
     yield from _unbundled(rig, context, resolved, mine, engines)
     if any(instance.service in resolved.models for instance in mine):
         yield from directory_errors(rig, context.spec.weights)
@@ -105,6 +106,16 @@ def _lacking(rig: Rig, context: RigContext, resolved: Resolved, mine: Sequence[I
         # What nobody checked yet may be the right one.
         and (weights_file(rig, path) is None or verified_stamp(rig, path) is not None)
     ]
+
+
+def _unlisted(resolved: Resolved, mine: Sequence[Instance]) -> Iterator[str]:
+    """Whole repositories that nobody could be asked about: an engine would download them by itself, unchecked."""
+    for plan in {one.service: one.plan for one in mine if one.service not in resolved.models}.values():
+        if resolved.engines[plan.engine].file_format == "safetensors":
+            yield (
+                f"{plan.service}: which files {plan.source or plan.model} has cannot be asked from here; try again "
+                f"with a connection, name a directory of this machine, or lock the plan where there is one"
+            )
 
 
 def _unbundled(

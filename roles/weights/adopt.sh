@@ -2,7 +2,7 @@
 # touched, restored, or a run was cut before it could say so. Else it is taken as it is when it is the right one.
 PART=/nonexistent
 [ -f "$DEST" ] || fail "$DEST exists and is no file; move it away, it was not touched"
-[ "$(head -c 4 -- "$DEST")" = GGUF ] || fail "$DEST exists and is no GGUF file; move it away, it was not touched"
+is_kind "$DEST" || fail "$DEST exists and is no GGUF file; move it away, it was not touched"
 say "checking ${DEST##*/}, found on the rig"
 sum_of "$DEST"
 lock

@@ -13,7 +13,7 @@ dir=$(mktemp -d /run/rigwright-download.XXXXXX)
 made=
 [ -d "${DEST%/*}" ] || made=${DEST%/*}
 # A folder of a repository that gave nothing does not stay.
-trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"; [ -z "$made" ] || rmdir -- "$made" 2>/dev/null || :' EXIT
+trap 'rm -rf -- "$dir"; [ -e "$PART" ] || rm -f -- "$OF"; [ -z "$made" ] || rmdir -- "$made" 2>/dev/null && case ${made%/*} in *--*) rmdir -- "${made%/*}" 2>/dev/null ;; esac || :' EXIT
 install -d -m 755 -- "${DEST%/*}"
 
 # ask ADDRESS [OPTION...]: prints the status of its last answer and where that leads; the headers are in $dir/head.

@@ -12,7 +12,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.units import whole_number
 
 FOUND = "found"
-_LISTING, _KEPT = "weights", "kept"
+_LISTING, _KEPT, _WHOLE = "weights", "kept", "whole"
 # All that is there: each may be the file that the plan chooses, once the answer tells the hardware.
 _LIST = """for f in {directory}/*.gguf {directory}/*.gguf.part {directory}/*/*.gguf {directory}/*/*.gguf.part; do
   [ ! -f "$f" ] || stat -Lc '%s|%Y|%n' -- "$f"
@@ -20,6 +20,10 @@ done
 for f in {directory}/.*.gguf.rigwright {directory}/*/.*.gguf.rigwright; do
   [ ! -f "$f" ] || printf 'stamp|%s|%s\\n' "$(head -n1 -- "$f")" "$f"
 done"""
+# The files of whole repositories, up to some hundreds each: asked by the directory, in two processes.
+_LIST_WHOLE = """stat -Lc '%s|%Y|%n' -- {directory}/*--*/*/[!.]* 2>/dev/null || :
+grep -H . {directory}/*--*/*/.*.rigwright /dev/null 2>/dev/null |
+  sed 's/^\\(.*\\.rigwright\\):\\(.*\\)$/stamp|\\2|\\1/'"""
 # What waits for a switch, or is kept for the way back: `place.sh`.
 _LIST_KEPT = """for f in {directory}/.rigwright/.*.rigwright {directory}/*/.rigwright/.*.rigwright; do
   at=${{f##*/.}}
@@ -51,11 +55,16 @@ def stamp_path(path: str) -> str:
     return str(file.with_name(f".{file.name}.rigwright"))
 
 
-def weights_probe(paths: tuple[str, ...], directory: str, *, is_open: bool = False) -> Probe:
-    """What the weights role asks; `is_open` while the plan has yet to choose files: then all that are there."""
+def weights_probe(paths: tuple[str, ...], directory: str, *, is_open: bool = False, has_whole: bool = False) -> Probe:
+    """What the weights role asks; `is_open` while the plan has yet to choose files: then all that are there.
+
+    `has_whole`: some of them are of whole repositories.
+    """
     parts = tuple(f"{path}.part" for path in paths)
     stats, files = paths + parts, tuple(stamp_path(path) for path in paths)
-    listings = ((_KEPT, _LIST_KEPT), *(((_LISTING, _LIST),) if is_open else ()))
+    listings = [(_KEPT, _LIST_KEPT)]
+    listings += [(_LISTING, _LIST)] if is_open else []
+    listings += [(_WHOLE, _LIST_WHOLE)] if is_open or has_whole else []
     scripts = tuple((name, text.format(directory=shlex.quote(directory))) for name, text in listings)
     return Probe(stats=stats, files=files, disks=(directory,), scripts=scripts)
 
@@ -64,7 +73,7 @@ def weights_file(rig: Rig, path: str) -> RemoteFile | None:
     """A model file, its stamp, or what arrived of it; None where there is none."""
     if path in rig.files:
         return rig.files[path]
-    for line in rig.sections.get(_LISTING, []):
+    for line in (*rig.sections.get(_LISTING, []), *rig.sections.get(_WHOLE, [])):
         first, _, rest = line.partition("|")
         second, _, found = rest.partition("|")
         if found == path and first == "stamp":

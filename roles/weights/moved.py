@@ -9,7 +9,7 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.weights.facts import FOUND, wanted_stamp
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.hub import is_of
-from rigwright.weights.local import LocalModel
+from rigwright.weights.local import LocalModel, source_url
 from rigwright.weights.lookup import Lookup
 
 
@@ -28,6 +28,20 @@ def moved(
             if line := _line(rig, model.source, file, path, settings, lookup):
                 yield line
                 break
+
+
+def repository_moved(local: LocalModel, asked: ModelSource, settings: WeightsSettings, lookup: Lookup) -> Iterator[str]:
+    """A line where the branch of a whole repository is at another commit than the rig has; it costs one request."""
+    commit, config = local.source.revision, local.source.model_copy(update={"revision": asked.revision})
+    if not local.folder or not asked.repo or asked.revision == commit:
+        return
+    now = lookup.facts(source_url(config, settings), settings.hugging_face).commit
+    if now and now != commit:
+        where = f"the hub has another commit of {asked.repo} at {asked.revision} by now"
+        yield (
+            f"{where}; {commit[:12]} stays here: to take that one name it hf:{asked.repo}@{now}; to keep this one name "
+            f"hf:{asked.repo}@{commit}"
+        )
 
 
 def _line(

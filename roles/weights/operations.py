@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyinfra.api import operation
 
 from rigwright.errors import RigwrightError
+from rigwright.hardware import Disk
 from rigwright.resolve.unit import is_hidden
 from rigwright.resources import role_text, script
 from rigwright.roles.base.channel import Script, Upload
@@ -25,14 +27,40 @@ _ADVICE = "rig.weights.share_within, a network that all of them are in, would le
 
 
 @operation()
-def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Probe) -> Commands:
-    """Have this model file on the rig.
+def weights(files: Sequence[tuple[str, LocalModel]], settings: WeightsSettings, probe: Probe) -> Commands:
+    """Have model files on the rig: one, or those of a whole repository.
 
-    + local: the model as seen from the controller
-    + path: where it goes
+    + files: where each goes, and what it is as seen from the controller
     + settings: the directory of all model files, and what of its disk must stay free
     + probe: the questions that the operations of a run share
     """
+    rig = yield from current_rig(probe)
+    if len(files) > 1 and (lack := _lack(rig, files, settings)):
+        yield from refuse(lack)
+        return
+    for path, local in files:
+        yield from _brought(local, path, settings, probe)
+
+
+def _lack(rig: Rig, files: Sequence[tuple[str, LocalModel]], settings: WeightsSettings) -> str | None:
+    """Why the disk cannot take all that is still to come; None where it can."""
+    coming = [(path, one) for path, one in files if not _is_there(rig, path, one) and weights_file(rig, path) is None]
+    parts = [weights_file(rig, f"{path}.part") for path, _ in coming]
+    needed = sum(one.size_bytes or 0 for _, one in coming) - sum(part.size_bytes for part in parts if part)
+    disk = rig.disks.get(settings.directory)
+    if not coming or not disk or disk.free_bytes >= needed + settings.reserve_bytes:
+        return None
+    return _no_room(coming[0][1].name, needed + settings.reserve_bytes, disk, settings)
+
+
+def _no_room(what: str, needed_bytes: int, disk: Disk, settings: WeightsSettings) -> str:
+    return (
+        f"{what} needs {format_bytes(needed_bytes)} ({format_bytes(settings.reserve_bytes)} of it to stay free), "
+        f"{disk.path} has {format_bytes(disk.free_bytes)}; free some, or set rig.weights.directory"
+    )
+
+
+def _brought(local: LocalModel, path: str, settings: WeightsSettings, probe: Probe) -> Commands:
     rig = yield from current_rig(probe)
     place = link(current_host(), local)
     if _is_there(rig, path, local):
@@ -47,7 +75,7 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
     target = _target(path, local)
     flat = f"{settings.directory}/{local.source.file_name}"
     is_file, found = weights_file(rig, path) is not None, verified_stamp(rig, flat)
-    if not is_file and flat != path and found and found.satisfies(local.sha256, local.origin):
+    if not is_file and not local.folder and flat != path and found and found.satisfies(local.sha256, local.origin):
         yield Script(_script("link.sh", **target, FLAT=flat))
     elif is_file and not stamp:
         yield Script(_script("adopt.sh", **target))
@@ -83,10 +111,7 @@ def weights(local: LocalModel, path: str, settings: WeightsSettings, probe: Prob
     needed = size - (part.size_bytes if part else 0) + settings.reserve_bytes
     disk = rig.disks.get(settings.directory)
     if disk and disk.free_bytes < needed:
-        yield from refuse(
-            f"{path} needs {format_bytes(needed)} ({format_bytes(settings.reserve_bytes)} of it to stay free), "
-            f"{disk.path} has {format_bytes(disk.free_bytes)}; free some, or set rig.weights.directory"
-        )
+        yield from refuse(_no_room(path, needed, disk, settings))
         return
     yield Script(_script("prepare.sh", **target))
     yield Upload(lambda: local.path or Path(), f"{path}.part")
@@ -101,6 +126,7 @@ def _target(path: str, local: LocalModel) -> dict[str, str]:
         "ORIGIN": local.origin,
         "BUILDER": BUILDER,
         "RECORD": BROUGHT_LIST,
+        "MAGIC": "" if local.folder else "GGUF",
         "HIDDEN": "yes" if is_hidden(path) else "",
     }
 

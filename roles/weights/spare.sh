@@ -37,6 +37,8 @@ stays() {
   content=$(stamped "$1")
   if [ -z "$content" ]; then echo changed; return; fi
   # The other parts of a model that a version before named by its first one alone.
+  # A whole repository is named by its directory.
+  case $2$1 in /*--*/*/*) if is_mentioned "${1%/*}"; then echo used; return; fi ;; esac
   case $2 in '') set -- "$1" "$(printf %s "$1" | sed 's/-[0-9]\{5\}\(-of-[0-9]\{5\}\.gguf\)$/-00001\1/')" ;; *) set -- "$(printf %.16s "$content")" ;; esac
   if is_mentioned "$@"; then echo used; fi
 }

@@ -27,7 +27,7 @@ def have_weights() -> None:
     rig = rig_state(probe)
     chain.join(host, rig, files, spec.weights)
     for path, file in host.loop(files):
-        weights(local=file, path=path, settings=spec.weights, probe=probe, name=f"Bring {file.source.file_name}")
+        weights(files=((path, file),), settings=spec.weights, probe=probe, name=f"Bring {file.source.file_name}")
 
 
 have_weights()

@@ -18,6 +18,7 @@ from rigwright.plan.known_issues import Configuration
 from rigwright.plan.limits import context_obstacle, draft_error
 from rigwright.plan.ranking import MANY_USERS
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
+from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.plan.yarn import vllm_overrides, yarn_error
 from rigwright.units import GIB
@@ -99,6 +100,10 @@ class VllmPlanner(Planner):
         return tensor_speed(
             choice.wish, choice.variant, space, candidate.assignment, tokens, cache_type=kind, depth_tokens=tokens
         ).expected
+
+    def weights_path(self, plan: ServicePlan) -> str:
+        """The directory of its repository: the word before all flags; empty where it would download it by itself."""
+        return next((flag.name for flag in plan.flags[:1] if flag.name.startswith("/")), "")
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Flags of `vllm serve` and the environment of each replica."""
