@@ -102,7 +102,7 @@ def _file(listed: Listed, repo: str, commit: str, settings: WeightsSettings) -> 
 
 def _here(local: LocalModel) -> LocalModel:
     """A small file that was read here is sent; all others the rig downloads."""
-    kept = _kept(local.sha256 or "")
+    kept = _kept(local.sha256 or "none", local.source.file_name)
     if local.path or is_shard(local.source.file_name) or not kept.is_file():
         return local
     return replace(local, path=kept, url=None, size_bytes=kept.stat().st_size)
@@ -124,13 +124,14 @@ def _small_sum(listed: Listed, repo: str, commit: str, hub: str) -> str | None:
     if listed.blob not in (None, blob):
         raise UnreadableModel(f"{where}: {listed.name} is not the file that the hub lists; try again, or name a mirror")
     sha256 = hashlib.sha256(data).hexdigest()
-    if not _kept(sha256).is_file():
-        keep(_kept(sha256), data)
+    if not (kept := _kept(sha256, listed.name)).is_file():
+        keep(kept, data)
     return sha256
 
 
-def _kept(sha256: str) -> Path:
-    return cache_directory() / "repositories" / (sha256 or "none")
+def _kept(sha256: str, name: str) -> Path:
+    """Where a small file is kept: under its own name, which people see as it is sent."""
+    return cache_directory() / "repositories" / sha256[:32] / name
 
 
 def _names_in(root: Path) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ sum_of() {
   sum=${sum%% *}
   [ ${#sum} -eq 64 ] || fail "$1 cannot be read to its end; check the disk"
 }
-# accept FILE [OTHERS]: refuse what does not start with $MAGIC or is not the file that $SHA256 names; leaves its sum in $sum.
-# What others than its source had a hand in is thrown away, and 1 says so. A file of a whole repository has no $MAGIC: its
-# sum is known.
-is_kind() { # is_kind FILE: whether it may be what is wanted, before its sum is computed
-  if [ -n "$MAGIC" ]; then [ "$(head -c 4 -- "$1")" = "$MAGIC" ]; else [ -n "$SHA256" ]; fi
+# is_kind FILE: whether it may be a model, before its sum is computed. Of a whole repository, $WHOLE, each sum is known.
+is_kind() {
+  if [ -n "${WHOLE-}" ]; then [ -n "$SHA256" ]; else [ "$(head -c 4 -- "$1")" = GGUF ]; fi
 }
+# accept FILE [OTHERS]: refuse what is no model or not the file that $SHA256 names; leaves its sum in $sum. What others than
+# its source had a hand in is thrown away, and 1 says so.
 accept() {
   is_kind "$1" || { rm -f -- "$PART"; [ -z "${2-}" ] || return 1; fail "$DEST: what arrived is no GGUF file; check the source"; }
   say "checking ${DEST##*/}"

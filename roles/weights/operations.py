@@ -126,7 +126,7 @@ def _target(path: str, local: LocalModel) -> dict[str, str]:
         "ORIGIN": local.origin,
         "BUILDER": BUILDER,
         "RECORD": BROUGHT_LIST,
-        "MAGIC": "" if local.folder else "GGUF",
+        "WHOLE": "yes" if local.folder else "",
         "HIDDEN": "yes" if is_hidden(path) else "",
     }
 

@@ -521,7 +521,7 @@ def test_rig_is_told_what_the_controller_found_out(rig, serve, blank, monkeypatc
 
         monkeypatch.setattr(operations, "current_rig", current_rig)
         monkeypatch.setattr(operations, "link", lambda host, file: Link())
-        (scripts[repo],) = operations.weights._inner(local=local, path=str(rig.file), settings=settings, probe=Probe())
+        (scripts[repo],) = operations.weights._inner(files=((str(rig.file), local),), settings=settings, probe=Probe())
         text = scripts[repo].text
         assert f"SHA256={SUM}\n" in text and "MOST=77\n" in text and TOKEN not in text + repr(scripts[repo])
     assert scripts["org/open"].stdin == f"{hub.address}/org/open/resolve/main/m.gguf\n\n"

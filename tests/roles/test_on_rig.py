@@ -173,7 +173,7 @@ def test_file_is_looked_at_and_never_brought(blank, monkeypatch, stamp, wanted, 
     monkeypatch.setattr(operations, "link", lambda host, file: Link())
     source = ModelSource(path_on_rig=PATH, sha256=wanted)
     local = inspect_model(source.on("rig1"), WeightsSettings())
-    done = list(operations.weights._inner(local=local, path=PATH, settings=WeightsSettings(), probe=Probe()))
+    done = list(operations.weights._inner(files=((PATH, local),), settings=WeightsSettings(), probe=Probe()))
     if expected == "Script":
         (script,) = done
         assert f"DEST={shlex.quote(PATH)}\n" in script.text

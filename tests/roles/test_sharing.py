@@ -140,7 +140,7 @@ class Asked:
             return state
 
         self.monkeypatch.setattr(operations, "current_rig", current_rig)
-        done = operations.weights._inner(local=FILE, path=PATH, settings=settings, probe=Probe())
+        done = operations.weights._inner(files=((PATH, FILE),), settings=settings, probe=Probe())
         return list(done), said
 
 

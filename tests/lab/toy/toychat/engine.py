@@ -21,7 +21,10 @@ _PROGRAM = """#!/usr/bin/python3
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-size = os.stat(options["--model"]).st_size
+model = options["--model"]
+names = [name for name in os.listdir(model) if name[0] != "."] if os.path.isdir(model) else []
+files = [os.path.join(model, name) for name in names] or [model]
+size = sum(len(open(file, "rb").read()) for file in files)
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer({"status": "ok"})
@@ -43,7 +46,7 @@ _INSTALL = """
 mkdir -p "$RELEASE.new/bin"
 printf %s "$PROGRAM" >"$RELEASE.new/bin/toychat"
 chmod 755 "$RELEASE.new/bin/toychat"
-printf '{\\n "identity": "toychat",\\n "engine": "toychat"\\n}\\n' >"$RELEASE.new/release.json"
+printf '{\\n "identity": "%s",\\n "engine": "%s"\\n}\\n' "$ENGINE" "$ENGINE" >"$RELEASE.new/release.json"
 mv -T "$RELEASE.new" "$RELEASE"
 """
 
@@ -78,7 +81,7 @@ class Toy:
 
     def install(self, context: RigContext, probe: Probe) -> None:
         """Write its program."""
-        install(context=context, probe=probe, name="Write the toy's program")
+        install(engine=self.name, context=context, probe=probe, name="Write the toy's program")
 
     def before_start(self, rig: Rig, instance: Instance, resolved: Resolved) -> str:
         """Nothing."""
@@ -86,12 +89,13 @@ class Toy:
 
 
 @operation()
-def install(context: RigContext, probe: Probe) -> Commands:
+def install(engine: str, context: RigContext, probe: Probe) -> Commands:
     """Have its release on the rig."""
     rig = yield from current_rig(probe)
-    release = context.resolved(rig).engines["toychat"].release(rig.hardware)
+    release = context.resolved(rig).engines[engine].release(rig.hardware)
     if release not in rig.records.installed.releases:
-        yield Script("\n".join(["set -eu", *assignments({"RELEASE": str(release), "PROGRAM": _PROGRAM}), _INSTALL]))
+        given = {"RELEASE": str(release), "PROGRAM": _PROGRAM, "ENGINE": engine}
+        yield Script("\n".join(["set -eu", *assignments(given), _INSTALL]))
 
 
 ENGINE = Toy()
