@@ -14,7 +14,7 @@ from rigwright.plan.source import ModelSource
 from rigwright.plan.wish import ServiceWish
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel, inspect_model
-from rigwright.weights.whole import locked_repository
+from rigwright.weights.whole import inspect_named, locked_repository
 
 
 def locked_source(wish: ServiceWish, pinned: PinnedService) -> ModelSource:
@@ -64,6 +64,8 @@ def locked_model(wish: ServiceWish, pinned: PinnedService, settings: WeightsSett
         known = find_model(pinned.model.name) or find_model(source.repo)
         row = next((one for one in (variants(known) if known else ()) if one.repo == source.repo), None)
         return replace(locked_repository(source.repo, source.revision, rows, settings), variant=row)
+    if _is_whole(pinned.model):
+        return inspect_named(source, settings)
     parts = part_names(source.file_name)
     beside = [file.name for file in files[1:] if PurePosixPath(file.name).name not in parts]
     known = split_quant(source.file_name)[0] if not wish.model.names_file else None

@@ -26,7 +26,10 @@ class ModelSource(Strict):
     have in their clipboard: docs/models.md.
     """
 
-    path: Line | None = Field(None, description="A GGUF file on this machine (the controller); it is uploaded.")
+    path: Line | None = Field(
+        None,
+        description="A GGUF file, or a directory of safetensors, on this machine (the controller); it is uploaded.",
+    )
     path_on_rig: Annotated[str, Field(pattern=r"^/[^\x00-\x1f\x7f%$]*$")] | None = Field(
         None, description="A GGUF file that lies on the rig already; it is checked, and stays as and where it is."
     )

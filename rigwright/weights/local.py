@@ -99,10 +99,6 @@ def inspect_model(
     Raises:
         UnreadableModel: a local file is missing, cut short, no GGUF, or not the one that `sha256` names.
     """
-    if source.path and at_home(source.path).is_dir():
-        from rigwright.weights.whole import directory_model  # a file of one kind needs no reader of the other
-
-        return replace(directory_model(source), variant=variant)
     first, *rest = _parts(source)
     others = [one_file(part, settings, sums) for part in rest]
     if projector and source.repo:

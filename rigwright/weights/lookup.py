@@ -10,9 +10,9 @@ from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.hub import HubFacts, hub_facts
 from rigwright.weights.listing import commit_at
-from rigwright.weights.local import LocalModel, inspect_model
+from rigwright.weights.local import LocalModel
 from rigwright.weights.variants import offers_for
-from rigwright.weights.whole import repository_model
+from rigwright.weights.whole import inspect_named, repository_model
 
 
 class Lookup:
@@ -86,12 +86,12 @@ class Lookup:
             RigwrightError: a file is missing, cut short, or not the one that is named.
         """
         if source.path_on_rig:  # what is known of it may be read at any time
-            return inspect_model(source, settings, projector=projector)
+            return inspect_named(source, settings, projector=projector)
         key = source, settings, projector
         if key not in self._models:
             self._say(str(source))
             try:
-                self._models[key] = inspect_model(source, settings, projector=projector)
+                self._models[key] = inspect_named(source, settings, projector=projector)
             except RigwrightError as error:
                 self._models[key] = error
         found = self._models[key]

@@ -18,7 +18,7 @@ from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.cache import bytes_at, cache_directory, file_url
 from rigwright.weights.listing import Listed, listing_at
-from rigwright.weights.local import LocalModel, file_sha256, one_file
+from rigwright.weights.local import LocalModel, file_sha256, inspect_model, one_file
 from rigwright.weights.remote import keep
 
 # Source: the format's own reader, safetensors 0.6, MAX_HEADER_SIZE.
@@ -56,6 +56,17 @@ def locked_repository(
             raise UnreadableModel(f"hf:{repo}: the lock names {name[:80]!r} of it, which is none of its model's files")
         found.append(_here(_file(Listed(name, size, sha256), repo, commit, settings)))
     return _joined(found, repo, commit)
+
+
+def inspect_named(source: ModelSource, settings: WeightsSettings, *, projector: str | None = None) -> LocalModel:
+    """A model that is named by its place: a directory on this machine, or a file anywhere.
+
+    Raises:
+        UnreadableModel: it is not there, or not whole.
+    """
+    if source.path and at_home(source.path).is_dir():
+        return directory_model(source)
+    return inspect_model(source, settings, projector=projector)
 
 
 def directory_model(source: ModelSource) -> LocalModel:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rigwright.roles.weights.verify import given_model
 from rigwright.verify import drm
 from rigwright.verify.subject import NOTED, RigUnderTest, ServiceUnderTest
 
@@ -180,7 +181,7 @@ def test_plan_says_what_the_inventory_says(served: ServiceUnderTest) -> None:
     source = plan["source"] or {}
     if wish.model.names_file:
         named = (source.get(key) for key in ("path", "path_on_rig", "url", "file"))
-        file = next(filter(None, named), "").rpartition("/")[2]
+        file = next(filter(None, named), "").rstrip("/").rpartition("/")[2]
         assert file.startswith(wish.model.file_name), _otherwise("model", file, wish.model.file_name)
     slots = plan["slots"]
     is_slots = wish.slots is None or "--parallel" in wish.flags or slots == wish.slots
@@ -208,9 +209,11 @@ def test_runs_what_is_locked(served: ServiceUnderTest) -> None:
         words[words.index("--port") + 1] = str(replica["port"])
     assert served.argv == served.filled_in(words)
     assert {f"{key}={value}" for key, value in replica["environment"].items()} <= set(served.environment)
-    if "--model" not in served.argv:
+    if not (given := given_model(served.argv)):
         return
-    directory = served.flag("--model").rpartition("/")[0]
+    # The first file of a whole repository, whose directory it is given, is its config.json.
+    is_whole = pinned["model"]["files"][:1] and pinned["model"]["files"][0]["name"] == "config.json"
+    directory = given if is_whole else given.rpartition("/")[0]
     for file in pinned["model"]["files"]:
         name = file["name"].rpartition("/")[2]
         stamp = served.host.check_output("cat -- %s", f"{directory}/.{name}.rigwright").split()

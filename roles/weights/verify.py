@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from itertools import takewhile
 
 import pytest
 
@@ -12,14 +14,28 @@ from rigwright.verify.subject import ServiceUnderTest
 # Hashing 40 GB takes minutes; above this size the file's magic and size must do.
 _HASHED_BYTES = 2 << 30
 _HASH_SECONDS = 300
+_NAMED = re.compile(r"^# weights ([0-9a-f]{64}) (/.*)$", re.MULTILINE)
 _OF_SEVERAL = re.compile(r"(?P<start>.*)-00001-of-(?P<count>\d{5})\.gguf")
+
+
+def given_model(argv: Sequence[str]) -> str:
+    """The model that a process was given: the value of --model, or the last path before all flags; empty without."""
+    if "--model" in argv:
+        return argv[argv.index("--model") + 1]
+    return next((word for word in reversed([*takewhile(lambda one: one[:1] != "-", argv)]) if word[:1] == "/"), "")
+
+
+def _directory(served: ServiceUnderTest) -> str:
+    """The directory of a whole repository that the process was given; empty where it was given a file."""
+    given = given_model(served.argv)
+    return given if given and served.host.file(given).is_directory else ""
 
 
 def _model(served: ServiceUnderTest) -> list[str]:
     """The model file that the process was given, and its further parts."""
-    if "--model" not in served.argv:
+    if not given_model(served.argv):
         pytest.skip("this engine is not given one file")
-    return _parts(served.flag("--model"))
+    return _parts(given_model(served.argv))
 
 
 def _parts(path: str) -> list[str]:
@@ -70,8 +86,32 @@ def _is_whole(served: ServiceUnderTest, path: str) -> list[str]:
     return stamp
 
 
+def _check_whole(served: ServiceUnderTest, directory: str) -> None:
+    """Its directory holds the files that the unit names and no other, each whole; the process has these contents."""
+    unit = served.host.check_output("cat -- %s", served.unit_file)
+    named = {path: sha256 for sha256, path in _NAMED.findall(unit)}
+    assert f"RIGWRIGHT_WEIGHTS={_mark([*named.values()])}" in served.environment
+    rows = served.host.check_output("cd -- %s && stat -Lc '%%s|%%Y|%%U|%%A|%%n' -- *", directory).splitlines()
+    found = {name: row for *row, name in (line.split("|", 4) for line in rows)}
+    assert {f"{directory}/{name}" for name in found} == named.keys()
+    stamps = served.host.check_output("cd -- %s && grep -H . .*.rigwright", directory).splitlines()
+    noted = {line.partition(".rigwright:")[0][1:]: line.partition(".rigwright:")[2].split() for line in stamps}
+    for name, (size, time, owner, rights) in found.items():
+        sha256, *state, origin = noted.get(name, ["", ""])
+        assert (sha256, state) == (named[f"{directory}/{name}"], [size, time]), f"{name} is not as it was brought"
+        assert origin == "found" or (owner, rights[5], rights[8]) == ("root", "-", "-")
+    small = [name for name, (size, *_) in found.items() if int(size) < _HASHED_BYTES // len(found)]
+    said = served.host.check_output(
+        "cd -- %s && printf '%%s\\n' %s | xargs sha256sum", directory, " ".join(small), limit_seconds=_HASH_SECONDS
+    )
+    assert {name: total for total, name in map(str.split, said.splitlines())} == {one: noted[one][0] for one in small}
+
+
 def test_model_file_is_the_planned_one(served: ServiceUnderTest) -> None:
     """It is a GGUF file with its recorded sum, and the process was started with this content and that of the others."""
+    if directory := _directory(served):
+        _check_whole(served, directory)
+        return
     stamp = _is_whole(served, _model(served)[0])
     assert served.wish.model.sha256 in (None, stamp[0])
     stamps = [_stamp(served, path) for path in _files(served)]
@@ -82,6 +122,8 @@ def test_model_file_is_the_planned_one(served: ServiceUnderTest) -> None:
 
 def test_further_files_are_whole(served: ServiceUnderTest) -> None:
     """The other parts of a model, and the projector of one that sees, are what was brought."""
+    if _directory(served):
+        pytest.skip("the files of a whole repository are checked together")
     files = _files(served)[1:]
     if not files:
         pytest.skip("this model is one file")
@@ -91,5 +133,9 @@ def test_further_files_are_whole(served: ServiceUnderTest) -> None:
 
 def test_no_download_is_left_over(served: ServiceUnderTest) -> None:
     """No half of a file lies beside it."""
+    directory = _directory(served)
+    if directory:
+        assert served.host.check_output("cd -- %s && ls -A | grep -c '[.]part$' || :", directory) == "0"
+        return
     for path in _files(served):
         assert not served.host.file(f"{path}.part").exists

@@ -15,10 +15,10 @@ from rigwright.errors import UnreadableModel
 from rigwright.models.repository_files import is_wanted, wanted_files
 from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
-from rigwright.weights.local import LocalModel, inspect_model
+from rigwright.weights.local import LocalModel
 from rigwright.weights.lookup import Lookup
 from rigwright.weights.variants import offers_for
-from rigwright.weights.whole import locked_repository, repository_model
+from rigwright.weights.whole import inspect_named, locked_repository, repository_model
 
 from ..tiny_repository import TinyHub, tiny_repository, wanted, write
 
@@ -184,7 +184,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def look(folder: Path) -> LocalModel:
-    return inspect_model(ModelSource.model_validate(f"{folder}/"), WeightsSettings())
+    return inspect_named(ModelSource.model_validate(f"{folder}/"), WeightsSettings())
 
 
 def test_directory_is_uploaded_by_its_content(folder: Path) -> None:
