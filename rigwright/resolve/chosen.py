@@ -29,8 +29,8 @@ def offer_of(local: LocalModel, settings: WeightsSettings) -> Variant:
     path = model_path(local, settings)
     if local.variant:
         return replace(local.variant, header=local.model, path=path)
-    if local.folder:
-        return replace(directory_offer(local), path=path)
+    if local.folder and local.path:
+        return replace(directory_offer(local.path.parent), path=path)
     return replace(gguf_offer(local.source.file_name, local.model), path=path)
 
 

@@ -13,14 +13,13 @@ from urllib.parse import quote
 
 from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.names import either, foreign_quant, known_upload, near_quants, quant_called, quant_in
-from rigwright.models.repository_files import is_shard, needs_code, wanted_files
+from rigwright.models.repository_files import needs_code, wanted_files
 from rigwright.models.variants import Variant, find_model, variants
 from rigwright.plan.source import ModelSource
 from rigwright.weights.cache import file_url, json_at, model_at
 from rigwright.weights.gguf import gguf_offer, stem_of
 from rigwright.weights.hub import hub_facts
 from rigwright.weights.listing import names_at
-from rigwright.weights.local import LocalModel
 
 # The largest repositories have some hundreds; each name costs a millisecond.
 _MOST_FILES = 2000
@@ -132,6 +131,8 @@ def _whole(source: ModelSource, hub: str) -> Variant:
     repo = source.repo or ""
     known = find_model(repo)
     listed = next((one for one in variants(known) if one.repo == repo), None) if known else None
+    if source.sha256:
+        raise WrongSpec(f"{source}: is a whole repository, and sha256 is that of one file; name a commit instead")
     url = file_url(hub, repo, revision=source.revision, file="config.json")
     config = json_at(url, hub=hub, revision=source.revision)
     if config is None:
@@ -160,16 +161,21 @@ def _whole(source: ModelSource, hub: str) -> Variant:
     )
 
 
-def directory_offer(local: LocalModel) -> Variant:
-    """A directory of safetensors on this machine, which was looked at."""
+def directory_offer(root: Path) -> Variant:
+    """A directory of safetensors on this machine.
+
+    Raises:
+        UnreadableModel: it is none.
+    """
+    from rigwright.models.config import read_config
     from rigwright.models.config_parameters import text_part
 
-    config = json.loads((local.path or Path()).read_bytes())
-    known, quant = find_model(local.name), _method(text_part(config))
-    name = f"{known.name} {quant}" if known else local.name
+    model = read_config(root)
+    config = json.loads((root / "config.json").read_bytes())
+    known, quant = find_model(root.name), _method(text_part(config))
+    name = f"{known.name} {quant}" if known else root.name
     notes = _NEEDS_CODE if needs_code(config) else ""
-    size = sum(one.size_bytes or 0 for one in local.own_files if is_shard(one.source.file_name))
-    return Variant(known, name, quant, "safetensors", file_bytes=size, notes=notes, header=local.model)
+    return Variant(known, name, quant, "safetensors", file_bytes=model.file_bytes, notes=notes, header=model)
 
 
 def _elsewhere(source: ModelSource) -> str:

@@ -10,7 +10,6 @@ from rigwright.weights.cache import file_url, model_at
 from rigwright.weights.gguf import gguf_offer
 from rigwright.weights.on_rig import model_on_rig
 from rigwright.weights.repository import directory_offer, of_quant, of_repository
-from rigwright.weights.whole import directory_model
 
 HUB = "https://huggingface.co"
 
@@ -29,7 +28,7 @@ def offers_for(source: ModelSource, *, hub: str = HUB) -> tuple[Variant, ...]:
     if source.path:
         path = at_home(source.path)
         if path.is_dir():
-            return (directory_offer(directory_model(source)),)
+            return (directory_offer(path),)
         return (gguf_offer(path.name, read_model(path)),)
     if source.path_on_rig:
         return (gguf_offer(source.file_name, model_on_rig(source.rig, source.path_on_rig)),)

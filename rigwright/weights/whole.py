@@ -76,6 +76,10 @@ def directory_model(source: ModelSource) -> LocalModel:
         UnreadableModel: it holds no model of safetensors, or not all of it.
     """
     root = at_home(source.path or "")
+    if source.sha256:
+        raise UnreadableModel(
+            f"{root}: is a directory, and sha256 is that of one file; leave it out, a lock has them all"
+        )
     files = []
     for name in _names_in(root):
         path = root / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from rigwright.roles.base.facts import RemoteFile, Rig
@@ -25,7 +26,8 @@ _LIST_WHOLE = """stat -Lc '%s|%Y|%n' -- {directory}/*--*/*/[!.]* 2>/dev/null || 
 grep -H . {directory}/*--*/*/.*.rigwright /dev/null 2>/dev/null |
   sed 's/^\\(.*\\.rigwright\\):\\(.*\\)$/stamp|\\2|\\1/'"""
 # What waits for a switch, or is kept for the way back: `place.sh`.
-_LIST_KEPT = """for f in {directory}/.rigwright/.*.rigwright {directory}/*/.rigwright/.*.rigwright; do
+_LIST_KEPT = """at={directory}
+for f in "$at"/.rigwright/.*.rigwright "$at"/*/.rigwright/.*.rigwright "$at"/*--*/*/.rigwright/.*.rigwright; do
   at=${{f##*/.}}
   at=${{f%/*}}/${{at%.rigwright}}
   [ ! -f "$at" ] || printf '%s|%s|%s\\n' "$(head -n1 -- "$f")" "$(stat -c '%s %Y' -- "$at")" "$at"
@@ -73,15 +75,22 @@ def weights_file(rig: Rig, path: str) -> RemoteFile | None:
     """A model file, its stamp, or what arrived of it; None where there is none."""
     if path in rig.files:
         return rig.files[path]
-    for line in (*rig.sections.get(_LISTING, []), *rig.sections.get(_WHOLE, [])):
+    return _listed((*rig.sections.get(_LISTING, []), *rig.sections.get(_WHOLE, []))).get(path)
+
+
+@lru_cache(maxsize=64)
+def _listed(lines: tuple[str, ...]) -> dict[str, RemoteFile]:
+    """The listings by path: of a repository in hundreds of files each is asked for many times."""
+    found = {}
+    for line in lines:
         first, _, rest = line.partition("|")
-        second, _, found = rest.partition("|")
-        if found == path and first == "stamp":
-            return RemoteFile("file", second)
+        second, _, path = rest.partition("|")
         size, modified = whole_number(first), whole_number(second)
-        if found == path and size is not None and modified is not None:
-            return RemoteFile("file", size_bytes=size, modified=modified)
-    return None
+        if first == "stamp":
+            found[path] = RemoteFile("file", second)
+        elif size is not None and modified is not None:
+            found[path] = RemoteFile("file", size_bytes=size, modified=modified)
+    return found
 
 
 def kept_path(path: str, sha256: str) -> str:

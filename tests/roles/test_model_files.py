@@ -136,6 +136,23 @@ def test_what_is_spare_goes_and_nothing_else(room, full):
     assert room.run(f"exec 8<{WEIGHTS}/open.gguf\n{prune}") == "::progress no model file is spare\n"
 
 
+@pytest.mark.runs("weights/prune.sh")
+def test_whole_repository_goes_with_its_folders(room):
+    """One that somebody's own unit names by its directory stays; of the others nothing is left, not even a folder."""
+    for commit in ("a1" * 20, "b2" * 20):
+        for name in ("config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+            place(room, f"org--m/{commit}/{name}", f"{commit}{name}")
+    place(room, f"org--other/{'c3' * 20}/config.json", "{}")
+    own = f"[Service]\nExecStart=/opt/vllm serve {WEIGHTS}/org--m/{'a1' * 20}\n"
+    room.put("/etc/systemd/system/own.service", own)
+    files = {one["path"]: one["state"] for one in read_lines(room.run(LISTS).splitlines())}
+    states = {path.split("/")[-2][:2]: state for path, state in files.items()}
+    assert states == {"a1": "used", "b2": "spare", "c3": "spare"} and len(files) == 7
+    room.run(script("weights", "prune.sh", before=_BEFORE, **_GIVEN))
+    left = sorted(str(path.relative_to(room.path(WEIGHTS))) for path in room.path(WEIGHTS).rglob("*") if path.is_dir())
+    assert left == ["org--m", f"org--m/{'a1' * 20}"]
+
+
 def test_file_on_a_disk_of_several_machines_stays(room, full):
     """A service of another machine may run on it."""
     room.tool("stat", '#!/bin/sh\ncase "$*" in *"-f -c %T"*) echo nfs ;; *) exec /usr/bin/stat "$@" ;; esac\n')

@@ -99,6 +99,19 @@ def test_file_is_installed_with_its_stamp(disk):
     assert str(disk.dest) in (disk.home / "brought").read_text().splitlines()
 
 
+def test_file_of_a_whole_repository_goes_by_its_sum(disk):
+    """It need not be GGUF, but its sum must be known, and be that of what came."""
+    names, config = ("place.sh", "accept.sh", "install.sh"), b"{}"
+    for sum_of, code in (("", 1), (sha(ONE), 1), (sha(config), 0)):
+        disk.upload(config)
+        disk.run("weights", *names, SHA256=sum_of, WHOLE="yes", code=code)
+        assert disk.dest.exists() == (code == 0)
+    os.utime(disk.dest, (1, 1))
+    disk.run("weights", "place.sh", "accept.sh", "adopt.sh", SHA256=sha(config), WHOLE="yes")
+    disk.upload(config)
+    assert "no GGUF" in disk.run("weights", *names, SHA256=sha(config), code=1)
+
+
 @pytest.mark.runs("base/upload.sh", "weights/install.sh", "weights/adopt.sh", "weights/place.sh", "weights/accept.sh")
 def test_other_content_waits_for_the_unit_that_names_it(disk):
     """B5: a name changes hands with the unit, there and back; nothing is copied, nothing is lost."""
