@@ -68,7 +68,13 @@ def keep_header(rig: str, path: str, state: FileState, read: Read) -> None:
 
     kept = _kept(rig, path)
     keep(_note(kept), b"")  # a run that ends here leaves no content under another's state
-    _header(counted, rig, path, state)
+    try:
+        _header(counted, rig, path, state)
+    except UnreadableModel:
+        if seen or not state.size_bytes:
+            raise
+        what = "path_on_rig takes a GGUF file; a directory of safetensors comes from this machine, or from a hub"
+        raise UnreadableModel(f"{path} of {rig}: is no file that can be read; {what}") from None
     keep(kept, bytes(seen))
     keep(_note(kept), f"{state.size_bytes} {state.modified}".encode())
 

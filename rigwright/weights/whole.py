@@ -77,9 +77,7 @@ def directory_model(source: ModelSource) -> LocalModel:
     """
     root = at_home(source.path or "")
     if source.sha256:
-        raise UnreadableModel(
-            f"{root}: is a directory, and sha256 is that of one file; leave it out, a lock has them all"
-        )
+        raise UnreadableModel(f"{root}: is a directory, and sha256 is that of one file; leave it out")
     files = []
     for name in _names_in(root):
         path = root / name

@@ -85,12 +85,14 @@ def test_wrong_sum_and_cut_then_whole(workshop: Any, rig: str, hub: TinyHub) -> 
 
     hub.wrong.clear()
     hub.cut[SHARD] = 5000
+    hub.asked.clear()
     done = deploy(workshop, rig)
     if done.code != 0:
         hub.cut.clear()
         done = deploy(workshop, rig)
     hub.cut.clear()
     assert done.code == 0, done.output
+    assert hub.asked.count(("GET", f"/org/tiny/resolve/{FIRST}/{SHARD}")) > 1
     assert {"Bring org/tiny", "Serve whole"} <= done.changed
     assert there(workshop, rig, folder) == sums(files)
     assert served_bytes(workshop, rig) == sum(len(files[name]) for name in wanted(files))
@@ -159,3 +161,24 @@ def test_directory_of_this_machine_takes_over_and_the_old_one_is_pruned(
     assert not workshop.on(rig, f"ls -d {WEIGHTS}/org--tiny 2>/dev/null", check=False), pruned.output
     last = deploy(workshop, rig, str(folder))
     assert (last.code, last.changed) == (0, set()), last.output
+
+
+def test_rigs_hand_the_weights_on(workshop: Any, rig: str, hub: TinyHub) -> None:
+    """Of two rigs that lack a repository one downloads it; the other has each file of weights from that one."""
+    hub.commits["d4" * 20] = files = tiny_repository(shards=3, seed=11)
+    second = workshop.boot("rig2")
+    model = f"hf:org/tiny@{'d4' * 20}"
+    shared = wish(workshop, model)
+    shared["weights"]["share_within"] = f"{workshop.host_address.rsplit('.', 1)[0]}.0/24"
+    hub.asked.clear()
+    done = workshop.deploy(shared, rig, second, deploy=WHOLE)
+    assert done.code == 0, done.output
+    for name in wanted(files):
+        if name.endswith(".safetensors"):
+            assert hub.asked.count(("GET", f"/org/tiny/resolve/{'d4' * 20}/{name}")) == 1, done.output
+            assert f"Bring {name}" in done.changed
+    for one in (rig, second):
+        assert there(workshop, one, f"{WEIGHTS}/org--tiny/{'d4' * 20}") == sums(files)
+    again = workshop.deploy(shared, rig, second, deploy=WHOLE)
+    workshop.lab.down([second])
+    assert (again.code, again.changed) == (0, set()), again.output

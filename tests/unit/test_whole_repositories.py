@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from rigwright.errors import UnreadableModel
+from rigwright.errors import UnreadableModel, WrongSpec
 from rigwright.models.repository_files import is_wanted, wanted_files
 from rigwright.plan.source import ModelSource
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel
 from rigwright.weights.lookup import Lookup
+from rigwright.weights.on_rig import FileState, keep_header
 from rigwright.weights.variants import offers_for
 from rigwright.weights.whole import inspect_named, locked_repository, repository_model
 
@@ -232,6 +233,20 @@ def test_missing_shard_is_named(folder: Path) -> None:
     (folder / SHARD).unlink()
     with pytest.raises(UnreadableModel, match=rf"{SHARD} of its {INDEX} is not there"):
         look(folder)
+
+
+def test_directory_that_lies_on_a_rig_is_refused_in_one_line(folder: Path) -> None:
+    """It has a size, and nothing of it can be read as a file."""
+    with pytest.raises(UnreadableModel, match=r"^/srv/m of rig1: is no file .* a directory of safetensors comes"):
+        keep_header("rig1", "/srv/m", FileState(4096, 1), lambda count: b"")
+
+
+def test_sum_of_one_file_is_none_of_a_repository(folder: Path, hub: Served) -> None:
+    """It is not passed over in silence."""
+    with pytest.raises(UnreadableModel, match="is a directory, and sha256 is that of one file"):
+        inspect_named(ModelSource(path=str(folder), sha256="0" * 64), WeightsSettings())
+    with pytest.raises(WrongSpec, match="is a whole repository, and sha256 is that of one file"):
+        offers_for(ModelSource(repo="org/tiny", sha256="0" * 64), hub=hub.address)
 
 
 @pytest.mark.parametrize("text", ["[", "[]", json.dumps({"weight_map": 7})])
