@@ -23,7 +23,7 @@ Beside these names a service, `rigwright plan` and `rigwright size` take what pe
 | `unsloth/Qwen3.5-35B-A3B-GGUF:UD-Q4_K_XL`, `hf.co/…:UD-Q4_K_XL` | its file of this quant |
 | `hf:org/repo:*UD-Q4_K_XL*` | the one file that the pattern fits, as `--include` has it |
 | `hf:org/repo@revision:file.gguf`, `org/repo-GGUF/file.gguf` | this file |
-| `hf:Qwen/Qwen3.6-27B-FP8` | a whole repository of safetensors, for vLLM |
+| `hf:Qwen/Qwen3.6-27B-FP8`, `./Qwen3.6-27B-FP8` | a whole repository of safetensors, for vLLM; a directory of them |
 | the address of a page of huggingface.co or ollama.com | what the page is about |
 | `-hf org/repo:QUANT`, `hf download …`, `docker run … --model …` | the model of that command |
 | `MODEL=Qwen/Qwen3-8B`, `"model": "…"`, `from_pretrained("…")`, a line with one model among other words | that model |

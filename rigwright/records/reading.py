@@ -98,13 +98,7 @@ def read_record(text: str | None) -> Record | None:
         drain_seconds=_number(data.get("drain_seconds")),
         watch_seconds=_number(data.get("watch_seconds")) or 0,
         keep_releases=min(_number(data.get("keep_releases")) or 1, 99),
-        source=_source(data.get("source")),
     )
-
-
-def _source(data: object) -> tuple[str, str]:
-    repo, revision = (data.get(key) if isinstance(data, dict) else None for key in ("repo", "revision"))
-    return (repo, revision) if isinstance(repo, str) and isinstance(revision, str) else ("", "")
 
 
 def signed(text: str, owner: str) -> str:

@@ -36,8 +36,7 @@ class Record:
     the address that answers 200 while it is healthy. answer: the request that proves that it serves. owner: the
     inventory that deployed it, empty where the record does not say. work, drain_seconds: how it tells of requests, and
     how long these may go on before it stops; None where the record does not say. watch_seconds: how long it may be
-    silent before it is restarted, 0 for ever. keep_releases: how many older releases of its engine shall stay. source:
-    the repository that its model is of, and the branch, tag or commit that was asked for; empty where it is of none.
+    silent before it is restarted, 0 for ever. keep_releases: how many older releases of its engine shall stay.
     """
 
     engine: str
@@ -60,7 +59,6 @@ class Record:
     drain_seconds: int | None = None
     watch_seconds: int = 0
     keep_releases: int = 1
-    source: tuple[str, str] = ("", "")
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from rigwright.models.variants import Variant
 from rigwright.plan.rig_plan import Request
 from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.source import ModelSource
-from rigwright.records.values import Record, RigRecords
+from rigwright.records.values import Deployed, RigRecords
 from rigwright.spec.rig import RigSpec
 from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.gguf import gguf_offer
@@ -98,16 +99,19 @@ class _Key(NamedTuple):
 def _key(plan: ServicePlan, records: RigRecords) -> _Key | None:
     if plan.source is None:
         return None
-    kept = None if plan.source.file else kept_commit(records.of(plan.service).record, plan.source)
+    kept = None if plan.source.file else kept_commit(records.of(plan.service), plan.source)
     return _Key(plan.source, kept)
 
 
-def kept_commit(record: Record | None, source: ModelSource) -> str | None:
+def kept_commit(deployed: Deployed, source: ModelSource) -> str | None:
     """The commit of a whole repository that a service runs on, where it was deployed from the same branch."""
-    if record is None or record.source != (source.repo, source.revision):
+    if deployed.record is None:  # it could not be read
+        return None
+    said = json.loads(deployed.record_text or "{}").get("source")
+    if not isinstance(said, dict) or (said.get("repo"), said.get("revision")) != (source.repo, source.revision):
         return None
     folder = re.escape((source.repo or "").replace("/", "--"))
-    found = (re.search(rf"/{folder}/([0-9a-f]{{40}})$", word) for word in record.argv)
+    found = (re.search(rf"/{folder}/([0-9a-f]{{40}})$", word) for word in deployed.record.argv)
     return next((one[1] for one in found if one), None)
 
 

@@ -33,7 +33,7 @@ from rigwright.resolve.instance import Instance, instances
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.templates import read_template, template_path
 from rigwright.spec.weights import WeightsSettings
-from rigwright.weights.local import LocalModel, local_path, projector_of, weights_path
+from rigwright.weights.local import LocalModel, local_path, model_path, projector_of, weights_path
 from rigwright.weights.lookup import Lookup
 
 
@@ -195,12 +195,12 @@ def _request(
         variants: tuple[Variant, ...] = (offer_of(local, spec.weights),)
     else:
         variants = lookup.variants(adapted.model, spec.weights.hugging_face)
-        if local:
+        if local and local.folder:
+            path = model_path(local, spec.weights)
+            variants = tuple(replace(one, path=path) if one.repo == local.source.repo else one for one in variants)
+        elif local:
             known = offer_of(local, spec.weights)
-            if local.folder:
-                variants = tuple(replace(one, path=known.path) if one.repo == known.repo else one for one in variants)
-            else:
-                variants = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in variants)
+            variants = tuple(known if (one.repo, one.file) == (known.repo, known.file) else one for one in variants)
     key, template = KEY_CREDENTIAL if wish.api_key_file else None, read_template(wish)
     return Request(adapted, variants, key, spec.weights.directory, template_path(template) if template else None)
 

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -245,6 +246,12 @@ class ServiceUnderTest:
     def flag(self, name: str) -> str:
         """The value of a flag of the running process."""
         return self.argv[self.argv.index(name) + 1]
+
+    @property
+    def given_model(self) -> str:
+        """The model that its process was given: the value of --model, or the path before all flags; empty without."""
+        before = list(takewhile(lambda word: not word.startswith("-"), self.argv))
+        return self.flag("--model") if "--model" in self.argv else next((one for one in before if one[:1] == "/"), "")
 
     def get(self, path: str, *, body: object = None, key: bool = True) -> tuple[int, str]:
         """The HTTP status and body of a request that the rig makes to its own service; the key stays out of sight.

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 
-from rigwright.roles.weights.verify import given_model
 from rigwright.verify import drm
 from rigwright.verify.subject import NOTED, RigUnderTest, ServiceUnderTest
 
@@ -209,7 +208,7 @@ def test_runs_what_is_locked(served: ServiceUnderTest) -> None:
         words[words.index("--port") + 1] = str(replica["port"])
     assert served.argv == served.filled_in(words)
     assert {f"{key}={value}" for key, value in replica["environment"].items()} <= set(served.environment)
-    if not (given := given_model(served.argv)):
+    if not (given := served.given_model):
         return
     # The first file of a whole repository, whose directory it is given, is its config.json.
     is_whole = pinned["model"]["files"][:1] and pinned["model"]["files"][0]["name"] == "config.json"

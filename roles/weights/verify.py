@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from itertools import takewhile
 
 import pytest
 
@@ -18,24 +16,17 @@ _NAMED = re.compile(r"^# weights ([0-9a-f]{64}) (/.*)$", re.MULTILINE)
 _OF_SEVERAL = re.compile(r"(?P<start>.*)-00001-of-(?P<count>\d{5})\.gguf")
 
 
-def given_model(argv: Sequence[str]) -> str:
-    """The model that a process was given: the value of --model, or the last path before all flags; empty without."""
-    if "--model" in argv:
-        return argv[argv.index("--model") + 1]
-    return next((word for word in reversed([*takewhile(lambda one: one[:1] != "-", argv)]) if word[:1] == "/"), "")
-
-
 def _directory(served: ServiceUnderTest) -> str:
     """The directory of a whole repository that the process was given; empty where it was given a file."""
-    given = given_model(served.argv)
+    given = served.given_model
     return given if given and served.host.file(given).is_directory else ""
 
 
 def _model(served: ServiceUnderTest) -> list[str]:
     """The model file that the process was given, and its further parts."""
-    if not given_model(served.argv):
+    if not served.given_model:
         pytest.skip("this engine is not given one file")
-    return _parts(given_model(served.argv))
+    return _parts(served.given_model)
 
 
 def _parts(path: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ..tiny_repository import TinyHub, tiny_repository, wanted, write
+from .test_deploy import COUNTER
 
 pytestmark = pytest.mark.lab
 
@@ -107,8 +108,11 @@ def test_second_run_changes_nothing_and_asks_for_no_file(workshop: Any, rig: str
     hub.commits[SECOND] = tiny_repository(shards=3, seed=7)
     hub.main = SECOND
     hub.asked.clear()
+    workshop.on(rig, COUNTER)
     again = deploy(workshop, rig)
+    asked = workshop.on(rig, "wc -l </run/ssh-commands; rm -f /etc/ssh/sshd_config.d/count.conf; systemctl reload ssh")
     hub.main = FIRST
+    assert asked.split()[0] == "1", again.output
     assert (again.code, again.changed) == (0, set()), again.output
     assert not [path for method, path in hub.asked if method == "GET" and path.endswith(".safetensors")]
     assert f"name it hf:org/tiny@{SECOND}" in again.output
@@ -131,6 +135,7 @@ def test_lock_pins_every_file(workshop: Any, rig: str, hub: TinyHub) -> None:
     lock.unlink()
     hub.main = FIRST
     assert done.code == 0 and (again.code, again.changed) == (0, set()), done.output + again.output
+    assert "would plan otherwise" not in again.output
     assert there(workshop, rig, f"{WEIGHTS}/org--tiny/{FIRST}") == sums(hub.commits[FIRST])
 
 

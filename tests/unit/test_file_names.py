@@ -30,7 +30,8 @@ HARMLESS = ["m.gguf", "a b.gguf", "it's.gguf", "100%.gguf", "grün 模型 (2).gg
 def test_name_that_cannot_be_is_refused_of_a_path_and_a_repository(name):
     """What a folder or a repository calls a file is no name on a rig because it is one there."""
     assert file_name_problem(name)
-    for keys in ({"path": f"/srv/{name}"}, {"repo": "org/m", "file": f"sub/{name}"}):
+    # A path that ends in a slash names a directory.
+    for keys in ({"path": f"/srv/{name}" if name else "/"}, {"repo": "org/m", "file": f"sub/{name}"}):
         with pytest.raises(ValidationError, match=r"cannot be a file name|no path inside|control character|unicode"):
             ModelSource(**keys)
 
