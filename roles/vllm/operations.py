@@ -83,7 +83,8 @@ def sent_wheels(release: Release, context: RigContext) -> list[Wheel]:
         return wheels_in(settings.wheels, release)
     if context.bundle is None:
         return []
-    found = bundled_wheels(release, context.find)
+    names = {one.sha256: one.name for one in context.bundle.manifest.contents if one.kind == "wheel"}
+    found = bundled_wheels(release, context.find, names)
     if found is None:
         raise RigwrightError(context.bundle.lacks([f"the wheels of vLLM {release.version}"], context.inventory))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from rigwright.weights.kept import alone, kept
 from rigwright.weights.local import file_sha256
 
 _WHERE = "rig.vllm.wheels"
+# What vLLM and all that it needs are filed under; pip asks for each by its name.
+_TAGS = (*(f"manylinux_2_{minor}" for minor in range(34, 4, -1)), "manylinux2014", "manylinux2010", "linux")
 
 
 class Wheel(NamedTuple):
@@ -54,7 +56,7 @@ def uv_wheel(machine: str, find: Find, directory: str | None) -> Path:
 
 
 def _fetch_uv(version: str, machine: str, digest: str, directory: Path) -> Path:
-    tags = [f"--platform={tag}_{machine}" for tag in ("manylinux2014", "manylinux_2_17", "manylinux_2_28")]
+    tags = [f"--platform={tag}_{machine}" for tag in _TAGS]
     line = f"uv=={version} --hash=sha256:{digest}\n"
     said = pip_download(line, directory, "--only-binary", ":all:", *tags)
     found = sorted(directory.glob("*.whl"))
@@ -70,17 +72,39 @@ def _fetch_uv(version: str, machine: str, digest: str, directory: Path) -> Path:
     )
 
 
-def bundled_wheels(release: Release, find: Find) -> list[Wheel] | None:
-    """All wheels of a release from what is at hand by their sums; None where that is not all of them."""
-    found = [_bundled(pin, find) for pin in release.pins]
+def bundled_wheels(release: Release, find: Find, names: Mapping[str, str]) -> list[Wheel] | None:
+    """All wheels of a release from what is at hand by their sums; None where that is not all of them.
+
+    `names` are those of files that lie under their sums.
+    """
+    found = [_bundled(pin, find, names) for pin in release.pins]
     return [one for one in found if one] if all(found) else None
 
 
-def _bundled(pin: Pin, find: Find) -> Wheel | None:
+def _bundled(pin: Pin, find: Find, names: Mapping[str, str]) -> Wheel | None:
     for digest in sorted(pin.sums):
-        if path := find(digest):
-            return Wheel(path, path.name, digest)
+        name = pin.file or names.get(digest, "")
+        if (path := find(digest)) and name.endswith(".whl"):
+            return Wheel(path, name, digest)
     return None
+
+
+def fetch_wheel(pin: Pin, release: Release, directory: Path) -> Path:
+    """The wheel of a pin in a directory, by pip.
+
+    Raises:
+        RigwrightError: it cannot be fetched.
+    """
+    tags = [f"--platform={tag}_{release.machine}" for tag in _TAGS]
+    options = "--only-binary", ":all:", "--python-version", release.python, *tags
+    said = pip_download(f"{pin.line}\n", directory, *options)
+    found = sorted(directory.glob("*.whl"))
+    if said or not found:
+        reason = NO_PIP if "No module named pip" in said else (said.splitlines() or ["no wheel came"])[-1]
+        raise RigwrightError(
+            f"rig.vllm: pip cannot download {pin}: {reason}; check the network and pip's configuration"
+        )
+    return found[0]
 
 
 def wheels_in(directory: str, release: Release) -> list[Wheel]:

@@ -16,12 +16,16 @@ _WHEEL = re.compile(r"(?P<name>[A-Za-z0-9][\w.]*)-(?P<version>[\w.!+]+)(?:-\d\w*
 
 
 class Pin(NamedTuple):
-    """One package: its plain name, its version, the sha256 of each file that may be taken, and how it was written."""
+    """One package: its plain name, its version, the sha256 of each file that may be taken, and how it was written.
+
+    file: the name of the only one, where that is known.
+    """
 
     name: str
     version: str
     sums: frozenset[str]
     line: str
+    file: str = ""
 
     def __str__(self) -> str:
         """`torch==2.14.0`."""
@@ -63,7 +67,7 @@ def wheel_pin(file: str, digest: str) -> Pin:
         ValueError: it is none of a wheel.
     """
     name, version = named(file)
-    return Pin(name, version, frozenset((digest,)), f"{name}=={version} --hash=sha256:{digest}")
+    return Pin(name, version, frozenset((digest,)), f"{name}=={version} --hash=sha256:{digest}", file)
 
 
 def named(file: str) -> tuple[str, str]:
