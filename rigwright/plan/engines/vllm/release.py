@@ -77,7 +77,7 @@ def plan_release(settings: VllmSettings, hardware: Hardware) -> Release | None:
     Raises:
         Refused: none can be had here.
     """
-    if not hardware.os_id:
+    if hardware.os_id in ("", "unknown"):
         return None
     machine, python = hardware.architecture, python_of(settings, hardware)
     if machine not in _MACHINES:
