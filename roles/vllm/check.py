@@ -23,13 +23,13 @@ def refuse(why: str) -> NoReturn:
 def main(words: list[str]) -> None:
     """Parse the words as `vllm serve` would."""
     try:
-        from vllm.entrypoints.openai import cli_args  # up to 0.2x
-    except ImportError:
-        try:
-            from vllm.entrypoints.common import cli_args
-        except ImportError as error:
-            sys.stdout.write(f"{error}\n")
-            sys.exit(_UNKNOWN)
+        from vllm.entrypoints.cli import serve
+
+        # The module has another place in each version.
+        cli_args = sys.modules[serve.make_arg_parser.__module__]
+    except (ImportError, AttributeError, KeyError) as error:
+        sys.stdout.write(f"{error}\n")
+        sys.exit(_UNKNOWN)
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     parser = cli_args.make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))

@@ -125,6 +125,7 @@ def write_wheel(directory: Path, *, words: str = "Hello from vLLM.", is_broken: 
         "vllm/entrypoints/__init__.py": "",
         "vllm/entrypoints/cli/__init__.py": "",
         "vllm/entrypoints/cli/main.py": _MAIN,
+        "vllm/entrypoints/cli/serve.py": "from vllm.entrypoints.common.cli_args import make_arg_parser\n",
         "vllm/entrypoints/common/__init__.py": "",
         "vllm/entrypoints/common/cli_args.py": _ARGS,
         "vllm/utils/__init__.py": "",
