@@ -7,7 +7,7 @@ export PYINFRA_PROGRESS ?= off
 # pytest rewrites every test module anew where it may not keep what it compiled: two seconds of each run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo demo-fast test test-fast lab-faults lab-nvidia lab-cuda lab-vulkan check golden graph accuracy check-vllm check-cuda fuzz bench-converge constraints host clean
+.PHONY: demo demo-fast test test-fast lab-faults lab-nvidia lab-cuda lab-vulkan lab-vllm check golden graph accuracy check-vllm vllm-lock check-cuda fuzz bench-converge constraints host clean
 
 demo: INVENTORY = inventories/lab.py
 demo-fast: INVENTORY = inventories/lab_fast.py
@@ -29,11 +29,11 @@ build/llama-server.whl: .venv/ready
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
 test: .venv/ready host  ## everything but the long forms below, on real virtual rigs
-	pytest -n auto -m "not lab and not packaging and not faults and not nvidia and not cuda and not vulkan"
-	pytest -n 2 --dist loadfile -m "(lab or packaging) and not faults and not nvidia and not cuda and not vulkan"  # a lab each
+	pytest -n auto -m "not lab and not packaging and not faults and not nvidia and not cuda and not vulkan and not vllm"
+	pytest -n 2 --dist loadfile -m "(lab or packaging) and not faults and not nvidia and not cuda and not vulkan and not vllm"  # a lab each
 
 test-fast: .venv/ready  ## no rigs, seconds
-	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia and not cuda and not vulkan"
+	pytest -n auto -m "not lab and not packaging and not patience and not faults and not nvidia and not cuda and not vulkan and not vllm"
 
 lab-faults: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent
 lab-faults: .venv/ready host  ## the slow faults on virtual rigs: cuts at every line of a switch, late mounts, silent rigs
@@ -48,6 +48,9 @@ lab-cuda: .venv/ready host  ## all of llama.cpp's kernels for one GPU, compiled 
 
 lab-vulkan: .venv/ready host  ## llama.cpp for Vulkan, built and started on a virtual rig: minutes
 	pytest -m vulkan --durations 3 -s
+
+lab-vllm: .venv/ready host  ## a real vLLM for CPUs on a virtual rig, 1 GB to fetch once: minutes, for Debian 12's Python and x86-64
+	pytest -m vllm --durations 5 -s
 
 check: .venv/ready  ## style, types, layers, shell
 	ruff check .
@@ -64,6 +67,17 @@ accuracy: .venv/ready  ## docs/accuracy.md: estimates against published logs
 
 check-vllm: .venv/ready  ## the golden plans through vLLM's own parser: a 9 GB environment of its own in .venv-vllm
 	tests/engines/check_vllm.sh $(PYTHON)
+
+VLLM_VERSION = 0.33.0
+vllm-lock: .venv/ready  ## rigwright/catalogue/vllm_wheels.yml anew, for VLLM_VERSION: all wheels with their sums, from the index that pip asks
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9' packaging
+	mkdir -p build
+	index=$${PIP_INDEX_URL:-$$(pip config get global.index-url 2>/dev/null || :)}; \
+	echo "vllm==$(VLLM_VERSION)" | UV_NATIVE_TLS=1 uv pip compile -q - --universal --python-version 3.11 --format pylock.toml \
+	  $${index:+--default-index "$$index"} -o build/pylock.vllm.toml
+	grep '^#' rigwright/catalogue/vllm_wheels.yml >build/vllm_wheels.yml
+	$(BIN)/python tests/engines/vllm_wheels.py $(VLLM_VERSION) build/pylock.vllm.toml >>build/vllm_wheels.yml
+	mv build/vllm_wheels.yml rigwright/catalogue/vllm_wheels.yml
 
 check-cuda: .venv/ready  ## what each CUDA makes code for, against the ptxas of its wheel: 200 MB, 15 seconds
 	$(BIN)/python tests/engines/check_cuda.py

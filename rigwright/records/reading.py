@@ -85,7 +85,7 @@ def read_record(text: str | None) -> Record | None:
         environment=tuple(_pairs(replica.get("environment"))),
         host=host,
         port=port,
-        has_key="--api-key-file" in values,
+        has_key="--api-key-file" in values or data.get("has_key") is True,
         gpus=gpus,
         gpu_bytes=tuple(sum(size for device, size in parts if device == at) for at in range(len(gpus))),
         ram_bytes=sum(size for device, size in parts if device is None),

@@ -123,6 +123,8 @@ class Instance:
         own = {"replica": self.number, "drain_seconds": self.wish.drain_seconds}
         own |= {"watch_seconds": self.wish.watch_seconds}
         own |= {"keep_releases": keep} if keep != 1 else {}  # a record of the version before stays as it is
+        # Where no flag says it: an engine may read the key by itself.
+        own |= {"has_key": True} if self.key_path and all(one.name != "--api-key-file" for one in self.flags) else {}
         return data | own | ({"owner": owner} if owner else {})
 
 

@@ -85,6 +85,7 @@ def render_unit(
         device_files=[one_line(path) for path in instance.replica.device_files],
         cpus=one_line(instance.cpus),
         locks_memory=engine.locks_memory(instance.flags),
+        stop_seconds=engine.stop_seconds(instance.flags),
         allow=_allowed(wish),
         devices=paths.DEVICES_UNIT,
         power=paths.POWER_UNIT,

@@ -20,6 +20,7 @@ from rigwright.shown import on_a_line, redacted
 from rigwright.spec.base import BaseSettings
 from rigwright.spec.bundle import BundleSettings
 from rigwright.spec.driver import CudaSettings, NvidiaSettings
+from rigwright.spec.engine_files import with_files
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
 from rigwright.spec.reserve import Reserve
@@ -143,6 +144,7 @@ def parse_spec(rig: str, data: object, *, inventory: str | Path | None = None) -
         lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
         raise WrongSpec("\n".join(lines)) from None
     changes: dict[str, Any] = {} if spec.owner else {"owner": owner_of(inventory)}
+    changes |= {name: with_files(rig, name, own) for name, own in spec.engines.items() if own.files}
     if any(one.path_on_rig for one in spec.sources):
         changes["services"] = tuple(_on(rig, one) for one in spec.services)
     return spec.model_copy(update=changes) if changes else spec

@@ -11,6 +11,8 @@ from rigwright.records.values import Deployed
 
 _WORK = re.compile(r"/[\w/.?=&%-]*")
 _BUSY = re.compile(r"[ -~]+")
+# An engine that waits for requests by itself is given longer than this to stop; of others nobody waits for what hangs.
+_LETS_REQUESTS_END_SECONDS, _LET_GO_SECONDS = 10, 3
 
 
 def drains(instances: Iterable[Deployed], wished: Mapping[str, int] | int | None = None) -> str:
@@ -35,3 +37,10 @@ def _line(one: Deployed, wished: Mapping[str, int] | int | None) -> str:
     tells = work is not None and _WORK.fullmatch(work.path) and _BUSY.fullmatch(work.busy)
     told = f"{url}{work.path} {work.busy}" if work and tells else "- -"
     return f"{one.unit_name} {seconds} {record.port} {record.health} {told}"
+
+
+def let_go_seconds(unit: str) -> int:
+    """How long what runs by a unit may take to end while a deploy waits for it."""
+    found = re.search(r"^TimeoutStopSec=(\d{1,4})$", unit, re.MULTILINE)
+    seconds = int(found[1]) if found else 0
+    return seconds if seconds > _LETS_REQUESTS_END_SECONDS else _LET_GO_SECONDS

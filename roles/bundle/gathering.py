@@ -16,12 +16,16 @@ from rigwright.catalogue import load
 from rigwright.errors import RigwrightError
 from rigwright.plan.driver.wheels import Wheels
 from rigwright.plan.engines.llamacpp.archives import Archive, Prebuilt
+from rigwright.plan.engines.vllm.release import Release
+from rigwright.plan.engines.vllm.requirements import Pin
+from rigwright.roles.base.fetching import nowhere
 from rigwright.roles.bundle.apt import Apt, stanza
 from rigwright.roles.bundle.download import download, facts_of
 from rigwright.roles.bundle.needs import Git, Needs
 from rigwright.roles.cuda.archive import fetch_wheels
 from rigwright.roles.llamacpp.archive import check, fetch
 from rigwright.roles.llamacpp.published import downloads, published_sums
+from rigwright.roles.vllm.wheels import fetch_wheel, uv_sum, uv_wheel
 from rigwright.shown import printable, redacted, without_secrets
 from rigwright.weights.local import LocalModel, file_sha256
 from rigwright.weights.offline import source_sum
@@ -75,6 +79,9 @@ def pieces_of(needs: Sequence[Needs]) -> list[Piece]:
         for made in one.wheels:
             for requirement, digest in made.sums.items():
                 found.setdefault(digest, _wheel_piece(made, requirement, digest))
+        if one.vllm:
+            found.setdefault(uv_sum(one.vllm.machine), _uv_piece(one.vllm.machine))
+            found |= {pin: _pin_piece(pin, one.vllm) for pin in one.vllm.pins}
     return list(found.values())
 
 
@@ -226,6 +233,22 @@ def _wheel_piece(made: Wheels, requirement: str, digest: str) -> Piece:
         return stage / digest
 
     return Piece("wheel", requirement, made.fetched_bytes // len(made.sums), digest, bring)
+
+
+def _uv_piece(machine: str) -> Piece:
+    digest = uv_sum(machine)
+    return Piece("wheel", f"uv for {machine}", None, digest, lambda stage, say: uv_wheel(machine, nowhere, None))
+
+
+def _pin_piece(pin: Pin, release: Release) -> Piece:
+    (digest,) = pin.sums if len(pin.sums) == 1 else (None,)
+
+    def bring(stage: Path, say: Say) -> Path:
+        with tempfile.TemporaryDirectory(dir=stage) as scratch:
+            path = fetch_wheel(pin, release, Path(scratch))
+            return path.replace(stage / path.name)
+
+    return Piece("wheel", pin.file or str(pin), None, digest, bring)
 
 
 def _git_piece(git: Git) -> Piece:

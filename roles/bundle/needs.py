@@ -13,8 +13,10 @@ from rigwright.plan.engines.llamacpp.archives import LATEST, Archive, Prebuilt
 from rigwright.plan.engines.llamacpp.planner import LlamacppPlanner
 from rigwright.plan.engines.llamacpp.release import compiles_for_cuda, nccl_of
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.plan.engines.vllm.planner import VllmPlanner
+from rigwright.plan.engines.vllm.release import Release, plan_release
 from rigwright.resolve.resolve import Resolved
-from rigwright.roles.base.packages import package_manager
+from rigwright.roles.base.packages import package_manager, package_names
 from rigwright.roles.cuda.packages import package_needs
 from rigwright.roles.llamacpp.packages import build_packages, running_packages
 from rigwright.spec.rig import RigSpec
@@ -44,6 +46,7 @@ class Needs:
     wheels: tuple[Wheels, ...]
     names: tuple[tuple[str, ...], ...]
     hub: str
+    vllm: Release | None = None
 
     @property
     def system(self) -> tuple[str, str, str]:
@@ -58,11 +61,18 @@ def needs_of(rig: str, spec: RigSpec, hardware: Hardware, resolved: Resolved) ->
         Refused: something of it cannot be put into a bundle.
     """
     for service in resolved.plan.services:
-        if service.engine != "llamacpp":
+        if service.engine not in ("llamacpp", "vllm"):
             raise Refused(
-                f"{rig}: services.{service.service} is planned on {label(service.engine)}, which no deploy brings yet; "
-                "set engine to llamacpp"
+                f"{rig}: services.{service.service} is planned on {label(service.engine)}, which no bundle holds; "
+                "set engine to llamacpp or vllm"
             )
+    files = [file for plan in resolved.plan.services for file, _ in resolved.files(plan, spec.weights)]
+    own = tuple(file for file in files if not file.source.path_on_rig)
+    used = {service.engine for service in resolved.plan.services}
+    vllm = _vllm(rig, resolved, hardware) if "vllm" in used else None
+    names = _vllm_packages(rig, spec, hardware) if "vllm" in used else ()
+    if used == {"vllm"}:
+        return Needs(rig, hardware, own, (), None, None, (), names, spec.weights.hugging_face, vllm)
     planner = resolved.engines["llamacpp"]
     if not isinstance(planner, LlamacppPlanner):
         raise Refused(f"{rig}: llama.cpp is not planned here; update rigwright")
@@ -77,18 +87,49 @@ def needs_of(rig: str, spec: RigSpec, hardware: Hardware, resolved: Resolved) ->
     made = _wheels(rig, cuda, hardware)
     nccl = nccl_of(settings, hardware, planner.installed.cuda_version)
     archives = settings.prebuilt or ((settings.archive,) if settings.archive else ())
-    files = [file for plan in resolved.plan.services for file, _ in resolved.files(plan, spec.weights)]
     return Needs(
         rig,
         hardware,
-        tuple(file for file in files if not file.source.path_on_rig),
+        own,
         archives,
         settings if settings.taken else None,
         None if archives or settings.taken else _git(rig, settings),
         tuple(one for one in (made, nccl) if one),
-        _packages(rig, spec, hardware, settings, cuda),
+        (*_packages(rig, spec, hardware, settings, cuda), *names),
         spec.weights.hugging_face,
+        vllm,
     )
+
+
+def _vllm(rig: str, resolved: Resolved, hardware: Hardware) -> Release | None:
+    """The release whose wheels it needs; None where they lie in a directory of the inventory's anyway."""
+    planner = resolved.engines["vllm"]
+    if not isinstance(planner, VllmPlanner):
+        raise Refused(f"{rig}: vLLM is not planned here; update rigwright")
+    if planner.settings.wheels:
+        return None
+    if planner.settings.lock:
+        raise Refused(f"{rig}: rig.vllm.lock: wheels of a lock of your own are not bundled; name wheels, a directory")
+    try:
+        release = plan_release(planner.settings, hardware)
+    except Refused as error:
+        raise Refused(f"{rig}: {error.message}") from None
+    if release is None:
+        raise Refused(f"{rig}: which system it has is not known; a bundle of vLLM is for one Python")
+    return release
+
+
+def _vllm_packages(rig: str, spec: RigSpec, hardware: Hardware) -> tuple[tuple[str, ...], ...]:
+    names = package_names("vllm", hardware)
+    if not spec.base.install_packages or not names:
+        return ()
+    manager = package_manager(hardware)
+    if manager is None or manager.name != "apt":
+        raise Refused(
+            f"{rig}: packages of {hardware.os_id} are not bundled, those of apt alone are; have {' '.join(names)} on "
+            "the rig, and set rig.base.install_packages to False"
+        )
+    return (names,)
 
 
 def _wheels(rig: str, cuda: Cuda | None, hardware: Hardware) -> Wheels | None:

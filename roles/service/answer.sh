@@ -84,7 +84,7 @@ proof_in() {
     HEALTH=http://$host:$port/health
   fi
   URL=$(printf %s "$HEALTH" | sed -E 's|^(https?://[^/]*).*|\1|')
-  [ -z "$(place_of --api-key-file)" ] || KEY=/etc/rigwright/${NAME%@*}.key
+  if [ -n "$(place_of --api-key-file)" ] || printf '%s\n' "$found" | grep -qx 'has_key true'; then KEY=/etc/rigwright/${NAME%@*}.key; fi
   case $(leaf answer.expected) in '' | *\"*) return 0 ;; esac
   # shellcheck disable=SC2034 # whoever asks says it by this
   ASK=$(leaf answer.path) BODY=$(leaf answer.body) EXPECTED=$(leaf answer.expected)

@@ -18,7 +18,7 @@ from rigwright.resolve.unit import bind, render_unit, sandbox
 from rigwright.resolve.watch import watch_of
 from rigwright.resources import role_text, script, template
 from rigwright.roles.base.channel import Script
-from rigwright.roles.base.drain import drains
+from rigwright.roles.base.drain import drains, let_go_seconds
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
@@ -280,6 +280,7 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners:
         "OWNERS": owners,
         "SEEN": (seen := deployed.properties.get("InvocationID", "")),
         "TAKES_UP": seen if takes_up(deployed, unit=unit, release=release) else "",
+        "LET_GO": str(let_go_seconds(deployed.unit)),
         "DEVICES": template("devices.service") if paths.DEVICES_UNIT in unit else "",
         "DEVICES_UNIT": paths.DEVICES_UNIT,
         **watch_of(deployed.name, read_record(record)).variables(),

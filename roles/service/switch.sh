@@ -45,11 +45,12 @@ begin() {
 }
 # last_look UNIT: files were written since the wait, and whoever came meanwhile ends too. Who is never idle was waited for.
 last_look() { case " $cut " in *" $1 "*) ;; *) drain "$1" 10 || : ;; esac; }
-# let_go PID: an engine that shall end and waits for a client, for whom it does nothing any more, has three seconds.
+# let_go PID: an engine that shall end and waits for a client, for whom it does nothing any more, has three seconds; one that
+# ends its requests by itself has as long as its unit gives it.
 let_go() {
   [ "$1" -gt 0 ] || return 0
   {
-    sleep 3
+    sleep "${LET_GO:-3}"
     case $(systemctl show -P SubState -- "$UNIT") in stop-sigterm) kill -KILL "$1" ;; esac
   } </dev/null >/dev/null 2>&1 9>&- &
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rigwright.plan.engines.vllm.planner import VllmPlanner
 from rigwright.resolve.resolve import Resolved, resolve
 from rigwright.spec.rig import parse_spec
 
@@ -15,7 +16,21 @@ def resolved(hardware: Any, *, is_preview: bool = False, **service: Any) -> Reso
     return resolve(parse_spec("rig", {"services": [wished]}), hardware, is_preview=is_preview)
 
 
-def test_deploy_takes_an_engine_that_is_deployed(machine: Any) -> None:
+@pytest.fixture
+def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with an engine that has no role yet."""
+    monkeypatch.setattr(VllmPlanner, "is_deployed", False)
+
+
+def test_deploy_takes_the_engine_that_is_best(machine: Any) -> None:
+    """Two RTX 3090 on NVLink: a deploy and a preview plan vLLM, which both bring."""
+    hardware = machine(gpus=["RTX 3090"] * 2, links="NV4")
+    for is_preview in (True, False):
+        (served,) = resolved(hardware, is_preview=is_preview).plan.services
+        assert (served.engine, served.not_deployed) == ("vllm", None)
+
+
+def test_deploy_takes_an_engine_that_is_deployed(machine: Any, no_vllm: None) -> None:
     """A preview of two RTX 3090 on NVLink plans vLLM; a deploy brings llama.cpp and says what vLLM would reach."""
     hardware = machine(gpus=["RTX 3090"] * 2, links="NV4")
     preview = resolved(hardware, is_preview=True).plan
@@ -30,7 +45,7 @@ def test_deploy_takes_an_engine_that_is_deployed(machine: Any) -> None:
     assert f"chat: {reason.because}" in [note.because for note in plan.notes]
 
 
-def test_deploy_keeps_the_engine_that_is_named(machine: Any) -> None:
+def test_deploy_keeps_the_engine_that_is_named(machine: Any, no_vllm: None) -> None:
     """Who names vLLM gets a plan of it, which says that nothing deploys it; another service is not drawn along."""
     (served,) = resolved(machine(gpus=["RTX 3090"] * 2, links="NV4"), engine="vllm").plan.services
     assert served.engine == "vllm" and served.not_deployed

@@ -92,8 +92,9 @@ def test_rig_that_differs_has_a_block_of_its_own(fleet):
         assert said in page[page.rindex("rig ") :], said
 
 
-def test_closing_table_names_what_is_not_deployed_and_who_has_no_plan(fleet):
+def test_closing_table_names_what_is_not_deployed_and_who_has_no_plan(fleet, monkeypatch):
     """Nobody has to scroll up for it."""
+    monkeypatch.setattr("rigwright.plan.engines.vllm.planner.VllmPlanner.is_deployed", False)
     run = fleet(
         {"a": rig_files(1), "b": rig_files(2, CAPTURES / "error-no-devices")}, {"c": "no answer", "d": "no answer"}
     )

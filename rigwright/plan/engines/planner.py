@@ -86,7 +86,7 @@ class Planner(ABC):
     def version(self) -> str:
         """The release that plans are made for."""
         row = load("engines").get(self.name, {})
-        named = self.settings.version if self.settings else None
+        named = getattr(self.settings, "version", None)
         return named or str(row.get("version", row.get("ref", "")))
 
     @property
@@ -145,6 +145,13 @@ class Planner(ABC):
     def template(self) -> str:
         """The template of its units: the name of a file in `templates/`, or the text of another."""
         return f"{self.name}.service.j2"
+
+    def stop_seconds(self, flags: Sequence[Flag]) -> int:
+        """How long a process with these flags may take to end before it is killed.
+
+        By then requests have ended, or nobody waits for them any longer: what hangs costs no more.
+        """
+        return 10
 
     def locks_memory(self, flags: Sequence[Flag]) -> bool:
         """Whether a process with these flags keeps its weights in RAM by mlock(2)."""

@@ -10,15 +10,26 @@ from rigwright.strict import Strict
 
 
 class EngineSettings(Strict):
-    """The settings of one engine. `engine` is its name in inventories, `about` says what the key is for."""
+    """The settings of one engine. `engine` is its name in inventories, `about` says what the key is for.
+
+    `version`, where a subclass has it, is the release that they install; None for the one that the catalogue pins.
+    """
 
     engine: ClassVar[str] = ""
     about: ClassVar[str] = ""
 
     @property
-    def version(self) -> str | None:
-        """The release that these settings install; None for the one that the catalogue pins."""
-        return None
+    def files(self) -> tuple[str, ...]:
+        """Texts on this machine that the release is made from: they are read before anything is planned."""
+        return ()
+
+    def with_files(self, texts: Mapping[str, str]) -> Self:
+        """The settings with the texts of `files`, by the names that these have there.
+
+        Raises:
+            ValueError: one is not what it should be.
+        """
+        return self
 
     def adapted(self, wish: ServiceWish) -> ServiceWish:
         """The wish as far as these settings narrow it: a build for the CPU serves from the CPU.

@@ -14,6 +14,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
 from rigwright.plan.engines.rendered import Environment, RenderContext
 from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
+from rigwright.plan.engines.vllm.cpu import cache_gib
 from rigwright.plan.engines.vllm.flags import is_linked
 from rigwright.plan.known_issues import Configuration, known_issues
 from rigwright.plan.reasons import Reason
@@ -25,6 +26,9 @@ def environments(
     choice: Choice, target: RenderContext, version: str, links: Sequence[Link]
 ) -> tuple[tuple[Environment, ...], tuple[Reason, ...]]:
     """The environment of each copy, and the reasons that all share."""
+    if not choice.devices:
+        own = tuple(_on_cpu(choice, target))
+        return (tuple((name, value) for name, value, _ in own),), tuple(reason for _, _, reason in own)
     every = [device for group in choice.replicas for device in group]
     named = Configuration("vllm", version, devices_by="uuid")
     is_safe = not any(issue.effect == "refuse" for issue in known_issues(named))
@@ -49,6 +53,15 @@ def environments(
     return copies, tuple(reasons)
 
 
+def _on_cpu(choice: Choice, target: RenderContext) -> Iterator[tuple[str, str, Reason]]:
+    """Variables of a build for CPUs."""
+    space = cache_gib(choice.variant.model, choice.load)
+    yield _variable("VLLM_CPU_KVCACHE_SPACE", str(space), "GiB of RAM for the KV cache: a full context for each")
+    because = "systemd says where it runs; vLLM would bind its threads to cores that others use too"
+    yield _variable("VLLM_CPU_OMP_THREADS_BIND", "nobind", because)
+    yield from _everywhere(choice, target)
+
+
 def _why_visible(choice: Choice, version: str, *, by_uuid: bool, is_safe: bool) -> str:
     order = "tensor-parallel groups stand side by side" if choice.layout.tensor_parallel > 1 else "its GPUs"
     if by_uuid:
@@ -61,6 +74,10 @@ def _why_visible(choice: Choice, version: str, *, by_uuid: bool, is_safe: bool) 
 def _shared(choice: Choice, target: RenderContext, links: Sequence[Link]) -> Iterator[tuple[str, str, Reason]]:
     """Variables that all copies have, each with its reason."""
     yield from _nccl(choice, links)
+    yield from _everywhere(choice, target)
+
+
+def _everywhere(choice: Choice, target: RenderContext) -> Iterator[tuple[str, str, Reason]]:
     yield _variable("VLLM_NO_USAGE_STATS", "1", "vLLM reports its use to its makers otherwise")
     if choice.wish.rope:
         because = "vLLM refuses a --max-model-len above the trained one otherwise"

@@ -71,6 +71,10 @@ def _why_revision(revision: str) -> str:
 def _layout(choice: Choice, *, is_linked: bool) -> Iterator[Flag]:
     layout = choice.layout
     over = f"each layer on {layout.tensor_parallel} GPUs" + (f", linked by {layout.link}" if layout.link else "")
+    if not choice.devices:
+        because = "compiling for a CPU takes minutes at each new start; take it out where its speed is worth that"
+        yield _flag("--enforce-eager", None, because)
+        return
     yield _flag("--tensor-parallel-size", layout.tensor_parallel, "one GPU holds it" if _is_single(choice) else over)
     if layout.pipeline_parallel > 1:
         because = f"{layout.pipeline_parallel} groups of GPUs behind each other: little passes between them"

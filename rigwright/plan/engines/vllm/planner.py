@@ -6,22 +6,26 @@ import math
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
+from rigwright.hardware.values import Hardware
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.vllm.candidates import tensor_speed, with_tensors
+from rigwright.plan.engines.vllm.cpu import on_cpu
 from rigwright.plan.engines.vllm.memory import VllmChoice, estimate_vllm
 from rigwright.plan.engines.vllm.overrides import known_flags
+from rigwright.plan.engines.vllm.release import plan_release
 from rigwright.plan.engines.vllm.render import render
+from rigwright.plan.engines.vllm.settings import VllmSettings
 from rigwright.plan.known_issues import Configuration
 from rigwright.plan.limits import context_obstacle, draft_error
 from rigwright.plan.ranking import MANY_USERS
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
-from rigwright.plan.service import ServicePlan
+from rigwright.plan.service import Flag, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.plan.yarn import vllm_overrides, yarn_error
-from rigwright.units import GIB
+from rigwright.units import GIB, whole_number
 
 # It batches what llama.cpp serves in slots: its own speed figures do not show that under load.
 _BATCHING = 1.0
@@ -30,6 +34,10 @@ _BATCHING = 1.0
 # Qwen3.6-35B-A3B, 114 under llama.cpp; an RTX 5090 252 to 258 instead of 172. Context is no handicap: two such cards
 # hold 262,144 tokens in fp8. Source: BENCHMARKS.md of https://github.com/noonghunna/club-3090.
 _SLOW_START = math.log(1.25)
+
+
+# Seen after the last request: 7 s with one model on two busy cores; with GPUs each worker frees its own.
+_ENDS_SECONDS = 40
 
 
 class VllmPlanner(Planner):
@@ -42,11 +50,34 @@ class VllmPlanner(Planner):
         "vLLM serves safetensors; GGUF needs a plugin that is not kept up, so name a repository or use llamacpp"
     )
     batches = True
-    is_deployed = False
+    # It reads the key, which nobody shall see on a command line, and is `vllm serve` otherwise.
+    program = "bin/serve"
     command = ("vllm", "serve")
+    settings_model = VllmSettings
+    settings: VllmSettings
     # The environment of 0.33 takes 9.1 GB, of which 3.5 GB are fetched.
     install = "a Python environment with vLLM: about 2 minutes and 3.5 GB to fetch"
     install_bytes = 10 * GIB
+
+    @property
+    def version(self) -> str:
+        """The release that plans are made for: that of the inventory's own lock, where it has one."""
+        main = self.settings.main_pin if self.settings else None
+        return main.version if main else super().version
+
+    def release(self, hardware: Hardware) -> str | None:
+        """The directory of the environment that services run; None for a rig of which nobody said what runs on it.
+
+        Raises:
+            Refused: none can be had here.
+        """
+        found = plan_release(self.settings, hardware)
+        return found.directory if found else None
+
+    def stop_seconds(self, flags: Sequence[Flag]) -> int:
+        """What it waits for requests, and what its processes take to end after that."""
+        waits = next((flag.value for flag in flags if flag.name == "--shutdown-timeout"), None)
+        return (whole_number(waits or "") or 0) + _ENDS_SECONDS
 
     @property
     def flags(self) -> Container[str]:
@@ -73,6 +104,10 @@ class VllmPlanner(Planner):
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """The candidates that serve repositories of safetensors."""
+        if self.settings and self.settings.device == "cpu":
+            if wish.engine == self.name:
+                on_cpu(wish, variants, space, found)
+            return
         with_tensors(wish, variants, space, found, bias=self.bias(wish))
 
     def configuration(self, choice: Choice, space: SearchSpace) -> Configuration:
