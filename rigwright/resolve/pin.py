@@ -32,7 +32,7 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
         )
     notes: list[str] = []
     services = {}
-    for plan in resolved.plan.services:
+    for plan in (one for one in resolved.plan.services if not one.cluster):
         wish = spec.wish(plan.service)
         local = resolved.models.get(wish.name)
         files, commit = _files(local, plan, notes, spec.weights)

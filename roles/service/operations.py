@@ -26,6 +26,7 @@ from rigwright.roles.base.pyinfra_private import colour_diff, current_host, curr
 from rigwright.roles.service.answer import CHAT_VARIABLES, Proof, proof_of, serves_at
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.meeting import is_broken, meets, met
 from rigwright.roles.service.room import in_the_way, leaves_for
 from rigwright.roles.weights.facts import waiting, wanted_stamp
 from rigwright.spec.templates import template_path
@@ -95,6 +96,9 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     if wanted is None or wanted.engine != engine.name or release is None:
         yield from refuse(f"{instance}: the plan of this rig changed while it was deployed to; run again")
         return
+    if wanted.cluster and (reason := is_broken(current_host(), context)):
+        yield from refuse(reason)
+        return
     deployed = rig.records.of(instance)
     sums = _sums(rig, resolved.files(wanted.plan, context.spec.weights))
     unit = render_unit(wanted, planner, weights=sums, systemd=rig.records.systemd, there=deployed.unit)
@@ -129,7 +133,8 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
                 MAKE_ROOM=" ".join(one.unit_name for one in leaving),
                 UNDO=_undo(undone, context.spec.owners),
                 DRAINS=drains([deployed, *leaving, *undone], seconds),
-                SERVES=serves_at(wanted.wish.host, wanted.port),
+                SERVES=serves_at(wanted.host, wanted.port),
+                MEETS=meets(wanted.cluster),
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
         )
@@ -237,6 +242,7 @@ def _way_back(
         UNDO=undo,
         DRAINS=drain,
         SERVES=serves_at(record.host, record.port) if record and record.port else "",
+        MEETS=met(record),
         TIMEOUT=_ROLLBACK_SECONDS,
     )
 
@@ -291,7 +297,6 @@ def _show_diff(instance: str, old: str, new: str) -> None:
     """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
     if not current_state().config.DIFF:
         return
-    host = current_host()
-    host.log(f"Will change {paths.unit_path(instance)}")
+    current_host().log(f"Will change {paths.unit_path(instance)}")
     for line in colour_diff(old.splitlines(), new.splitlines()):
-        host.log(f"  {line}")
+        current_host().log(f"  {line}")

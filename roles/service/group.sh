@@ -1,0 +1,63 @@
+# A service that several rigs serve together: its processes meet once, when they start, and none of them can come back alone. A
+# head that starts anew waits for ever for those that a head before it had; a head whose worker died answers 200 where its health
+# is asked, and nothing else. So whoever has lost another one starts anew itself, and a start meets only who starts too: then it
+# is a group again. Nobody needs to reach another rig for that but by the connection that the engine itself keeps.
+#
+# Source: vLLM 0.32.0, two rigs: while the group is whole each worker has one connection to the port at which they met.
+# others: the addresses that this rig must be joined with, from the leaves of its record in $found; empty for no group.
+others() {
+  rank=$(number cluster.rank) port=$(number cluster.port)
+  [ -n "$rank" ] && [ -n "$port" ] || return 0
+  printf '%s\n' "$found" | sed -n 's/^cluster\.members\.\([0-9]\{1,3\}\)\.address "\([0-9a-fA-F.:]*\)"$/\1 \2/p' |
+    while read -r at address; do
+      case $rank/$at in 0/0) ;; 0/* | */0) printf '%s\n' "$address" ;; esac
+    done
+}
+# joined ADDRESS …: whether each of them has its connection with this rig.
+joined() {
+  side=dport
+  [ "$rank" -ne 0 ] || side=sport
+  for address; do
+    [ -n "$(ss -Htn state established dst "$address" "$side" = ":$port" 2>/dev/null)" ] || return 1
+  done
+}
+# lost_group STATUS: whether unit $unit has to start anew, and in $why for what. What is kept of each: its invocation, whether it
+# has been whole, whether its head has answered since, when the first one was missed, when the head did not answer.
+lost_group() {
+  # shellcheck disable=SC2046 # addresses, one word each
+  set -- "$1" $(others)
+  [ $# -gt 1 ] || return 1
+  status=$1 at=/run/rigwright.watch/$NAME.group clocked=$(clock) seen='' whole=no served=no missed=0 silent=0
+  shift
+  # $rank and $port of `others` were those of a shell of its own.
+  rank=$(number cluster.rank) port=$(number cluster.port)
+  runs=$(systemctl show -P InvocationID -- "$unit")
+  { read -r seen whole served missed silent <"$at"; } 2>/dev/null || :
+  [ "$seen" = "${runs:--}" ] || whole=no served=no missed=0 silent=0
+  if joined "$@"; then whole=yes missed=0
+  elif [ "$whole" = yes ] && [ "$missed" -eq 0 ]; then missed=$clocked
+  fi
+  if [ "$status" != "$AWAY" ]; then silent=0
+  elif [ "$served" = yes ] && [ "$silent" -eq 0 ]; then silent=$clocked
+  fi
+  [ "$whole" = no ] || [ "$status" = "$AWAY" ] || served=yes
+  install -d -m 755 "${at%/*}"
+  echo "${runs:--} $whole $served $missed $silent" >"$at.new" && mv -f "$at.new" "$at"
+  if [ "$missed" -gt 0 ] && [ $((clocked - missed)) -ge 4 ]; then
+    why="one of its group has gone"
+    [ "$rank" -eq 0 ] || why="its head has gone"
+    return 0
+  fi
+  [ "$silent" -gt 0 ] && [ $((clocked - silent)) -ge 12 ] && why="its head does not answer for $((clocked - silent)) s"
+}
+# start_group_anew: what runs serves nobody any more, so that there is nothing to wait for.
+start_group_anew() {
+  exec 9>>/run/rigwright.lock
+  chmod 600 /run/rigwright.lock
+  flock -n 9 || return 0 # a deploy is at work on this rig
+  systemctl is-active -q "$unit" || return 0
+  echo "<3>$unit: $why: it starts anew"
+  rm -f "/run/rigwright.watch/$NAME.group"
+  systemctl kill -s KILL -- "$unit" 2>/dev/null || :
+  systemctl restart "$unit"
+}
