@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rigwright.errors import DoesNotFit, Refused, WrongSpec
 from rigwright.hardware.links import rank
 from rigwright.hardware.values import Hardware
-from rigwright.models.variants import one_of_twins
+from rigwright.models.variants import Variant, one_of_twins
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.choice import Choice
 from rigwright.plan.devices import Device
@@ -27,6 +27,7 @@ from rigwright.plan.reasons import Reason
 from rigwright.plan.rig_plan import search_space
 from rigwright.plan.search_space import SearchResult, SearchSpace
 from rigwright.plan.service import ClusterMember, ClusterPart, Layout, ServicePlan
+from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
 
@@ -65,25 +66,21 @@ def plan_cluster(
         search_space(one.hardware, [wish], is_preview=False, engines={engine.name: engine}, occupants=one.occupants)
         for one in cluster.members
     ]
-    for member, (_, usable) in zip(cluster.members, spaces, strict=True):
-        if not usable:
-            raise Refused(f"{where}: {member.rig} has no GPU that may serve; take it out of the cluster")
     rigs = _numbered([usable for _, usable in spaces])
-    assignments = list(_assignments(cluster, rigs))
-    wanted = [one for one in assignments if _is_wanted(one, cluster, wish.layout)]
-    found = SearchResult()
-    if not wanted:
-        raise Refused(f"{where}: its rigs have no layout {wish.layout} in common; GPUs: {_counts(cluster, rigs)}")
     variants = [one for one in request.variants if one.format == engine.file_format]
     variants = [one for one in variants if not wish.quants or one.quant in wish.quants]
-    variants = list(one_of_twins(variants, drafts=lambda one: may_draft(wish, one, rigs[0])))
+    variants = one_of_twins(variants, drafts=lambda one: may_draft(wish, one, rigs[0]))
     if not variants:
         raise WrongSpec(f"{where}: services.{wish.name}: {engine.other_format}")
     for variant in variants:
         if problem := engine.contradiction(wish, variant):
             raise WrongSpec(f"{where}: services.{wish.name}: {problem}")
+    found = SearchResult()
     space = spaces[0][0]._replace(network=cluster.network, is_shared=False)
-    with_assignments(wish, variants, space, found, wanted, bias=engine.bias(wish))
+    if engine.is_for_cpus:
+        _on_cpus(cluster, wish, variants, space, found, engine)
+    else:
+        with_assignments(wish, variants, space, found, _wanted(cluster, wish, rigs), bias=engine.bias(wish))
     if not found.candidates:
         raise _refused(where, found)
     best = min(found.candidates, key=lambda one: (-round(one.score.total, 6), len(one.assignment.devices)))
@@ -107,8 +104,41 @@ def _numbered(rigs: Sequence[tuple[Device, ...]]) -> list[tuple[Device, ...]]:
     found, base = [], 0
     for usable in rigs:
         found.append(tuple(replace(device, ordinal=base + device.ordinal) for device in usable))
-        base += 1 + max(device.ordinal for device in usable)
+        base += 1 + max((device.ordinal for device in usable), default=0)
     return found
+
+
+def _wanted(cluster: Cluster, wish: ServiceWish, rigs: Sequence[tuple[Device, ...]]) -> list[GpuAssignment]:
+    """The layouts to look at.
+
+    Raises:
+        Refused: a rig has no GPU, or there is none that the inventory would have.
+    """
+    where = f"cluster {cluster.name}"
+    for member, usable in zip(cluster.members, rigs, strict=True):
+        if not usable:
+            raise Refused(f"{where}: {member.rig} has no GPU that may serve; take it out of the cluster")
+    wanted = [one for one in _assignments(cluster, rigs) if _is_wanted(one, cluster, wish.layout)]
+    if not wanted:
+        raise Refused(f"{where}: its rigs have no layout {wish.layout} in common; GPUs: {_counts(cluster, rigs)}")
+    return wanted
+
+
+def _on_cpus(
+    cluster: Cluster,
+    wish: ServiceWish,
+    variants: Sequence[Variant],
+    space: SearchSpace,
+    found: SearchResult,
+    engine: Planner,
+) -> None:
+    """The candidates of a build for CPUs: each layer on those of all rigs, with the memory of the whole at most."""
+    engine.search(wish.model_copy(update={"layout": None}), variants, space, found)
+    layout = Layout(kind="tensor", tensor_parallel=len(cluster.members))
+    found.candidates = [
+        one._replace(choice=replace(one.choice, layout=layout), assignment=one.assignment._replace(layout=layout))
+        for one in found.candidates
+    ]
 
 
 def _assignments(cluster: Cluster, rigs: Sequence[tuple[Device, ...]]) -> Iterator[GpuAssignment]:
@@ -241,7 +271,7 @@ def _part(
 
 def _memory(memory: MemoryEstimate | None, first: int, count: int) -> MemoryEstimate | None:
     """The memory of one rig's GPUs, numbered as that rig has them."""
-    if memory is None:
-        return None
+    if memory is None or not count:
+        return memory
     parts = [one for one in memory.parts if one.device is not None and first <= one.device < first + count]
     return MemoryEstimate(parts=tuple(one.model_copy(update={"device": (one.device or 0) - first}) for one in parts))

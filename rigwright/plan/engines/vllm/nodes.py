@@ -35,7 +35,8 @@ def member_flags(flags: Sequence[Flag], part: ClusterPart) -> tuple[Flag, ...]:
         (at for at, flag in enumerate(kept) if flag.name in ("--tensor-parallel-size", "--pipeline-parallel-size")),
         default=len(kept) - 1,
     )
-    return (*kept[:place], *_of_the_group(part), *kept[place:])
+    is_on_cpus = all(flag.name != "--tensor-parallel-size" for flag in kept)
+    return (*kept[:place], *_of_the_group(part, is_on_cpus=is_on_cpus), *kept[place:])
 
 
 def member_environment(part: ClusterPart) -> tuple[tuple[tuple[str, str], Reason], ...]:
@@ -52,8 +53,10 @@ def member_environment(part: ClusterPart) -> tuple[tuple[tuple[str, str], Reason
     return tuple(((name, value), Reason(choice=f"{name}={value}", because=because)) for name, value, because in pairs)
 
 
-def _of_the_group(part: ClusterPart) -> Iterator[Flag]:
+def _of_the_group(part: ClusterPart, *, is_on_cpus: bool) -> Iterator[Flag]:
     count = len(part.members)
+    if is_on_cpus:
+        yield _flag("--tensor-parallel-size", str(count), "each layer on the CPUs of all rigs")
     yield _flag("--distributed-executor-backend", "mp", "vLLM's own way for several rigs: no Ray beside it")
     yield _flag("--nnodes", str(count), f"the rigs of {part.name}: {', '.join(one.rig for one in part.members)}")
     yield _flag("--node-rank", str(part.rank), "the place of this rig among them")
