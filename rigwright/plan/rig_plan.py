@@ -135,7 +135,7 @@ def _rig_plan(
         notes=(
             *notes(hardware, wishes, usable, told),
             *overflows(gpus, told, offered_ram_bytes),
-            *uncounted(wishes, told),
+            *uncounted(wishes, told[: len(wishes)]),
             *idle(usable, wishes, told, occupants),
             *occupied(occupants),
         ),

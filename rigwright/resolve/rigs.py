@@ -125,7 +125,7 @@ def resolve_all(
 def _clusters(asked: Mapping[str, RigRequest], lookup: Lookup, several: ResolvedRigs) -> dict[str, Share]:
     """What each rig of a cluster runs of its service; why it runs nothing is an error of each of them."""
     found: dict[str, Share] = {}
-    for member in dict.fromkeys(one.member for one in asked.values() if one.member):
+    for member in {one.member.spec.name: one.member for one in asked.values() if one.member}.values():
         mine = {name: one for name, one in asked.items() if one.member == member}
         rigs = {name: ClusterRig(one.spec, one.hardware, one.records or NO_RECORDS) for name, one in mine.items()}
         try:

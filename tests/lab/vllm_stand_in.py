@@ -23,7 +23,7 @@ VERSION, WORDS = "@VERSION@", "@WORDS@"
 running = 0
 
 def meet(asked):
-    """The connections of several rigs, at the head; the others meet it there. Each answers what it is sent."""
+    # The connections of several rigs, at the head; the others meet it there, and answer what they are sent.
     count = int(asked.nnodes or 1)
     if count == 1:
         return []
