@@ -22,7 +22,8 @@ from rigwright.roles.base.drain import drains
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import colour_diff, current_host, current_state
+from rigwright.roles.base.pyinfra_private import current_host
+from rigwright.roles.service.announce import show_diff
 from rigwright.roles.service.answer import CHAT_VARIABLES, Proof, proof_of, serves_at
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
@@ -114,7 +115,7 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     owners = " ".join(context.spec.owners)
     changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))
     if changes and not is_only_disabled(changes, instance):
-        _show_diff(instance, deployed.unit, unit)
+        show_diff(instance, deployed.unit, unit)
         leaving = in_the_way(wanted, resolved, context.spec, rig)
         undone = _to_undo(deployed, rig, context.spec.owners)
         before_start = engine.before_start(rig, wanted, resolved)
@@ -291,12 +292,3 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners:
         **watch_of(deployed.name, read_record(record)).variables(),
         **CHAT_VARIABLES,
     }
-
-
-def _show_diff(instance: str, old: str, new: str) -> None:
-    """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
-    if not current_state().config.DIFF:
-        return
-    current_host().log(f"Will change {paths.unit_path(instance)}")
-    for line in colour_diff(old.splitlines(), new.splitlines()):
-        current_host().log(f"  {line}")
