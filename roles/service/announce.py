@@ -10,11 +10,9 @@ from rigwright.errors import RigwrightError
 from rigwright.plan.engines import label
 from rigwright.plan.service import ServicePlan
 from rigwright.plan.wish import ServiceWish
-from rigwright.records import paths
 from rigwright.resolve.resolve import Resolved
 from rigwright.resolve.running import running_changes
 from rigwright.roles.base.facts import Rig
-from rigwright.roles.base.pyinfra_private import colour_diff, current_host, current_state
 from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.preflight import preflight_errors
@@ -103,12 +101,3 @@ def _announce_lock(host: Host, context: RigContext, resolved: Resolved) -> None:
 def refusal(error: RigwrightError) -> list[str]:
     """Why this rig has no plan, a line each."""
     return [f"cannot be deployed: {line}" for line in error.message.splitlines()]
-
-
-def show_diff(instance: str, old: str, new: str) -> None:
-    """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
-    if not current_state().config.DIFF:
-        return
-    current_host().log(f"Will change {paths.unit_path(instance)}")
-    for line in colour_diff(old.splitlines(), new.splitlines()):
-        current_host().log(f"  {line}")

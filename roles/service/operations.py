@@ -23,9 +23,9 @@ from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host
-from rigwright.roles.service.announce import show_diff
 from rigwright.roles.service.answer import CHAT_VARIABLES, Proof, proof_of, serves_at
 from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.diff import show_diff
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.meeting import is_broken, meets, met
 from rigwright.roles.service.room import in_the_way, leaves_for
