@@ -42,7 +42,7 @@ class ClusterSpec(Strict):
     backend: Literal["auto", "mp"] = Field(
         "auto", description="How the rigs find each other: `mp`, vLLM's own way, which `auto` takes."
     )
-    link: Annotated[float, Field(gt=0, le=1600)] = Field(
+    link: Annotated[float, Field(ge=0.1, le=1600)] = Field(
         1.0, description="What the network carries, in Gbit/s: from 25 on the rigs may share each layer."
     )
     rdma: bool = Field(
