@@ -13,12 +13,13 @@ others() {
       case $rank/$at in 0/0) ;; 0/* | */0) printf '%s\n' "$address" ;; esac
     done
 }
-# joined ADDRESS …: whether each of them has its connection with this rig.
+# joined STATE ADDRESS …: whether each of them has its connection with this rig, in this state of TCP.
 joined() {
-  side=dport
+  state=$1 side=dport
   [ "$rank" -ne 0 ] || side=sport
+  shift
   for address; do
-    [ -n "$(ss -Htn state established dst "$address" "$side" = ":$port" 2>/dev/null)" ] || return 1
+    [ -n "$(ss -Htn state "$state" dst "$address" "$side" = ":$port" 2>/dev/null)" ] || return 1
   done
 }
 # lost_group STATUS: whether unit $unit has to start anew, and in $why for what. What is kept of each: its invocation, whether it
@@ -34,8 +35,9 @@ lost_group() {
   runs=$(systemctl show -P InvocationID -- "$unit")
   { read -r seen whole served missed silent <"$at"; } 2>/dev/null || :
   [ "$seen" = "${runs:--}" ] || whole=no served=no missed=0 silent=0
-  if joined "$@"; then whole=yes missed=0
-  elif [ "$whole" = yes ] && [ "$missed" -eq 0 ]; then missed=$clocked
+  if joined established "$@"; then whole=yes missed=0
+  # It may have been whole between two looks: what the other side closed shows it.
+  elif { [ "$whole" = yes ] || joined close-wait "$@"; } && [ "$missed" -eq 0 ]; then whole=yes missed=$clocked
   fi
   if [ "$status" != "$AWAY" ]; then silent=0
   elif [ "$served" = yes ] && [ "$silent" -eq 0 ]; then silent=$clocked

@@ -22,7 +22,7 @@ UNIT = "rigwright-chat.service"
 JOINED = "0 0 [::ffff:10.0.0.2]:48506 [::ffff:10.0.0.1]:29501\n"
 _SS = """
 printf '%s\\n' "$*" >>@HOME@/ss.asked
-cat @HOME@/ss
+case $* in *close-wait*) cat @HOME@/ss.closed ;; *) cat @HOME@/ss ;; esac
 """
 NEW = [f"restart {UNIT}"]
 
@@ -39,6 +39,7 @@ def member(bench: Bench, rank: int) -> Bench:
     """A rig of the group that is whole."""
     bench.put("etc/rigwright/chat.json", grouped(rank))
     bench.put("ss", JOINED)
+    bench.put("ss.closed", "")
     path = bench.home / "bin" / "ss"
     path.write_text(f"#!/bin/sh\n{_SS}\n".replace("@HOME@", str(bench.home)))
     path.chmod(0o755)
@@ -85,6 +86,14 @@ def test_a_group_that_starts_is_not_hurried(rig: Bench) -> None:  # noqa: F811
     found.put("completion", NOBODY)
     found.put("slots", NOBODY)
     assert [found.turn(after=100) for _ in range(5)] == [[]] * 5
+
+
+def test_a_head_that_died_between_two_looks_is_lost(rig: Bench) -> None:  # noqa: F811
+    """It had met this rig, and nobody saw it: the connection that it closed is there."""
+    found = member(rig, 1)
+    found.put("ss", "")
+    found.put("ss.closed", JOINED)
+    assert found.turn() == [] and found.turn(after=4) == [f"<3>{UNIT}: its head has gone: it starts anew", *NEW]
 
 
 def test_a_head_that_is_out_of_reach_is_lost(rig: Bench) -> None:  # noqa: F811
