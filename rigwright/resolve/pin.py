@@ -34,9 +34,7 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
     services = {}
     for plan in resolved.plan.services:
         if plan.cluster:
-            notes.append(
-                f"services.{plan.service}: it is of cluster {plan.cluster.name}, which is not locked"
-            )
+            notes.append(f"services.{plan.service}: it is of cluster {plan.cluster.name}, which is not locked")
             continue
         wish = spec.wish(plan.service)
         local = resolved.models.get(wish.name)

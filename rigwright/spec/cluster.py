@@ -136,7 +136,7 @@ def memberships(rows: Iterable[tuple[str, object]]) -> dict[str, Membership]:
         if spec:
             clusters.setdefault(spec.name, []).append((rig, spec))
     found: dict[str, Membership] = {}
-    for name, members in clusters.items():
+    for name, members in () if wrong else clusters.items():
         if problem := _problem(name, members):
             wrong.append(problem)
             continue

@@ -47,7 +47,11 @@ class Cluster:
         }
         network = f"{self.head.rpartition('.')[0]}.0/24"
         whole = {"name": "big", "network": network, "service": row | service} | (cluster or {})
-        return {"rig": {"vllm": settings(self.place / wheels)}, "cluster": whole}
+        return {"rig": {"vllm": self.vllm(wheels)}, "cluster": whole}
+
+    def vllm(self, directory: str) -> dict[str, str]:
+        """How vLLM gets onto the rigs: by the wheels in a directory."""
+        return settings(self.place / directory)
 
     def inventory(self, data: dict[str, Any] | None = None) -> Path:
         """The inventory as a file."""
@@ -66,8 +70,9 @@ class Cluster:
 
     def ask(self, seconds: int = 5) -> str:
         """What the head answers, asked by the other rig."""
-        head = f"-H 'Authorization: Bearer {KEY}' -m {seconds}"
-        return self.on(1, f"curl -sS {head} -d '{{}}' http://{self.head}:8000/v1/chat/completions")
+        head = f"-H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' -m {seconds}"
+        body = json.dumps({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4})
+        return self.on(1, f"curl -sS {head} -d '{body}' http://{self.head}:8000/v1/chat/completions")
 
     def processes(self) -> list[str]:
         """The start of each that runs."""
@@ -78,7 +83,7 @@ class Cluster:
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             now = self.processes()
-            if all(old != new for old, new in zip(before, now, strict=True)) and "Hello" in self.ask():
+            if all(old != new for old, new in zip(before, now, strict=True)) and '"choices"' in self.ask(20):
                 return time.monotonic() - began
             time.sleep(0.5)
         logs = [self.on(place, "journalctl -n 40 --no-pager; cat /run/rigwright.watch/*") for place in (0, 1)]
@@ -144,12 +149,12 @@ def test_a_head_that_starts_anew_gets_new_workers(cluster: Cluster) -> None:
 def test_a_network_that_is_cut_and_back(cluster: Cluster) -> None:
     """The worker notices, and waits for a head that can be reached; once it can, both start anew."""
     before = cluster.processes()
-    cluster.on(1, f"ip route add blackhole {cluster.head}/32")
+    cluster.workshop.rigwright("lab", "fault", cluster.names[1], "no-network")
     began = time.monotonic()
     while cluster.processes()[1] == before[1] and time.monotonic() - began < 60:
         time.sleep(0.5)
     assert cluster.processes()[1] != before[1]
-    cluster.on(1, f"ip route del blackhole {cluster.head}/32")
+    cluster.workshop.rigwright("lab", "fault", cluster.names[1], "clear")
     cluster.wait_anew(before, 180)
 
 
