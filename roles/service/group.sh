@@ -22,35 +22,39 @@ joined() {
     [ -n "$(ss -Htn state "$state" dst "$address" "$side" = ":$port" 2>/dev/null)" ] || return 1
   done
 }
+# out_of_reach URL: whether nothing comes back from there, not even that nobody listens: that comes at once.
+out_of_reach() {
+  said=$(curl -q -s --noproxy '*' -o /dev/null -m 4 -w '%{time_connect} %{time_total}' -- "$1") || :
+  case $said in '0.000000 '[1-9]* | '0 '[1-9]*) ;; *) return 1 ;; esac
+}
 # lost_group STATUS: whether unit $unit has to start anew, and in $why for what. What is kept of each: its invocation, whether it
-# has been whole, whether its head has answered since, when the first one was missed, when the head did not answer.
+# has been whole, when the first one was missed, since when its head is out of reach.
 lost_group() {
   # shellcheck disable=SC2046 # addresses, one word each
   set -- "$1" $(others)
   [ $# -gt 1 ] || return 1
-  status=$1 at=/run/rigwright.watch/$NAME.group clocked=$(clock) seen='' whole=no served=no missed=0 silent=0
+  status=$1 at=/run/rigwright.watch/$NAME.group clocked=$(clock) seen='' whole=no missed=0 silent=0
   shift
   # $rank and $port of `others` were those of a shell of its own.
   rank=$(number cluster.rank) port=$(number cluster.port)
   runs=$(systemctl show -P InvocationID -- "$unit")
-  { read -r seen whole served missed silent <"$at"; } 2>/dev/null || :
-  [ "$seen" = "${runs:--}" ] || whole=no served=no missed=0 silent=0
+  { read -r seen whole missed silent <"$at"; } 2>/dev/null || :
+  [ "$seen" = "${runs:--}" ] || whole=no missed=0 silent=0
   if joined established "$@"; then whole=yes missed=0
   # It may have been whole between two looks: what the other side closed shows it.
   elif { [ "$whole" = yes ] || joined close-wait "$@"; } && [ "$missed" -eq 0 ]; then whole=yes missed=$clocked
   fi
   if [ "$status" != "$AWAY" ]; then silent=0
-  elif [ "$served" = yes ] && [ "$silent" -eq 0 ]; then silent=$clocked
+  elif [ "$whole" = yes ] && [ "$silent" -eq 0 ]; then silent=$((clocked - 4)) # it was when the look began
   fi
-  [ "$whole" = no ] || [ "$status" = "$AWAY" ] || served=yes
   install -d -m 755 "${at%/*}"
-  echo "${runs:--} $whole $served $missed $silent" >"$at.new" && mv -f "$at.new" "$at"
+  echo "${runs:--} $whole $missed $silent" >"$at.new" && mv -f "$at.new" "$at"
   if [ "$missed" -gt 0 ] && [ $((clocked - missed)) -ge 4 ]; then
     why="one of its group has gone"
     [ "$rank" -eq 0 ] || why="its head has gone"
     return 0
   fi
-  [ "$silent" -gt 0 ] && [ $((clocked - silent)) -ge 12 ] && why="its head does not answer for $((clocked - silent)) s"
+  [ "$silent" -gt 0 ] && [ $((clocked - silent)) -ge 15 ] && why="its head is out of reach for $((clocked - silent)) s"
 }
 # start_group_anew: what runs serves nobody any more, so that there is nothing to wait for.
 start_group_anew() {

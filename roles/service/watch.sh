@@ -23,7 +23,7 @@ look() {
   # The head of a group asks itself for completions. The others ask whether it is there.
   case $(number cluster.rank) in
     '' | 0) ;;
-    *) if [ -n "$(reach 4 "${HEALTH#"$URL"}")" ]; then exit "$ANSWERS"; else exit "$AWAY"; fi ;;
+    *) if out_of_reach "$HEALTH"; then exit "$AWAY"; else exit "$ANSWERS"; fi ;;
   esac
   limit=$(number watch_seconds) limit=${limit:-300} work=$(leaf work.path) since=0
   { read -r _ _ _ since <"/run/rigwright.watch/$NAME"; } 2>/dev/null || since=$(clock)

@@ -13,7 +13,7 @@ from rigwright.records.group import group_of
 from rigwright.records.reading import read_record
 from rigwright.resolve.watch import watch_of
 
-from .test_watch import NOBODY, Bench, record, rig  # noqa: F401
+from .test_watch import Bench, record, rig  # noqa: F401
 
 pytestmark = pytest.mark.runs("service/watch.sh", "service/group.sh", "service/answer.sh")
 
@@ -83,8 +83,7 @@ def test_a_group_that_starts_is_not_hurried(rig: Bench) -> None:  # noqa: F811
     """A model loads for as long as it takes, whoever is not there yet."""
     found = member(rig, 1)
     found.put("ss", "")
-    found.put("completion", NOBODY)
-    found.put("slots", NOBODY)
+    found.put("completion", "0.000000 0.000214")
     assert [found.turn(after=100) for _ in range(5)] == [[]] * 5
 
 
@@ -100,9 +99,9 @@ def test_a_head_that_is_out_of_reach_is_lost(rig: Bench) -> None:  # noqa: F811
     """The network is cut, and its connection does not know yet: whoever followed it waits for another one."""
     found = member(rig, 1)
     found.turn()
-    found.put("completion", NOBODY)
-    assert found.turn(after=4) == [] and found.turn(after=8) == []
-    assert found.turn(after=8) == [f"<3>{UNIT}: its head does not answer for 16 s: it starts anew", *NEW]
+    found.put("completion", "0.000000 4.001")
+    assert found.turn(after=8) == [] and found.turn(after=8) == []
+    assert found.turn(after=8) == [f"<3>{UNIT}: its head is out of reach for 20 s: it starts anew", *NEW]
 
 
 def test_a_deploy_on_the_rig_comes_first(rig: Bench) -> None:  # noqa: F811
