@@ -53,7 +53,7 @@ JOINED = [
     ("cuda/prove.sh", "cuda/try.sh"),
     ("cuda/prove.sh", "cuda/install.sh"),
     ("base/owner.sh", "base/remove-unit.sh", "service/watch-set.sh", "service/record.sh"),
-    ("service/answer.sh", "service/watch.sh"),
+    ("service/answer.sh", "service/group.sh", "service/watch.sh"),
     (
         "base/owner.sh",
         "base/drain.sh",

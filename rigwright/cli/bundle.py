@@ -139,7 +139,9 @@ def _planned(inventory: str, capture: Path | None, limit: tuple[str, ...]) -> _R
     lookup = Lookup(say=lambda name: _say(f"reading {name}"))
     look_at_models({name: wish.spec for name, wish in wishes.items()}, lookup)
     bare = {name: replace(records.get(name, NO_RECORDS), installed=NOTHING) for name in wishes}
-    asked = {name: RigRequest(one.spec, found[name], one.lock, bare[name]) for name, one in wishes.items()}
+    asked = {
+        name: RigRequest(one.spec, found[name], one.lock, bare[name], member=one.member) for name, one in wishes.items()
+    }
     planned = resolve_all(asked, lookup, alternatives=0)
     if planned.errors:
         tell_errors(planned.errors)

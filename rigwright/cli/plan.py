@@ -143,7 +143,7 @@ def plan(
         notes = (*(machine.notes if machine else ()), *notes, *key_notes(wish.spec), *of_command(place.model))
         # What is kept anew does not stand on what was kept before.
         asked[name] = RigRequest(
-            wish.spec, changed, None if is_kept else lock or wish.lock, found.records.get(name), notes
+            wish.spec, changed, None if is_kept else lock or wish.lock, found.records.get(name), notes, wish.member
         )
     planned = resolve_all(
         asked, lookup, measurements=measurements, alternatives=alternatives, is_preview=bool(what_ifs)

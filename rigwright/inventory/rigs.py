@@ -16,8 +16,9 @@ from rigwright.inventory.program import Pyinfra
 from rigwright.inventory.rows import read_rows
 from rigwright.lock.file import lock_file
 from rigwright.records.values import RigRecords
+from rigwright.spec.cluster import Membership, memberships, own_spec, with_cluster
 from rigwright.spec.keys import keys_of
-from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.spec.rig import RigSpec
 
 
 class Found(NamedTuple):
@@ -29,10 +30,11 @@ class Found(NamedTuple):
 
 
 class Wished(NamedTuple):
-    """What an inventory says of one rig, and where the lock file of its deploys lies."""
+    """What an inventory says of one rig, where the lock file of its deploys lies, and the cluster that it is in."""
 
     spec: RigSpec
     lock: Path | None = None
+    member: Membership | None = None
 
 
 def read_rigs(
@@ -79,14 +81,19 @@ def read_wishes(
         WrongSpec: a line for each thing that is wrong on any of them.
     """
     wishes, wrong = {}, []
-    for row in read_rows(inventory, limit=limit, started=started):
+    rows = read_rows(inventory, limit=limit, started=started)
+    whole = rows
+    if limit and any(row["data"].get("cluster") for row in rows):
+        whole = read_rows(inventory, started=started)
+    members = memberships((row["name"], row["data"].get("cluster")) for row in whole)
+    for row in rows:
         name, data = row["name"], row["data"]
         try:
             lock = lock_file(name, data.get("rig_lock"), inventory)
-            spec = parse_spec(name, data.get("rig"), inventory=inventory)
+            spec = with_cluster(name, own_spec(name, data, inventory), members.get(name))
             if opens_bundles:
                 spec, _ = with_bundle(spec, name, _tell)
-            wishes[name] = Wished(spec, lock)
+            wishes[name] = Wished(spec, lock, members.get(name))
             keys_of(name, wishes[name].spec)  # a deploy would refuse what is wrong with them, too
         except RigwrightError as error:
             wrong.append(error.message)

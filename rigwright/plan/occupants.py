@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rigwright.errors import Refused
 from rigwright.plan.devices import Device
 from rigwright.plan.reasons import Reason
+from rigwright.plan.service import ServicePlan
 
 
 class Occupant(NamedTuple):
@@ -23,6 +24,13 @@ class Occupant(NamedTuple):
     ports: frozenset[int] = frozenset()
     owner: str = ""
     tunings: tuple[tuple[str, str], ...] = ()
+
+
+def as_occupant(share: ServicePlan) -> Occupant:
+    """What a rig runs of a service that it serves together with others: its GPUs are no others'."""
+    gpus = tuple((gpu.uuid or f"GPU {gpu.index}", None) for gpu in share.gpus)
+    ram_bytes = share.memory.ram_bytes if share.memory else 0
+    return Occupant(share.service, gpus, ram_bytes, frozenset(one.port for one in share.replicas))
 
 
 def occupied(occupants: Sequence[Occupant]) -> tuple[Reason, ...]:

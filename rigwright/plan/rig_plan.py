@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
 
 from rigwright.errors import Refused, WrongSpec
 from rigwright.hardware.values import Hardware
@@ -13,21 +13,20 @@ from rigwright.plan.affinity import with_affinity
 from rigwright.plan.alternatives import alternatives
 from rigwright.plan.budget import budgets, notes, overflows
 from rigwright.plan.candidates import Engines, considered, find_candidates
-from rigwright.plan.choice import Choice
 from rigwright.plan.cost import cost_of
 from rigwright.plan.devices import Device, devices, host_of, ram_of
-from rigwright.plan.drafting import drafter_bytes, may_draft
+from rigwright.plan.drafting import may_draft
 from rigwright.plan.engines import planners, why_not_deployed
 from rigwright.plan.engines.planner import Planner
-from rigwright.plan.engines.rendered import RenderContext
-from rigwright.plan.explain import assumptions, place_label, reasons
+from rigwright.plan.explain import assumptions, reasons
 from rigwright.plan.finest import finest
 from rigwright.plan.idle import idle
 from rigwright.plan.known_issues import known_issues
 from rigwright.plan.layouts import Topology
 from rigwright.plan.limits import allowed, check_driver, check_sizes
-from rigwright.plan.memory import Said
-from rigwright.plan.occupants import Occupant, beside, beside_others, occupied
+from rigwright.plan.occupants import Occupant, as_occupant, beside, beside_others, occupied
+from rigwright.plan.planned import Request as Request
+from rigwright.plan.planned import service_plan
 from rigwright.plan.ports import ports_of
 from rigwright.plan.ranking import score_for_readers
 from rigwright.plan.reasons import Reason
@@ -35,28 +34,12 @@ from rigwright.plan.refusal import does_not_fit, no_room_beside
 from rigwright.plan.render_nodes import with_render_nodes
 from rigwright.plan.search import Budget, choose
 from rigwright.plan.search_space import Candidate, SearchResult, SearchSpace
-from rigwright.plan.service import Replica, RigPlan, ServicePlan
-from rigwright.plan.source import ModelSource
+from rigwright.plan.service import RigPlan, ServicePlan
 from rigwright.plan.speed.measured import Measurement
-from rigwright.plan.spill import in_ram
 from rigwright.plan.tuning import tunings
 from rigwright.plan.uncounted import uncounted
 from rigwright.plan.unified import divided, kept_bytes
-from rigwright.plan.vision import vision_of
 from rigwright.plan.wish import ServiceWish
-
-
-class Request(NamedTuple):
-    """One service to plan: its wish, the files that could serve it, by their paths on the rig, what dry runs said.
-    With `is_auto` the model was left open too."""
-
-    wish: ServiceWish
-    variants: tuple[Variant, ...]
-    api_key_path: str | None = None
-    weights_directory: str = "/var/lib/rigwright/weights"
-    template_path: str | None = None
-    said: tuple[Said, ...] = ()
-    is_auto: bool = False
 
 
 def plan_rig(
@@ -68,6 +51,7 @@ def plan_rig(
     alternatives_count: int = 3,
     engines: Engines | None = None,
     occupants: Sequence[Occupant] = (),
+    shares: Sequence[ServicePlan] = (),
     part: float = 1.0,
 ) -> RigPlan:
     """The plan of all services of one rig together; `name_models` has to name the models of `model: auto` before.
@@ -78,6 +62,7 @@ def plan_rig(
         alternatives_count: How many other candidates each service tells of.
         engines: The engines with the settings and releases of this rig; by default as the catalogue pins them.
         occupants: What else is on the rig, and leaves less for the plan.
+        shares: What the rig runs of services that it serves together with others; they leave less too.
         part: How much of each GPU and of RAM the plan may use; the rest is for others.
 
     Raises:
@@ -85,16 +70,12 @@ def plan_rig(
         WrongSpec: a wish contradicts its model.
     """
     wishes, engines = [request.wish for request in requests], engines or planners()
-    space, usable = search_space(
-        hardware,
-        wishes,
-        is_preview=is_preview,
-        measurements=measurements,
-        part=part,
-        engines=engines,
-        occupants=occupants,
-        kept=kept_bytes(one.variants for one in requests),
-    )
+    ways = partial(search_space, hardware, wishes, is_preview=is_preview, measurements=measurements, part=part)
+    ways = partial(ways, engines=engines, kept=kept_bytes(one.variants for one in requests))
+    space, whole = ways(occupants=occupants)
+    usable = whole
+    if shares:
+        space, usable = ways(occupants=[*occupants, *map(as_occupant, shares)])
     check_driver(hardware, wishes, usable)
     check_sizes(hardware, wishes, usable)
     budget = Budget({device.ordinal: device.offered_bytes for device in usable}, space.ram_bytes)
@@ -113,10 +94,10 @@ def plan_rig(
         choice, spare_bytes = engine.with_spare_ram(choice, left)
         left -= spare_bytes
         lines = alternatives(candidate, result, count=alternatives_count)
-        plan = _service(request, choice, hardware, engine, ports=ports_of(choice, taken))
+        plan = service_plan(request, choice, hardware, engine, ports=ports_of(choice, taken))
         because = reasons(choice, result) + _warnings(candidate, engine, space) + assumptions(choice) + plan.reasons
         services.append(plan.model_copy(update={"alternatives": lines, "reasons": because}))
-    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
+    return _rig_plan(hardware, wishes, [*services, *shares], whole, space.ram_bytes, occupants, engines)
 
 
 def with_services(
@@ -126,11 +107,12 @@ def with_services(
     *,
     engines: Engines,
     occupants: Sequence[Occupant] = (),
+    shares: Sequence[ServicePlan] = (),
 ) -> RigPlan:
     """The plan of a rig whose services are planned already: what its lock says."""
     wishes, kept = [request.wish for request in requests], kept_bytes(one.variants for one in requests)
     space, usable = search_space(hardware, wishes, is_preview=False, engines=engines, occupants=occupants, kept=kept)
-    return _rig_plan(hardware, wishes, services, usable, space.ram_bytes, occupants, engines)
+    return _rig_plan(hardware, wishes, [*services, *shares], usable, space.ram_bytes, occupants, engines)
 
 
 def _rig_plan(
@@ -153,7 +135,7 @@ def _rig_plan(
         notes=(
             *notes(hardware, wishes, usable, told),
             *overflows(gpus, told, offered_ram_bytes),
-            *uncounted(wishes, told),
+            *uncounted(wishes, told[: len(wishes)]),
             *idle(usable, wishes, told, occupants),
             *occupied(occupants),
         ),
@@ -249,52 +231,3 @@ def _refused(
             break
     taken = choose([each.candidates for each in found[:place]], budget) or ()
     return no_room_beside(requests[place].wish, found[place], [one.wish for one in requests[:place]], taken, budget)
-
-
-def _service(
-    request: Request, choice: Choice, hardware: Hardware, engine: Planner, *, ports: Sequence[int]
-) -> ServicePlan:
-    wish, variant = request.wish, choice.variant
-    source = _source(wish, variant)
-    place = source.place if source and source.file_name else ""
-    weights = variant.path or (f"{request.weights_directory}/{place}" if place else variant.repo or "")
-    projector = (
-        f"{weights.rpartition('/')[0]}/{variant.known.projector_file}"
-        if wish.vision and variant.known and variant.known.projector_file
-        else None
-    )
-    own = request.api_key_path, projector, hardware.links, request.template_path
-    rendered = engine.render(choice, RenderContext(hardware.cpu, weights, *own))
-    replicas = tuple(
-        Replica(gpus=tuple(device.ref for device in group), port=port, environment=environment)
-        for group, environment, port in zip(choice.replicas, rendered.environments, ports, strict=True)
-    )
-    return ServicePlan(
-        service=wish.name,
-        engine=choice.engine,
-        engine_version=engine.version,
-        model=variant.known.name if variant.known else variant.name,
-        quant=variant.quant,
-        source=source,
-        file_bytes=(variant.file_bytes + vision_of(wish, variant).file_bytes + drafter_bytes(variant)) or None,
-        loss_percent=variant.loss_percent,
-        layout=choice.layout,
-        replicas=replicas,
-        device=place_label(choice),
-        context_tokens=rendered.context_tokens or choice.load.context_tokens,
-        slots=choice.load.slots,
-        flags=rendered.flags,
-        memory=choice.memory,
-        speed=choice.speed,
-        reasons=rendered.reasons,
-        modelfile=rendered.modelfile,
-        in_ram=in_ram(choice, rendered.flags),
-    )
-
-
-def _source(wish: ServiceWish, variant: Variant) -> ModelSource | None:
-    """The files that a name of the catalogue came to."""
-    if wish.model.names_file or not variant.repo:
-        return wish.model if wish.model.names_file else None
-    named = {"repo": variant.repo, "file": variant.file, "sha256": variant.sha256}
-    return ModelSource(revision=variant.revision or "main", **{key: value for key, value in named.items() if value})

@@ -15,6 +15,7 @@ from rigwright.plan.choice import Choice
 from rigwright.plan.known_issues import Configuration
 from rigwright.plan.layouts import GpuAssignment, Topology
 from rigwright.plan.memory import Load, Said
+from rigwright.plan.network import Network
 from rigwright.plan.ranking import Score
 from rigwright.plan.speed import Host
 from rigwright.plan.speed.measured import Measurement
@@ -100,7 +101,7 @@ class SearchResult:
 class SearchSpace(NamedTuple):
     """The search space of a wish: the devices that it may use, the rig's RAM and CPU, and what was measured.
 
-    `said` is what the dry runs of its service said of compute buffers.
+    `said` is what the dry runs of its service said of compute buffers; `network` joins several rigs.
     """
 
     topology: Topology
@@ -111,6 +112,7 @@ class SearchSpace(NamedTuple):
     versions: tuple[tuple[str, str], ...] = ()
     is_shared: bool = False
     said: tuple[Said, ...] = ()
+    network: Network | None = None
 
     def version(self, engine: str) -> str:
         """The pinned release of an engine."""

@@ -71,6 +71,38 @@ class Replica(Strict):
         return found if self.device_files else {key: value for key, value in found.items() if key != "device_files"}
 
 
+class ClusterMember(Strict):
+    """A rig of a cluster: its name, its address in the private network, the interface that has it."""
+
+    rig: str
+    address: str
+    interface: str
+
+
+class ClusterPart(Strict):
+    """A rig's part in a service that several serve together: which of them it is, the first one answers requests.
+
+    `port` is where the others meet the first, `gbits_per_second` what the network between them carries.
+    """
+
+    name: str
+    rank: int
+    members: tuple[ClusterMember, ...]
+    port: int
+    gbits_per_second: float
+    has_rdma: bool = False
+
+    @property
+    def head(self) -> ClusterMember:
+        """The rig that answers requests."""
+        return self.members[0]
+
+    @property
+    def own(self) -> ClusterMember:
+        """This rig."""
+        return self.members[self.rank]
+
+
 class Alternative(Strict):
     """What else was possible, and why it lost. `why_not` says what it would have been worse at, or what refused it."""
 
@@ -86,7 +118,8 @@ class ServicePlan(Strict):
     """One service as it will run. `context_tokens` is for each slot; memory is that of one replica.
 
     `loss_percent` is the perplexity that quant and KV cache cost, over 8 bit; None where nobody measured it.
-    `in_ram` says what of the weights stays in RAM beside its GPUs, `not_deployed` why no deploy brings it.
+    `in_ram` says what of the weights stays in RAM beside its GPUs, `not_deployed` why no deploy brings it. `cluster` is
+    this rig's part where several serve it together: then replicas, memory and flags are those of this rig.
     """
 
     service: str
@@ -111,6 +144,13 @@ class ServicePlan(Strict):
     modelfile: str | None = None
     in_ram: str | None = None
     not_deployed: str | None = None
+    cluster: ClusterPart | None = None
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a cluster where it is in none: records of the version before stay as they are."""
+        found: dict[str, Any] = handler(self)
+        return found if self.cluster else {key: value for key, value in found.items() if key != "cluster"}
 
     @property
     def gpus(self) -> tuple[GpuRef, ...]:

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rigwright.plan.engines.installed import Installed
+from rigwright.records.group import group_of
+from rigwright.records.installed import addresses_of, installed_of, marked, systemd_of, text_of
 from rigwright.records.values import MARKER, Cut, Deployed, Earlier, KeyFile, Record, RigRecords, Work
 from rigwright.resources import role_text
 from rigwright.spec.owner import stated_owner
 from rigwright.units import whole_number
 
 _DEPLOYED, _INSTALLED = "deployed ", "installed"
-# What was asked once: the commit of a tag, the sum of an archive, the name of the newest release.
-_KEPT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|b[0-9]{1,9}")
 # PROMPT_CACHE of rigwright.plan.memory.values, which would import all that checks plans.
 _SPARE = "prompt cache"
 
@@ -37,16 +36,17 @@ def read_records(sections: Mapping[str, Sequence[str]]) -> RigRecords:
         if name.startswith(_DEPLOYED)
     }
     lines = sections.get(_INSTALLED, ())
-    installed, unnamed = _installed(lines)
+    installed, unnamed = installed_of(lines)
     left = tuple(line.removeprefix("left=") for line in lines if line.startswith("left="))
     return RigRecords(
         services,
         installed,
         unnamed,
-        _marked(lines, "release", "fresh"),
-        _systemd(lines),
+        marked(lines, "release", "fresh"),
+        systemd_of(lines),
         left,
-        _marked(lines, "toolkit", "spare"),
+        marked(lines, "toolkit", "spare"),
+        addresses_of(lines),
     )
 
 
@@ -74,7 +74,8 @@ def read_record(text: str | None) -> Record | None:
     replica: dict[str, Any] = replicas[place] if place < len(replicas) else {}
     values = dict(flags)
     port = _number(values.get("--port")) or _number(replica.get("port"))
-    host = str(values.get("--host") or "127.0.0.1")
+    group = group_of(data.get("cluster"))
+    host = str(values.get("--host") or (group.head if group and group.rank else "127.0.0.1"))
     gpus = tuple(_gpu(one) for one in _list(replica.get("gpus")) if isinstance(one, dict))
     parts = list(_parts(data.get("memory")))
     return Record(
@@ -98,6 +99,7 @@ def read_record(text: str | None) -> Record | None:
         drain_seconds=_number(data.get("drain_seconds")),
         watch_seconds=_number(data.get("watch_seconds")) or 0,
         keep_releases=min(_number(data.get("keep_releases")) or 1, 99),
+        group=group,
     )
 
 
@@ -118,9 +120,9 @@ def base_url(host: str, port: int | str) -> str:
 def _deployed(name: str, lines: Sequence[str]) -> Deployed:
     pairs = dict(line.split("=", 1) for line in lines if "=" in line)
     kind, mode, owner = [*pairs.pop("unit", "").split("|"), "", ""][:3]
-    unit = _text(pairs.pop("unit.text", None)) or ""
+    unit = text_of(pairs.pop("unit.text", None)) or ""
     sent = pairs.pop("record", None)
-    record, saved = _text(sent), _text(pairs.pop("saved.record", None))
+    record, saved = text_of(sent), text_of(pairs.pop("saved.record", None))
     key = pairs.pop("key", None)
     key_sum = pairs.pop("key.sha256", "")
     health = pairs.pop("health", "")
@@ -136,10 +138,10 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         record_sum=_sum(sent),
         current=pairs.pop("current", None),
         previous=pairs.pop("previous", None),
-        saved_unit=_text(pairs.pop("saved.unit", None)),
+        saved_unit=text_of(pairs.pop("saved.unit", None)),
         saved_record=read_record(saved),
         saved_record_text=saved,
-        cut=None if cut is None else _cut(cut, _text(cut_unit), _text(cut_record)),
+        cut=None if cut is None else _cut(cut, text_of(cut_unit), text_of(cut_record)),
         key=_key(key, key_sum, pairs.pop("key.held", "")) if key else None,
         current_place=pairs.pop("current.place", None) or None,
         exe=pairs.pop("exe", None) or None,
@@ -150,7 +152,7 @@ def _deployed(name: str, lines: Sequence[str]) -> Deployed:
         health=_number(health) or None,
         watch_sum=pairs.pop("watch", ""),
         is_watched=pairs.pop("watch.state", "") == "active enabled",
-        buffers=_text(pairs.pop("buffers", None)) or "",
+        buffers=text_of(pairs.pop("buffers", None)) or "",
         properties=pairs,
     )
 
@@ -165,72 +167,6 @@ def _cut(line: str, unit: str | None, record: str | None) -> Cut:
     release, _, step = line.partition("|")
     ran = Earlier(unit, read_record(record), record, release) if unit and release.startswith("/") else None
     return Cut(ran, is_proven=step == "proven")
-
-
-def _marked(lines: Sequence[str], kind: str, mark: str) -> frozenset[str]:
-    """Those after which `mark=yes` stands."""
-    found, last = set(), ""
-    for line in lines:
-        if line.startswith(f"{kind}="):
-            last = line.removeprefix(f"{kind}=")
-        elif line == f"{mark}=yes":
-            found.add(last)
-    return frozenset(found)
-
-
-def _systemd(lines: Sequence[str]) -> int:
-    """257 of `systemd=257.9-1~deb13u1`, 0 where it does not tell."""
-    found = re.match(r"systemd=v?(\d{1,5})\b", next((line for line in lines if line.startswith("systemd=")), ""))
-    return int(found[1]) if found else 0
-
-
-def _installed(lines: Sequence[str]) -> tuple[Installed, tuple[str, ...]]:
-    """What is installed, and the releases that do not tell what they are."""
-    flags: dict[str, str] = {}
-    releases: dict[str, str] = {}
-    commits: dict[str, str] = {}
-    nvcc, nvcc_path, cuda_version, proven, rocm = "nvcc", "", None, "", ""
-    toolkits: set[str] = set()
-    release = identity = ""
-    for line in lines:
-        name, _, value = line.partition("=")
-        if name == "release":
-            release, identity = value, ""
-        elif name == "identity":
-            identity = value
-            releases[release] = value
-        elif name == "flags" and identity:
-            flags[identity] = _text(value) or ""
-        elif name == "ref":
-            ref, _, commit = value.partition("|")
-            # A stamp that was cut is none: the commit is looked up again.
-            commits |= {ref: commit.strip()} if _KEPT.fullmatch(commit.strip()) else {}
-        elif name == "nvcc":
-            nvcc = value
-        elif name == "nvcc.version":
-            cuda_version = value or None
-        elif name == "nvcc.path":
-            nvcc_path = value
-        elif name == "toolkit":
-            toolkits.add(value)
-        elif name == "proven":
-            proven = value
-        elif name == "rocm":
-            rocm = (re.match(r"\d{1,3}(\.\d{1,3}){1,3}", value) or [""])[0]
-    unnamed = tuple(path for path, name in releases.items() if not name)
-    found = Installed(
-        flags, commits, frozenset(releases), nvcc, cuda_version, nvcc_path, frozenset(toolkits), proven, rocm=rocm
-    )
-    return found, unnamed
-
-
-def _text(encoded: str | None) -> str | None:
-    if encoded is None:
-        return None
-    try:
-        return base64.b64decode(encoded).decode("utf-8", "replace")
-    except ValueError:
-        return None
 
 
 def _sum(encoded: str | None) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rigwright.plan.engines.installed import NOTHING, Installed
 from rigwright.records import paths
+from rigwright.records.group import Group
+from rigwright.records.marks import MARKER as MARKER
+from rigwright.records.marks import is_ours as is_ours
+from rigwright.records.marks import marker_of as marker_of
+from rigwright.records.marks import was_ours as was_ours
 from rigwright.units import whole_number
-
-MARKER = "RIGWRIGHT_UNIT"
-_SUM = re.compile(
-    r"\A(?P<header># Written by rigwright\.[^\n]*\n)# sha256 of the rest: (?P<sum>[0-9a-f]{64})\n(?P<rest>.*)\Z",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,7 @@ class Record:
     drain_seconds: int | None = None
     watch_seconds: int = 0
     keep_releases: int = 1
+    group: Group | None = None
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -212,7 +210,8 @@ class RigRecords:
 
     unnamed: releases that are there and do not tell what they were built from. fresh: those of the last day that no
     instance ran yet. left: what installations left that were cut. systemd: its version, 0 where it did not tell.
-    spare_toolkits: those of ours that no release was built with, and that are not wanted now.
+    spare_toolkits: those of ours that no release was built with, and that are not wanted now. addresses: those of the
+    rig, each with its interface and the length of its network: `10.0.0.1/24`.
     """
 
     services: Mapping[str, Deployed] = field(default_factory=dict)
@@ -222,6 +221,7 @@ class RigRecords:
     systemd: int = 0
     left: tuple[str, ...] = ()
     spare_toolkits: frozenset[str] = frozenset()
+    addresses: tuple[tuple[str, str], ...] = ()
 
     def of(self, name: str) -> Deployed:
         """An instance; one without anything where there is none."""
@@ -281,20 +281,3 @@ def _engine_of(release: str) -> str:
 def _by_number(name: str) -> tuple[str, int]:
     service, _, replica = name.partition("@")
     return service, whole_number(replica) or 0
-
-
-def is_ours(unit: str) -> bool:
-    """True for the text of a unit that we wrote and nobody edited since."""
-    found = _SUM.match(unit)
-    return found is not None and found["sum"] == hashlib.sha256(found["rest"].encode()).hexdigest()
-
-
-def was_ours(unit: str) -> bool:
-    """True for the text of a unit that we wrote, edited or not."""
-    return unit.startswith("# Written by rigwright.")
-
-
-def marker_of(unit: str) -> str | None:
-    """The mark that a process started from this unit text carries in its environment."""
-    found = re.search(rf"^Environment={MARKER}=(\w+)$", unit, re.MULTILINE)
-    return found[1] if found else None

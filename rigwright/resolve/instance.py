@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rigwright.plan.service import Flag, GpuRef, Replica, ServicePlan
+from rigwright.plan.service import ClusterPart, Flag, GpuRef, Replica, ServicePlan
 from rigwright.plan.wish import ServiceWish
 from rigwright.records import paths
 from rigwright.records.reading import base_url
 from rigwright.records.values import Work
+from rigwright.spec.cluster import AT_THE_HEAD
 
 # What of a record its role says, which plans do not know.
 _OF_THE_ENGINE = ("health", "answer", "work")
@@ -81,9 +82,25 @@ class Instance:
         return self.plan.argv_of(self.number)
 
     @property
+    def cluster(self) -> ClusterPart | None:
+        """The rig's part where several serve it together."""
+        return self.plan.cluster
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether another rig answers the requests that it works at."""
+        return self.cluster is not None and self.cluster.rank > 0
+
+    @property
+    def host(self) -> str:
+        """Where it listens; of several rigs the first does, by default at its address between them."""
+        of_the_head = self.cluster is not None and (self.is_follower or self.wish.host == AT_THE_HEAD)
+        return self.cluster.head.address if self.cluster and of_the_head else self.wish.host
+
+    @property
     def url(self) -> str:
         """Where the rig itself reaches it."""
-        return base_url(self.wish.host, self.port)
+        return base_url(self.host, self.port)
 
     @property
     def key_path(self) -> str:
@@ -121,7 +138,8 @@ class Instance:
         if self.plan.source and self.plan.source.url:
             data["source"]["url"] = str(self.plan.source)  # everybody on the rig may read the record
         own = {"replica": self.number, "drain_seconds": self.wish.drain_seconds}
-        own |= {"watch_seconds": self.wish.watch_seconds}
+        # Who answers no requests is not asked for any: what is looked at there is whether it has its head.
+        own |= {"watch_seconds": 0 if self.is_follower else self.wish.watch_seconds}
         own |= {"keep_releases": keep} if keep != 1 else {}  # a record of the version before stays as it is
         # Where no flag says it: an engine may read the key by itself.
         own |= {"has_key": True} if self.key_path and all(one.name != "--api-key-file" for one in self.flags) else {}

@@ -33,6 +33,9 @@ def pin(resolved: Resolved, spec: RigSpec, hardware: Hardware, *, rig: str) -> t
     notes: list[str] = []
     services = {}
     for plan in resolved.plan.services:
+        if plan.cluster:
+            notes.append(f"services.{plan.service}: it is of cluster {plan.cluster.name}, which is not locked")
+            continue
         wish = spec.wish(plan.service)
         local = resolved.models.get(wish.name)
         files, commit = _files(local, plan, notes, spec.weights)

@@ -30,6 +30,7 @@ from rigwright.resolve.deployable import deployable, deployed_engines, with_fast
 from rigwright.resolve.drafters import drafting_files, with_drafter, with_drafters
 from rigwright.resolve.engines import engines_for
 from rigwright.resolve.instance import Instance, instances
+from rigwright.resolve.share import Share, alone, models_of
 from rigwright.spec.rig import KEY_CREDENTIAL, RigSpec
 from rigwright.spec.templates import read_template, template_path
 from rigwright.spec.weights import WeightsSettings
@@ -83,6 +84,7 @@ def resolve(
     measurements: Sequence[Measurement] = (),
     alternatives: int = 3,
     is_preview: bool = False,
+    share: Share | None = None,
 ) -> Resolved:
     """The plan of a rig: what its lock says, else what the planner says, on the files that it chose.
 
@@ -95,6 +97,7 @@ def resolve(
         measurements: What this rig or the same card really reached.
         alternatives: How many alternatives each service tells of.
         is_preview: Also counts GPUs that no deploy can use.
+        share: What it runs of the service of its cluster, which is among those of `spec`.
 
     Raises:
         RigwrightError: a model is not there, or the rig cannot serve what is wished.
@@ -102,10 +105,11 @@ def resolve(
     lookup, hardware = lookup or Lookup(), reserved(hardware, spec.reserve)
     orphans, others = beside(spec, records)
     occupants = occupants_of(spec, records)
+    spec, shares = alone(spec, share), (share.plan,) if share else ()
     changes = list(lock_changes(lock, spec, hardware)) if lock else []
     held = lock if lock and not changes else None
     engines = engines_for(spec, spec.services, hardware, records, held)
-    models, found = _named_files(spec, held, lookup)
+    models, found = named_files(spec, held, lookup)
     drafters, drafts_found = drafting_files(spec, held, lookup)
     found += drafts_found
     changes += found
@@ -121,12 +125,13 @@ def resolve(
             alternatives_count=alternatives,
             engines=engines,
             occupants=occupants,
+            shares=shares,
         )
 
     def plan(requests: Sequence[Request]) -> RigPlan:
         return with_engines(requests, engines) if is_preview else deployable(with_engines, requests, engines)
 
-    requests = [_request(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
+    requests = [request_of(wish, spec, engines, models, lookup, held=held) for wish in spec.services]
     requests = [with_drafter(one, drafters.get(one.wish.name), spec.weights) for one in requests]
     requests = [one._replace(said=said_of(one.wish.name, records)) for one in requests]
     if held:
@@ -134,11 +139,12 @@ def resolve(
         engines = engines_for(spec, as_planned(spec.services, services, engines), hardware, records, held)
         fresh, differing = _fresh(plan, requests, held, spec)
         services = [_locked(wish, held, fresh.get(wish.name), hardware) for wish in spec.services]
-        rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants)
+        rig_plan = with_services(hardware, requests, services, engines=engines, occupants=occupants, shares=shares)
         if not is_preview:
             rig_plan = with_faster(rig_plan, with_engines, requests, engines)
         rig_plan = _untuned(rig_plan, spec)
-        return Resolved(rig_plan, with_drafters(models, drafters), tuple(differing), True, engines, orphans, others)
+        chosen = with_drafters(models, drafters) | models_of(share)
+        return Resolved(rig_plan, chosen, tuple(differing), True, engines, orphans, others)
     automatic = engines if is_preview else deployed_engines(engines)
     requests = name_models(hardware, requests, automatic, is_preview=is_preview)
     rig_plan, chosen = settled(plan, requests, models, spec, records=records, lookup=lookup)
@@ -147,7 +153,7 @@ def resolve(
         rig_plan = plan(requests)
     if not is_preview:
         rig_plan = with_faster(rig_plan, with_engines, requests, engines)
-    chosen = with_drafters(chosen, drafters)
+    chosen = with_drafters(chosen, drafters) | models_of(share)
     check_collisions(chosen)
     return Resolved(_untuned(rig_plan, spec), chosen, tuple(changes), False, engines, orphans, others)
 
@@ -157,7 +163,7 @@ def _untuned(plan: RigPlan, spec: RigSpec) -> RigPlan:
     return plan if spec.base.tune_host else plan.model_copy(update={"tuning": ()})
 
 
-def _named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple[dict[str, LocalModel], list[Change]]:
+def named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple[dict[str, LocalModel], list[Change]]:
     """The files of each service as far as lock or inventory name them, and those that are no longer the locked ones."""
     models: dict[str, LocalModel] = {}
     changes: list[Change] = []
@@ -172,7 +178,7 @@ def _named_files(spec: RigSpec, held: LockedRig | None, lookup: Lookup) -> tuple
     return models, changes
 
 
-def _request(
+def request_of(
     wish: ServiceWish,
     spec: RigSpec,
     engines: Engines,

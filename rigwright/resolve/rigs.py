@@ -13,8 +13,11 @@ from rigwright.plan.changes import Change
 from rigwright.plan.reasons import Reason
 from rigwright.plan.speed.measured import Measurement
 from rigwright.records.values import NO_RECORDS, RigRecords
+from rigwright.resolve.cluster import ClusterRig, shares
 from rigwright.resolve.resolve import Resolved, resolve
 from rigwright.resolve.running import deploy_notes, running_changes
+from rigwright.resolve.share import Share
+from rigwright.spec.cluster import Membership
 from rigwright.spec.rig import RigSpec
 from rigwright.weights.local import projector_of
 from rigwright.weights.lookup import Lookup
@@ -22,13 +25,15 @@ from rigwright.weights.lookup import Lookup
 
 @dataclass(frozen=True)
 class RigRequest:
-    """One rig to resolve; `notes` say what was assumed of its hardware, `lock` is the file that holds it or others."""
+    """One rig to resolve; `notes` say what was assumed of its hardware, `lock` is the file that holds it or others.
+    With `member` it is in a cluster, whose service is the last one of `spec`."""
 
     spec: RigSpec
     hardware: Hardware
     lock: Path | None = None
     records: RigRecords | None = None
     notes: Sequence[Reason] = ()
+    member: Membership | None = None
 
 
 @dataclass
@@ -92,7 +97,10 @@ def resolve_all(
     locks: dict[Path, Lock] = {}
     for path in {one.lock for one in asked.values() if one.lock}:
         locks[path] = read_lock(path)
+    together = _clusters(asked, lookup, several)
     for name, one in asked.items():
+        if name in several.errors:
+            continue
         try:
             resolved = resolve(
                 one.spec,
@@ -103,6 +111,7 @@ def resolve_all(
                 measurements=measurements,
                 alternatives=alternatives,
                 is_preview=is_preview,
+                share=together.get(name),
             )
         except RigwrightError as error:
             several.errors[name] = error.message
@@ -111,3 +120,16 @@ def resolve_all(
         plan = resolved.plan.model_copy(update={"notes": (*refused, *one.notes, *resolved.plan.notes)})
         several.resolved[name] = resolved._replace(plan=plan)
     return several
+
+
+def _clusters(asked: Mapping[str, RigRequest], lookup: Lookup, several: ResolvedRigs) -> dict[str, Share]:
+    """What each rig of a cluster runs of its service; why it runs nothing is an error of each of them."""
+    found: dict[str, Share] = {}
+    for member in {one.member.spec.name: one.member for one in asked.values() if one.member}.values():
+        mine = {name: one for name, one in asked.items() if one.member == member}
+        rigs = {name: ClusterRig(one.spec, one.hardware, one.records or NO_RECORDS) for name, one in mine.items()}
+        try:
+            found |= shares(member, rigs, lookup)
+        except RigwrightError as error:
+            several.errors |= dict.fromkeys(mine, error.message)
+    return found

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 
 from rigwright.errors import Refused
 from rigwright.plan.engines.planner import Planner
-from rigwright.plan.wish import ServiceWish
 from rigwright.records import paths
 from rigwright.records.values import MARKER, marker_of
 from rigwright.resolve.instance import Instance
@@ -61,7 +60,7 @@ def render_unit(
         there: The unit file that lies there. The mark of that stays where what it starts would be the same.
     """
     wish, plan = instance.wish, instance.plan
-    lines = [f"ExecStart={paths.current_link(instance.name)}/{engine.program}"]
+    lines = [f"ExecStart={_once_it_may_join(instance)}{paths.current_link(instance.name)}/{engine.program}"]
     for word in map(quote, instance.argv):
         if word.startswith("--"):
             lines.append(f"  {word}")
@@ -69,7 +68,7 @@ def render_unit(
             lines[-1] += f" {word}"
     # The credentials directory is the one variable that systemd itself shall fill in.
     exec_start = " \\\n".join(lines).replace("$${CREDENTIALS_DIRECTORY}", "${CREDENTIALS_DIRECTORY}")
-    specific = not wish.is_loopback and wish.host not in ("0.0.0.0", "::")
+    specific = not wish.is_loopback and instance.host not in ("0.0.0.0", "::")
     body = render_text(
         engine.template if "\n" in engine.template else template(engine.template),
         description=one_line(f"Rigwright service {instance.name} ({engine.label})"),
@@ -86,7 +85,8 @@ def render_unit(
         cpus=one_line(instance.cpus),
         locks_memory=engine.locks_memory(instance.flags),
         stop_seconds=engine.stop_seconds(instance.flags),
-        allow=_allowed(wish),
+        allow=_allowed(instance),
+        has_rdma=bool(instance.cluster and instance.cluster.has_rdma),
         devices=paths.DEVICES_UNIT,
         power=paths.POWER_UNIT,
         has_steps=systemd >= _RESTART_STEPS,
@@ -175,10 +175,27 @@ def _environment(instance: Instance, weights: Mapping[str, str]) -> list[tuple[s
     return pairs
 
 
-def _allowed(wish: ServiceWish) -> str:
-    """Who may connect; empty for everybody."""
-    networks = () if wish.is_loopback else wish.allow_from
+def _allowed(instance: Instance) -> str:
+    """Who may connect; empty for everybody, which it never is for a cluster: most ports of that ask for no password."""
+    wish, cluster = instance.wish, instance.cluster
+    members = [one.address for one in cluster.members] if cluster else []
+    networks = () if wish.is_loopback else (*members, *wish.allow_from)
     return one_line(" ".join(("localhost", *networks))) if wish.is_loopback or networks else ""
+
+
+# A head that serves has its group, and takes nobody else in; one that does not answer at all cannot be met. One that
+# refuses a connection is on its way: 7 of curl(1).
+_JOIN = 'until curl -q -s --noproxy "*" -m 3 -o /dev/null "$0"; [ $? -eq 7 ]; do sleep 1; done; exec "$@"'
+
+
+def _once_it_may_join(instance: Instance) -> str:
+    """What a rig that follows a head does first; empty for all others."""
+    return f"/bin/sh -c {_word(_JOIN)} {instance.url}/health " if instance.is_follower else ""
+
+
+def _word(text: str) -> str:
+    """A word of ExecStart= in single quotes."""
+    return "'" + text.replace("%", "%%").replace("$", "$$") + "'"
 
 
 def _directories(instance: Instance, engine: Planner, weights: Iterable[str]) -> list[str]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from rigwright.records import paths
 from rigwright.records.values import Record
-from rigwright.resources import assignments, render, role_text, template
+from rigwright.resources import assignments, render, role_text
 
+# From the end of one look to the next one. A group is broken within three looks of one of its rigs.
+_SECONDS, _GROUP_SECONDS = 30, 4
 _HEADER = '# Written by rigwright.\nset -u\nexport LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"\n'
 
 
@@ -34,14 +36,15 @@ class Watch:
 
 def watch_of(name: str, record: Record | None) -> Watch:
     """What looks after an instance that runs as a record says; nobody where that says 0 seconds, or nothing."""
-    if record is None or not record.port or not record.watch_seconds:
+    if record is None or not record.port or not (record.watch_seconds or record.group):
         return Watch()
     # A record of 0.1 tells no request: then there is none.
     none = assignments(dict.fromkeys(("CHAT_ASK", "CHAT_BODY", "CHAT_EXPECTED"), ""))
-    program = "\n".join([*none, role_text("service", "answer.sh"), role_text("service", "watch.sh")])
+    parts = [role_text("service", f"{one}.sh") for one in ("answer", "group", "watch")]
     key = paths.key_path(name.partition("@")[0])
     service = render("watch.service.j2", name=name, key=key, binds=(), allow=_allowed(record.host))
-    return Watch(_HEADER + program, service, template("watch.timer"))
+    timer = render("watch.timer.j2", seconds=_GROUP_SECONDS if record.group else _SECONDS)
+    return Watch(_HEADER + "\n".join([*none, *parts]), service, timer)
 
 
 def _allowed(host: str) -> str:

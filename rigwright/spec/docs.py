@@ -9,6 +9,8 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from rigwright.plan.wish import ServiceWish
+from rigwright.spec.cluster import ClusterSpec
 from rigwright.spec.rig import model_in, rig_model
 
 _HEAD = """# The inventory: the key `rig`
@@ -22,12 +24,17 @@ Two short forms: `"model"` may be a string (a path, an address, or `hf:org/repo@
 
 This page is written by `rigwright/spec/docs.py`. Change the description of the field, not this page.
 """
+_CLUSTER = """# The key `cluster`
+
+Beside `rig`, in the data of a group whose rigs serve one model together: see [cluster.md](cluster.md).
+"""
 _SCALARS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "True or False"}
 
 
 def spec_markdown() -> str:
     """The page: a table for each model, in the order in which an inventory nests them."""
-    return "\n".join([_HEAD, *(_table(where, model) for where, model in _nested(rig_model(), "rig"))])
+    tables = [_table(where, model) for where, model in _nested(rig_model(), "rig")]
+    return "\n".join([_HEAD, *tables, _CLUSTER, _table("cluster", ClusterSpec)])
 
 
 def _nested(model: type[BaseModel], where: str) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -46,7 +53,9 @@ def _table(where: str, model: type[BaseModel]) -> str:
     rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
         is_model = model_in(field.annotation) is not None
-        kind = _linked(_inside(where, name, field)) if is_model else _type(shapes[name])
+        place = "rig.services[]" if field.annotation is ServiceWish else _inside(where, name, field)
+        kind = _linked(place).removeprefix("list of " * (place != _inside(where, name, field)))
+        kind = kind if is_model else _type(shapes[name])
         cells = (f"`{name}`", kind, _default(field), field.description or "")
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join([f"## `{where}`", "", inspect.getdoc(model) or "", "", *rows, ""])

@@ -141,8 +141,7 @@ def parse_spec(rig: str, data: object, *, inventory: str | Path | None = None) -
     try:
         spec = rig_model().model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(f"{rig}: {_explain(details)}" for details in error.errors(include_url=False))
-        raise WrongSpec("\n".join(lines)) from None
+        raise explained(error, rig, "rig", rig_model()) from None
     changes: dict[str, Any] = {} if spec.owner else {"owner": owner_of(inventory)}
     changes |= {name: with_files(rig, name, own) for name, own in spec.engines.items() if own.files}
     if any(one.path_on_rig for one in spec.sources):
@@ -156,13 +155,19 @@ def _on(rig: str, wish: ServiceWish) -> ServiceWish:
     return wish.model_copy(update={"model": wish.model.on(rig), "draft_model": drafter})
 
 
-def _explain(details: Any) -> str:
-    where = on_a_line(".".join(["rig", *(str(part) for part in details["loc"] if part != "[key]")]))
+def explained(error: ValidationError, rig: str, top: str, model: type[BaseModel]) -> WrongSpec:
+    """What is wrong with the data of a rig under the key `top`, which `model` checked: a line for each mistake."""
+    details = error.errors(include_url=False)
+    return WrongSpec("\n".join(dict.fromkeys(f"{rig}: {_explain(one, top, model)}" for one in details)))
+
+
+def _explain(details: Any, top: str, model: type[BaseModel]) -> str:
+    where = on_a_line(".".join([top, *(str(part) for part in details["loc"] if part != "[key]")]))
     kind, given = details["type"], details.get("input")
     if kind == "extra_forbidden":
-        return f"{where}: unknown key; {_suggest(details['loc'])}"
+        return f"{where}: unknown key; {_suggest(details['loc'], model)}"
     if kind == "missing":
-        return f"{where}: missing; {_purpose(details['loc'])}"
+        return f"{where}: missing; {_purpose(details['loc'], model)}"
     message = details["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if kind == "value_error":
@@ -171,10 +176,10 @@ def _explain(details: Any) -> str:
     if details["loc"] and details["loc"][0] == "services" and len(details["loc"]) < 3:
         return f"{where}: {_service_form(given)}"
     if kind in ("model_type", "model_attributes_type"):
-        message += f" ({', '.join([*_model_at(details['loc']).model_fields][:4])}, …)"
+        message += f" ({', '.join([*_model_at(details['loc'], model).model_fields][:4])}, …)"
     given = redacted(given) if isinstance(given, str) else given
     shown = repr(given) if len(repr(given)) < 80 else _kind(given)
-    return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'])}"
+    return f"{where}: {shown} will not do: {message}; {_purpose(details['loc'], model)}"
 
 
 def _service_form(given: object) -> str:
@@ -205,8 +210,8 @@ _FORMS = {
 }
 
 
-def _suggest(loc: tuple[str | int, ...]) -> str:
-    known = list(_model_at(loc[:-1]).model_fields)
+def _suggest(loc: tuple[str | int, ...], top: type[BaseModel]) -> str:
+    known = list(_model_at(loc[:-1], top).model_fields)
     other = told_elsewhere(str(loc[-1]))
     if is_left_out(other) and "model" in known:
         return other
@@ -216,14 +221,13 @@ def _suggest(loc: tuple[str | int, ...]) -> str:
     return f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
 
 
-def _purpose(loc: tuple[str | int, ...]) -> str:
-    field = _model_at(loc[:-1]).model_fields.get(str(loc[-1])) if loc else None
+def _purpose(loc: tuple[str | int, ...], top: type[BaseModel]) -> str:
+    field = _model_at(loc[:-1], top).model_fields.get(str(loc[-1])) if loc else None
     return f"{loc[-1]} is: {field.description}" if field and field.description else "see docs/spec.md"
 
 
-def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel]:
+def _model_at(loc: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseModel]:
     """The model that holds the keys at `loc`, found by walking the annotations; the last known one if it ends early."""
-    model: type[BaseModel] = rig_model()
     for part in loc:
         field = model.model_fields.get(str(part))
         inner = model_in(field.annotation) if field else None

@@ -16,6 +16,7 @@ from testinfra.host import Host
 
 from rigwright.plan.wish import ServiceWish
 from rigwright.verify import driver
+from rigwright.verify.cluster import Part, listens_at, part_of
 from rigwright.verify.login import login
 from rigwright.verify.shell import Lost, Shell
 from rigwright.verify.targets import Target
@@ -162,6 +163,11 @@ class ServiceUnderTest:
         except (ValueError, TypeError, KeyError):
             return self.wish.engine
 
+    @cached_property
+    def cluster(self) -> Part | None:
+        """This rig's part, where several serve it together."""
+        return part_of(self.rig.records.get(self.name))
+
     @property
     def replica(self) -> dict[str, Any]:
         """What the plan says of this replica: GPUs, port, environment."""
@@ -280,7 +286,7 @@ class ServiceUnderTest:
         pytest.fail(self._silent)
 
     def _ask(self, path: str, limit_seconds: int, *, body: object = None, key: bool = True) -> Any:
-        address = ipaddress.ip_address(self.wish.host)
+        address = listens_at(self.wish.host, self.cluster)
         if address.is_unspecified:
             address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
         host = f"[{address}]" if address.version == 6 else str(address)

@@ -10,7 +10,8 @@ import yaml
 
 from rigwright.errors import RigwrightError
 from rigwright.inventory.rows import read_rows
-from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.spec.cluster import memberships, own_spec, with_cluster
+from rigwright.spec.rig import RigSpec
 from rigwright.spec.text import load_yaml
 
 
@@ -31,15 +32,18 @@ def read_inventory(inventory: str, *, limit: tuple[str, ...] = ()) -> list[Targe
     Raises:
         RigwrightError: pyinfra cannot read it, a rig's data is wrong, or nothing is left.
     """
+    rows = read_rows(inventory, limit=limit)
+    whole = read_rows(inventory) if limit and any(row["data"].get("cluster") for row in rows) else rows
+    members = memberships((row["name"], row["data"].get("cluster")) for row in whole)
     return [
         Target(
             row["name"],
             tuple(row["groups"]),
             row["data"],
-            parse_spec(row["name"], row["data"].get("rig"), inventory=inventory),
+            with_cluster(row["name"], own_spec(row["name"], row["data"], inventory), members.get(row["name"])),
             _locked(inventory, row["name"], row["data"].get("rig_lock")),
         )
-        for row in read_rows(inventory, limit=limit)
+        for row in rows
     ]
 
 

@@ -124,6 +124,10 @@ def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
     engine = f"{engine_name(service.engine)} {without_commits(service.engine_version)}"
     yield "engine", Text.assemble(engine, ("  not deployed yet", "bold red") if service.not_deployed else "")
     yield "runs on", Text.assemble(on(service), (f", {service.in_ram} in RAM", "bold") if service.in_ram else "")
+    if part := service.cluster:
+        rigs = ", ".join(f"{one.rig} {one.address}" for one in part.members)
+        speed = f"{part.gbits_per_second:g} Gbit/s between them"
+        yield "together", Text(clean(f"{len(part.members)} rigs of {part.name}, the first answers: {rigs}; {speed}"))
     slots = "1 slot" if service.slots == 1 else f"{service.slots} slots"
     context = f"{tokens(service.context_tokens)} tokens × {slots}{' for each copy' * (len(service.replicas) > 1)}"
     kept = next((flag.value for flag in service.flags if flag.name in _CACHE_FLAGS), None)

@@ -101,6 +101,9 @@ for name in $names; do
   fi
 done
 section installed
+ip -o address show 2>/dev/null | while read -r _ at kind address _; do
+  case $kind in inet | inet6) echo "address=$at|$address" ;; esac
+done
 echo "systemd=$(systemctl show -P Version 2>/dev/null)"
 for release in /opt/rigwright/*/releases/*/; do
   [ -e "$release/release.json" ] || continue

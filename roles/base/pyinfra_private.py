@@ -82,6 +82,11 @@ def has_host() -> bool:
     return bool(ctx_host.isset())
 
 
+def data_of(host: Host, *keys: str) -> dict[str, Any]:
+    """What the inventory says of a host under these keys; without those that it has not."""
+    return {key: found for key in keys if (found := host.data.get(key)) is not None}
+
+
 def current_state() -> State:
     """The run that the current host is part of."""
     state: State = ctx_state.get()
@@ -123,6 +128,11 @@ def operations_executed(host: Host) -> int:
 def has_failed(host: Host) -> bool:
     """Whether a host is out of the run."""
     return host in host.state.failed_hosts
+
+
+def every_host(state: State) -> list[Host]:
+    """The hosts of the inventory, whatever --limit says."""
+    return list(state.inventory)
 
 
 def takes_turns(state: State) -> bool:

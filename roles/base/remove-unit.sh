@@ -12,5 +12,5 @@ remove_watch() {
   for looks in "rigwright.watch.$1.timer" "rigwright.watch.$1.service"; do
     if [ -e "/etc/systemd/system/$looks" ]; then remove_unit "$looks"; fi
   done
-  rm -f -- "/run/rigwright.watch/$1"
+  rm -f -- "/run/rigwright.watch/$1" "/run/rigwright.watch/$1.group"
 }

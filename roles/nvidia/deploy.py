@@ -19,12 +19,13 @@ from rigwright.roles.base.facts import NO_STATE, Rig, rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.packages import package_manager
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import current_host, current_state, hosts_of, inventory_argument
+from rigwright.roles.base.pyinfra_private import current_host, current_state, data_of, hosts_of, inventory_argument
 from rigwright.roles.cuda.operations import bring_toolkit, cuda_probe
 from rigwright.roles.nvidia import operations as nvidia
 from rigwright.roles.nvidia.power import power, power_probe
 from rigwright.roles.nvidia.reading import PROBE, Asked, plan_with
-from rigwright.spec.rig import RigSpec, parse_spec
+from rigwright.spec.cluster import own_spec
+from rigwright.spec.rig import RigSpec
 from rigwright.view.driver_table import show
 
 _specs: WeakKeyDictionary[State, dict[str, RigSpec]] = WeakKeyDictionary()
@@ -96,7 +97,7 @@ def _check(state: State) -> dict[str, RigSpec]:
     found, wrong, inventory = {}, [], inventory_argument()
     for host in hosts_of(state):
         try:
-            found[host.name] = parse_spec(host.name, host.data.get("rig"), inventory=inventory)
+            found[host.name] = own_spec(host.name, data_of(host, "rig", "cluster"), inventory)
         except RigwrightError as error:
             wrong.append(error.message)
     if wrong:

@@ -72,8 +72,10 @@ def _line(plan: ServicePlan, wish: ServiceWish, resolved: Resolved) -> str:
     ports = "+".join(str(replica.port) for replica in plan.replicas)
     copies = f"{len(plan.replicas)} × " if len(plan.replicas) > 1 else ""
     size = f"{plan.context_tokens} tokens × {plan.slots} slots{memory}"
-    host = f"[{wish.host}]" if ":" in wish.host else wish.host
-    return f"{plan.service}: {copies}{name} on {plan.device}, {size}, {host}:{ports}"
+    place = plan.cluster.head.address if plan.cluster else wish.host
+    host = f"[{place}]" if ":" in place else place
+    part = f", rig {plan.cluster.rank + 1} of {len(plan.cluster.members)}" if plan.cluster else ""
+    return f"{plan.service}: {copies}{name} on {plan.device}{part}, {size}, {host}:{ports}"
 
 
 def _explain(host: Host, plan: ServicePlan) -> None:

@@ -23,6 +23,7 @@ from rigwright.records.values import Deployed
 from rigwright.resolve import Resolved, resolve
 from rigwright.resolve.instance import Instance
 from rigwright.resolve.rigs import look_at_models
+from rigwright.resolve.share import Share
 from rigwright.roles.base.account import account_probe
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.fetching import Find, nowhere
@@ -32,6 +33,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import (
     current_host,
     current_state,
+    every_host,
     hosts_of,
     inventory_argument,
     su_reads_password,
@@ -40,6 +42,7 @@ from rigwright.roles.base.pyinfra_private import (
 from rigwright.roles.weights.chain import address_probe
 from rigwright.roles.weights.directory import directory_probe
 from rigwright.roles.weights.facts import weights_file, weights_probe
+from rigwright.spec.cluster import Membership, memberships, with_cluster
 from rigwright.spec.keys import keys_of
 from rigwright.spec.rig import RigSpec, parse_spec
 from rigwright.spec.templates import template_path, templates_of
@@ -59,6 +62,7 @@ class RigContext:
 
     `lock` is what is pinned for this rig, `lock_file` the file that holds it or other rigs. Where standard input is
     taken, by su for its password, no file and no key can travel. `bundle` holds what is brought, where there is one.
+    `member` is the cluster that the rig is in, whose service is the last one of `spec`.
     """
 
     rig: str
@@ -71,6 +75,8 @@ class RigContext:
     is_stdin_taken: bool = False
     bundle: Bundle | None = None
     lookup: Lookup = field(default_factory=Lookup, repr=False, compare=False)
+    member: Membership | None = None
+    _share: dict[str, Share] = field(default_factory=dict, repr=False, compare=False)
     _resolved: dict[object, Resolved] = field(default_factory=dict, repr=False, compare=False)
     _learned: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     _missing: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -149,8 +155,15 @@ class RigContext:
         key = hardware, beside, frozenset(installed.flags), installed.releases, asked, compilers
         if key not in self._resolved:
             records = replace(rig.records, installed=installed)
-            self._resolved[key] = resolve(self.spec, hardware, self.lock, records=records, lookup=self.lookup)
+            share = self._share.get("") if self.member else None
+            self._resolved[key] = resolve(
+                self.spec, hardware, self.lock, records=records, lookup=self.lookup, share=share
+            )
         return self._resolved[key]
+
+    def join(self, share: Share) -> None:
+        """What the rig runs of its cluster's service, once all its rigs have answered: it is part of all plans."""
+        self._share[""] = share
 
     def learn(self, found: Mapping[str, str], *, missing: Mapping[str, str] = MappingProxyType({})) -> None:
         """What the rig does not keep yet, as `Installed.commits` would have it, and what cannot be had in this run.
@@ -211,6 +224,7 @@ def make_context(
     inventory: str | None = None,
     lookup: Lookup | None = None,
     is_stdin_taken: bool = False,
+    member: Membership | None = None,
 ) -> RigContext:
     """One rig's data, checked, with its models looked at and its keys read.
 
@@ -218,17 +232,23 @@ def make_context(
         RigwrightError: a line for each thing that is wrong.
     """
     lookup = lookup or Lookup()
-    spec, bundle = with_bundle(parse_spec(rig, data, inventory=inventory), rig, tell)
+    own = {} if data is None and member else data
+    spec = with_cluster(rig, parse_spec(rig, own, inventory=inventory), member)
+    spec, bundle = with_bundle(spec, rig, tell)
     look_at_models({rig: spec}, lookup)
     keys, templates = keys_of(rig, spec), templates_of(rig, spec)
     inventory = inventory or "INVENTORY"
-    return RigContext(rig, spec, keys, templates, lock, lock_file, inventory, is_stdin_taken, bundle, lookup)
+    return RigContext(rig, spec, keys, templates, lock, lock_file, inventory, is_stdin_taken, bundle, lookup, member)
 
 
 def _check(state: State) -> dict[str, RigContext]:
     contexts, wrong = {}, []
     locks: dict[Path, Lock] = {}
     lookup, inventory = Lookup(), inventory_argument()
+    try:
+        members = memberships((host.name, host.data.get("cluster")) for host in every_host(state))
+    except RigwrightError as error:
+        raise WrongInventory(error.message) from None
     for host in hosts_of(state):
         try:
             path = lock_file(host.name, host.data.get("rig_lock"), inventory)
@@ -243,6 +263,7 @@ def _check(state: State) -> dict[str, RigContext]:
                 inventory=inventory,
                 lookup=lookup,
                 is_stdin_taken=su_reads_password(host),
+                member=members.get(host.name),
             )
         except RigwrightError as error:
             wrong.append(error.message)

@@ -25,6 +25,7 @@ from rigwright.roles.service import operations as service
 from rigwright.roles.service.announce import announce, refusal
 from rigwright.roles.service.context import current_context
 from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.meeting import meet
 from rigwright.roles.service.preflight import preflight
 from rigwright.roles.service.tuning import tune, tuning_probe
 from rigwright.roles.weights import chain
@@ -61,6 +62,7 @@ def _serve(engines: Sequence[Engine]) -> None:
         give_up(host, NO_STATE)
         return
     try:
+        meet(host, context, rig)
         context.read_headers(rig, host)
         resolved = context.resolved(rig)
     except RigwrightError as error:

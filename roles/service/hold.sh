@@ -29,6 +29,8 @@ keeps_connections() {
 # that ends as well: with the stop, while its control group is still there, for what it closes then stays in that and could
 # never say so to its client; and where this script is killed, by a timer.
 hold() {
+  # What several rigs serve together talks all the time: packets that are kept back would break it.
+  if grep -qs -e '--nnodes' "/etc/systemd/system/$1"; then return 1; fi
   file=/run/systemd/system/$1.d/zz-rigwright-hold from=127.82.73.71
   # Of version 6 there is one address of the machine itself: who asks from there is not kept back.
   case $health in *//\[*) from=${health#*//\[} from=${from%%\]*} ;; esac

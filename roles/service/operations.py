@@ -22,10 +22,12 @@ from rigwright.roles.base.drain import drains, let_go_seconds
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.operations import Commands, current_rig, refuse
 from rigwright.roles.base.probe import Probe
-from rigwright.roles.base.pyinfra_private import colour_diff, current_host, current_state
+from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.service.answer import CHAT_VARIABLES, Proof, proof_of, serves_at
 from rigwright.roles.service.context import RigContext
+from rigwright.roles.service.diff import show_diff
 from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.meeting import is_broken, meets, met
 from rigwright.roles.service.room import in_the_way, leaves_for
 from rigwright.roles.weights.facts import waiting, wanted_stamp
 from rigwright.spec.templates import template_path
@@ -95,6 +97,9 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     if wanted is None or wanted.engine != engine.name or release is None:
         yield from refuse(f"{instance}: the plan of this rig changed while it was deployed to; run again")
         return
+    if wanted.cluster and (reason := is_broken(current_host(), context)):
+        yield from refuse(reason)
+        return
     deployed = rig.records.of(instance)
     sums = _sums(rig, resolved.files(wanted.plan, context.spec.weights))
     unit = render_unit(wanted, planner, weights=sums, systemd=rig.records.systemd, there=deployed.unit)
@@ -110,7 +115,7 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
     owners = " ".join(context.spec.owners)
     changes = tuple(instance_changes(wanted, deployed, unit=unit, release=release))
     if changes and not is_only_disabled(changes, instance):
-        _show_diff(instance, deployed.unit, unit)
+        show_diff(instance, deployed.unit, unit)
         leaving = in_the_way(wanted, resolved, context.spec, rig)
         undone = _to_undo(deployed, rig, context.spec.owners)
         before_start = engine.before_start(rig, wanted, resolved)
@@ -129,7 +134,8 @@ def serve_instance(instance: str, context: RigContext, engine: Engine, probe: Pr
                 MAKE_ROOM=" ".join(one.unit_name for one in leaving),
                 UNDO=_undo(undone, context.spec.owners),
                 DRAINS=drains([deployed, *leaving, *undone], seconds),
-                SERVES=serves_at(wanted.wish.host, wanted.port),
+                SERVES=serves_at(wanted.host, wanted.port),
+                MEETS=meets(wanted.cluster),
                 TIMEOUT=wanted.wish.start_timeout_seconds,
             )
         )
@@ -237,6 +243,7 @@ def _way_back(
         UNDO=undo,
         DRAINS=drain,
         SERVES=serves_at(record.host, record.port) if record and record.port else "",
+        MEETS=met(record),
         TIMEOUT=_ROLLBACK_SECONDS,
     )
 
@@ -286,13 +293,3 @@ def _switch(deployed: Deployed, *, unit: str, release: str, record: str, owners:
         **watch_of(deployed.name, read_record(record)).variables(),
         **CHAT_VARIABLES,
     }
-
-
-def _show_diff(instance: str, old: str, new: str) -> None:
-    """With --diff: what the unit file gains and loses. Keys are in a file of their own and never part of it."""
-    if not current_state().config.DIFF:
-        return
-    host = current_host()
-    host.log(f"Will change {paths.unit_path(instance)}")
-    for line in colour_diff(old.splitlines(), new.splitlines()):
-        host.log(f"  {line}")

@@ -55,7 +55,12 @@ let_go() {
   } </dev/null >/dev/null 2>&1 9>&- &
 }
 tell_away() { [ -z "$served" ] || [ -z "$away" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"; }
-healthy() { [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
+# met: a rig that follows a head has met it, at $MEETS. What the head answers is no proof without that.
+met() {
+  [ -n "$MEETS" ] || return 0
+  [ -n "$(ss -Htn state established dst "${MEETS% *}" dport = ":${MEETS#* }" 2>/dev/null)" ]
+}
+healthy() { met && [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
 ask() { # the answer's body; the key never shows in a process list
   { [ -z "$KEY" ] || printf 'header = "Authorization: Bearer %s"\n' "$(head -n1 "$KEY")"; } |
     curl -q -sS --noproxy '*' --config - --max-time "$TIMEOUT" -H 'Content-Type: application/json' -d "$BODY" -- \

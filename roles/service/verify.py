@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from rigwright.verify import drm
+from rigwright.verify.cluster import listens_at
 from rigwright.verify.subject import NOTED, RigUnderTest, ServiceUnderTest
 
 # Hashing a release for GPUs takes a while from a slow disk.
@@ -80,7 +81,8 @@ def test_process_was_not_started_anew(served: ServiceUnderTest) -> None:
 def test_watch_is_on_and_had_nothing_to_restart(served: ServiceUnderTest) -> None:
     """Who looks after the service is on where the inventory wants it, and restarted nothing within the last hour."""
     state = served.host.run("systemctl is-active %s", f"rigwright.watch.{served.name}.timer").stdout.strip()
-    assert (state == "active") == bool(served.wish.watch_seconds), f"rigwright.watch.{served.name}.timer is {state}"
+    wanted = bool(served.wish.watch_seconds or served.cluster)
+    assert (state == "active") == wanted, f"rigwright.watch.{served.name}.timer is {state}"
     found = served.host.run("cat -- %s", f"/var/lib/rigwright/services/{served.name}/restarts").stdout.split()
     now = int(served.host.check_output("date +%s"))
     restarts = [one for one in found if one.isdecimal() and now - int(one) < _SETTLED_SECONDS]
@@ -198,8 +200,8 @@ def _otherwise(key: str, deployed: object, wished: object) -> str:
 
 def test_runs_what_is_locked(served: ServiceUnderTest) -> None:
     """A rig with an entry in the lock file runs its flags, on its GPUs, with the files that it names."""
-    if served.locked is None:
-        pytest.skip("this rig has no lock")
+    if served.locked is None or served.cluster:
+        pytest.skip("this rig has no lock, or serves it together with others")
     assert served.wish.name in served.locked["services"]
     pinned = served.locked["services"][served.wish.name]
     replica = pinned["replicas"][served.number]
@@ -242,9 +244,11 @@ def test_unit_file_is_sound(served: ServiceUnderTest) -> None:
 
 def test_listens_where_it_should_and_nowhere_else(served: ServiceUnderTest) -> None:
     """This process listens on the planned address and port, and nowhere else; nobody else has that port."""
+    if served.cluster and served.cluster.rank:
+        pytest.skip("another rig of its cluster answers the requests of this service")
     rows = [row.split() for row in served.host.check_output("ss -Hlntup").splitlines()]
     own = [(row[0], *_place(row[4])) for row in rows if f"pid={served.pid}," in row[-1]]
-    planned = ("tcp", str(ipaddress.ip_address(served.wish.host)), served.port)
+    planned = ("tcp", str(listens_at(served.wish.host, served.cluster)), served.port)
     assert own == [planned]
     others = [row[4] for row in rows if row[0] == "tcp" and _place(row[4])[1] == served.port]
     assert len(others) == 1

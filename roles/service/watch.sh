@@ -5,8 +5,9 @@
 # It asks where the engine tells of its work, for that goes through the loop that does the work: a server that is busy and
 # gets on answers within its patience, and is never touched. A completion would push a conversation out of the slot, so one of
 # one token is asked for where that says nothing, before the word is said that ends it, and once an hour of quiet.
-# Exit codes of `look`: 0 it completes, 10 it answers, 20 it is there and does not answer; anything else, nobody can tell.
-PROVEN=0 ANSWERS=10 SILENT=20
+# Exit codes of `look`: 0 it completes, 10 it answers, 20 it is there and does not answer, 30 the rig of its head does not
+# answer; anything else, nobody can tell.
+PROVEN=0 ANSWERS=10 SILENT=20 AWAY=30
 clock() { read -r up _ </proc/uptime && echo "${up%.*}"; }
 number() { printf '%s\n' "$found" | sed -n "s/^$1 \([0-9]\{1,6\}\)\$/\1/p" | head -n1; }
 # reach SECONDS PATH [BODY]: CODE; 000 is somebody who takes a connection and says nothing, empty where nobody takes one.
@@ -19,6 +20,11 @@ reach() {
 look() {
   proof_in "/etc/rigwright/$NAME.json"
   [ -n "$URL" ] || exit 1
+  # The head of a group asks itself for completions. The others ask whether it is there.
+  case $(number cluster.rank) in
+    '' | 0) ;;
+    *) if out_of_reach "$HEALTH"; then exit "$AWAY"; else exit "$ANSWERS"; fi ;;
+  esac
   limit=$(number watch_seconds) limit=${limit:-300} work=$(leaf work.path) since=0
   { read -r _ _ _ since <"/run/rigwright.watch/$NAME"; } 2>/dev/null || since=$(clock)
   if [ -n "$work" ]; then
@@ -37,8 +43,13 @@ look() {
 }
 # What is kept of each: its invocation, the looks in a row without an answer, when the first was, when it last completed.
 judge() {
-  at=/run/rigwright.watch/$NAME unit=rigwright-$NAME.service
+  unit=rigwright-$NAME.service
   found=$(leaves <"/etc/rigwright/$NAME.json") || return 0
+  if lost_group "${EXIT_STATUS-}"; then
+    start_group_anew
+    return 0
+  fi
+  at=/run/rigwright.watch/$NAME
   limit=$(number watch_seconds) limit=${limit:-300} began=$(clock) seen='' silent=0 first=0 proven=$(clock)
   { read -r seen silent first proven <"$at"; } 2>/dev/null || :
   runs=$(systemctl show -P InvocationID -- "$unit")

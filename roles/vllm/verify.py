@@ -49,6 +49,16 @@ def test_version_is_the_planned_one(served: ServiceUnderTest) -> None:
     assert said.split("+")[0] == manifest["version"].split("+")[0]
 
 
+def test_rigs_of_a_cluster_are_joined(served: ServiceUnderTest) -> None:
+    """Each rig has its connection with the head, and the head with each: one that is lost never comes back alone."""
+    part = served.cluster
+    if not part:
+        pytest.skip("this rig serves it alone")
+    asked = "ss -Hnt state established dst %s " + f"{'dport' if part.rank else 'sport'} = :{part.port}"
+    lost = [rig for rig, address in part.others if not served.host.check_output(asked, address)]
+    assert lost == [], f"it is not joined with {', '.join(lost)}, so that nobody gets an answer"
+
+
 def test_packages_are_the_pinned_ones(served: ServiceUnderTest) -> None:
     """The environment has what its lock pins, in those versions, and each file is as its package brought it."""
     lines = served.host.check_output("cat -- %s", f"{served.release}/requirements.txt").splitlines()
@@ -86,7 +96,8 @@ def test_asks_for_the_key(served: ServiceUnderTest) -> None:
 def test_model_is_the_planned_one(served: ServiceUnderTest) -> None:
     """The API names the model as planned, with the planned context."""
     status, text = served.get("/v1/models")
-    (model,) = [one for one in json.loads(text)["data"] if one["id"] == served.flag("--served-model-name")]
+    name = served.wish.alias or served.wish.name
+    (model,) = [one for one in json.loads(text)["data"] if one["id"] == name]
     assert (status, model["max_model_len"]) == (200, served.plan["context_tokens"])
     assert model["root"] == served.argv[0]
 

@@ -16,11 +16,30 @@ from rigwright.catalogue import load
 VERSION = "0.33.0"
 
 _MAIN = """
-import json, os, signal, sys, threading, time
+import json, os, signal, socket, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION, WORDS = "@VERSION@", "@WORDS@"
 running = 0
+
+def meet(asked):
+    # The connections of several rigs, at the head; the others meet it there, and answer what they are sent.
+    count = int(asked.nnodes or 1)
+    if count == 1:
+        return []
+    place = asked.master_addr, int(asked.master_port)
+    if not asked.headless:
+        door = socket.create_server(place)
+        return [door.accept()[0] for _ in range(count - 1)]
+    while True:
+        try:
+            own = socket.create_connection(place, 5)
+            break
+        except OSError:
+            time.sleep(0.5)
+    own.settimeout(None)
+    threading.Thread(target=lambda: [own.sendall(one) for one in iter(lambda: own.recv(1), b"")], daemon=True).start()
+    return [own]
 
 def main():
     if sys.argv[1:] == ["--version"]:
@@ -54,6 +73,11 @@ def main():
                 return
             running += 1
             time.sleep(body.get("seconds", 0))
+            for one in group:  # without one of its rigs no answer ever comes
+                one.settimeout(600)
+                one.sendall(b"1")
+                while not one.recv(1):
+                    time.sleep(60)
             text = {"role": "assistant", "content": WORDS}
             self.say(200, json.dumps({"choices": [{"message": text}], "usage": {"completion_tokens": 3}}))
             running -= 1
@@ -72,6 +96,10 @@ def main():
         def log_message(self, *_):
             pass
 
+    group = meet(asked)
+    if asked.headless:
+        while True:
+            time.sleep(60)  # a worker lives on when its head has gone
     server = ThreadingHTTPServer((asked.host, int(asked.port)), Handler)
 
     def stop(*_):

@@ -47,7 +47,7 @@ class Bench:
     def run(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """The program as its units run it."""
         watch = watch_of("chat", read_record((self.home / "etc/rigwright/chat.json").read_text()))
-        text = watch.program or "\n".join(role_text("service", f"{name}.sh") for name in ("answer", "watch"))
+        text = watch.program or "\n".join(role_text("service", f"{name}.sh") for name in ("answer", "group", "watch"))
         for place in ("/etc/rigwright", "/run/rigwright", "/var/lib/rigwright", "/proc/uptime"):
             text = text.replace(place, f"{self.home}{place}")
         text = re.sub(r"^export LC_ALL.*$", "export LC_ALL=C", text, flags=re.MULTILINE)

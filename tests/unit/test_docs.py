@@ -23,6 +23,7 @@ from rigwright.cli import main
 from rigwright.errors import WrongSpec
 from rigwright.inventory.described import described
 from rigwright.lab.faults import FAULTS
+from rigwright.spec.cluster import memberships
 from rigwright.spec.docs import spec_markdown
 from rigwright.spec.file import read_spec
 from rigwright.spec.rig import parse_spec
@@ -250,6 +251,7 @@ def check_python(block: Block, _folder: Path) -> None:
     if isinstance(statements[0], ast.Assign):
         hosts, data = ast.literal_eval(statements[0].value)
         parse_spec(hosts[0][0], data["rig"])
+        memberships((host, data.get("cluster")) for host, _ in hosts)
         return
     run = [
         ast.parse(path.read_text()).body[1:] for path in (*(ROOT / "deploys").glob("*.py"), *TOY.glob("deploys/*.py"))

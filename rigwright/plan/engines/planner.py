@@ -83,6 +83,11 @@ class Planner(ABC):
         return frozenset(("NVIDIA",))
 
     @property
+    def is_for_cpus(self) -> bool:
+        """Whether its release serves from CPUs alone, as its settings are."""
+        return False
+
+    @property
     def version(self) -> str:
         """The release that plans are made for."""
         row = load("engines").get(self.name, {})

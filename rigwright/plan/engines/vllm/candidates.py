@@ -55,8 +55,21 @@ def with_tensors(
     wanted = [one for one in assignments if _is_wanted(wish, one.layout.replicas)]
     if assignments and not wanted:
         found.refused["vLLM"] = f"{wish.replicas} copies need more equal GPUs than this service may use; lower replicas"
-    files = [(variant, _contexts(wish, variant.model, is_shared=space.is_shared)) for variant in variants if wanted]
-    for (variant, steps), assignment in product(files, wanted):
+    with_assignments(wish, variants, space, found, wanted, bias=bias)
+
+
+def with_assignments(
+    wish: ServiceWish,
+    variants: Sequence[Variant],
+    space: SearchSpace,
+    found: SearchResult,
+    assignments: Sequence[GpuAssignment],
+    *,
+    bias: float,
+) -> None:
+    """The candidates on these GPUs, and why others are none."""
+    files = [(one, _contexts(wish, one.model, is_shared=space.is_shared)) for one in variants if assignments]
+    for (variant, steps), assignment in product(files, assignments):
         name = f"vLLM, {assignment.layout}, {variant.quant}"
         error = tensor_parallel_error(variant.model, assignment.layout.tensor_parallel, variant.quant)
         now = configuration(
@@ -217,6 +230,8 @@ def tensor_speed(
         for link in dict.fromkeys(assignment.links_gbytes_per_second)
     }
     each = [copies[link] for link in assignment.links_gbytes_per_second]
+    if space.network:
+        each = [space.network.slowed(one, assignment.layout, variant.model, users=per_copy) for one in each]
     # Seven copies for eight users have seats for fourteen.
     filled = wish.users / (per_copy * len(each)) if wish.users >= len(each) else 1.0
     together = sum(one.aggregate or one.expected for one in each) * filled

@@ -60,6 +60,11 @@ class VllmPlanner(Planner):
     install_bytes = 10 * GIB
 
     @property
+    def is_for_cpus(self) -> bool:
+        """A build for CPUs."""
+        return bool(self.settings and self.settings.device == "cpu")
+
+    @property
     def version(self) -> str:
         """The release that plans are made for: that of the inventory's own lock, where it has one."""
         main = self.settings.main_pin if self.settings else None
