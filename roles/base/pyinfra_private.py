@@ -71,8 +71,8 @@ class _LastWords(logging.Filter):
 _last_words = _LastWords()
 
 
-# The decorator of an operation whose command calls others, which pyinfra runs at once. Its own `python.call` is one, but
-# has a greenlet of its own for each host: `takes_turns` would take that for a host that waits for others.
+# The decorator of an operation whose command calls others, which pyinfra runs at once. Its own `python.call` is one,
+# but has a greenlet of its own for each host: `takes_turns` would take that for a host that waits for others.
 nesting = operation(_set_in_op=False)
 
 

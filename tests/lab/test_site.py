@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ def toy_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, known)))
 
 
+def tell(line: str) -> None:
+    """A figure, for `pytest -s`."""
+    sys.stderr.write(f"\n{line}\n")
+
+
 def test_bare_machine_serves_after_one_run_and_again_after_it_died(house: House) -> None:
     """Driver, reboot, plan, engines, services, checks; a second run is one question; from its lock it is the same."""
     name, spec = house.boot("rig1"), house.spec()
@@ -106,7 +112,7 @@ def test_bare_machine_serves_after_one_run_and_again_after_it_died(house: House)
     assert "CUDA counts 2" in first.output and house.on(name, BOOT) != boot, first.output
     assert {"Site | Serve what was planned", "Site | Reboot"} <= first.changed
     assert any(line.startswith("verify: ") and "failed" not in line for line in first.lines), first.output
-    print(f"from bare to verified: {first.seconds:.0f} s")
+    tell(f"from bare to verified: {first.seconds:.0f} s")
 
     written = house.workshop.rigwright("plan", str(house.workshop.inventory(spec, name)), "--write")
     assert written.code == 0, written.output
@@ -117,9 +123,9 @@ def test_bare_machine_serves_after_one_run_and_again_after_it_died(house: House)
     assert (quiet.code, quiet.changed) == (0, set()), quiet.output
     assert house.on(name, "wc -l </run/ssh-commands; rm /run/ssh-commands") == "1"
     checked = house.deploy(name, spec)
-    print(
-        f"nothing to do: {quiet.seconds:.1f} s and 1 SSH command; with the checks {checked.seconds:.1f} s and "
-        + house.on(name, "wc -l </run/ssh-commands")
+    asked = house.on(name, "wc -l </run/ssh-commands")
+    tell(
+        f"nothing to do: {quiet.seconds:.1f} s, 1 SSH command; with the checks {checked.seconds:.1f} s, {asked} of them"
     )
 
     same = house.on(name, SAME)
@@ -129,6 +135,6 @@ def test_bare_machine_serves_after_one_run_and_again_after_it_died(house: House)
     rebuilt = house.deploy(name, spec)
     assert rebuilt.code == 0, rebuilt.output
     assert house.on(name, SAME) == same
-    print(f"rebuilt from its lock: {rebuilt.seconds:.0f} s")
+    tell(f"rebuilt from its lock: {rebuilt.seconds:.0f} s")
     assert house.workshop.rigwright("plan", str(house.workshop.inventory(spec, name)), "--detailed-exitcode").code == 0
     house.workshop.lab.down([name])

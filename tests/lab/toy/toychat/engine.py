@@ -22,6 +22,8 @@ import json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 size = os.stat(options["--model"]).st_size
+# As one that computes there has it.
+gpus = [open(f"/dev/nvidia{index}") for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index]
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer({"status": "ok"})
