@@ -23,6 +23,7 @@ from rigwright.spec.driver import CudaSettings, NvidiaSettings
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
 from rigwright.spec.reserve import Reserve
+from rigwright.spec.seed import SeedSettings
 from rigwright.spec.weights import WeightsSettings, unseen
 from rigwright.strict import Strict
 
@@ -66,6 +67,9 @@ class RigSpec(Strict):
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
     nvidia: NvidiaSettings = Field(default_factory=lambda: NvidiaSettings(), description="NVIDIA's driver.")
+    seed: SeedSettings | None = Field(
+        None, description="How the bare machine is installed: `rigwright seed`. No deploy reads it."
+    )
     cuda: CudaSettings = Field(default_factory=lambda: CudaSettings(), description="The toolkit that builds want.")
 
     @model_validator(mode="after")
