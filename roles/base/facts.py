@@ -103,6 +103,7 @@ class _Reading:
 
 
 _memo: WeakKeyDictionary[Host, dict[Probe, _Reading]] = WeakKeyDictionary()
+_wider: WeakKeyDictionary[Host, dict[Probe, Probe]] = WeakKeyDictionary()
 
 
 def rig_state(probe: Probe) -> Rig | None:
@@ -112,9 +113,10 @@ def rig_state(probe: Probe) -> Rig | None:
     """
     host = current_host()
     known, changes = _memo.setdefault(host, {}), operations_executed(host)
-    reading = known.get(probe)
-    if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
-        return reading.rig
+    for asked in (probe, _wider.get(host, {}).get(probe)):
+        reading = known.get(asked) if asked else None
+        if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
+            return reading.rig
     began = time.monotonic()
     try:
         rig = host.get_fact(RigState, probe=probe, _ignore_errors=True, **seen_environment(host))
@@ -123,6 +125,11 @@ def rig_state(probe: Probe) -> Rig | None:
     if rig is not None:
         known[probe] = _Reading(rig, began, changes)
     return rig
+
+
+def answered_by(probe: Probe, wider: Probe) -> None:
+    """Let what is remembered of a wider probe answer this one on the current host; after a change it is asked alone."""
+    _wider.setdefault(current_host(), {})[probe] = wider
 
 
 def forget(changed: Host) -> None:

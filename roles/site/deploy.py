@@ -8,7 +8,7 @@ from typing import Any
 from pyinfra.api.deploy import deploy as as_deploy
 from pyinfra.api.host import Host
 
-from rigwright.roles.base.facts import NO_STATE, rig_state
+from rigwright.roles.base.facts import NO_STATE, answered_by, rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
@@ -39,8 +39,7 @@ def _deploy(engines: Sequence[Engine]) -> None:
     context, host = current_context(), current_host()
     is_verified = _is_verified(host.data.verify)
     close_with_failures(host.state)
-    probe = with_driver(probe_of(context, engines))
-    if not _converge(host, context, engines, probe):
+    if not _converge(host, context, engines, probe_of(context, engines)):
         return
     if is_verified:
         site.verify(inventory=inventory_argument(), name="Check that it serves as planned")
@@ -48,14 +47,16 @@ def _deploy(engines: Sequence[Engine]) -> None:
 
 def _converge(host: Host, context: RigContext, engines: Sequence[Engine], probe: Probe) -> bool:
     """The operations; False where this rig is out of the run."""
-    rig = rig_state(probe)
+    whole = with_driver(probe)
+    answered_by(probe, whole)
+    rig = rig_state(whole)
     if rig is None:
         give_up(host, NO_STATE)
         return False
     if lines := [*machine_errors(rig)]:
         give_up(host, *lines)
         return False
-    found = planned(host, rig, context.spec, probe)
+    found = planned(host, rig, context.spec, whole)
     if found is None:
         return False
     task, asked = found
@@ -71,7 +72,7 @@ def _converge(host: Host, context: RigContext, engines: Sequence[Engine], probe:
             act(ready)
         return ready is not None
     foresee(host, context, rig, engines)
-    later = site.Later(task, context, engines)
+    later = site.Later(task, context, engines, probe)
     site.plan_again(later=later, name="Plan what it serves, now that its driver is there")
     site.serve_now(later=later, name="Serve what was planned")
     return True

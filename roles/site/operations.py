@@ -34,16 +34,12 @@ class Later:
     task: Task
     context: RigContext
     engines: Sequence[Engine]
+    probe: Probe
     ready: Ready | None = field(default=None)
 
     def __repr__(self) -> str:
         """Short: pyinfra prints the arguments of an operation."""
         return f"Later({self.context.rig})"
-
-    @property
-    def probe(self) -> Probe:
-        """The one question of the run."""
-        return self.task.probe
 
 
 class _Now(Command):
@@ -74,7 +70,7 @@ def plan_again(later: Later) -> Commands:
 
 
 def _plan(host: Host, later: Later) -> bool:
-    rig = rig_state(later.probe)
+    rig = rig_state(later.task.probe)
     driver = later.task.plan(rig) if rig else None
     if driver and driver.reboot:
         remember(host, "")
