@@ -56,23 +56,23 @@ def _converge(host: Host, context: RigContext, engines: Sequence[Engine], probe:
     if lines := [*machine_errors(rig)]:
         give_up(host, *lines)
         return False
-    found = planned(host, rig, context.spec, whole)
-    if found is None:
-        return False
-    task, asked = found
-    has_gpu = any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus)
-    is_driven = not has_gpu or asked.plan.verdict == "ok"
-    if not is_driven:
-        announce(host, rig, asked)
-    if has_gpu:
+    later = None
+    if any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus):
+        found = planned(host, rig, context.spec, whole)
+        if found is None:
+            return False
+        task, asked = found
+        if asked.plan.verdict != "ok":
+            later = site.Later(task, context, engines, probe)
+            announce(host, rig, asked)
         bring_driver(task)
-    if is_driven:
+    # Each operation is called at one place for all rigs of a run: they begin it together.
+    if later is None:
         ready = make_ready(host, context, engines, probe)
         if ready:
             act(ready)
         return ready is not None
     foresee(host, context, rig, engines)
-    later = site.Later(task, context, engines, probe)
     site.plan_again(later=later, name="Plan what it serves, now that its driver is there")
     site.serve_now(later=later, name="Serve what was planned")
     return True

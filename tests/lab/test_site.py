@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..pages import ROOT, indented
 from .conftest import REPOSITORY, Outcome, Workshop
 from .driver_repository import NEWEST, DriverRepositories
 
@@ -61,12 +64,9 @@ class House:
 
     def boot(self, name: str) -> str:
         """A machine with two cards that nouveau drives, and nothing of ours."""
-        self.workshop.boot(name, hardware="2x-rtx3090", driver="simulated")
+        self.workshop.boot(name, hardware="2x-rtx3090", driver="simulated", ssh_user="ada")
         self.on(name, self.repositories.use_distribution(self.address, "trixie"))
         return name
-
-    def deploy(self, name: str, spec: dict[str, Any], *arguments: str) -> Outcome:
-        return self.workshop.deploy(spec, name, deploy="site", arguments=arguments or ("-y",))
 
     def on(self, name: str, script: str) -> str:
         return self.workshop.on(name, script, check=False)
@@ -94,47 +94,86 @@ def toy_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, known)))
 
 
+ITS_RIG = """
+import json
+from rigwright.lab.inventory import lab_hosts
+
+rig = json.loads({rig!r})
+house = [(name, data | {{"rig": rig}}) for name, data in lab_hosts() if name == "quad"]
+# One that died is in no lab any more.
+house = house or [("quad", {{"ssh_hostname": "127.0.0.1", "ssh_port": 9, "ssh_user": "ada", "rig": rig}})]
+"""
+
+
 def tell(line: str) -> None:
     """A figure, for `pytest -s`."""
     sys.stderr.write(f"\n{line}\n")
 
 
-def test_bare_machine_serves_after_one_run_and_again_after_it_died(house: House) -> None:
-    """Driver, reboot, plan, engines, services, checks; a second run is one question; from its lock it is the same."""
-    name, spec = house.boot("rig1"), house.spec()
+@pytest.fixture
+def room(house: House, tmp_path: Path) -> Path:
+    """A checkout of the reader's, whose inventory has one rig of the house, with what this lab can serve."""
+    (tmp_path / "deploys").symlink_to(REPOSITORY / "deploys")
+    (tmp_path / "inventories").mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "id"], check=True)
+    seed = {"disk": "nvme-Samsung_SSD_990_PRO_2TB_S7KHNJ0W123456", "authorized_keys": ["id.pub"]}
+    rig = json.dumps(house.spec(seed=seed))
+    (tmp_path / "inventories/homelab.py").write_text(ITS_RIG.format(rig=rig))
+    return tmp_path
+
+
+def test_rig_that_died_comes_back_by_the_page(house: House, room: Path) -> None:
+    """docs/rebuild.md, each command as it stands there: bare, serving, dead, bare, and the same rig again."""
+    commands = indented(ROOT / "docs/rebuild.md")
+    keep, look, seed, dry, deploy, proof, replan, last = commands
+    assert deploy == last
+
+    def typed(command: str, code: int = 0) -> Outcome:
+        began = time.monotonic()
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=room, env=house.workshop.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800,
+        )  # fmt: skip
+        assert done.returncode == code, f"{command}\n{done.stdout}"
+        return Outcome(done.returncode, done.stdout, time.monotonic() - began)
+
+    name = house.boot("quad")
     before, boot = house.on(name, DEPLOYED), house.on(name, BOOT)
-    dry = house.deploy(name, spec, "--dry")
-    assert dry.code == 0 and "what it serves is planned when its driver answers" in dry.output, dry.output
+    said = typed(dry)
+    assert "what it serves is planned when its driver answers" in said.output, said.output
     assert house.on(name, DEPLOYED) == before
 
-    first = house.deploy(name, spec)
-    assert first.code == 0, first.output
+    first = typed(deploy)
     assert "CUDA counts 2" in first.output and house.on(name, BOOT) != boot, first.output
-    assert {"Site | Serve what was planned", "Site | Reboot"} <= first.changed
+    assert {"Serve what was planned", "Reboot"} <= first.changed, first.output
     assert any(line.startswith("verify: ") and "failed" not in line for line in first.lines), first.output
     tell(f"from bare to verified: {first.seconds:.0f} s")
-
-    written = house.workshop.rigwright("plan", str(house.workshop.inventory(spec, name)), "--write")
-    assert written.code == 0, written.output
-    again = house.deploy(name, spec)
-    assert (again.code, again.changed) == (0, set()), again.output
-    house.on(name, COUNTER)
-    quiet = house.deploy(name, spec, "-y", "--data", "verify=false")
-    assert (quiet.code, quiet.changed) == (0, set()), quiet.output
-    assert house.on(name, "wc -l </run/ssh-commands; rm /run/ssh-commands") == "1"
-    checked = house.deploy(name, spec)
-    asked = house.on(name, "wc -l </run/ssh-commands")
-    tell(
-        f"nothing to do: {quiet.seconds:.1f} s, 1 SSH command; with the checks {checked.seconds:.1f} s, {asked} of them"
-    )
-
+    typed(keep)
     same = house.on(name, SAME)
     assert "toychat/releases" in same and "llamacpp/releases" in same, same
+
+    house.on(name, COUNTER)
+    quiet = typed(f"{deploy} --data verify=false")
+    assert quiet.changed == set(), quiet.output
+    asked = house.on(name, "wc -l </run/ssh-commands; rm /run/ssh-commands")
+    checked = typed(deploy)
+    assert checked.changed == set(), checked.output
+    tell(
+        f"nothing to do: {quiet.seconds:.1f} s, {asked} SSH commands; with the checks {checked.seconds:.1f} s, "
+        + house.on(name, "wc -l </run/ssh-commands")
+    )
+    assert asked == "1"
+
     house.workshop.lab.down([name])
+    typed(look, 1)
+    typed(seed)
+    assert {path.name for path in (room / "seed/quad").iterdir()} >= {"user-data", "preseed.cfg", "seed.img"}
     house.boot(name)
-    rebuilt = house.deploy(name, spec)
-    assert rebuilt.code == 0, rebuilt.output
+    typed(dry)
+    rebuilt = typed(deploy)
     assert house.on(name, SAME) == same
     tell(f"rebuilt from its lock: {rebuilt.seconds:.0f} s")
-    assert house.workshop.rigwright("plan", str(house.workshop.inventory(spec, name)), "--detailed-exitcode").code == 0
+    typed(proof)
+    typed(replan)
+    assert typed(last).changed == set()
     house.workshop.lab.down([name])
