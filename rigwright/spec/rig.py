@@ -67,10 +67,10 @@ class RigSpec(Strict):
     base: BaseSettings = Field(default_factory=lambda: BaseSettings(), description="Packages and accounts.")
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
     nvidia: NvidiaSettings = Field(default_factory=lambda: NvidiaSettings(), description="NVIDIA's driver.")
+    cuda: CudaSettings = Field(default_factory=lambda: CudaSettings(), description="The toolkit that builds want.")
     seed: SeedSettings | None = Field(
         None, description="How the bare machine is installed: `rigwright seed`. No deploy reads it."
     )
-    cuda: CudaSettings = Field(default_factory=lambda: CudaSettings(), description="The toolkit that builds want.")
 
     @model_validator(mode="after")
     def _no_collisions(self) -> Self:
