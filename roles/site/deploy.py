@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyinfra.api.deploy import deploy as as_deploy
 from pyinfra.api.host import Host
 
-from rigwright.roles.base.facts import NO_STATE, answered_by, rig_state
+from rigwright.plan.driver import Cuda
+from rigwright.roles.base.facts import NO_STATE, Rig, answered_by, rig_state
 from rigwright.roles.base.failures import close_with_failures, give_up
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
+from rigwright.roles.cuda.operations import bring_toolkit
 from rigwright.roles.nvidia.deploy import announce, bring_driver, planned, with_driver
+from rigwright.roles.nvidia.operations import Task
 from rigwright.roles.service.announce import foresee
 from rigwright.roles.service.context import RigContext, WrongInventory, current_context
 from rigwright.roles.service.deploy import act, make_ready, probe_of
@@ -62,10 +66,13 @@ def _converge(host: Host, context: RigContext, engines: Sequence[Engine], probe:
         if found is None:
             return False
         task, asked = found
-        if asked.plan.verdict != "ok":
+        cuda = asked.plan.cuda
+        if comes_first(task, rig, cuda):
             later = site.Later(task, context, engines, probe)
             announce(host, rig, asked)
         bring_driver(task)
+        if cuda.source == "nvidia":  # others come with what is built
+            bring_toolkit(cuda, rig.hardware, whole, install=context.spec.base.install_packages)
     # Each operation is called at one place for all rigs of a run: they begin it together.
     if later is None:
         ready = make_ready(host, context, engines, probe)
@@ -76,6 +83,15 @@ def _converge(host: Host, context: RigContext, engines: Sequence[Engine], probe:
     site.plan_again(later=later, name="Plan what it serves, now that its driver is there")
     site.serve_now(later=later, name="Serve what was planned")
     return True
+
+
+def comes_first(task: Task, rig: Rig, cuda: Cuda) -> bool:
+    """Whether a driver, or a toolkit of NVIDIA's repository, comes before anything can be planned.
+
+    A toolkit that is ours comes where something is built: a rig that gets what another one built goes without.
+    """
+    alone = replace(task, wish=replace(task.wish, cuda_source="none"))
+    return alone.plan(rig).verdict != "ok" or (cuda.source == "nvidia" and bool(cuda.packages))
 
 
 def _is_verified(told: Any) -> bool:

@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 
+from rigwright.hardware.values import Gpu, Hardware
+from rigwright.plan.driver import DriverWish, Need
+from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.nvidia.operations import Task
 from rigwright.roles.service.context import WrongInventory
 from rigwright.roles.site import checks, deploy
 from rigwright.roles.site import engines as known
+from rigwright.spec.driver import NvidiaSettings
 
 from .machine import Machine, is_question
 from .run import Run, run_deploy
@@ -80,31 +85,50 @@ def test_checks_that_cannot_run_are_told_before_any_rig_is_touched(run, monkeypa
     assert not run(Machine(), verify=False).failed
 
 
-@pytest.mark.parametrize(
-    ("failures", "status", "expected"),
-    [
-        ([], 0, checks.Checked("verify: 3 passed, 1 skipped")),
-        (
-            [{"subject": "rig1-chat", "check": "test_answers", "message": "HTTP 500", "outcome": "failed"}],
-            1,
-            checks.Checked(
-                "verify: 3 passed, 1 failed, 1 skipped",
-                ("rig1-chat: test_answers: HTTP 500", "all of it: rigwright verify home.py"),
-            ),
-        ),
-    ],
-)
-def test_what_fails_is_named(failures, status, expected):
-    """A line for each, and the command that shows more."""
-    answer = {"passed": 3, "failed": len(failures), "skipped": 1, "checks": failures}
-    assert checks.read(json.dumps(answer), "", status, by_hand="rigwright verify home.py") == expected
+def row(outcome: str, rig: str = "rig1", message: str | None = None) -> dict[str, str | None]:
+    return {"rig": rig, "subject": f"{rig}-chat", "check": "test_answers", "outcome": outcome, "message": message}
 
 
-@pytest.mark.parametrize("out", ["", "[]", "{}", "Traceback", '{"checks": 3}'])
+def test_what_fails_is_named():
+    """A line for each, and the command that shows more; another rig, of a group of this name, is no matter of it."""
+    good = [row("passed"), row("passed"), row("skipped"), row("failed", "rig2", "HTTP 500")]
+    found = checks.read(json.dumps({"checks": good}), "", 1, rig="rig1", by_hand="")
+    assert found == checks.Checked("verify: 2 passed, 1 skipped")
+    bad = json.dumps({"checks": [row("passed"), row("failed", message="HTTP 500")]})
+    assert checks.read(bad, "", 1, rig="rig1", by_hand="rigwright verify home.py") == checks.Checked(
+        "verify: 1 passed, 1 failed",
+        ("rig1-chat: test_answers: HTTP 500", "all of it: rigwright verify home.py"),
+    )
+
+
+@pytest.mark.parametrize("out", ["", "[]", "{}", "Traceback", '{"checks": 3}', '{"checks": []}'])
 def test_checks_that_did_not_answer_are_failures(out):
     """Whatever ended them."""
-    found = checks.read(out, "Error: rig1: unreachable\n", 1, by_hand="")
+    found = checks.read(out, "Error: rig1: unreachable\n", 1, rig="rig1", by_hand="")
     assert found == checks.Checked("verify: the checks could not run", ("Error: rig1: unreachable",))
+
+
+def test_checks_that_ended_early_are_failures():
+    """With rows that all passed."""
+    found = checks.read(json.dumps({"checks": [row("passed")]}), "INTERNALERROR\n", 1, rig="rig1", by_hand="")
+    assert found == checks.Checked("verify: the checks could not run", ("INTERNALERROR",))
+
+
+@pytest.mark.parametrize(
+    ("capability", "system", "first"),
+    # wheels have CUDA 13, which makes no code for Pascal
+    [("8.6", "debian-12", False), ("6.1", "debian-12", True)],
+)
+def test_toolkit_comes_first_where_it_is_nvidias_alone(capability, system, first):
+    """A driver that answers keeps nothing waiting for wheels, which come where something is built."""
+    gpu = Gpu(index=0, vendor="NVIDIA", name="NVIDIA GPU", vram_bytes=24 << 30, state="ok", uuid="GPU-0", mig=False,
+              compute_capability=capability)  # fmt: skip
+    name, _, version = system.partition("-")
+    hardware = Hardware(name, version, "", "6.12", "x86_64", gpus=(gpu,), gpu_count=1, driver_version="580.95.05")
+    task = Task(DriverWish(needs=(Need("llama.cpp", is_built=True),)), NvidiaSettings())
+    rig = Rig(hardware, uid=0, init="systemd")
+    plan = task.plan(rig)
+    assert plan.verdict == "install" and deploy.comes_first(task, rig, plan.cuda) == first
 
 
 def test_engines_of_packages_come_behind_ours(monkeypatch):
