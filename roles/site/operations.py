@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra.api import operation
-from pyinfra.api.exceptions import NestedOperationError
+from pyinfra.api.exceptions import NestedOperationError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
@@ -56,8 +56,12 @@ class _Now(Command):
         """Do it; False where it failed, after saying why."""
         try:
             return self.work(host) and not has_failed(host)
-        except NestedOperationError:  # the operation said why
+        except NestedOperationError:  # it said why
             return False
+        except PyinfraError:
+            if has_failed(host):  # the last rig of the run was given up
+                return False
+            raise
 
 
 @nesting

@@ -17,13 +17,15 @@ from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver import DriverWish, Need
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.llamacpp.engine import ENGINE
+from rigwright.roles.nvidia.deploy import with_driver
 from rigwright.roles.nvidia.operations import Task
-from rigwright.roles.service.context import WrongInventory
-from rigwright.roles.site import checks, deploy
+from rigwright.roles.service.context import WrongInventory, current_context
+from rigwright.roles.service.deploy import probe_of
+from rigwright.roles.site import checks, deploy, operations
 from rigwright.roles.site import engines as known
 from rigwright.spec.driver import NvidiaSettings
 
-from .machine import Machine, is_question
+from .machine import CPU_ONLY, SYSTEM, Machine, is_question
 from .run import Run, run_deploy
 
 ROOT = Path(__file__).parents[2]
@@ -34,12 +36,13 @@ AT_ONCE = {"fake_delay": 0, "fake_delay_jitter": 0}
 def run(model: Path) -> Iterator[Callable[..., Run]]:
     """Runs the file that a user runs, over one rig that serves `chat`."""
 
-    def of(machine: Machine, *, dry: bool = False, **data: Any) -> Run:
+    def site() -> None:
+        runpy.run_path(str(ROOT / "deploys/site.py"))
+
+    def of(machine: Machine, *, deploy: Callable[[], None] = site, dry: bool = False, **data: Any) -> Run:
         service = {"name": "chat", "model": str(model), "context": 2048}
         hosts = [("@fake/rig1", {"rig": {"services": [service]}, **AT_ONCE})]
-        return run_deploy(
-            hosts, [machine], lambda: runpy.run_path(str(ROOT / "deploys/site.py")) and None, dry=dry, data=data
-        )
+        return run_deploy(hosts, [machine], deploy, dry=dry, data=data)
 
     yield of
     gc.unfreeze()
@@ -64,6 +67,32 @@ def test_rig_that_has_everything_is_asked_once(run):
     again = run(machine)
     assert again.changed() == [] and not again.failed
     assert len(again.commands()) == 1 and is_question(again.commands()[0])
+
+
+def after_the_driver() -> None:
+    """What follows a driver that had to come."""
+    context = current_context()
+    probe = probe_of(context, [ENGINE])
+    task = Task(DriverWish(), NvidiaSettings(), probe=with_driver(probe))
+    later = operations.Later(task, context, [ENGINE], probe)
+    operations.plan_again(later=later, name="Plan")
+    operations.serve_now(later=later, name="Serve")
+
+
+def test_what_is_served_is_planned_among_the_operations(run):
+    """Nothing of it is known before; a step that fails fails the rig, and nothing follows."""
+    machine = Machine()
+    assert run(machine, deploy=after_the_driver, dry=True).would_change() == ["Plan", "Serve"]
+    done = run(machine, deploy=after_the_driver)
+    assert {"Plan", "Build llama.cpp", "Serve chat"} <= set(done.changed()) and "chat" in machine.deployed
+
+    broken = run(Machine(breaks="llamacpp/build.sh"), deploy=after_the_driver)
+    assert broken.failed == {"rig1"} and "Serve chat" not in broken.changed()
+    small = run(Machine(sources=CPU_ONLY | {"system.txt": SYSTEM.format(1 << 10)}), deploy=after_the_driver)
+    assert small.failed == {"rig1"} and "Serve" not in small.changed()
+    for one in (broken, small):
+        said = "\n".join(line for lines in one.said.values() for line in lines)
+        assert "Traceback" not in said and "Unexpected error" not in said, said
 
 
 @pytest.mark.parametrize("init", ["sysvinit", "systemd"])
