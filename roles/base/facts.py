@@ -117,13 +117,13 @@ def rig_state(probe: Probe) -> Rig | None:
         reading = known.get(asked) if asked else None
         if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
             return reading.rig
-    began = time.monotonic()
     try:
         rig = host.get_fact(RigState, probe=probe, _ignore_errors=True, **seen_environment(host))
     except EOFError:
         rig = None  # pyinfra asks for a sudo password when one is needed, and nobody is there to give it
     if rig is not None:
-        known[probe] = _Reading(rig, began, changes)
+        # From when it is known: on a slow rig it would be old before anybody could use it.
+        known[probe] = _Reading(rig, time.monotonic(), changes)
     return rig
 
 
