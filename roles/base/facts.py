@@ -103,6 +103,7 @@ class _Reading:
 
 
 _memo: WeakKeyDictionary[Host, dict[Probe, _Reading]] = WeakKeyDictionary()
+_wider: WeakKeyDictionary[Host, dict[Probe, Probe]] = WeakKeyDictionary()
 
 
 def rig_state(probe: Probe) -> Rig | None:
@@ -112,17 +113,23 @@ def rig_state(probe: Probe) -> Rig | None:
     """
     host = current_host()
     known, changes = _memo.setdefault(host, {}), operations_executed(host)
-    reading = known.get(probe)
-    if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
-        return reading.rig
-    began = time.monotonic()
+    for asked in (probe, _wider.get(host, {}).get(probe)):
+        reading = known.get(asked) if asked else None
+        if reading and reading.changes == changes and time.monotonic() - reading.monotonic < _FRESH_SECONDS:
+            return reading.rig
     try:
         rig = host.get_fact(RigState, probe=probe, _ignore_errors=True, **seen_environment(host))
     except EOFError:
         rig = None  # pyinfra asks for a sudo password when one is needed, and nobody is there to give it
     if rig is not None:
-        known[probe] = _Reading(rig, began, changes)
+        # From when it is known: on a slow rig it would be old before anybody could use it.
+        known[probe] = _Reading(rig, time.monotonic(), changes)
     return rig
+
+
+def answered_by(probe: Probe, wider: Probe) -> None:
+    """Let what is remembered of a wider probe answer this one on the current host; after a change it is asked alone."""
+    _wider.setdefault(current_host(), {})[probe] = wider
 
 
 def forget(changed: Host) -> None:

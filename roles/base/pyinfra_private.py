@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 import pyinfra
 from paramiko import SSHClient, SSHException
-from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -69,6 +69,11 @@ class _LastWords(logging.Filter):
 
 
 _last_words = _LastWords()
+
+
+# The decorator of an operation whose command calls others, which pyinfra runs at once. Its own `python.call` is one,
+# but has a greenlet of its own for each host: `takes_turns` would take that for a host that waits for others.
+nesting = operation(_set_in_op=False)
 
 
 def current_host() -> Host:

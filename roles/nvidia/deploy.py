@@ -51,20 +51,35 @@ def _deploy() -> None:
     host = current_host()
     spec = _spec_of(host)
     close_with_failures(host.state)
-    probe = _probe()
+    probe = with_driver(Probe())
     rig = rig_state(probe)
     if rig is None:
         give_up(host, NO_STATE)
         return
-    wish, settings = driver_wish(spec, rig.hardware), spec.nvidia
-    asked = plan_with(rig, wish, settings.repository, settings.key)
-    _announce(host, rig, asked)
-    if lines := refusal(rig, asked, may_install=spec.base.install_packages):
-        give_up(host, *lines)
+    found = planned(host, rig, spec, probe)
+    if found is None:
         return
-    task = nvidia.Task(wish, settings, asked.known, probe)
+    task, asked = found
+    announce(host, rig, asked)
     if not any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus):
         return
+    bring_driver(task)
+    bring_toolkit(asked.plan.cuda, rig.hardware, probe, install=spec.base.install_packages)
+
+
+def planned(host: Host, rig: Rig, spec: RigSpec, probe: Probe) -> tuple[nvidia.Task, Asked] | None:
+    """What is done for a rig's driver, with its plan; None where it is refused, which takes the rig out of the run."""
+    wish, settings = driver_wish(spec, rig.hardware), spec.nvidia
+    asked = plan_with(rig, wish, settings.repository, settings.key)
+    if lines := refusal(rig, asked, may_install=spec.base.install_packages):
+        announce(host, rig, asked)
+        give_up(host, *lines)
+        return None
+    return nvidia.Task(wish, settings, asked.known, probe), asked
+
+
+def bring_driver(task: nvidia.Task) -> None:
+    """The operations, from mended packages to limited power; each does nothing where nothing is to be done."""
     nvidia.mend(task=task, name="Mend the packages")
     nvidia.repository(task=task, name="Set up the repository of the driver")
     nvidia.install(task=task, name="Install the driver")
@@ -73,13 +88,12 @@ def _deploy() -> None:
     nvidia.reboot(task=task, name="Reboot")
     nvidia.load(task=task, is_after_reboot=True, name="Load the driver after the reboot")
     nvidia.prove(task=task, name="Prove the driver by CUDA")
-    power(wish=wish, probe=probe, name="Limit the power")
-    bring_toolkit(asked.plan.cuda, rig.hardware, probe, install=spec.base.install_packages)
+    power(wish=task.wish, probe=task.probe, name="Limit the power")
 
 
-def _probe() -> Probe:
-    """The one question that all operations of a run share; all of them read the machine from the same answer."""
-    asked = nvidia.probe_of() | power_probe() | cuda_probe()
+def with_driver(probe: Probe) -> Probe:
+    """A probe with what these operations ask: one question, and all of them read the machine from the same answer."""
+    asked = probe | nvidia.probe_of() | power_probe() | cuda_probe()
     whole = PROBE.scripts[0]
     return replace(asked, scripts=tuple(one for one in asked.scripts if one == whole or one[0] != whole[0]))
 
@@ -144,7 +158,7 @@ def _leaving(asked: Asked) -> list[str]:
     return [name for step in asked.plan.steps if step.kind == "remove" for name in step.packages]
 
 
-def _announce(host: Host, rig: Rig, asked: Asked) -> None:
+def announce(host: Host, rig: Rig, asked: Asked) -> None:
     """The page of `rigwright driver`, and what the rig's package manager would fetch."""
     page = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
     simulation = asked.simulation

@@ -51,6 +51,24 @@ def announce(host: Host, context: RigContext, rig: Rig, resolved: Resolved, engi
             host.log_styled(f"{one.unit_name} is on the rig but not in the inventory; {hint}", fg="yellow")
 
 
+def foresee(host: Host, context: RigContext, rig: Rig, engines: Sequence[Engine]) -> None:
+    """Say what a rig would serve once its driver is there, as far as its PCI bus and the catalogue tell."""
+    names = {engine.name for engine in engines}
+    host.log_styled("what it serves is planned when its driver answers; as far as its PCI bus tells:", fg="yellow")
+    try:
+        resolved = context.resolved(rig)
+    except RigwrightError as error:
+        for line in error.message.splitlines():
+            host.log_styled(f"  {line}", fg="yellow")
+        return
+    for plan in resolved.plan.services:
+        host.log(f"  {_line(plan, context.spec.wish(plan.service), resolved)}")
+        if plan.engine not in names:
+            host.log_styled(f"  {plan.service}: no role serves with {label(plan.engine)} yet", fg="yellow")
+    if context.lock:
+        host.log(f"  {context.lock_file} decides then")
+
+
 def _moved(context: RigContext, rig: Rig, resolved: Resolved, engines: Collection[str]) -> Iterator[str]:
     """The model files that moved on, each once."""
     found: dict[str, None] = {}

@@ -46,8 +46,8 @@ def preflight(context: RigContext, engines: Sequence[Engine], probe: Probe) -> C
         return
 
 
-def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -> Iterator[str]:
-    """Why this rig cannot be deployed to, a line each."""
+def machine_errors(rig: Rig) -> Iterator[str]:
+    """The first reason why nothing at all can be served from this machine."""
     if rig.uid != 0:
         yield "the SSH user is not root; set _sudo=True in the host data, or ssh_user='root'"
         return
@@ -63,6 +63,12 @@ def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -
     if package_manager(rig.hardware) is None or package_names("build", rig.hardware) is None:
         system = f"{rig.hardware.os_id} {rig.hardware.os_version}".strip()
         yield f"{system} is not known here; Debian, Ubuntu and Fedora are"
+
+
+def preflight_errors(rig: Rig, context: RigContext, engines: Sequence[Engine]) -> Iterator[str]:
+    """Why this rig cannot be deployed to, a line each."""
+    if found := [*machine_errors(rig)]:
+        yield from found
         return
     try:
         resolved = context.resolved(rig)

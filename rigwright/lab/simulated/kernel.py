@@ -134,9 +134,21 @@ class Kernel:
         """How many hold a device of this module open, as far as this user may see."""
         marks = {"nvidia": "in-use", "nouveau": "nouveau-in-use"}
         held = sum(
-            1 for at in _open_files(self.root) for device, module in _HOLDS if device.fullmatch(at) and module == name
+            1
+            for _, at in _open_files(self.root)
+            for device, module in _HOLDS
+            if device.fullmatch(at) and module == name
         )
         return held + (name in marks and (self.run / marks[name]).exists())
+
+    def computing(self) -> list[tuple[int, int]]:
+        """The processes that have a GPU's device file open, and the index of that GPU, as far as this user may see."""
+        found = {
+            (int(pid), int(device[1]))
+            for pid, at in _open_files(self.root)
+            if (device := re.fullmatch(r"/dev/nvidia(\d+)", at)) and int(device[1]) < len(self.gpus)
+        }
+        return sorted(found)
 
     def make_devices(self, minors: Iterable[int] | None = None, *, gpus: bool = True, uvm: bool = False) -> None:
         """Make the device files, as root alone can; by default those of all GPUs."""
@@ -247,9 +259,10 @@ def _needed(name: str) -> list[str]:
     return [*(deep for one in NEEDS[name] for deep in _needed(one)), name]
 
 
-def _open_files(root: Path) -> Iterator[str]:
+def _open_files(root: Path) -> Iterator[tuple[str, str]]:
+    """Each process with each file that it has open."""
     for process in (root / "proc").glob("[0-9]*"):
         with suppress(OSError):
             for handle in (process / "fd").iterdir():
                 with suppress(OSError):
-                    yield str(handle.readlink())
+                    yield process.name, str(handle.readlink())

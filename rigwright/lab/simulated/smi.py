@@ -66,8 +66,9 @@ def nvidia_smi(kernel: Kernel, arguments: Sequence[str]) -> int:
     if put := settings.put(kernel, wanted, words, lambda asked: _recorded("nvidia-smi", asked).stdout):
         sys.stdout.write(put[1])
         return put[0]
-    if any(word.startswith("--query-compute-apps=") for word in words):
-        return 0  # nothing computes here
+    if asked := next((word for word in words if word.startswith("--query-compute-apps=")), None):
+        sys.stdout.write(_compute_apps(kernel, asked.partition("=")[2].split(",")))
+        return 0
     is_query = any(word.startswith("--query-gpu=") for word in words)
     if is_query and not settings.chosen(kernel, wanted):
         sys.stdout.write(f"{SAYS[NO_DEVICES]}\n")
@@ -81,6 +82,16 @@ def nvidia_smi(kernel: Kernel, arguments: Sequence[str]) -> int:
     sys.stdout.write(text)
     sys.stderr.write(done.stderr)
     return done.returncode
+
+
+def _compute_apps(kernel: Kernel, columns: Sequence[str]) -> str:
+    """A line for each process that has a GPU's device file open: one that computes would."""
+    rows = []
+    for pid, index in kernel.computing():
+        address, name, uuid = kernel.gpus[index]
+        said = {"pid": str(pid), "gpu_uuid": uuid, "gpu_name": name, "gpu_bus_id": f"0000{address}"}
+        rows.append(", ".join(said.get(column.strip(), "[N/A]") for column in columns))
+    return "".join(f"{row}\n" for row in rows)
 
 
 def nvidia_modprobe(kernel: Kernel, arguments: Sequence[str]) -> int:

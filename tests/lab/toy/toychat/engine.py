@@ -25,6 +25,8 @@ model = options["--model"]
 names = [name for name in os.listdir(model) if name[0] != "."] if os.path.isdir(model) else []
 files = [os.path.join(model, name) for name in names] or [model]
 size = sum(len(open(file, "rb").read()) for file in files)
+# As one that computes there has it.
+gpus = [open(f"/dev/nvidia{index}") for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index]
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer({"status": "ok"})

@@ -8,6 +8,7 @@ from typing import ClassVar
 from rigwright.hardware.values import Hardware
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
+from rigwright.plan.devices import Device
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.settings import EngineSettings
@@ -82,4 +83,8 @@ class ToyPlanner(Planner):
         flags = tuple(
             Flag(name=key, value=value, reason=Reason(choice=key, because="toy")) for key, value in values.items()
         )
-        return Rendered(flags, (((("TOY_WORDS", self.settings.words),)),) * len(choice.replicas))
+        return Rendered(flags, tuple(map(self._environment, choice.replicas)))
+
+    def _environment(self, gpus: Sequence[Device]) -> tuple[tuple[str, str], ...]:
+        seen = ",".join(str(one.gpu.index) for one in gpus)
+        return (("TOY_WORDS", self.settings.words), *([("CUDA_VISIBLE_DEVICES", seen)] if seen else []))

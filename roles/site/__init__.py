@@ -1,0 +1,1 @@
+"""The whole machine in one run: driver, toolkit, model files, engines, services, checks."""
