@@ -49,6 +49,8 @@ def spelled(flags: Sequence[Flag], capabilities: Capabilities) -> tuple[list[Fla
     unsaid: list[Reason] = []
     for flag in flags:
         words = _words(flag, capabilities)
+        if words and words[0] != flag.name and any(words[0] == other.name for other in flags):
+            continue  # an earlier release says both by one flag, which the other has
         if words == (flag.name, flag.value):
             said.append(flag)
         elif words:
