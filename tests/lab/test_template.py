@@ -14,9 +14,9 @@ pytestmark = pytest.mark.lab
 TEXT = "{%% for message in messages %%}[%s]{{ message.content }}{%% endfor %%}"
 
 
-def prompt(workshop, rig) -> str:
+def prompt(workshop, rig, **more) -> str:
     """What its template makes of a message."""
-    body = json.dumps({"messages": [{"role": "user", "content": "hi"}]})
+    body = json.dumps({"messages": [{"role": "user", "content": "hi"}], **more})
     return json.loads(workshop.on(rig, f"curl -s -d '{body}' http://127.0.0.1:8080/apply-template"))["prompt"]
 
 
@@ -62,17 +62,19 @@ def test_thinking_is_switched_as_the_inventory_says(workshop, serving):
     """The prompt of a request that says nothing; one that does has its way; verify sees a server told otherwise."""
     path = workshop.directory / "switched.jinja"
     path.write_text(SWITCHED)
-    ends = {"off": "<think>\n\n</think>\n\n", "on": "<think>\n", "per-request": "<think>\n"}
-    for thinking, end in ends.items():
+    ends = {"on": "<think>\n", "off": "<think>\n\n</think>\n\n"}
+    for thinking in (*ends, "per-request"):
         rig = workshop.spec(chat_template_file=str(path), thinking=thinking)
         done = workshop.deploy(rig, serving)
         assert done.code == 0 and "Serve demo" in done.changed, done.output
         assert workshop.deploy(rig, serving).changed == set()
-        assert prompt(workshop, serving).endswith(f"assistant\n{end}")
-        assert workshop.rigwright("verify", str(workshop.inventory(rig, serving))).code == 0
-        body = {"messages": [{"role": "user", "content": "hi"}], "chat_template_kwargs": {"enable_thinking": False}}
-        said = workshop.on(serving, f"curl -s -d '{json.dumps(body)}' http://127.0.0.1:8080/apply-template")
-        assert json.loads(said)["prompt"].endswith("</think>\n\n")
+        if thinking in ends:
+            assert prompt(workshop, serving).endswith(f"assistant\n{ends[thinking]}")
+        for word, end in ends.items():
+            asked = prompt(workshop, serving, chat_template_kwargs={"enable_thinking": word == "on"})
+            assert asked.endswith(f"assistant\n{end}")
+        checked = workshop.rigwright("verify", str(workshop.inventory(rig, serving)))
+        assert checked.code == 0, checked.output
     rig = workshop.spec(chat_template_file=str(path), thinking="off")
     assert workshop.deploy(rig, serving).code == 0
     unit = "/etc/systemd/system/rigwright-demo.service"

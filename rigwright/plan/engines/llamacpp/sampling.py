@@ -18,9 +18,10 @@ _FLAGS = (
     ("--presence-penalty", "presence_penalty"),
     ("--repeat-penalty", "repeat_penalty"),
 )
-# Templates are told enable_thinking: true by `auto` where they know the word, whatever they do untold: Gemma 4, the
-# small Qwen3.5 and Laguna XS think then. Seen by /apply-template of b10068; llama.cpp b11434, server-context.cpp.
-_UNTOLD = "untold, llama-server has every template think that can"
+# By `auto` a template is told enable_thinking: true where llama-server recognises how it thinks, and false elsewhere,
+# whatever it does untold: Gemma 4, the small Qwen3.5 and Laguna XS think then. Seen by /apply-template of b10068 with
+# their templates; llama.cpp b11434, server-context.cpp.
+_UNTOLD = "untold, llama-server has a template think where it recognises how"
 
 
 def reasoning_of(choice: Choice) -> Iterator[tuple[str, str, str]]:
