@@ -85,7 +85,7 @@ def test_thinking_is_switched_as_the_inventory_says(workshop, serving):
     workshop.on(serving, "systemctl restart rigwright-demo")
     wait_healthy(workshop, serving)
     told = workshop.rigwright("verify", str(workshop.inventory(rig, serving)))
-    assert told.code == 1 and "thinks as wished" in told.output, told.output
+    assert told.code == 1 and "test_thinks_as_wished" in told.output, told.output
     workshop.on(
         serving, f"mv /root/rigwright-demo.service {unit}; systemctl daemon-reload; systemctl restart rigwright-demo"
     )
