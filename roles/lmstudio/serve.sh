@@ -8,6 +8,7 @@ id -u -- "$ACCOUNT" >/dev/null 2>&1 || fail "there is no account $ACCOUNT; name 
 [ "$(getent passwd "$ACCOUNT" | cut -d: -f6)" = "$HOME_OF" ] || fail "the home of $ACCOUNT is not $HOME_OF"
 [ -x "$HOME_OF/.lmstudio/bin/lms" ] ||
   fail "$ACCOUNT has no LM Studio; its installer has no checksum, so none is run here: install llmster as $ACCOUNT, run again"
+command -v curl >/dev/null || fail "there is no curl, by which the answer is asked for; install it"
 had='' before=''
 if [ -f "$file" ]; then had=yes before=$(cat -- "$file"; echo .) before=${before%.}; fi
 go_back() {

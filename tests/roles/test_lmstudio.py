@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,10 +10,67 @@ from typing import Any
 
 import pytest
 
-from rigwright.resources import role_text
+from rigwright.resources import role_text, script
 from rigwright.roles.lmstudio.deploy import WrongInventory, settings_of
-from rigwright.roles.lmstudio.operations import unit_text
+from rigwright.roles.lmstudio.operations import UNIT, unit_text
 from rigwright.roles.lmstudio.settings import LmStudioSettings
+
+from .room import Room
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="scripts work as root, in mounts of their own: needs root")
+FILE = f"/etc/systemd/system/{UNIT}"
+# What an OpenAI-like server says, as far as the script reads it.
+ANSWER = """#!/bin/sh
+echo '{"choices": [], "usage": {"completion_tokens": 1}}'
+"""
+
+
+@pytest.fixture
+def room(each_sh: str, open_path: Path) -> Room:
+    """A rig with the account ada, who has LM Studio; nothing of LM Studio's runs there."""
+    found = Room.made(open_path / "room")
+    home = open_path / "ada"
+    (home / ".lmstudio/bin").mkdir(parents=True)
+    (home / ".lmstudio/bin/lms").write_text("#!/bin/sh\n")
+    (home / ".lmstudio/bin/lms").chmod(0o755)
+    found.tool("id", '#!/bin/sh\n[ "$3" = ada ] && echo 1000\n')
+    found.tool("getent", f"#!/bin/sh\necho ada:x:1000:1000::{home}:/bin/sh\n")
+    found.tool("curl", ANSWER)
+    return found
+
+
+def serving(room: Room, *, account: str = "ada", text: str | None = None) -> str:
+    words = {"UNIT": UNIT, "TEXT": text or unit_text(service()), "ACCOUNT": account, "PORT": 1234, "ALIAS": "chat"}
+    words |= {"HOME_OF": str(room.home.parent / "ada"), "SECONDS_TO_START": 60}
+    return script("lmstudio", "serve.sh", before=role_text("base", "own-unit.sh"), **words)
+
+
+@as_root
+@pytest.mark.runs("lmstudio/serve.sh")
+def test_unit_is_brought_and_one_that_completes_nothing_goes(room: Room) -> None:
+    """The unit of before comes back, to the letter; where there was none, none is left."""
+    room.tool("curl", "#!/bin/sh\nexit 22\n")
+    assert "LM Studio completes nothing" in room.run(serving(room), code=1)
+    assert not room.path(FILE).is_file() or room.path(FILE).stat().st_size == 0
+    room.tool("curl", ANSWER)
+    assert "chat serves on 127.0.0.1:1234" in room.run(serving(room))
+    assert room.path(FILE).read_text() == unit_text(service())
+    room.tool("curl", "#!/bin/sh\nexit 22\n")
+    said = room.run(serving(room, text=unit_text(service(port=4321))), code=1)
+    assert "the unit before is back" in said
+    assert room.path(FILE).read_text() == unit_text(service())
+
+
+@as_root
+def test_what_is_missing_is_named_and_nothing_is_touched(room: Room) -> None:
+    """An account, LM Studio itself; and a unit of that name by somebody else stays."""
+    assert "there is no account eve" in room.run(serving(room, account="eve"), code=1)
+    (room.home.parent / "ada/.lmstudio/bin/lms").unlink()
+    assert "install llmster as ada, run again" in room.run(serving(room), code=1)
+    assert not room.path(FILE).exists()
+    room.put(FILE, "[Service]\n")
+    assert "was not written by rigwright; it stays" in room.run(serving(room), code=1)
+    assert room.path(FILE).read_text() == "[Service]\n"
 
 
 def service(**keys: Any) -> LmStudioSettings:
