@@ -256,6 +256,10 @@ def test_earlier_release_is_told_once() -> None:
     )
     said, _ = spelled(rendered("llamacpp", "seed-oss-36b:Q4_K_M", thinking="off").flags, old)
     assert [flag.value for flag in said if flag.name == "--chat-template-kwargs"] == ['{"thinking_budget":0}']
+    # Words of the inventory's own that switch nothing say nothing of it.
+    own = {"--chat-template-kwargs": '{"preserve_thinking":true}'}
+    said, _ = spelled(rendered("llamacpp", "qwen3.5-35b-a3b:Q4_K_M", thinking="off", flags=own).flags, old)
+    assert '{"enable_thinking":false}' in [flag.value for flag in said]
 
 
 def test_model_of_no_catalogue_is_switched_by_the_usual_word() -> None:
