@@ -37,7 +37,7 @@ def reasoning_of(choice: Choice) -> Iterator[tuple[str, str, str]]:
         elif known and known.thinking == "always":
             yield "--reasoning", "auto", f"{known.name} always thinks"
         elif known:
-            because = f"{known.name} thinks unless a request says otherwise; thinking in the inventory changes that"
+            because = f"{known.name} thinks unless a request says otherwise; mode in the inventory changes that"
             yield "--reasoning", "auto", because
         return
     value = "on" if state else "off"
