@@ -41,6 +41,7 @@ JOINED = [
     ("base/own-unit.sh", "nvidia/power-set.sh"),
     ("base/own-unit.sh", "base/remove-unit.sh", "nvidia/power-remove.sh"),
     ("base/own-unit.sh", "service/tune.sh"),
+    ("base/own-unit.sh", "lmstudio/serve.sh"),
     ("base/own-unit.sh", "base/remove-unit.sh", "service/untune.sh"),
     ("base/owner.sh", "service/key.sh"),
     ("llamacpp/settle.sh", "llamacpp/build.sh"),

@@ -98,7 +98,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _traits(known: KnownModel) -> tuple[str, ...]:
     active = "all" if known.active_parameters == known.total_parameters else _billions(known.active_parameters)
-    thinks = {"default-on": "yes", "default-off": "if asked", "none": "no"}[known.thinking]
+    thinks = {"always": "always", "default-on": "yes", "default-off": "if asked", "none": "no"}[known.thinking]
     pictures = "yes" if known.sees else "no"
     context = f"{known.native_context_tokens:,}"
     return (

@@ -8,12 +8,13 @@ from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 from rigwright.errors import UnreadableModel
+from rigwright.models.chats import Chat
 from rigwright.models.parameters import model_from_parameters
 from rigwright.models.repositories import as_repository
 from rigwright.models.values import Model
 
 Format = Literal["gguf", "safetensors"]
-Thinking = Literal["default-on", "default-off", "none"]
+Thinking = Literal["always", "default-on", "default-off", "none"]
 SizeKind = Literal["exact", "published", "estimated"]
 
 
@@ -53,9 +54,10 @@ class KnownDrafter(NamedTuple):
 class KnownModel:
     """One model, whatever its files.
 
-    `sampling` is by mode: `thinking`, `thinking-coding`, `instruct`, `instruct-reasoning`. The parsers are names in
-    vLLM, None where the model needs none. `scores` are in percent, such as `swe_bench_verified`. `has_mtp`: it was
-    trained to predict several tokens; which of its files hold that layer is told by each (`nextn_in_file`).
+    `sampling` is by mode: `thinking`, `thinking-coding`, `instruct`, `instruct-reasoning`. `thinking`: what it does
+    unless told; one that always does cannot be told. `scores` are in percent, such as `swe_bench_verified`.
+    `has_mtp`: it was trained to predict several tokens; which of its files hold that layer is told by each
+    (`nextn_in_file`).
     """
 
     key: str
@@ -64,8 +66,7 @@ class KnownModel:
     parameters: Mapping[str, Any]
     sampling: Mapping[str, Sampling]
     thinking: Thinking
-    reasoning_parser: str | None
-    tool_call_parser: str | None
+    chat: Chat
     scores: Mapping[str, float]
     total_parameters: int
     active_parameters: int
@@ -85,6 +86,26 @@ class KnownModel:
     def native_context_tokens(self) -> int:
         """The longest context that the model was made for."""
         return int(self.parameters["native_ctx"])
+
+    @property
+    def thinks(self) -> bool:
+        """True when it thinks unless told otherwise."""
+        return self.thinking in ("always", "default-on")
+
+    @property
+    def can_switch(self) -> bool:
+        """True when its thinking can be switched."""
+        return self.thinking in ("default-on", "default-off") and self.chat.switch is not None
+
+    @property
+    def reasoning_parser(self) -> str | None:
+        """vLLM's name for what reads its thinking; None where it has none."""
+        return None if self.thinking == "none" else self.chat.reasoning_parser
+
+    @property
+    def tool_call_parser(self) -> str | None:
+        """vLLM's name for what reads its calls of tools."""
+        return self.chat.tool_call_parser
 
     @property
     def sees(self) -> bool:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from rigwright import catalogue
+from rigwright.models.chats import chats
 from rigwright.models.known import KnownDrafter, KnownModel, Sampling, Superseded, Variant
 from rigwright.models.quants import find_quant
 from rigwright.models.repositories import least_bytes
@@ -42,8 +43,7 @@ def _known(row: Mapping[str, Any], sampling: Mapping[str, Sampling]) -> KnownMod
         sampling=sampling,
         sampling_source=catalogue.load("models")["sampling"][row["sampling"]]["source"],
         thinking=row["thinking"],
-        reasoning_parser=row["reasoning_parser"],
-        tool_call_parser=row["tool_call_parser"],
+        chat=chats()[row["chat"]],
         scores=row.get("scores", {}),
         total_parameters=row["total_parameters"],
         active_parameters=row["active_parameters"],

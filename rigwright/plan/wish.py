@@ -23,14 +23,23 @@ from rigwright.plan.wish_words import (
     MODE,
     MOST_DRAFTS,
     SERVICE_NAME,
+    THINKING,
     Goal,
     Mode,
+    Thinking,
     known_quant,
 )
 from rigwright.strict import Line, Strict
 
 # Time for an answer of some thousand tokens on a fast GPU, and no answer holds a deploy for long.
 DRAIN_SECONDS = 120
+
+
+_MODES: dict[str, Mode] = {"on": "thinking", "off": "instruct"}
+
+
+def _thinks(mode: Mode) -> bool:
+    return mode.startswith("thinking")
 
 
 class ServiceWish(Strict):
@@ -54,6 +63,11 @@ class ServiceWish(Strict):
     quants: OneOrMore[Line] = Field((), description="With a name of the catalogue: only these quants.")
     mode: Annotated[Mode, MODE] | None = Field(
         None, description="How the model shall answer, which sets thinking and sampling; by default as it was made."
+    )
+    thinking: Annotated[Thinking, THINKING] | None = Field(
+        None,
+        description="Whether it thinks before it answers where a request says nothing, `on` or `off`; `per-request` "
+        "leaves that, and the sampling that depends on it, to each request. By default what `mode` means.",
     )
     vision: bool = Field(False, description="Load the projector too, so that images can be sent.")
     draft: Annotated[Annotated[int, Field(ge=0, le=MOST_DRAFTS)] | Literal["auto"], DRAFTS] = Field(
@@ -185,6 +199,12 @@ class ServiceWish(Strict):
         return source
 
     @model_validator(mode="after")
+    def _one_way_to_think(self) -> Self:
+        if self.mode and self.thinking and self.thinking != (implied := "on" if _thinks(self.mode) else "off"):
+            raise ValueError(f"mode {self.mode} means thinking: {implied}, and thinking is {self.thinking}; drop one")
+        return self
+
+    @model_validator(mode="after")
     def _one_context(self) -> Self:
         if self.context and self.min_context:
             raise ValueError("context is exact and min_context the least; give one of them")
@@ -205,6 +225,16 @@ class ServiceWish(Strict):
         if not self.is_loopback and not self.api_key_file:
             raise ValueError(f"host {self.host} is open to others; name an api_key_file, or listen on 127.0.0.1")
         return self
+
+    @property
+    def asked_mode(self) -> Mode | None:
+        """The mode that `mode` names, or `thinking` stands for; None where neither says one."""
+        return self.mode or _MODES.get(self.thinking or "")
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether the server shall think where a request says nothing; None where the wish does not say."""
+        return _thinks(self.asked_mode) if self.asked_mode else None
 
     @property
     def own_drafts(self) -> int:

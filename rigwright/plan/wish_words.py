@@ -16,6 +16,7 @@ from rigwright.units import whole_number
 CacheType = Literal["f16", "bf16", "q8_0", "q4_0"]
 Goal = Literal["latency", "throughput", "context", "quality"]
 Mode = Literal["thinking", "thinking-coding", "instruct", "instruct-reasoning"]
+Thinking = Literal["on", "off", "per-request"]
 
 # How one copy may be spread; numbers of GPUs too: tp2, pp4, tp2pp2.
 LAYOUTS = ("single", "layers", "tensor")
@@ -52,6 +53,22 @@ _OTHER_MODES = dict.fromkeys(
     "coding": "thinking-coding is the mode for code",
 }
 
+_PER_REQUEST = "per-request leaves it to each request"
+_THINKING = word(
+    get_args(Thinking),
+    dict.fromkeys(("auto", "default", "both", "hybrid", "request", "client", "optional"), _PER_REQUEST)
+    | dict.fromkeys(("none", "no", "disabled", "never", "instruct", "0"), "write off")
+    | dict.fromkeys(("yes", "enabled", "always", "thinking", "1"), "write on")
+    | dict.fromkeys(("low", "medium", "high", "minimal", "max"), "that is an effort, which a request names; write on"),
+)
+
+
+def _thinking(value: Any) -> Any:
+    """`on` of true and `off` of false too: YAML reads on, off, yes and no so."""
+    return ("on" if value else "off") if isinstance(value, bool) else _THINKING.func(value)  # type: ignore[call-arg]
+
+
+THINKING = BeforeValidator(_thinking)
 GOAL = word(get_args(Goal), _OTHER_GOALS)
 MODE = word(get_args(Mode), _OTHER_MODES)
 CACHE_TYPE = word(("auto", *get_args(CacheType)), _OTHER_CACHE_TYPES)

@@ -13,7 +13,7 @@ from rigwright.spec.text import load_yaml
 _OUT = "leave it out: "
 # What the same is called by Ollama, llama.cpp, vLLM, Ansible, Docker: letters and digits only.
 _NAMES = {
-    "mode: instruct, which switches thinking off": "thinking enablethinking reasoning think nothink",
+    "thinking: on, off or per-request": "enablethinking reasoning think nothink reasoningmode",
     "context": (
         "ctx ctxsize numctx nctx maxmodellen contextlength contextsize maxcontext contextwindow maxseqlen "
         "maxinputtokens maxcontextlength ctxlen"

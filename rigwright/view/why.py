@@ -41,8 +41,9 @@ _GROUPS = {
     ),
     "thinking and sampling": (
         "--temp", "--top-p", "--top-k", "--min-p", "--presence-penalty", "--repeat-penalty", "--reasoning",
-        "--reasoning-format", "--reasoning-budget", "--chat-template-kwargs", "--default-chat-template-kwargs",
-        "--override-generation-config", "--generation-config", "--reasoning-parser", "--seed",
+        "--reasoning-effort", "--reasoning-format", "--reasoning-budget", "--chat-template-kwargs",
+        "--default-chat-template-kwargs", "--override-generation-config", "--generation-config",
+        "--reasoning-parser", "--seed",
     ),
     "API": (
         "--host", "--port", "--alias", "--served-model-name", "--api-key-file", "--api-key", "--jinja",

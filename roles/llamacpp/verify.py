@@ -130,6 +130,32 @@ def test_completes_a_chat(served: ServiceUnderTest) -> None:
     assert (message.get("content") or message.get("reasoning_content") or "").strip()
 
 
+def test_thinks_as_wished(served: ServiceUnderTest, record_property: Callable[[str, object], None]) -> None:
+    """A request that says nothing of thinking gets the prompt that the inventory wants for it, by the chat template."""
+    wished = served.wish.thinks
+    own = {"--reasoning", "--chat-template-kwargs"} & {*served.wish.flags}
+    if wished is None or own or "--reasoning" not in served.planned:
+        pytest.skip("the inventory leaves thinking open, or to flags of its own")
+    words = {"enable_thinking": wished}
+    if "--chat-template-kwargs" in served.planned:
+        words |= json.loads(served.flag("--chat-template-kwargs"))
+    untold, told = _prompt(served, {}), _prompt(served, words)
+    assert untold == told
+    if told == _prompt(served, {name: _other(value) for name, value in words.items()}):
+        record_property(NOTED, f"the chat template of {served.name} has no word that switches thinking")
+
+
+def _other(value: object) -> object:
+    return not value if isinstance(value, bool) else {"none": "high", "high": "none", 0: -1, -1: 0}.get(value, "")
+
+
+def _prompt(served: ServiceUnderTest, words: dict[str, Any]) -> str:
+    body = {"messages": [{"role": "user", "content": "Say hello."}], "chat_template_kwargs": words}
+    status, text = served.get("/apply-template", body=body)
+    assert status == 200
+    return str(json.loads(text)["prompt"])
+
+
 def _makes_numbers(served: ServiceUnderTest) -> bool:
     return any(re.fullmatch("--(embeddings?|rerank(ing)?)", word) for word in served.planned)
 

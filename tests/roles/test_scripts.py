@@ -67,6 +67,7 @@ def test_curl_reads_no_settings_of_the_rig(path: Path) -> None:
         "nvidia/key.sh": 1,
         "drain.sh": 2,
         "watch.sh": 1,
+        "serve.sh": 1,
     }
     name = f"{path.parent.name}/{path.name}"
     assert len(calls) == counts.get(name, counts.get(path.name, 0))

@@ -166,7 +166,7 @@ def test_ollama_takes_parameters_and_settings_of_the_inventory() -> None:
     ("flags", "message"),
     [
         ({"--flash-attn": True}, "Ollama has no parameter flash_attn; write --ollama-flash-attention"),
-        ({"--enable-thinking": False}, "set mode, or send think: false"),
+        ({"--enable-thinking": False}, "send think: false with each request"),
         ({"--cache-type-k": "q8_0"}, "set cache_type"),
         ({"--num-gpus": 1}, "did you mean --num-gpu?"),
         ({"--ollama-host": "0.0.0.0"}, "--ollama-host is set through host and port"),

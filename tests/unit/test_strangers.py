@@ -21,8 +21,8 @@ PYTHON = 'is no Python; pyinfra\'s inventories are Python: rigs = ([("rig1", {"s
 
 # A line of a service, and what comes: of a refusal its words, else `OK` and words of the plan.
 SERVICES = [
-    (2, "thinking: false", "unknown key; write mode: instruct, which switches thinking off"),
-    (2, "enable_thinking: false", "unknown key; write mode: instruct, which switches thinking off"),
+    (2, "think: false", "unknown key; write thinking: on, off or per-request"),
+    (2, "enable_thinking: false", "unknown key; write thinking: on, off or per-request"),
     (3, "context: 64k", "OK 65,536 tokens"),
     (3, "context: '64K'", "OK 65,536 tokens"),
     (3, "context: '65,536'", "OK 65,536 tokens"),

@@ -197,7 +197,7 @@ def test_vllm_answers_in_the_mode_of_the_wish() -> None:
     assert sampling["repetition_penalty"] == 1.0
     coding = render(choose(mode="thinking-coding"))
     assert json.loads(value(coding, "--override-generation-config") or "")["temperature"] == 0.6
-    assert "--default-chat-template-kwargs" not in names(coding)
+    assert value(coding, "--default-chat-template-kwargs") == '{"enable_thinking":true}'
     assert not {"--default-chat-template-kwargs", "--override-generation-config"} & set(names(render(choose())))
 
 
@@ -292,15 +292,6 @@ def test_vllm_passes_on_flags_of_an_unknown_version() -> None:
     rendered = render(choose(flags={"--swap-space": 4}), "0.9.9")
     assert value(rendered, "--swap-space") == "4"
     assert any("not checked" in reason.because for reason in rendered.reasons)
-
-
-def test_vllm_refuses_thinking_of_a_model_that_cannot() -> None:
-    """A mode with thinking contradicts a model without."""
-    choice = choose(mode="thinking")
-    assert choice.variant.known
-    dull = replace(choice, variant=replace(choice.variant, known=replace(choice.variant.known, thinking="none")))
-    with pytest.raises(WrongSpec, match="does not think; set mode to instruct"):
-        render(dull)
 
 
 def test_vllm_refuses_drafts_of_a_model_without_their_layers() -> None:

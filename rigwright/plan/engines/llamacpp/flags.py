@@ -176,8 +176,8 @@ def _chat(choice: Choice, target: RenderContext) -> Iterator[Flag]:
         yield _flag("--chat-template-file", target.template_path, because)
     else:
         yield _flag("--jinja", None, "the model's own chat template, with tool calls")
-    if reasoning := reasoning_of(choice):
-        yield _flag("--reasoning", *reasoning)
+    for flag, said, because in reasoning_of(choice):
+        yield _flag(flag, said, because)
     for name, value, because, source in sampling_of(choice):
         yield _flag(name, value, because, source)
     if choice.wish.vision and target.projector_path:

@@ -17,6 +17,7 @@ from rigwright.plan.engines.llamacpp.own_placement import own_placement
 from rigwright.plan.engines.llamacpp.speed import speed_at
 from rigwright.plan.engines.llamacpp.stretching import context_error
 from rigwright.plan.engines.llamacpp.unestimated import is_unestimated, unestimated_candidate
+from rigwright.plan.engines.modes import thinking_error
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.known_issues import Configuration
 from rigwright.plan.limits import draft_error
@@ -76,6 +77,8 @@ class LayeredPlanner(Planner):
         """A context beyond the trained one, cache types that do not divide the heads, drafts without layers."""
         if not self.can_replicate and (wish.replicas or 1) > 1:
             return f"{self.label} runs once for each service; drop replicas, or serve with llama.cpp"
+        if error := thinking_error(wish, variant.known):
+            return error
         overrides, model = Overrides.of(wish), variant.model
         context = overrides.context or wish.context or wish.min_context
         if context and (error := context_error(wish, model, context, can_stretch=self.can_stretch)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rigwright.errors import WrongSpec
+from rigwright.models.chats import switch_words
 from rigwright.models.ggml import TYPES_BY_NAME
 from rigwright.models.values import Model
 from rigwright.plan.engines.llamacpp.capabilities import Capabilities
@@ -185,7 +186,7 @@ def apply_overrides(
 def _replaced_by(by: str, value: object, ours: Mapping[str, Flag], capabilities: Capabilities) -> list[str]:
     """The flags of ours whose place one of the inventory's takes: the same option, or one that it contradicts."""
     same = [*capabilities.names(by), by]
-    if by != "--chat-template-kwargs" or "enable_thinking" in str(value):
+    if by != "--chat-template-kwargs" or any(f'"{word}"' in str(value) for word in switch_words()):
         same += _REPLACES.get(by, ())
     return [name for name in dict.fromkeys(same) if name in ours]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rigwright.errors import WrongSpec
+from rigwright.models.chats import switch_words
 from rigwright.plan.engines.llamacpp.capabilities import Capabilities
 from rigwright.plan.reasons import Reason
 from rigwright.plan.service import Flag
@@ -49,6 +50,8 @@ def spelled(flags: Sequence[Flag], capabilities: Capabilities) -> tuple[list[Fla
     unsaid: list[Reason] = []
     for flag in flags:
         words = _words(flag, capabilities)
+        if flag.name == "--reasoning" and words and words[0] != flag.name and _is_switched(flags):
+            continue  # the words for the template say it already
         if words == (flag.name, flag.value):
             said.append(flag)
         elif words:
@@ -59,6 +62,12 @@ def spelled(flags: Sequence[Flag], capabilities: Capabilities) -> tuple[list[Fla
             because = f"llama.cpp {capabilities.release} does not know it; it was for: {flag.reason.because}"
             unsaid.append(Reason(choice=f"no {flag.reason.choice}", because=because))
     return said, unsaid
+
+
+def _is_switched(flags: Sequence[Flag]) -> bool:
+    """Whether what the chat template is told switches thinking."""
+    told = next((flag.value or "" for flag in flags if flag.name == "--chat-template-kwargs"), "")
+    return any(f'"{word}"' in told for word in switch_words())
 
 
 def _words(flag: Flag, capabilities: Capabilities) -> Words | None:

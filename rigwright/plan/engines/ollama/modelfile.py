@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from rigwright.errors import WrongSpec
+from rigwright.models.chats import speakers
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines.modes import mode_of, sampling_of, thinking_of
+from rigwright.plan.engines.modes import mode_of, per_request_sampling, sampling_of
 from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.reasons import Reason
 
@@ -24,11 +25,8 @@ _ELSEWHERE = {
     "cache_type_v": "set cache_type",
     "ctx_size": "set context",
     "parallel": "set slots",
-    "enable_thinking": "set mode, or send think: false with each request",
+    "enable_thinking": "send think: false with each request",
 }
-# Built in renderers and parsers of chats, by the architecture. Source: Ollama's own models, `ollama show --modelfile`;
-# issues ollama #16383 (qwen3.6 has qwen3.5's) and #17636 (an import gets none by itself, and tool calls break).
-_SPEAKERS = {"qwen35": "qwen3.5", "qwen35moe": "qwen3.5"}
 
 
 def modelfile_of(choice: Choice, target: RenderContext) -> tuple[str, tuple[Reason, ...]]:
@@ -42,7 +40,7 @@ def modelfile_of(choice: Choice, target: RenderContext) -> tuple[str, tuple[Reas
     lines = [f"FROM {_quoted(target.weights_path)}"]
     if choice.wish.vision and target.projector_path:
         lines.append(f"FROM {_quoted(target.projector_path)}")
-    speaker = _SPEAKERS.get(choice.variant.model.architecture)
+    speaker = _speaker(choice)
     lines += [f"RENDERER {speaker}", f"PARSER {speaker}"] if speaker else []
     given = {name: value for name, value in (parameters | own).items() if value is not None}
     lines += [f"PARAMETER {name} {value}" for name, value in given.items()]
@@ -53,10 +51,14 @@ def _parameters(choice: Choice) -> Iterator[tuple[str, str]]:
     yield "num_ctx", str(choice.load.context_tokens)
     if choice.wish.own_drafts:
         yield "draft_num_predict", str(choice.wish.own_drafts)
-    sampling = sampling_of(choice.wish, choice.variant.known)
-    if sampling:
-        names = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repeat_penalty")
-        yield from ((name, f"{getattr(sampling, name):g}") for name in names)
+    for name, value in sampling_of(choice.wish, choice.variant.known).items():
+        yield name, f"{value:g}"
+
+
+def _speaker(choice: Choice) -> str | None:
+    """The name of the renderer and parser that Ollama has for this family; None where it has none of one name."""
+    known = choice.variant.known
+    return known.chat.ollama if known else speakers().get(choice.variant.model.architecture)
 
 
 def _own(choice: Choice) -> Iterator[tuple[str, str | None]]:
@@ -101,7 +103,10 @@ def _reasons(
     if "num_gpu" not in own:
         because = "without it the layers are fitted to the memory that is free; 99 would end in out of memory instead"
         yield Reason(choice="no PARAMETER num_gpu", because=because)
-    if thinking_of(wish, known) is False:
+    if wish.thinking == "per-request":
+        yield Reason(choice="thinking by request", because="think: false or true in it; untold, whoever can thinks")
+        yield Reason(choice="no PARAMETER of one mode", because=per_request_sampling(known))
+    elif (known is None or known.can_switch) and mode_of(wish, known).startswith("instruct"):
         because = "no parameter of a model switches it; send think: false with each request"
         yield Reason(choice="thinking stays on", because=because)
     for name, value in own.items():

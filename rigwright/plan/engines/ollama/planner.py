@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rigwright.models.known import Variant
+from rigwright.models.known import KnownModel, Variant
 from rigwright.plan.choice import Choice
 from rigwright.plan.engines.llamacpp.layered import LayeredPlanner
 from rigwright.plan.engines.ollama.render import render
@@ -31,11 +31,21 @@ class OllamaPlanner(LayeredPlanner):
             return "draft_model is brought to llama.cpp alone; take it out, or set engine to llamacpp"
         if wish.chat_template_file:
             return "Ollama has templates of another language; take chat_template_file out, or set engine to llamacpp"
-        return super().contradiction(wish, variant)
+        return super().contradiction(wish, variant) or _switch_error(wish, variant.known)
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Environment and Modelfile."""
         return render(choice, target)
+
+
+def _switch_error(wish: ServiceWish, known: KnownModel | None) -> str | None:
+    """Untold by a request, Ollama has every model think that can; a server has no switch for all of them."""
+    if wish.thinking != "off" or (known and known.thinking == "none"):
+        return None
+    return (
+        "thinking is off, but Ollama has no switch for all requests; write per-request and send think: false with "
+        "each, or set engine to llamacpp"
+    )
 
 
 PLANNER = OllamaPlanner

@@ -13,7 +13,7 @@ from typing import Any
 from rigwright.errors import WrongSpec
 from rigwright.hardware.links import NVLINK_RANK, rank
 from rigwright.plan.choice import Choice
-from rigwright.plan.engines.modes import sampling_of, thinking_of
+from rigwright.plan.engines.modes import per_request_sampling, sampling_of, switch_of, template_words
 from rigwright.plan.engines.rendered import RenderContext
 from rigwright.plan.engines.vllm.cache import KvCapacity, VllmLoad
 from rigwright.plan.engines.vllm.cache_types import LONG_TOKENS
@@ -28,6 +28,8 @@ _DEFAULT_UTILIZATION = 0.92
 _WHY_STEP = "computed at once: the memory was computed with it, and a whole block of the KV cache must fit in"
 _YARN = "https://github.com/vllm-project/vllm/pull/37430"
 _BLOCKS = "https://github.com/vllm-project/vllm/pull/34445"
+# What vLLM calls otherwise than the others.
+_SAME_PARAMETER = {"repeat_penalty": "repetition_penalty"}
 
 
 def flags_of(choice: Choice, target: RenderContext, *, is_linked: bool) -> list[Flag]:
@@ -170,6 +172,7 @@ def _why_cache(choice: Choice) -> str:
 
 def _answers(choice: Choice) -> Iterator[Flag]:
     known, wish = choice.variant.known, choice.wish
+    yield from _thinking(choice)
     if known is None:
         return
     if known.reasoning_parser:
@@ -177,23 +180,25 @@ def _answers(choice: Choice) -> Iterator[Flag]:
     if known.tool_call_parser:
         yield _flag("--enable-auto-tool-choice", None, "lets the model call tools; needs the parser below")
         yield _flag("--tool-call-parser", known.tool_call_parser, "reads the form in which this model calls tools")
-    thinking = thinking_of(wish, known)
-    if thinking is not None:
-        kwargs = _json({"enable_thinking": thinking})
-        yield _flag("--default-chat-template-kwargs", kwargs, f"mode {wish.mode}; a request may say otherwise")
-    if wish.mode and (sampling := sampling_of(wish, known)):
-        values = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "presence_penalty": sampling.presence_penalty,
-            "repetition_penalty": sampling.repeat_penalty,
-        }
-        because = f"what its makers recommend for {wish.mode}; holds where a request names nothing"
+    if wish.asked_mode and (sampling := sampling_of(wish, known)):
+        values = {_SAME_PARAMETER.get(name, name): value for name, value in sampling.items()}
+        because = f"what its makers recommend for {wish.asked_mode}; holds where a request names nothing"
         yield _flag("--override-generation-config", _json(values), because)
     if (known.projector_bytes or known.projector_file) and not wish.vision:
         yield _flag("--language-model-only", None, "no images are asked for: the memory of the vision encoder is saved")
+
+
+def _thinking(choice: Choice) -> Iterator[Flag]:
+    """The switch of the chat template: told always, since templates of one model differ in what they do untold."""
+    wish, known = choice.wish, choice.variant.known
+    words = template_words(wish, known)
+    if not words:
+        return
+    said = f"thinking {wish.thinking}" if wish.thinking else f"mode {wish.mode or 'instruct, as it is made'}"
+    because = f"{said}; a request may say otherwise"
+    if known is None:
+        because += ". The usual word: vLLM leaves it away where the template does not know it"
+    yield _flag("--default-chat-template-kwargs", _json(words), because)
 
 
 def _service() -> Iterator[Flag]:
@@ -212,6 +217,12 @@ def remarks(choice: Choice, target: RenderContext) -> Iterator[Reason]:
     """What is left to vLLM, and why."""
     yield Reason(choice="no --enable-prefix-caching", because="it is vLLM's default; giving it changes nothing")
     yield Reason(choice="no --quantization", because=f"vLLM reads {choice.variant.quant} from the model's config.json")
+    if choice.wish.thinking == "per-request":
+        known = choice.variant.known
+        because = f"each request decides by chat_template_kwargs, {switch_of(known).keyword}; untold, its template does"
+        yield Reason(choice="no --default-chat-template-kwargs", because=because)
+        because = f"{per_request_sampling(known)}; unsent, the model's generation_config.json holds"
+        yield Reason(choice="no --override-generation-config", because=because)
     if choice.variant.model.is_mixture and choice.layout.tensor_parallel > 1:
         because = "each expert is split like the rest; whole experts pay with many users and NVLink, so measure it"
         yield Reason(choice="no --enable-expert-parallel", because=because)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from rigwright.hardware.values import Hardware
 from rigwright.models.variants import Variant
 from rigwright.plan.choice import Choice
+from rigwright.plan.engines.modes import thinking_error
 from rigwright.plan.engines.planner import Planner
 from rigwright.plan.engines.rendered import RenderContext, Rendered
 from rigwright.plan.engines.vllm.candidates import tensor_speed, with_tensors
@@ -105,7 +106,8 @@ class VllmPlanner(Planner):
                 f"rope: yarn on vLLM wants all rope parameters of {variant.model.name}, which nobody recorded; take "
                 "rope out and name them in flags: {'--hf-overrides': …}, or set engine to llamacpp"
             )
-        return context_obstacle(wish, variant.model) or draft_error(wish, variant)
+        error = thinking_error(wish, variant.known)
+        return error or context_obstacle(wish, variant.model) or draft_error(wish, variant)
 
     def search(self, wish: ServiceWish, variants: Sequence[Variant], space: SearchSpace, found: SearchResult) -> None:
         """The candidates that serve repositories of safetensors."""
