@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import copy
 from typing import ClassVar, Self
 
@@ -86,7 +86,7 @@ class Planner(ABC):
     def version(self) -> str:
         """The release that plans are made for."""
         row = load("engines").get(self.name, {})
-        named = self.settings.version if self.settings else None
+        named = getattr(self.settings, "version", None)
         return named or str(row.get("version", row.get("ref", "")))
 
     @property
@@ -145,6 +145,10 @@ class Planner(ABC):
     def template(self) -> str:
         """The template of its units: the name of a file in `templates/`, or the text of another."""
         return f"{self.name}.service.j2"
+
+    def unit_values(self, wish: ServiceWish, plan: ServicePlan) -> Mapping[str, str]:
+        """What its template knows beyond what every unit has."""
+        return {}
 
     def locks_memory(self, flags: Sequence[Flag]) -> bool:
         """Whether a process with these flags keeps its weights in RAM by mlock(2)."""

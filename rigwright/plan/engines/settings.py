@@ -10,15 +10,13 @@ from rigwright.strict import Strict
 
 
 class EngineSettings(Strict):
-    """The settings of one engine. `engine` is its name in inventories, `about` says what the key is for."""
+    """The settings of one engine. `engine` is its name in inventories, `about` says what the key is for.
+
+    One with a `version`, a field or a property, names the release that it installs in place of the catalogue's.
+    """
 
     engine: ClassVar[str] = ""
     about: ClassVar[str] = ""
-
-    @property
-    def version(self) -> str | None:
-        """The release that these settings install; None for the one that the catalogue pins."""
-        return None
 
     def adapted(self, wish: ServiceWish) -> ServiceWish:
         """The wish as far as these settings narrow it: a build for the CPU serves from the CPU.
