@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import tarfile
 import threading
@@ -18,7 +19,7 @@ _LLAMA_SERVER = "#!/bin/sh\necho version: 10488\n"
 
 
 def write_release(path: Path, version: str, *, broken: str = "", more: Iterable[tarfile.TarInfo] = ()) -> str:
-    """An archive as upstream's is laid out, and its sha256; `broken` says at what its program fails, `more` is put in.
+    """An archive as upstream's is laid out, and its sha256; `broken` says at what its program fails.
 
     Source: .github/workflows/release.yaml of Ollama at fb3076099.
     """
@@ -39,7 +40,7 @@ def write_release(path: Path, version: str, *, broken: str = "", more: Iterable[
         link.type, link.linkname = tarfile.SYMTYPE, "libggml-base.so.0.27.0"
         tar.addfile(link)
         for member in more:
-            tar.addfile(member, io.BytesIO(bytes(member.size)) if member.isreg() else None)
+            tar.addfile(member, io.BytesIO(os.urandom(member.size)) if member.isreg() else None)
     path.parent.mkdir(parents=True, exist_ok=True)
     packed = subprocess.run(["zstd", "-q", "-c"], input=plain.getvalue(), capture_output=True, check=True)
     path.write_bytes(packed.stdout)

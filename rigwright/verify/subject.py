@@ -188,6 +188,17 @@ class ServiceUnderTest:
         return found
 
     @cached_property
+    def pids(self) -> set[int]:
+        """The main process and those that it started: an engine may leave its work to another program."""
+        rows = self.host.check_output("grep -sH '^PPid:' /proc/[0-9]*/status || :").splitlines()
+        parents = {int(row.split("/")[2]): int(row.split()[-1]) for row in rows}
+        found, size = {self.pid}, 0
+        while len(found) > size:
+            size = len(found)
+            found |= {pid for pid, parent in parents.items() if parent in found}
+        return found
+
+    @cached_property
     def _process(self) -> list[str]:
         said: str = self.host.check_output(_PROCESS, str(self.pid))
         encoded, rest = said.split("\n")[:3], said.split("\n")[3:]

@@ -18,6 +18,7 @@ done
 unpacker() { shut_in --uid="$BUILDER" --gid="$BUILDER" --pipe --wait --collect -p PrivateNetwork=yes -p RuntimeMaxSec=3600 "$@"; }
 # members NAME: what is in an archive, a line "KIND SIZE NAME" each. What tar quotes has letters that no name of theirs has.
 members() {
+  # shellcheck disable=SC2016 # its own arguments
   unpacker --description="rigwright looks at $1" -p BindReadOnlyPaths="$WORK" -- /bin/sh -c '
     case $1 in *.zst) zstd -qdc -- "$1" ;; *.gz | *.tgz) gzip -dc -- "$1" ;; *) cat -- "$1" ;; esac 2>/dev/null |
       head -c "$2" | tar -tv --numeric-owner --quoting-style=escape 2>/dev/null | head -n "$3"' sh "$WORK/$1" "$most_bytes" $((most_files + 1))
@@ -43,6 +44,7 @@ chmod 711 "$stage"
 install -d -m 700 -o "$BUILDER" -g "$BUILDER" "$stage/tree"
 say "unpacking Ollama $VERSION, $(human "$need")"
 printf '%s\n' "$ARCHIVES" | while read -r _ name; do
+  # shellcheck disable=SC2016 # its own arguments
   unpacker --description="rigwright unpacks $name" -p BindReadOnlyPaths="$WORK" -p BindPaths="$stage/tree" -p WorkingDirectory="$stage/tree" -- /bin/sh -c '
     case $1 in *.zst) zstd -qdc -- "$1" ;; *.gz | *.tgz) gzip -dc -- "$1" ;; *) cat -- "$1" ;; esac |
       head -c "$2" | tar -x --no-same-owner --no-same-permissions' sh "$WORK/$name" "$most_bytes" >"$stage/said" 2>&1 ||

@@ -40,8 +40,8 @@ class OllamaSettings(EngineSettings):
     archive: OneOrMore[Prebuilt] = Field(
         (),
         description="Take this archive, of the form of upstream's ollama-linux-amd64.tar.zst, with its sha256; "
-        "several, as with the one for ROCm, are unpacked in their order. A path is sent by this machine, an address is fetched "
-        "by the rig.",
+        "several, as with the one for ROCm, are unpacked in their order. A path is sent by this machine, an address "
+        "is fetched by the rig.",
     )
     sums: Sums = Field(
         default_factory=dict,
