@@ -70,7 +70,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def lines(self, values):
+    def lines(self, request, values):
+        """One after another, or the last alone where no stream is asked for."""
+        if request.get("stream") is False:
+            self.answer(values[-1], 500 if "error" in values[-1] else 200)
+            return
         self.answer(b"".join(json.dumps(one).encode() + b"\n" for one in values), kind="application/x-ndjson")
 
     def body(self):
@@ -143,12 +147,12 @@ class Handler(BaseHTTPRequestHandler):
                 return
             content = blob.read_bytes()
             if content[:4] != b"GGUF":
-                self.lines([{"status": "parsing GGUF"}, {"error": "invalid file magic"}])
+                self.lines(request, [{"status": "parsing GGUF"}, {"error": "invalid file magic"}])
                 return
             layers.append(keep(content + b"ordered") | {"mediaType": "application/vnd.ollama.image.model"})
         known = {"num_ctx", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "repeat_penalty", "num_gpu"}
         if wrong := [one for one in request.get("parameters", {}) if one not in known]:
-            self.lines([{"error": f"unknown parameter '{wrong[0]}'"}])
+            self.lines(request, [{"error": f"unknown parameter '{wrong[0]}'"}])
             return
         parameters = json.dumps(request.get("parameters", {})).encode()
         layers.append(keep(parameters) | {"mediaType": "application/vnd.ollama.image.params"})
@@ -157,7 +161,8 @@ class Handler(BaseHTTPRequestHandler):
         path = manifest(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"schemaVersion": 2, "config": config, "layers": layers}))
-        self.lines([{"status": one} for one in ("parsing GGUF", "using existing layer", "writing manifest", "success")])
+        steps = ("parsing GGUF", "using existing layer", "writing manifest", "success")
+        self.lines(request, [{"status": one} for one in steps])
 
     def on_copy(self, request, name):
         path = manifest(request["destination"])
@@ -203,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"model": name, "embeddings": [[0.5, 0.5]]})
 
     def on_pull(self, request, name):
-        self.lines([{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}])
+        self.lines(request, [{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}])
 
     def on__v1_chat_completions(self, request, name):
         if BROKEN == "answers":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -37,6 +39,27 @@ while True:
 """
 
 
+# What programs of others do: the client that Ollama's makers publish on PyPI.
+CLIENT = """
+import json, sys
+import ollama
+client = ollama.Client(host=sys.argv[1])
+said = {
+    "list": sorted(one.model for one in client.list().models),
+    "ps": [one.context_length for one in client.ps().models],
+    "parameters": client.show("chat").parameters,
+    "chat": client.chat("chat", messages=[{"role": "user", "content": "hi"}]).message.content,
+    "generate": client.generate("chat", prompt="hi").response,
+}
+for call in (client.show, client.pull):
+    try:
+        call("nothing")
+    except ollama.ResponseError as error:
+        said[call.__name__] = error.status_code
+print(json.dumps(said))
+"""
+
+
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Releases]:
     """Upstream's host, as this machine and the rigs reach it."""
@@ -51,13 +74,16 @@ def rig(workshop: Any, releases: Releases) -> Iterator[str]:
     """A blank rig, which reaches upstream's host, and has what the stand-in is written in."""
     name = workshop.boot("ollama", os="trixie")
     workshop.on(name, "apt-get -qq update && apt-get -qq -y install --no-install-recommends python3 >/dev/null 2>&1")
-    workshop.on(
-        name,
-        f"cat >/root/forward.py <<'END'\n{FORWARD}\nEND\nsystemd-run -q --unit=forward python3 /root/forward.py "
-        f"{workshop.host_address} {releases.port}",
-    )
+    workshop.on(name, f"cat >/root/forward.py <<'END'\n{FORWARD}\nEND")
+    forward(workshop, name, releases)
     yield name
     workshop.lab.down([name])
+
+
+def forward(workshop: Any, rig: str, releases: Releases) -> None:
+    """Have the rig reach upstream's host at its own loopback, until it boots."""
+    program = f"python3 /root/forward.py {workshop.host_address} {releases.port}"
+    workshop.on(rig, f"systemd-run -q --unit=forward {program}")
 
 
 def wish(workshop: Any, releases: Releases, *, version: str = "0.34.1", **service: Any) -> dict[str, Any]:
@@ -129,10 +155,13 @@ def test_model_is_there_after_a_reboot(workshop: Any, releases: Releases, rig: s
     wanted = wish(workshop, releases)
     converge(workshop, wanted, rig)
     made = workshop.on(rig, f"cat {STORE}/rigwright")
-    workshop.on(rig, "systemctl restart rigwright-chat")
+    workshop.lab.reboot(rig)
+    forward(workshop, rig, releases)
+    active = "for i in $(seq 240); do systemctl is-active -q rigwright-chat && exit; sleep 0.5; done; exit 1"
+    workshop.on(rig, active)
     assert workshop.on(rig, f"cat {STORE}/rigwright") == made
     assert len(api(workshop, rig, "/api/ps")["models"]) == 1
-    assert workshop.on(rig, "journalctl -u rigwright-chat -o cat | grep -c 'Ollama makes the model' || :") == "0"
+    assert workshop.on(rig, "journalctl -b -u rigwright-chat -o cat | grep -c 'Ollama makes the model' || :") == "0"
     for name in names(workshop, rig):
         workshop.on(rig, f'curl -sS -X DELETE -d \'{{"model":"{name}"}}\' http://127.0.0.1:11500/api/delete')
     workshop.on(rig, "systemctl restart rigwright-chat")
@@ -292,3 +321,23 @@ def test_two_pinned_ollamas_on_one_rig(workshop: Any, releases: Releases, rig: s
     assert "other:latest" not in names(workshop, rig)
     checked = workshop.rigwright("verify", str(workshop.inventory(wanted, rig)))
     assert checked.code == 0, checked.output
+
+
+def test_client_of_its_makers_is_served(workshop: Any, releases: Releases, rig: str, tmp_path: Path) -> None:
+    """The package `ollama` of PyPI lists, shows, chats, and reads the errors."""
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip = [python, "-m", "pip", "install", "-q", "ollama==0.6.3"]
+    installed = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install the client: {installed.stderr[-200:]}")
+    converge(workshop, wish(workshop, releases), rig)
+    # Its network alone: Python is that of this machine.
+    inside = [*workshop.lab.enter(rig, [])[:2], "--net", "--"]
+    done = subprocess.run(
+        [*inside, python, "-c", CLIENT, "http://127.0.0.1:11500"], capture_output=True, text=True, check=False
+    )
+    said = json.loads(done.stdout or "{}")
+    assert said, done.stderr
+    assert "chat:latest" in said["list"] and said["ps"] == [2048] and "num_ctx" in said["parameters"]
+    assert (said["chat"], said["generate"], said["show"], said["pull"]) == ("Hello", "Hello", 404, 500)
