@@ -192,11 +192,10 @@ class ServiceUnderTest:
         """The main process and those that it started: an engine may leave its work to another program."""
         rows = self.host.check_output("grep -sH '^PPid:' /proc/[0-9]*/status || :").splitlines()
         parents = {int(row.split("/")[2]): int(row.split()[-1]) for row in rows}
-        found, size = {self.pid}, 0
-        while len(found) > size:
-            size = len(found)
-            found |= {pid for pid, parent in parents.items() if parent in found}
-        return found
+        found = [self.pid]
+        for parent in found:
+            found += [pid for pid, above in parents.items() if above == parent]
+        return set(found)
 
     @cached_property
     def _process(self) -> list[str]:

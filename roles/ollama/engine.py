@@ -68,7 +68,7 @@ class Ollama:
         from rigwright.roles.ollama.published import published_sums  # http, which few runs need
 
         try:
-            found = published_sums(settings, archives_for(rig.hardware))
+            found = published_sums(settings, archives_for(settings, rig.hardware))
         except OSError as error:
             raise RigwrightError(f"the cache of this machine fails: {error}; mend it, or set XDG_CACHE_HOME") from None
         context.learn({settings.sum_key(name): digest for name, digest in found.items()})

@@ -322,6 +322,10 @@ def test_two_pinned_ollamas_on_one_rig(workshop: Any, releases: Releases, rig: s
     checked = workshop.rigwright("verify", str(workshop.inventory(wanted, rig)))
     assert checked.code == 0, checked.output
 
+    gone = workshop.deploy(wanted, rig, deploy="remove", arguments=("-y", "--data", "remove_service=other"))
+    assert gone.code == 0 and workshop.on(rig, "ls -d /var/lib/private/*other /var/lib/*other 2>/dev/null || :") == ""
+    assert "chat:latest" in names(workshop, rig)
+
 
 def test_client_of_its_makers_is_served(workshop: Any, releases: Releases, rig: str, tmp_path: Path) -> None:
     """The package `ollama` of PyPI lists, shows, chats, and reads the errors."""

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from rigwright.errors import Refused, WrongSpec
-from rigwright.hardware import Gpu, Hardware
+from rigwright.hardware import Hardware
 from rigwright.plan.engines.installed import Installed
 from rigwright.plan.engines.ollama.planner import OllamaPlanner, account_of
 from rigwright.plan.engines.ollama.request import request_of, request_path, tag_of, weights_of
@@ -25,7 +25,6 @@ from rigwright.resolve.unit import render_unit
 from rigwright.spec.rig import parse_spec
 
 RIG = Hardware("debian", "13", "trixie", "6.12", "x86_64")
-AMD = replace(RIG, gpus=(Gpu(index=0, vendor="AMD", name="Radeon RX 7900 XTX"),))
 NAMES = ("ollama-linux-amd64.tar.zst", "ollama-linux-amd64-rocm.tar.zst", "ollama-linux-arm64.tar.zst")
 SUMS = dict(zip(NAMES, ("a" * 64, "b" * 64, "c" * 64), strict=True))
 GOLDEN = sorted(
@@ -53,10 +52,14 @@ def test_release_is_known_by_version_and_sums() -> None:
 
 
 def test_processor_and_gpus_decide_on_archives() -> None:
-    """Arm has its own, ROCm comes on top; another processor has none."""
-    assert [one.name for one in planner(sums=SUMS).build(AMD).archives] == list(NAMES[:2])  # type: ignore[union-attr]
+    """Arm has its own, ROCm comes on top where it is asked for; another processor has none."""
+    amd = planner(sums=SUMS, rocm=True)
+    assert [one.name for one in amd.build(RIG).archives] == list(NAMES[:2])  # type: ignore[union-attr]
+    assert "AMD" in amd.vendors and "AMD" not in planner().vendors
     arm = replace(RIG, architecture="aarch64")
     assert [one.name for one in planner(sums=SUMS).build(arm).archives] == [NAMES[2]]  # type: ignore[union-attr]
+    with pytest.raises(Refused, match="no archive of ROCm for aarch64"):
+        planner(sums=SUMS, rocm=True).release(arm)
     with pytest.raises(Refused, match="no archive for riscv64"):
         planner(sums=SUMS).release(replace(RIG, architecture="riscv64"))
 

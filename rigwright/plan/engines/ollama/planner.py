@@ -37,8 +37,9 @@ class OllamaPlanner(LayeredPlanner):
 
     @property
     def vendors(self) -> frozenset[Vendor]:
-        """NVIDIA's, and AMD's by the ROCm of its own archive."""
-        return frozenset(("NVIDIA", "AMD"))
+        """NVIDIA's, and AMD's where the archive with ROCm is asked for."""
+        has_rocm = isinstance(self.settings, OllamaSettings) and self.settings.rocm
+        return frozenset(("NVIDIA", "AMD")) if has_rocm else super().vendors
 
     def build(self, hardware: Hardware) -> Release | None:
         """The release of this rig; None while a sum of its archives is not known.

@@ -50,8 +50,8 @@ class Release(NamedTuple):
         return json.dumps({"id": self.id, "identity": self.identity, "version": self.version}, indent=1)
 
 
-def archives_for(hardware: Hardware) -> tuple[str, ...]:
-    """The names of upstream's archives for a rig: that of its processor, and with GPUs of AMD's that for ROCm.
+def archives_for(settings: OllamaSettings, hardware: Hardware) -> tuple[str, ...]:
+    """The names of upstream's archives for a rig: that of its processor, and where it is asked for that for ROCm.
 
     Raises:
         Refused: there are none.
@@ -63,7 +63,9 @@ def archives_for(hardware: Hardware) -> tuple[str, ...]:
             f"Ollama has no archive for {machine}, only for x86_64 and aarch64; name one in rig.ollama.archive"
         )
     found = [str(names[machine])]
-    if any(gpu.vendor == "AMD" for gpu in hardware.gpus) and machine == "x86_64":
+    if settings.rocm and machine != "x86_64":
+        raise Refused(f"Ollama has no archive of ROCm for {machine}; set rig.ollama.rocm to false")
+    if settings.rocm:
         found.append(str(names["rocm"]))
     return tuple(found)
 
@@ -78,7 +80,7 @@ def release_of(settings: OllamaSettings, hardware: Hardware, known: Mapping[str,
         given = [(one, (one.path or one.url or "").rpartition("/")[2].partition("?")[0]) for one in settings.archive]
         own = [Archive(name, one.sha256, one.url or "", one.path or "") for one, name in given]
         return Release(settings.version, tuple(own))
-    names = archives_for(hardware)
+    names = archives_for(settings, hardware)
     sums = settings.known_sums(names, known)
     if len(sums) < len(names):
         return None

@@ -48,6 +48,10 @@ class OllamaSettings(EngineSettings):
         description="sha256 of upstream's archives, by their names; one that is not here is what the release's "
         "sha256sum.txt says at the first deploy, and kept.",
     )
+    rocm: bool = Field(
+        False,
+        description="Serve from GPUs of AMD's: upstream's archive for ROCm comes too, which needs the kernel's driver.",
+    )
     mirror: Annotated[str, Field(pattern=r"^https?://[^\s?#@'\"\\]+$")] = Field(
         default_factory=lambda: str(load("engines")["ollama"]["releases"]),
         description="Where upstream's releases are, each in a folder of its tag; or a mirror of it.",
@@ -90,7 +94,7 @@ class OllamaSettings(EngineSettings):
     def stated(self) -> dict[str, Any]:
         """What the inventory itself says on the release."""
         said: dict[str, Any] = {
-            key: getattr(self, key) for key in ("version", "mirror") if key in self.model_fields_set
+            key: getattr(self, key) for key in ("version", "mirror", "rocm") if key in self.model_fields_set
         }
         return said | ({"archive": [one.sha256 for one in self.archive]} if self.archive else {})
 
