@@ -35,5 +35,5 @@ def _files(replica: Replica, known: dict[tuple[int | None, str | None], Gpu]) ->
         yield from (f"/dev/dri/by-path/pci-{address}-render" for address in addresses)
     else:
         yield _ALL
-    if "HIP_VISIBLE_DEVICES" in dict(replica.environment):
+    if {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"} & dict(replica.environment).keys():
         yield _COMPUTE

@@ -90,6 +90,7 @@ def render_unit(
         devices=paths.DEVICES_UNIT,
         power=paths.POWER_UNIT,
         has_steps=systemd >= _RESTART_STEPS,
+        **{key: quote(value) for key, value in engine.unit_values(wish, plan).items()},
     )
     mark = marker_of(there) if of_the_process(there) == of_the_process(body) else None
     marked = body.replace("[Service]\n", f"[Service]\nEnvironment={MARKER}={mark or _digest(body)[:12]}\n", 1)

@@ -195,6 +195,16 @@ class ServiceUnderTest:
         return found
 
     @cached_property
+    def pids(self) -> set[int]:
+        """The main process and those that it started: an engine may leave its work to another program."""
+        rows = self.host.check_output("grep -sH '^PPid:' /proc/[0-9]*/status || :").splitlines()
+        parents = {int(row.split("/")[2]): int(row.split()[-1]) for row in rows}
+        found = [self.pid]
+        for parent in found:
+            found += [pid for pid, above in parents.items() if above == parent]
+        return set(found)
+
+    @cached_property
     def _process(self) -> list[str]:
         said: str = self.host.check_output(_PROCESS, str(self.pid))
         encoded, rest = said.split("\n")[:3], said.split("\n")[3:]

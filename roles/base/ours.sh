@@ -8,6 +8,7 @@ ours() {
   done
   for at in /opt/rigwright/*/releases /opt/rigwright/services "$CONFIG"/*.json "$CONFIG"/*.key "$CONFIG/templates" \
     /opt/rigwright/cuda/[0-9]* /opt/rigwright/cuda/.[0-9]* "$STATE/cuda" \
+    /opt/rigwright/ollama/model.sh /opt/rigwright/ollama/requests "$STATE/ollama" \
     "$STATE/build" "$STATE/ccache" "$STATE/refs" "$STATE/services" "$STATE/nvidia" "$STATE/account.created" \
     /opt/rigwright/watch.sh /run/rigwright.watch /opt/rigwright/nvidia/power.sh "$CONFIG/nvidia.power" \
     /opt/rigwright/tuning.sh "$CONFIG/tuning" /run/rigwright.tuning "$RECORD" "$RECORD.before" "$BROUGHT"; do

@@ -19,6 +19,7 @@ from rigwright.errors import RigwrightError
 from rigwright.plan.engines.llamacpp.archives import Prebuilt
 from rigwright.plan.engines.llamacpp.newest import RELEASE
 from rigwright.plan.engines.llamacpp.settings import LlamacppSettings
+from rigwright.roles.base.redirects import SameSafety
 from rigwright.shown import printable, without_secrets
 from rigwright.weights.kept import alone, kept
 
@@ -34,16 +35,6 @@ class Unavailable(RigwrightError):
     def __init__(self, why: str, instead: str = _INSTEAD) -> None:
         super().__init__(f"{_WHERE}: {why}; {instead}")
         self.why = printable(why)
-
-
-class _SameSafety(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect from https to http: the answer is believed."""
-
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-        """The request to follow it by."""
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise urllib.error.URLError(f"it redirects from https to {newurl[:100]}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def published_sums(settings: LlamacppSettings, names: Sequence[str]) -> dict[str, str]:
@@ -197,7 +188,7 @@ def _ask(where: str) -> _Release:
     headers = {"Accept": "application/vnd.github+json", "User-Agent": "rigwright"}
     try:
         request = urllib.request.Request(where, headers=headers)
-        with urllib.request.build_opener(_SameSafety).open(request, timeout=_SECONDS) as answer:
+        with urllib.request.build_opener(SameSafety).open(request, timeout=_SECONDS) as answer:
             text = _read_answer(answer)
     except urllib.error.HTTPError as error:
         why = {404: "it has no such release", 403: "it wants one to wait", 429: "it wants one to wait"}.get(error.code)

@@ -33,6 +33,7 @@ from rigwright.roles.service.preflight import preflight
 from rigwright.roles.service.tuning import tune, tuning_probe
 from rigwright.roles.weights import chain
 from rigwright.roles.weights.operations import weights
+from rigwright.spec.weights import WeightsSettings
 from rigwright.weights.local import LocalModel
 
 # By then the question is on its way.

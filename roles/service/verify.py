@@ -285,12 +285,12 @@ def test_gpus_are_used_when_planned(served: ServiceUnderTest) -> None:
         assert served.plan["device"] == "CPU"
         pytest.skip("this service is planned on the CPU")
     if nodes := served.replica.get("device_files"):
-        said = served.host.run(drm.QUESTION, str(served.pid), str(served.pid)).stdout
+        said = "".join(served.host.run(drm.QUESTION, str(pid), str(pid)).stdout for pid in served.pids)
         idle = drm.idle(nodes, said)
         assert idle == [], f"{served.unit} has nothing on {', '.join(idle)}: does the CPU serve?"
         return
     asked = served.host.run("nvidia-smi --query-compute-apps=pid,gpu_uuid --format=csv,noheader")
     assert asked.rc == 0, f"no driver answers: {(asked.stdout + asked.stderr).strip()[:200]}"
-    rows = asked.stdout.splitlines()
-    idle = [gpu["uuid"] for gpu in gpus if f"{served.pid}, {gpu['uuid']}" not in rows]
+    rows = {row.partition(", ")[2] for row in asked.stdout.splitlines() if int(row.split(",")[0]) in served.pids}
+    idle = [gpu["uuid"] for gpu in gpus if gpu["uuid"] not in rows]
     assert idle == [], f"{served.unit} has nothing on {', '.join(idle)}: does the CPU serve? see rigwright driver"

@@ -102,7 +102,7 @@ keep_or_drop() {
 start() {
   free=$(free_bytes "$DEST")
   need=$((${likely:-1} - $(have) + RESERVE))
-  [ "$free" -ge "$need" ] || fail "$DEST needs $(human "$need") ($(human "$RESERVE") of it to stay free), the disk has $(human "$free"); free some, or set rig.weights.directory"
+  [ "$free" -ge "$need" ] || fail "$DEST needs $(human "$need") ($(human "$RESERVE") of it to stay free), the disk has $(human "$free"); free some${ELSEWHERE-, or set rig.weights.directory}"
   most=$((free + $(have) - RESERVE))
   if [ -n "$MOST" ] && [ "$MOST" -lt "$most" ]; then most=$MOST; fi
   systemctl reset-failed "$UNIT" 2>/dev/null || :

@@ -160,7 +160,7 @@ def test_redirect_away_from_https_is_not_followed():
     from urllib.error import URLError
     from urllib.request import Request
 
-    handler, request = published._SameSafety(), Request("https://api.example/x")
+    handler, request = published.SameSafety(), Request("https://api.example/x")
     with pytest.raises(URLError, match="it redirects from https to http://"):
         handler.redirect_request(request, None, 302, "Found", {}, "http://api.example/x")
     assert handler.redirect_request(request, None, 302, "Found", {}, "https://other.example/x")

@@ -98,7 +98,7 @@ def test_engines_of_the_catalogue_are_deployed_where_a_role_is():
         assert planner_of(name).is_deployed == (ROLES / name).is_dir(), name
 
 
-@pytest.mark.parametrize(("engine", "label"), [("vllm", "vLLM"), ("ollama", "Ollama"), ("llamacpp", None)])
+@pytest.mark.parametrize(("engine", "label"), [("vllm", "vLLM"), ("ollama", None), ("llamacpp", None)])
 def test_engine_that_no_role_serves_says_so_at_its_head(machine, engine, label):
     """In the row of the engine, above the plan in red, and in the plan's notes."""
     hardware = machine(gpus=["RTX 3090"] * 2, links="NV4")

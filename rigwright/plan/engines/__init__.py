@@ -43,6 +43,8 @@ def why_not_deployed(service: ServicePlan, usable: Sequence[Device], engines: Ma
     foreign = [vendor for vendor in vendors if vendor not in (planner.vendors if planner else ("NVIDIA",))]
     if foreign == ["AMD"] and service.engine == "llamacpp":
         return "GPUs of AMD's are served where rig.llamacpp.backend says by what: vulkan, or hip"
+    if foreign == ["AMD"] and service.engine == "ollama":
+        return "GPUs of AMD's are served by Ollama where rig.ollama.rocm is true"
     names = " and ".join(foreign)
     return f"deploys are to GPUs of NVIDIA's and AMD's and to CPUs, on Linux, not to {names}'s" if names else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import copy
 from typing import ClassVar, Self
 
@@ -157,6 +157,10 @@ class Planner(ABC):
         By then requests have ended, or nobody waits for them any longer: what hangs costs no more.
         """
         return 10
+
+    def unit_values(self, wish: ServiceWish, plan: ServicePlan) -> Mapping[str, str]:
+        """What its template knows beyond what every unit has."""
+        return {}
 
     def locks_memory(self, flags: Sequence[Flag]) -> bool:
         """Whether a process with these flags keeps its weights in RAM by mlock(2)."""

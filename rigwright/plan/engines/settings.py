@@ -12,7 +12,7 @@ from rigwright.strict import Strict
 class EngineSettings(Strict):
     """The settings of one engine. `engine` is its name in inventories, `about` says what the key is for.
 
-    `version`, where a subclass has it, is the release that they install; None for the one that the catalogue pins.
+    One with a `version`, a field or a property, names the release that it installs in place of the catalogue's.
     """
 
     engine: ClassVar[str] = ""

@@ -17,6 +17,7 @@ from rigwright.plan.engines.visibility import has_own_uuids, visible_devices
 from rigwright.plan.known_issues import Configuration, known_issues
 from rigwright.plan.memory import padded
 from rigwright.plan.reasons import Reason
+from rigwright.plan.service import Flag
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import GIB, format_bytes
 
@@ -45,7 +46,7 @@ def render(choice: Choice, target: RenderContext) -> Rendered:
     )
     reasons += [Reason(choice=name, because=because) for name, because in _where(choice)]
     return Rendered(
-        flags=(),
+        flags=(Flag(name="serve", reason=Reason(choice="serve", because="all else it takes from its environment")),),
         environments=copies,
         reasons=(*reasons, *parameters),
         modelfile=modelfile,
@@ -120,6 +121,9 @@ def _overridden(wish: ServiceWish, settings: list[Setting]) -> list[Setting]:
     own = {name[2:].upper().replace("-", "_"): value for name, value in wish.flags.items() if name.startswith(_OWN)}
     if "OLLAMA_HOST" in own:
         raise WrongSpec(f"services.{wish.name}.flags: --ollama-host is set through host and port, not through flags")
+    if "OLLAMA_MODELS" in own:
+        store = f"/var/lib/private/rigwright-{wish.name}"
+        raise WrongSpec(f"services.{wish.name}.flags: --ollama-models: its store is {store}; mount another disk there")
     ours = {name: value for name, value, _ in settings}
     kept = [setting for setting in settings if setting[0] not in own]
     for name, value in own.items():
