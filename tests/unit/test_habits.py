@@ -132,8 +132,6 @@ REFUSED = [
     ("enable_thinking: false", "write thinking: on, off or per-request"),
     ("thinking: auto", "per-request leaves it to each request"),
     ("thinking: high", "that is an effort, which a request names; write on"),
-    ("mode: instruct\n  thinking: on", "mode instruct means thinking: off, and thinking is on; drop one"),
-    ("mode: thinking-coding\n  thinking: per-request", "means thinking: on, and thinking is per-request; drop one"),
     ("num_ctx: 4096", "num_ctx: unknown key; did you mean context?"),
     ("max_model_len: 4096", "did you mean context?"),
     ("parallel: 4", "did you mean slots?"),
