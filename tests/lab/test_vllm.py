@@ -14,6 +14,7 @@ from .vllm_stand_in import VERSION, service, settings, write_lock, write_model, 
 
 pytestmark = pytest.mark.lab
 
+BLANK: set[str] = set()
 KEYS = "sk-first-0123456789\nsk-second-0123456789\n"
 
 
@@ -32,6 +33,7 @@ def place(workshop: Any) -> Path:
 def rig(workshop: Any) -> Iterator[str]:
     """A blank rig."""
     name = workshop.boot("vllm", os="trixie")
+    BLANK.update(workshop.traces(name))
     yield name
     workshop.lab.down([name])
 
@@ -192,6 +194,14 @@ def test_damaged_upload_is_thrown_away(workshop, rig, place):
     assert state(workshop, rig) == before
     again = deploy(workshop, rig, data)
     assert again.code == 0 and "Fourth." in ask(workshop, rig), again.output
+
+
+def test_removal_leaves_nothing(workshop, rig, place):
+    """Releases, caches, packages, the account: the rig is as it was."""
+    assert BLANK
+    removed = workshop.deploy(wish(place, wheels="fourth"), rig, deploy="remove")
+    assert removed.code == 0, removed.output
+    assert workshop.traces(rig) == BLANK
 
 
 def release_id(directory: Path, *, rig_python: str) -> str:
