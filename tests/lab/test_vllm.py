@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .vllm_stand_in import VERSION, service, settings, write_lock, write_model, write_wheel
+from .tiny_qwen import write_tiny_qwen
+from .vllm_stand_in import VERSION, service, settings, write_lock, write_wheel
 
 pytestmark = pytest.mark.lab
 
@@ -23,7 +24,7 @@ def place(workshop: Any) -> Path:
     """What the user has: a wheel, its lock, a model, keys."""
     directory = Path(workshop.directory)
     write_wheel(directory / "wheels")
-    write_model(directory / "model")
+    write_tiny_qwen(directory / "model")
     (directory / "keys").write_text(KEYS)
     (directory / "keys").chmod(0o600)
     return directory
