@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from .vllm_stand_in import VERSION, service, settings, write_lock, write_model, write_wheel
+from .tiny_qwen import write_tiny_qwen
+from .vllm_stand_in import VERSION, service, settings, write_lock, write_wheel
 
 pytestmark = pytest.mark.lab
 
+BLANK: set[str] = set()
 KEYS = "sk-first-0123456789\nsk-second-0123456789\n"
 
 
@@ -22,7 +24,7 @@ def place(workshop: Any) -> Path:
     """What the user has: a wheel, its lock, a model, keys."""
     directory = Path(workshop.directory)
     write_wheel(directory / "wheels")
-    write_model(directory / "model")
+    write_tiny_qwen(directory / "model")
     (directory / "keys").write_text(KEYS)
     (directory / "keys").chmod(0o600)
     return directory
@@ -32,6 +34,7 @@ def place(workshop: Any) -> Path:
 def rig(workshop: Any) -> Iterator[str]:
     """A blank rig."""
     name = workshop.boot("vllm", os="trixie")
+    BLANK.update(workshop.traces(name))
     yield name
     workshop.lab.down([name])
 
@@ -192,6 +195,14 @@ def test_damaged_upload_is_thrown_away(workshop, rig, place):
     assert state(workshop, rig) == before
     again = deploy(workshop, rig, data)
     assert again.code == 0 and "Fourth." in ask(workshop, rig), again.output
+
+
+def test_removal_leaves_nothing(workshop, rig, place):
+    """Releases, caches, packages, the account: the rig is as it was."""
+    assert BLANK
+    removed = workshop.deploy(wish(place, wheels="fourth"), rig, deploy="remove")
+    assert removed.code == 0, removed.output
+    assert workshop.traces(rig) == BLANK
 
 
 def release_id(directory: Path, *, rig_python: str) -> str:

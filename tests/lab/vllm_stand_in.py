@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import zipfile
 from pathlib import Path
 
@@ -195,23 +194,7 @@ def settings(directory: Path) -> dict[str, str]:
     return {"lock": str(directory / "lock.txt"), "wheels": str(directory), "device": "cpu"}
 
 
-def write_model(directory: Path) -> Path:
-    """A directory of a model, for the planner: the stand-in reads none."""
-    from ..tiny_repository import tiny_repository
-
-    directory.mkdir(parents=True)
-    for name, content in tiny_repository(shards=1).items():
-        if "/" not in name:
-            (directory / name).write_bytes(content)
-    return directory
-
-
 def service(model: Path, **changes: object) -> dict[str, object]:
     """A service of it."""
     row = {"name": "talk", "engine": "vllm", "gpu": "none", "model": str(model), "port": 8000, "context": 512}
     return row | changes
-
-
-def dump(value: object) -> str:
-    """As JSON."""
-    return json.dumps(value)
