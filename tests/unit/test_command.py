@@ -50,7 +50,7 @@ def test_command_line_is_what_a_shell_hands_to_the_engine(run, wish, tmp_path):
         for service in json.loads(run(wish, "--json").stdout)["services"]
         for copy in service["replicas"]
     ]
-    programs = {"llamacpp": ["llama-server"], "vllm": ["vllm", "serve"], "ollama": ["ollama", "serve"]}
+    programs = {"llamacpp": ["llama-server"], "vllm": ["vllm", "serve"], "ollama": ["ollama"]}
     fake = (
         "#!/usr/bin/env python3\nimport json, os, sys\n"
         "print(json.dumps([sys.argv[1:], dict(os.environ)]), file=open(os.environ['SEEN'], 'a'))\n"
