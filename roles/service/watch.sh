@@ -26,6 +26,7 @@ look() {
     *) if out_of_reach "$HEALTH"; then exit "$AWAY"; else exit "$ANSWERS"; fi ;;
   esac
   limit=$(number watch_seconds) limit=${limit:-300} work=$(leaf work.path) since=0
+  [ "$limit" -gt 0 ] || exit "$ANSWERS" # looked at for its group alone
   { read -r _ _ _ since <"/run/rigwright.watch/$NAME"; } 2>/dev/null || since=$(clock)
   if [ -n "$work" ]; then
     case $(reach $((limit / 10)) "$work") in

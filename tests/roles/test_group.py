@@ -118,6 +118,15 @@ def test_a_deploy_on_the_rig_comes_first(rig: Bench) -> None:  # noqa: F811
         held.kill()
 
 
+def test_head_may_be_silent_where_the_inventory_says_so(rig: Bench) -> None:  # noqa: F811
+    """With `watch_seconds` 0 it is looked at for its group alone: no completion is asked for."""
+    found = member(rig, 0)
+    found.put("etc/rigwright/chat.json", grouped(0, watch_seconds=0))
+    found.put("slots", "000 0.001200")
+    assert [found.turn(after=400) for _ in range(4)] == [[]] * 4
+    assert (found.home / "asked").read_text() == ""
+
+
 @pytest.mark.parametrize(
     "part",
     [
