@@ -26,7 +26,7 @@ from rigwright.plan.planned import Request, service_plan
 from rigwright.plan.reasons import Reason
 from rigwright.plan.rig_plan import search_space
 from rigwright.plan.search_space import SearchResult, SearchSpace
-from rigwright.plan.service import ClusterMember, ClusterPart, Layout, ServicePlan
+from rigwright.plan.service import ClusterMember, ClusterPart, Layout, ServicePlan, between_label
 from rigwright.plan.wish import ServiceWish
 from rigwright.units import format_bytes
 
@@ -93,10 +93,7 @@ def plan_cluster(
     )
     lines = alternatives(best, found, count=alternatives_count)
     parts = [_part(cluster, place, choice, rigs, request, engine) for place in range(len(rigs))]
-    return tuple(
-        one.model_copy(update={"reasons": (*told, *one.reasons), "alternatives": lines if not place else ()})
-        for place, one in enumerate(parts)
-    )
+    return tuple(one.model_copy(update={"reasons": (*told, *one.reasons), "alternatives": lines}) for one in parts)
 
 
 def _numbered(rigs: Sequence[tuple[Device, ...]]) -> list[tuple[Device, ...]]:
@@ -208,12 +205,12 @@ def _between(cluster: Cluster, choice: Choice, space: SearchSpace) -> Reason:
     wait = network.seconds_per_token(choice.layout, model)
     times = network.crossings(choice.layout, model)
     often = "once" if times == 1 else f"{times} times"
-    share = f", {wait * choice.speed.expected:.0%} of its time" if choice.speed else ""
+    share = f", {100 * wait * choice.speed.expected:.1f} % of its time" if choice.speed else ""
     way = "past the kernel" if network.has_rdma else "by TCP"
     because = f"a token crosses it {often} {way}: {wait * 1e3:.1f} ms{share} (assumed, not measured)"
     if choice.layout.kind == "pipeline" and not network.is_fast:
         because += f"; so rigs hold layers of their own, and share each only from {FAST_GBITS:g} Gbit/s on"
-    return Reason(choice=f"{network.rigs} rigs, {network.gbits_per_second:g} Gbit/s between them", because=because)
+    return Reason(choice=between_label(network.rigs, network.gbits_per_second), because=because)
 
 
 def _uneven(cluster: Cluster, rigs: Sequence[tuple[Device, ...]], choice: Choice) -> Iterator[Reason]:

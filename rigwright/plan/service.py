@@ -71,6 +71,11 @@ class Replica(Strict):
         return found if self.device_files else {key: value for key, value in found.items() if key != "device_files"}
 
 
+def between_label(rigs: int, gbits_per_second: float) -> str:
+    """So many rigs, and what the network between them carries."""
+    return f"{rigs} rigs, {gbits_per_second:g} Gbit/s between them"
+
+
 class ClusterMember(Strict):
     """A rig of a cluster: its name, its address in the private network, the interface that has it."""
 
@@ -96,6 +101,11 @@ class ClusterPart(Strict):
     def head(self) -> ClusterMember:
         """The rig that answers requests."""
         return self.members[0]
+
+    @property
+    def network(self) -> str:
+        """`2 rigs, 10 Gbit/s between them`, as the reason of a plan that says what that costs begins too."""
+        return between_label(len(self.members), self.gbits_per_second)
 
     @property
     def own(self) -> ClusterMember:

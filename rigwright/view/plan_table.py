@@ -126,8 +126,9 @@ def _facts(service: ServicePlan) -> Iterator[tuple[str, Text]]:
     yield "runs on", Text.assemble(on(service), (f", {service.in_ram} in RAM", "bold") if service.in_ram else "")
     if part := service.cluster:
         rigs = ", ".join(f"{one.rig} {one.address}" for one in part.members)
-        speed = f"{part.gbits_per_second:g} Gbit/s between them"
-        yield "together", Text(clean(f"{len(part.members)} rigs of {part.name}, the first answers: {rigs}; {speed}"))
+        costs = next((one.because.partition(" (")[0] for one in service.reasons if one.choice == part.network), "")
+        yield "together", Text(clean(f"{rigs}; the first answers"))
+        yield "between", Text(clean(f"{part.network}{f': {costs}' if costs else ''}"))
     slots = "1 slot" if service.slots == 1 else f"{service.slots} slots"
     context = f"{tokens(service.context_tokens)} tokens × {slots}{' for each copy' * (len(service.replicas) > 1)}"
     kept = next((flag.value for flag in service.flags if flag.name in _CACHE_FLAGS), None)

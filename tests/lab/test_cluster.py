@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from .conftest import REPOSITORY
-from .vllm_stand_in import settings, write_model, write_wheel
+from .tiny_qwen import write_tiny_qwen
+from .vllm_stand_in import settings, write_wheel
 
 pytestmark = pytest.mark.lab
 
@@ -95,7 +96,7 @@ def cluster(workshop: Any) -> Iterator[Cluster]:
     """Two blank rigs, and what their owner has: a wheel, its lock, a model, a key."""
     place = Path(workshop.directory) / "cluster"
     write_wheel(place / "wheels")
-    write_model(place / "model")
+    write_tiny_qwen(place / "model")
     (place / "key").write_text(f"{KEY}\n")
     (place / "key").chmod(0o600)
     names = [workshop.boot(name, os="trixie") for name in ("node1", "node2")]
@@ -124,7 +125,7 @@ def test_both_serve_as_one_and_a_second_run_changes_nothing(cluster: Cluster) ->
     worker = cluster.on(1, "cat /etc/systemd/system/rigwright-big.service")
     assert "--headless" in worker and f"--master-addr {cluster.head}" in worker
     said = cluster.workshop.rigwright("plan", str(cluster.inventory()))
-    assert said.code == 0 and said.output.count("2 rigs of big, the first answers: node1") == 1, said.output
+    assert said.code == 0 and said.output.count("2 rigs, 1 Gbit/s between them: a token crosses it") == 1, said.output
     assert "~ big" not in said.output and "+ big" not in said.output, said.output
     checked = cluster.workshop.rigwright("verify", str(cluster.inventory()))
     assert checked.code == 0, checked.output
