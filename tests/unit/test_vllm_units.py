@@ -38,7 +38,7 @@ def test_unit_of_a_golden_plan_is_sound(path: Path, machine: Callable[..., Hardw
     assert found
     for name, text in found.items():
         command = re.search(r"^ExecStart=(/opt/rigwright/services/[\w@-]+/current/bin/serve) ", text, re.MULTILINE)
-        assert command and "TimeoutStopSec=60\n" in text and "--shutdown-timeout 20" in text
+        assert command and "TimeoutStopSec=35\n" in text and "--shutdown-timeout 20" in text
         assert "Environment=HF_HUB_OFFLINE" in text or " org/" in text or re.search(r"serve [\w.-]+/[\w.-]+ ", text)
         if shutil.which("systemd-analyze") is None:
             pytest.skip("no systemd-analyze here")
