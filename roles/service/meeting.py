@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -26,8 +27,9 @@ _LATE_SECONDS = 180
 
 @dataclass
 class _Meeting:
-    """What a run knows of a cluster: the rigs that have answered, and what came of it once all had."""
+    """What a run knows of a cluster: who is planned later, who has answered, what came of it once all had."""
 
+    later: dict[str, bool] = field(default_factory=dict)
     rigs: dict[str, ClusterRig] = field(default_factory=dict)
     found: dict[str, Share] = field(default_factory=dict)
     error: RigwrightError | None = None
@@ -44,16 +46,10 @@ def meet(host: Host, context: RigContext, rig: Rig) -> None:
     """
     if context.member is None:
         return
-    name, names = context.member.spec.name, context.member.rigs
-    meeting = _meetings.setdefault(host.state, {}).setdefault(name, _Meeting())
+    meeting = _meeting(host, context)
     meeting.rigs[context.rig] = ClusterRig(context.spec, rig.hardware, rig.records)
-    began = time.monotonic()
-    here = {one.name: one for one in hosts_of(host.state)}
-    while missing := [one for one in names if one not in meeting.rigs]:
-        gone = [one for one in missing if one not in here or has_failed(here[one])]
-        if gone or time.monotonic() - began > _LATE_SECONDS:
-            raise Refused(_not_all(name, gone or missing, names))
-        gevent.sleep(_LOOK_SECONDS)
+    if missing := _missing(host, context, meeting.rigs):
+        raise Refused(_not_all(context.member.spec.name, missing, context.member.rigs))
     if not meeting.found and not meeting.error:
         try:
             meeting.found = shares(context.member, meeting.rigs, context.lookup)
@@ -62,6 +58,34 @@ def meet(host: Host, context: RigContext, rig: Rig) -> None:
     if meeting.error:
         raise meeting.error
     context.join(meeting.found[context.rig])
+
+
+def is_later(host: Host, context: RigContext, *, mine: bool) -> bool:
+    """Whether a rig is planned later in the run: something of its own comes first, or of another rig of its cluster."""
+    if context.member is None:
+        return mine
+    meeting = _meeting(host, context)
+    meeting.later[context.rig] = mine
+    _missing(host, context, meeting.later)  # who is missing here is refused when all meet
+    return any(meeting.later.values())
+
+
+def _meeting(host: Host, context: RigContext) -> _Meeting:
+    name = context.member.spec.name if context.member else ""
+    return _meetings.setdefault(host.state, {}).setdefault(name, _Meeting())
+
+
+def _missing(host: Host, context: RigContext, said: Mapping[str, object]) -> list[str]:
+    """The rigs of the cluster that say nothing, after waiting for those that may yet."""
+    names = context.member.rigs if context.member else ()
+    here = {one.name: one for one in hosts_of(host.state)}
+    began = time.monotonic()
+    while missing := [one for one in names if one not in said]:
+        gone = [one for one in missing if one not in here or has_failed(here[one])]
+        if gone or time.monotonic() - began > _LATE_SECONDS:
+            return gone or missing
+        gevent.sleep(_LOOK_SECONDS)
+    return []
 
 
 def is_broken(host: Host, context: RigContext) -> str:

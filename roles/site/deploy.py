@@ -21,6 +21,7 @@ from rigwright.roles.service.announce import foresee
 from rigwright.roles.service.context import RigContext, WrongInventory, current_context
 from rigwright.roles.service.deploy import act, make_ready, probe_of
 from rigwright.roles.service.engine import Engine
+from rigwright.roles.service.meeting import is_later
 from rigwright.roles.service.preflight import machine_errors
 from rigwright.roles.site import operations as site
 from rigwright.roles.site.checks import lacking
@@ -60,19 +61,20 @@ def _converge(host: Host, context: RigContext, engines: Sequence[Engine], probe:
     if lines := [*machine_errors(rig)]:
         give_up(host, *lines)
         return False
-    later = None
+    task, is_first = None, False
     if any(gpu.vendor == "NVIDIA" for gpu in rig.hardware.gpus):
         found = planned(host, rig, context.spec, whole)
         if found is None:
             return False
         task, asked = found
         cuda = asked.plan.cuda
-        if comes_first(task, rig, cuda):
-            later = site.Later(task, context, engines, probe)
+        is_first = comes_first(task, rig, cuda)
+        if is_first:
             announce(host, rig, asked)
         bring_driver(task)
         if cuda.source == "nvidia":  # others come with what is built
             bring_toolkit(cuda, rig.hardware, whole, install=context.spec.base.install_packages)
+    later = site.Later(task, context, engines, probe) if is_later(host, context, mine=is_first) else None
     # Each operation is called at one place for all rigs of a run: they begin it together.
     if later is None:
         ready = make_ready(host, context, engines, probe)

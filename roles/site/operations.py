@@ -28,10 +28,10 @@ class Later:
     """What a rig serves once its driver is there; `ready` is filled in then.
 
     Two operations share it, so that all rigs of a run are planned before the first one builds or downloads: who builds
-    for others, and who hands model files on, is known from the plans.
+    for others, and who hands model files on, is known from the plans. `task` is that of its driver, None without one.
     """
 
-    task: Task
+    task: Task | None
     context: RigContext
     engines: Sequence[Engine]
     probe: Probe
@@ -74,8 +74,8 @@ def plan_again(later: Later) -> Commands:
 
 
 def _plan(host: Host, later: Later) -> bool:
-    rig = rig_state(later.task.probe)
-    driver = later.task.plan(rig) if rig else None
+    rig = rig_state(later.task.probe if later.task else later.probe)
+    driver = later.task.plan(rig) if rig and later.task else None
     if driver and driver.reboot:
         remember(host, "")
         complain(
