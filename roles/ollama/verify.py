@@ -9,8 +9,6 @@ import json
 import re
 from typing import Any
 
-import pytest
-
 from rigwright.verify.subject import ServiceUnderTest
 
 
@@ -76,16 +74,6 @@ def test_completes_a_chat(served: ServiceUnderTest) -> None:
     assert status == 200, text[:300]
     message = json.loads(text)["choices"][0]["message"]
     assert (message.get("content") or message.get("reasoning") or "").strip()
-
-
-def test_cloud_is_off(served: ServiceUnderTest) -> None:
-    """What is asked of this rig stays on it: the server offers no model of ollama.com's."""
-    if "OLLAMA_NO_CLOUD=1" not in served.environment:
-        pytest.skip("the inventory leaves the cloud on")
-    status, text = served.get("/api/status")
-    if status == 404:
-        pytest.skip("this version does not tell")
-    assert json.loads(text)["cloud"]["disabled"] is True
 
 
 def _answer(served: ServiceUnderTest, path: str, body: object = None) -> Any:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from ..ollama_release import NAME, Releases, write_release
+from .ollama_breakages import PLANTED, STORE
 
 pytestmark = pytest.mark.lab
 
-STORE = "/var/lib/private/rigwright-chat"
 LOOK = (
     "systemctl show -P MainPID rigwright-chat; readlink /opt/rigwright/services/chat/current;"
     " sha256sum /etc/rigwright/chat.json /etc/systemd/system/rigwright-chat.service; ls /opt/rigwright/ollama/releases"
@@ -325,6 +325,17 @@ def test_two_pinned_ollamas_on_one_rig(workshop: Any, releases: Releases, rig: s
     gone = workshop.deploy(wanted, rig, deploy="remove", arguments=("-y", "--data", "remove_service=other"))
     assert gone.code == 0 and workshop.on(rig, "ls -d /var/lib/private/*other /var/lib/*other 2>/dev/null || :") == ""
     assert "chat:latest" in names(workshop, rig)
+
+
+def test_each_check_sees_what_it_is_for(workshop: Any, releases: Releases, rig: str) -> None:
+    """What is broken is told, each by its own check."""
+    wanted = wish(workshop, releases)
+    converge(workshop, wanted, rig)
+    workshop.on(rig, "\n".join(PLANTED.values()))
+    checked = workshop.rigwright("verify", str(workshop.inventory(wanted, rig)))
+    assert checked.code == 1
+    assert [name for name in PLANTED if name.removeprefix("test_").replace("_", " ") not in checked.output
+            and name not in checked.output] == [], checked.output  # fmt: skip
 
 
 def test_client_of_its_makers_is_served(workshop: Any, releases: Releases, rig: str, tmp_path: Path) -> None:
