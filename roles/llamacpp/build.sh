@@ -17,11 +17,11 @@ if systemctl is-active -q "$UNIT"; then
 elif ! built; then
   systemctl reset-failed "$UNIT" 2>/dev/null || :
   # What unfinished builds of other releases left is of no use to this one, and may be large. One that ended within the hour
-  # may be about to be installed by the run that waits for it, and an archive to arrive.
+  # may be about to be installed by the run that waits for it, and archives and wheels to arrive.
   for old in "${WORK%/*}"/*; do
     [ -e "$old" ] && [ "$old" != "$WORK" ] && [ "$old" != "$ARCHIVE" ] && [ "$old" != "$NCCL" ] || continue
     ! systemctl is-active -q "rigwright-build-${old##*/}" || continue
-    [ -z "$(find "$old" -maxdepth 2 \( -name 'done' -o -name '*.tar.gz' \) -mmin -60 -print -quit)" ] || continue
+    [ -z "$(find "$old" -maxdepth 2 \( -name 'done' -o -name '*.tar.gz' -o -name '*.whl' \) -mmin -60 -print -quit)" ] || continue
     say "$old goes, $(du -sh -- "$old" | cut -f1) that an unfinished build left"
     rm -rf -- "$old"
   done
