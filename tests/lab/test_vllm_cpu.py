@@ -161,7 +161,7 @@ def test_request_in_flight_ends_well_on_stop(workshop, rig):
     said = workshop.on(rig, "cat /tmp/slow")
     assert said.endswith(" 200") and f'"completion_tokens":{count}' in said, said[-300:]
     assert workshop.on(rig, "systemctl show -P Result rigwright-tiny") == "success"
-    assert workshop.on(rig, "pgrep -fc 'VLLM::|bin/serve' || true") == "0"
+    assert workshop.on(rig, "pgrep -fc '[V]LLM::|[b]in/serve' || true") == "0"
     began = time.monotonic()
     workshop.on(rig, "systemctl start rigwright-tiny")
     for _ in range(600):
