@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -102,6 +103,13 @@ def ask(workshop: Any, rig: str, *, tokens: int = 8, key: str = KEY, redirect: s
     )
 
 
+def tokens_for(workshop: Any, rig: str, seconds: float) -> int:
+    """So many tokens as take this long now: a machine that others use may make three in a second, or a hundred."""
+    began = time.monotonic()
+    assert ask(workshop, rig, tokens=8).endswith(" 200")
+    return min(1500, max(16, int(8 / (time.monotonic() - began) * seconds)))
+
+
 def get(workshop: Any, rig: str, path: str, *, key: str = "") -> str:
     head = f"-H 'Authorization: Bearer {key}'" if key else ""
     return str(workshop.on(rig, f"curl -sS -w ' %{{http_code}}' {head} http://127.0.0.1:8000{path}", check=False))
@@ -144,14 +152,16 @@ def test_key_metrics_and_completion(workshop, rig):
 
 def test_request_in_flight_ends_well_on_stop(workshop, rig):
     """systemctl stop lets it end: the whole answer comes, and then the processes are gone."""
-    ask(workshop, rig, tokens=250, redirect=">/tmp/slow 2>&1 </dev/null & sleep 1")
+    count = tokens_for(workshop, rig, 6)
+    ask(workshop, rig, tokens=count, redirect=">/tmp/slow 2>&1 </dev/null & sleep 1")
+    assert re.search(r"num_requests_running\{.*\} 1", get(workshop, rig, "/metrics"))
     began = time.monotonic()
     workshop.on(rig, "systemctl stop rigwright-tiny")
-    told(f"\nstopped with 250 tokens in flight: {time.monotonic() - began:.1f} s")
+    told(f"\nstopped with {count} tokens in flight: {time.monotonic() - began:.1f} s")
     said = workshop.on(rig, "cat /tmp/slow")
-    assert said.endswith(" 200") and '"completion_tokens":250' in said, said[-300:]
+    assert said.endswith(" 200") and f'"completion_tokens":{count}' in said, said[-300:]
     assert workshop.on(rig, "systemctl show -P Result rigwright-tiny") == "success"
-    assert workshop.on(rig, "pgrep -fc 'VLLM::|bin/serve' || true") == "0"
+    assert workshop.on(rig, "pgrep -fc '[V]LLM::|[b]in/serve' || true") == "0"
     began = time.monotonic()
     workshop.on(rig, "systemctl start rigwright-tiny")
     for _ in range(600):
@@ -173,7 +183,8 @@ def test_refused_flag_stops_nothing(workshop, rig, place, wheels):
 
 def test_switch_drains_and_rolls_back(workshop, rig, place, wheels):
     """Another command line: the request that is under way ends before the old process does; then the way back."""
-    ask(workshop, rig, tokens=800, redirect=">/tmp/slow 2>&1 </dev/null &")
+    count = tokens_for(workshop, rig, 40)
+    ask(workshop, rig, tokens=count, redirect=">/tmp/slow 2>&1 </dev/null &")
     data = wish(place, wheels, slots=2)
     said = workshop.deploy(data, rig, deploy="vllm")
     assert said.code == 0, said.output
