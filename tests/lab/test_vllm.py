@@ -197,6 +197,29 @@ def test_damaged_upload_is_thrown_away(workshop, rig, place):
     assert again.code == 0 and "Fourth." in ask(workshop, rig), again.output
 
 
+def test_beside_llamacpp_in_two_runs_and_in_one(workshop, trixie, place):
+    """The deploys of llama.cpp and vLLM act on their own services; deploys/site.py has nothing left to do, and does all of it
+    on a rig that was emptied."""
+    name = workshop.boot("both", from_snapshot=trixie.snapshot)
+    data = wish(place) | workshop.spec(services=[*workshop.spec()["services"], service(place / "model")])
+    units = "cd /etc/systemd/system; sha256sum rigwright-*.service; systemctl show -P MainPID rigwright-demo"
+    before = workshop.on(name, "systemctl show -P MainPID rigwright-demo")
+    first = workshop.deploy(data, name)
+    assert (first.code, first.changed) == (0, set()) and "talk" in first.output, first.output
+    second = deploy(workshop, name, data)
+    assert second.code == 0 and {"Install vLLM", "Serve talk"} <= second.changed, second.output
+    assert "Serve demo" not in second.changed and "Hello from vLLM." in ask(workshop, name)
+    there = workshop.on(name, units)
+    assert there.endswith(before)
+    site = workshop.deploy(data, name, deploy="site")
+    assert (site.code, site.changed) == (0, set()), site.output
+    assert workshop.deploy(data, name, deploy="remove").code == 0
+    again = workshop.deploy(data, name, deploy="site")
+    assert again.code == 0 and {"Serve demo", "Serve talk"} <= again.changed, again.output
+    assert workshop.on(name, units).splitlines()[:-1] == there.splitlines()[:-1]
+    workshop.lab.down([name])
+
+
 def test_removal_leaves_nothing(workshop, rig, place):
     """Releases, caches, packages, the account: the rig is as it was."""
     assert BLANK
