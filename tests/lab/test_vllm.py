@@ -200,7 +200,8 @@ def test_damaged_upload_is_thrown_away(workshop, rig, place):
 def test_removal_leaves_nothing(workshop, rig, place):
     """Releases, caches, packages, the account: the rig is as it was."""
     assert BLANK
-    removed = workshop.deploy(wish(place, wheels="fourth"), rig, deploy="remove")
+    everything = ("-y", "--data", "remove_weights=true")
+    removed = workshop.deploy(wish(place), rig, deploy="remove", arguments=everything)
     assert removed.code == 0, removed.output
     assert workshop.traces(rig) == BLANK
 

@@ -86,7 +86,7 @@ def wish(place: Path, wheels: Path, **changes: Any) -> dict[str, Any]:
     """The rig's data."""
     service = {
         "name": "tiny", "engine": "vllm", "gpu": "none", "model": str(place / "tiny-qwen"), "port": 8000,
-        "context": CONTEXT, "slots": 4, "api_key_file": str(place / "key"),
+        "context": CONTEXT, "slots": 4, "drain_seconds": 600, "api_key_file": str(place / "key"),
     }  # fmt: skip
     return {
         "services": [service | changes],
@@ -183,7 +183,7 @@ def test_refused_flag_stops_nothing(workshop, rig, place, wheels):
 
 def test_switch_drains_and_rolls_back(workshop, rig, place, wheels):
     """Another command line: the request that is under way ends before the old process does; then the way back."""
-    count = tokens_for(workshop, rig, 40)
+    count = tokens_for(workshop, rig, 15)
     ask(workshop, rig, tokens=count, redirect=">/tmp/slow 2>&1 </dev/null &")
     data = wish(place, wheels, slots=2)
     said = workshop.deploy(data, rig, deploy="vllm")
