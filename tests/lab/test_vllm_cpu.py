@@ -183,13 +183,13 @@ def test_refused_flag_stops_nothing(workshop, rig, place, wheels):
 
 def test_switch_drains_and_rolls_back(workshop, rig, place, wheels):
     """Another command line: the request that is under way ends before the old process does; then the way back."""
-    count = tokens_for(workshop, rig, 15)
+    count = tokens_for(workshop, rig, 40)
     ask(workshop, rig, tokens=count, redirect=">/tmp/slow 2>&1 </dev/null &")
     data = wish(place, wheels, slots=3)
     said = workshop.deploy(data, rig, deploy="vllm")
     assert said.code == 0, said.output
     told("\n".join(one for one in said.lines if one.startswith("tiny")))
-    assert workshop.on(rig, "tail -c 4 /tmp/slow") == " 200"
+    assert workshop.on(rig, "tail -c 4 /tmp/slow") == "200"
     assert "--max-num-seqs 3" in workshop.on(
         rig, "tr '\\0' ' ' </proc/$(systemctl show -P MainPID rigwright-tiny)/cmdline"
     )
