@@ -224,7 +224,8 @@ def test_beside_llamacpp_in_two_runs_and_in_one(workshop, trixie, place):
 def test_removal_leaves_nothing(workshop, rig, place):
     """Releases, caches, packages, the account: the rig is as it was."""
     assert BLANK
-    removed = workshop.deploy(wish(place, wheels="fourth"), rig, deploy="remove")
+    everything = ("-y", "--data", "remove_weights=true")
+    removed = workshop.deploy(wish(place), rig, deploy="remove", arguments=everything)
     assert removed.code == 0, removed.output
     assert workshop.traces(rig) == BLANK
 

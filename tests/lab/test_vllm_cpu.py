@@ -86,7 +86,7 @@ def wish(place: Path, wheels: Path, **changes: Any) -> dict[str, Any]:
     """The rig's data."""
     service = {
         "name": "tiny", "engine": "vllm", "gpu": "none", "model": str(place / "tiny-qwen"), "port": 8000,
-        "context": CONTEXT, "slots": 4, "api_key_file": str(place / "key"),
+        "context": CONTEXT, "slots": 4, "drain_seconds": 600, "api_key_file": str(place / "key"),
     }  # fmt: skip
     return {
         "services": [service | changes],
@@ -185,12 +185,12 @@ def test_switch_drains_and_rolls_back(workshop, rig, place, wheels):
     """Another command line: the request that is under way ends before the old process does; then the way back."""
     count = tokens_for(workshop, rig, 40)
     ask(workshop, rig, tokens=count, redirect=">/tmp/slow 2>&1 </dev/null &")
-    data = wish(place, wheels, slots=2)
+    data = wish(place, wheels, slots=3)
     said = workshop.deploy(data, rig, deploy="vllm")
     assert said.code == 0, said.output
     told("\n".join(one for one in said.lines if one.startswith("tiny")))
-    assert workshop.on(rig, "tail -c 4 /tmp/slow") == " 200"
-    assert "--max-num-seqs 2" in workshop.on(
+    assert workshop.on(rig, "tail -c 4 /tmp/slow") == "200"
+    assert "--max-num-seqs 3" in workshop.on(
         rig, "tr '\\0' ' ' </proc/$(systemctl show -P MainPID rigwright-tiny)/cmdline"
     )
     back = workshop.deploy(data, rig, deploy="rollback")
