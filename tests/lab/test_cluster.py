@@ -131,6 +131,20 @@ def test_both_serve_as_one_and_a_second_run_changes_nothing(cluster: Cluster) ->
     assert checked.code == 0, checked.output
 
 
+def test_verify_says_which_rig_is_lost(cluster: Cluster) -> None:
+    """With nobody to look after it the head goes on without its worker, and its health is green."""
+    before = cluster.processes()
+    for place in (0, 1):
+        cluster.on(place, "systemctl stop rigwright.watch.big.timer")
+    cluster.on(1, "systemctl stop rigwright-big")
+    checked = cluster.workshop.rigwright("verify", str(cluster.inventory()), "--limit", cluster.names[0])
+    assert checked.code != 0 and f"it is not joined with {cluster.names[1]}" in checked.output, checked.output
+    cluster.on(1, "systemctl start rigwright-big")
+    for place in (1, 0):
+        cluster.on(place, "systemctl start rigwright.watch.big.timer")
+    cluster.wait_anew(before)
+
+
 @pytest.mark.parametrize("lost", [0, 1], ids=["head", "worker"])
 def test_whoever_dies_all_start_anew(cluster: Cluster, lost: int) -> None:
     """Its head: what is left would live on for ever. A worker: the head's health stays green, and nothing answers."""
