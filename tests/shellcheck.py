@@ -70,7 +70,6 @@ JOINED = [
     ),
     *(("weights/place.sh", "weights/accept.sh", f"weights/{name}.sh") for name in ("adopt", "install", "link")),
     ("weights/place.sh", "weights/accept.sh", "weights/config.sh", "weights/download.sh"),
-    ("weights/place.sh", "weights/accept.sh", "ollama/archive.sh", "weights/config.sh", "weights/download.sh"),
     ("llamacpp/settle.sh", "ollama/unpack.sh"),
 ]
 # Questions to a rig: put together by the code that asks them.

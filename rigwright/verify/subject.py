@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import re
 from functools import cached_property
@@ -18,6 +17,8 @@ from rigwright.plan.wish import ServiceWish
 from rigwright.verify import driver
 from rigwright.verify.cluster import Part, listens_at, part_of
 from rigwright.verify.login import login
+from rigwright.verify.processes import processes_of
+from rigwright.verify.request import ask
 from rigwright.verify.shell import Lost, Shell
 from rigwright.verify.targets import Target
 
@@ -197,12 +198,7 @@ class ServiceUnderTest:
     @cached_property
     def pids(self) -> set[int]:
         """The main process and those that it started: an engine may leave its work to another program."""
-        rows = self.host.check_output("grep -sH '^PPid:' /proc/[0-9]*/status || :").splitlines()
-        parents = {int(row.split("/")[2]): int(row.split()[-1]) for row in rows}
-        found = [self.pid]
-        for parent in found:
-            found += [pid for pid, above in parents.items() if above == parent]
-        return set(found)
+        return processes_of(self.host, self.pid)
 
     @cached_property
     def _process(self) -> list[str]:
@@ -295,19 +291,7 @@ class ServiceUnderTest:
         self._silent = f"{path} was not answered within {seconds} s"
         pytest.fail(self._silent)
 
-    def _ask(self, path: str, limit_seconds: int, *, body: object = None, key: bool = True) -> Any:
+    def _ask(self, path: str, limit: int, *, body: object = None, key: bool = True) -> Any:
         address = listens_at(self.wish.host, self.cluster)
-        if address.is_unspecified:
-            address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
-        host = f"[{address}]" if address.version == 6 else str(address)
-        # Neither the settings nor the proxy of whoever logs in have a say.
-        curl = "curl -q -sS --noproxy '*' --config - --max-time %s -w '\\n%%{http_code}' %s"
-        words = [str(limit_seconds), f"http://{host}:{self.port}{path}"]
-        if body is not None:
-            curl += " -H 'Content-Type: application/json' -d %s"
-            words.append(json.dumps(body))
-        secret = "true | "
-        if key and self.wish.api_key_file:
-            secret = 'sed \'1!d; s/[\\\\"]/\\\\&/g; s/.*/header = "Authorization: Bearer &"/\' %s | '
-            words.insert(0, f"/etc/rigwright/{self.wish.name}.key")
-        return self.host.run(secret + curl, *words, limit_seconds=limit_seconds + 30)
+        key_file = f"/etc/rigwright/{self.wish.name}.key" if key and self.wish.api_key_file else ""
+        return ask(self.host, address, f"{self.port}{path}", limit, body=body, key_file=key_file)

@@ -103,12 +103,14 @@ def _brought(release: Release, context: RigContext) -> Commands:
 
 
 def _download(archive: Archive, path: str) -> Iterator[str]:
-    """The download of a model file, but for what is looked at when it has arrived."""
+    """The download of a model file, of which nothing but its sum is known; removal takes the folder of it."""
     variables = {
         "DEST": path,
         "STAMP": stamp_path(path),
         "SHA256": archive.sha256,
         "ORIGIN": without_secrets(archive.url),
+        "WHOLE": "yes",
+        "RECORD": "",
         "MOST": "",
         "RESERVE": str(_RESERVE_BYTES),
         "ELSEWHERE": "",
@@ -116,9 +118,9 @@ def _download(archive: Archive, path: str) -> Iterator[str]:
     }
     yield role_text("base", "prelude.sh")
     yield from assignments(variables)
-    yield from (role_text("weights", name) for name in ("place.sh", "accept.sh"))
-    yield role_text("ollama", "archive.sh")
-    yield from (role_text("weights", name) for name in ("config.sh", "download.sh"))
+    yield from (
+        role_text("weights", name) for name in ("place.sh", "accept.sh", "share.sh", "config.sh", "download.sh")
+    )
 
 
 def _checked(path: Path, archive: Archive) -> Path:

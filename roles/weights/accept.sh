@@ -52,7 +52,8 @@ stamp() { # stamp FILE ORIGIN STAMP: remember what was checked
   said=$(printf '%s %s %s\n' "$sum" "$(stat -Lc '%s %Y' -- "$1")" "$2" | write "$3" 644 2>&1) ||
     fail "${3%/*}: nothing can be written there, where the sum of ${1##*/} is kept: ${said##*: }; let root write, or copy the file elsewhere"
 }
-record() { # record FILE ...: removal may take them away
+record() { # record FILE ...: removal may take them away; without a $RECORD somebody else does
+  [ -n "$RECORD" ] || return 0
   mkdir -p "${RECORD%/*}"
   { cat "$RECORD" 2>/dev/null || :; printf '%s\n' "$@"; } | sort -u | write "$RECORD" 644
 }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .tiny_qwen import write_tiny_qwen
+from .vllm_breakages import PLANTED
 from .vllm_stand_in import VERSION, service, settings, write_lock, write_wheel
 
 pytestmark = pytest.mark.lab
@@ -219,6 +220,18 @@ def test_beside_llamacpp_in_two_runs_and_in_one(workshop, trixie, place):
     assert again.code == 0 and {"Serve demo", "Serve talk"} <= again.changed, again.output
     assert workshop.on(name, units).splitlines()[:-1] == there.splitlines()[:-1]
     workshop.lab.down([name])
+
+
+def test_each_check_sees_what_it_is_for(workshop, rig, place):
+    """What is broken is told, each by its own check."""
+    data = wish(place, wheels="fourth")
+    workshop.on(rig, "\n".join(PLANTED.values()))
+    checked = workshop.rigwright("verify", str(workshop.inventory(data, rig)))
+    said = checked.output
+    assert checked.code == 1
+    assert [
+        name for name in PLANTED if name.removeprefix("test_").replace("_", " ") not in said and name not in said
+    ] == []
 
 
 def test_removal_leaves_nothing(workshop, rig, place):

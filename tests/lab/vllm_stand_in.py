@@ -95,6 +95,7 @@ def main():
         def log_message(self, *_):
             pass
 
+    print("INFO GPU KV cache size: 4,096 tokens", flush=True)
     group = meet(asked)
     if asked.headless:
         while True:

@@ -129,7 +129,6 @@ def test_other_archive_is_not_installed(room: Room) -> None:
     assert "there is no bin/ollama in it" in unpack(room, digest, code=1)
 
 
-@pytest.mark.runs("ollama/archive.sh")
 def test_archive_is_held_to_its_sum(any_rig, serve) -> None:  # noqa: F811
     """What arrives need be no model file; another file by that name goes."""
     body = b"an archive" * 999

@@ -62,6 +62,7 @@ def test_curl_reads_no_settings_of_the_rig(path: Path) -> None:
         "nvidia/key.sh": 1,
         "drain.sh": 2,
         "watch.sh": 1,
+        "service/group.sh": 1,
         "serve.sh": 1,
         "ollama/model.sh": 1,
     }
@@ -108,13 +109,16 @@ NO_LOCK = {
         "service/answer.sh",
         "service/sandbox.sh",
         "service/watch-set.sh",
-        # A unit of its own runs it; it takes the lock where it restarts.
+        # A unit of its own runs them; they take the lock where they restart.
         "service/watch.sh",
+        "service/group.sh",
         "weights/directory.sh",
         "cuda/prove.sh",
     ),
     *("weights/accept.sh", "weights/config.sh", "weights/place.sh", "weights/fetch.sh", "llamacpp/steps.sh"),
     "weights/spare.sh",
+    # A Mac has no flock.
+    "mlx/serve.sh",
     # The first is run by a unit of the builder's, the second writes one file of its service, in one step.
     *("vllm/steps.sh", "vllm/check.sh"),
     # Units of their own: one per connection, which writes nothing, and one that takes away what its own unit offered.
@@ -131,8 +135,8 @@ NO_LOCK = {
     *("llamacpp/fatbins.sh", "llamacpp/settle.sh", "llamacpp/proof.sh", "cuda/host.sh"),
     # A question to apt, and functions of a switch, which holds it.
     *("llamacpp/offered.sh", "service/hold.sh"),
-    # A store has its own: one run makes a service's model, which changes nothing else. What arrives is only looked at.
-    *("ollama/prepare.sh", "ollama/model.sh", "ollama/archive.sh"),
+    # A store has its own: one run makes a service's model, which changes nothing else.
+    *("ollama/prepare.sh", "ollama/model.sh"),
 }
 
 

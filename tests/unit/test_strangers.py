@@ -39,7 +39,7 @@ SERVICES = [
     (8, "draft: true", "draft: true is no number"),
     (10, "engine: llama.cpp", "OK llama.cpp"),
     (10, "engine: llama-cpp", "OK llama.cpp"),
-    (10, "engine: vLLM", "OK NOT DEPLOYED yet: chat: no role serves with vLLM yet"),
+    (10, "engine: vLLM", "OK engine    vLLM 0.33.0"),
     (10, "engine: sglang", "'sglang' is no engine; use auto, llamacpp, vllm, ollama"),
     (10, "engine: lmstudio", "'lmstudio' is no engine; use auto, llamacpp, vllm, ollama"),
     (11, "goal: speed", "latency is for one user, throughput for many"),

@@ -11,13 +11,16 @@ from rigwright.roles.weights import verify
 from ..lab.breakages import BREAKAGES
 from ..lab.driver_breakages import PLANTED
 from ..lab.ollama_breakages import PLANTED as OF_OLLAMA
+from ..lab.vllm_breakages import ELSEWHERE
+from ..lab.vllm_breakages import PLANTED as OF_VLLM
 
 
 def test_each_check_is_broken_once_in_the_lab():
-    """A new check belongs into tests/lab/breakages.py, of a driver or Ollama into theirs, and none else."""
+    """A new check belongs into tests/lab/breakages.py, of a driver, Ollama or vLLM into theirs, and none else."""
     modules = [importlib.import_module(name) for name in checks()]
     found = {name for module in modules for name in vars(module) if name.startswith("test_")}
-    assert found == {breakage.check for breakage in (*BREAKAGES, *PLANTED.values())} | set(OF_OLLAMA)
+    seen = {breakage.check for breakage in (*BREAKAGES, *PLANTED.values())}
+    assert found == seen.union(OF_OLLAMA, OF_VLLM, ELSEWHERE)
 
 
 def test_no_two_breakages_are_of_one_check_and_service():

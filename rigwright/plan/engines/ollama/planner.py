@@ -73,11 +73,13 @@ class OllamaPlanner(LayeredPlanner):
         """A template of Jinja: Ollama's are of another language."""
         if wish.draft_model:
             return "draft_model is brought to llama.cpp alone; take it out, or set engine to llamacpp"
-        if variant.parts > 1:
-            return "Ollama takes a GGUF in one file, and this one has several; name another, or set engine to llamacpp"
         if wish.chat_template_file:
             return "Ollama has templates of another language; take chat_template_file out, or set engine to llamacpp"
-        return super().contradiction(wish, variant) or _switch_error(wish, variant.known)
+        if found := super().contradiction(wish, variant) or _switch_error(wish, variant.known):
+            return found
+        if variant.parts > 1:
+            return "Ollama takes a GGUF in one file, and this one has several; name another, or set engine to llamacpp"
+        return None
 
     def render(self, choice: Choice, target: RenderContext) -> Rendered:
         """Environment and Modelfile."""
