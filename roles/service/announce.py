@@ -34,7 +34,7 @@ def announce(host: Host, context: RigContext, rig: Rig, resolved: Resolved, engi
     changed = {change.where.split(" ")[0].partition("@")[0] for change in changes}
     for plan in resolved.plan.services:
         if plan.engine not in names:
-            host.log_styled(f"{plan.service}: planned on {label(plan.engine)}, left alone by this deploy", fg="yellow")
+            host.log_styled(_left_alone(plan, context, [engine.name for engine in engines]), fg="yellow")
             continue
         host.log(_line(plan, context.spec.wish(plan.service), resolved))
         if plan.service in changed:
@@ -67,6 +67,14 @@ def foresee(host: Host, context: RigContext, rig: Rig, engines: Sequence[Engine]
             host.log_styled(f"  {plan.service}: no role serves with {label(plan.engine)} yet", fg="yellow")
     if context.lock:
         host.log(f"  {context.lock_file} decides then")
+
+
+def _left_alone(plan: ServicePlan, context: RigContext, engines: Sequence[str]) -> str:
+    """What of the plan this deploy does not act on; where nobody named the engine, how it is served."""
+    told = f"{plan.service}: planned on {label(plan.engine)}, left alone by this deploy"
+    if context.spec.wish(plan.service).engine != "auto":
+        return told
+    return f"{told}; deploys/site.py serves with each engine, or write engine: {engines[0]}"
 
 
 def _moved(context: RigContext, rig: Rig, resolved: Resolved, engines: Collection[str]) -> Iterator[str]:
