@@ -16,6 +16,7 @@ from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.roles.base import operations as base
 from rigwright.roles.base.channel import NO_STDIN
+from rigwright.roles.base.disks import room_errors
 from rigwright.roles.base.facts import Rig, rig_state
 from rigwright.roles.base.operations import always
 from rigwright.roles.base.probe import Probe
@@ -29,7 +30,6 @@ from rigwright.roles.llamacpp.upstream import ask_upstream
 from rigwright.roles.service.answer import CHAT, EMBEDDING, RANKING, Answer
 from rigwright.roles.service.context import RigContext
 from rigwright.spec.rig import RigSpec
-from rigwright.units import format_bytes
 
 # In each of their spellings: the inventory's own flags may have any.
 _TO_ASK = ("ca-certificates", "git")
@@ -105,16 +105,12 @@ class Llamacpp:
         arriving = "building", build_bytes(settings, rig.hardware)
         if not is_built:
             arriving = "receiving llama.cpp", received_bytes(settings, rig.hardware)
-        for what, own, where in (
+        coming = (
             (*arriving, STATE_DIRECTORY),
             ("installing", installed_bytes(settings, rig.hardware), INSTALL_DIRECTORY),
             ("the CUDA toolkit", 0, "/usr"),
-        ):
-            disk, needed = rig.disks.get(where), own + room.get(where, 0)
-            if disk and disk.free_bytes < needed:
-                have = format_bytes(disk.free_bytes)
-                yield f"{what} needs {format_bytes(needed)} in {where}, the disk has {have}; free some"
-                return
+        )
+        yield from room_errors(rig, [(what, own + room.get(where, 0), where) for what, own, where in coming])
 
     def install(self, context: RigContext, probe: Probe) -> None:
         """Have the compilers and the toolkit that it wants, and build it; or get what another rig built."""

@@ -14,6 +14,7 @@ from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.resources import assignments, role_text
 from rigwright.roles.base.channel import NO_STDIN
+from rigwright.roles.base.disks import room_errors
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.packages import all_names, package_names
 from rigwright.roles.base.probe import Probe
@@ -92,15 +93,11 @@ class Ollama:
             return
         if ollama.settings_of(context, rig).archive:
             return  # how large it is shows when it is there
-        for what, needed, where in (
+        coming = (
             ("receiving Ollama", _ARCHIVE_BYTES * len(release.archives), STATE_DIRECTORY),
             ("installing Ollama", _INSTALLED_BYTES * len(release.archives), INSTALL_DIRECTORY),
-        ):
-            disk = rig.disks.get(where)
-            if disk and disk.free_bytes < needed:
-                have = format_bytes(disk.free_bytes)
-                yield f"{what} needs {format_bytes(needed)} in {where}, the disk has {have}; free some"
-                return
+        )
+        yield from room_errors(rig, coming)
 
     def install(self, context: RigContext, probe: Probe) -> None:
         """Keep the sums of its archives, and have what is in them."""

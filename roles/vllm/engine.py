@@ -13,6 +13,7 @@ from rigwright.resolve import Resolved
 from rigwright.resolve.instance import Instance
 from rigwright.resources import assignments, role_text
 from rigwright.roles.base.channel import NO_STDIN
+from rigwright.roles.base.disks import room_errors
 from rigwright.roles.base.facts import Rig
 from rigwright.roles.base.packages import all_names, package_names
 from rigwright.roles.base.probe import Probe
@@ -21,7 +22,6 @@ from rigwright.roles.service.context import RigContext
 from rigwright.roles.vllm.operations import install, release_of, sent_wheels
 from rigwright.roles.vllm.wheels import total_bytes
 from rigwright.spec.rig import RigSpec
-from rigwright.units import format_bytes
 
 _ANSWERS = {"embed": EMBEDDING, "embedding": EMBEDDING, "score": RANKING, "classify": RANKING}
 
@@ -73,15 +73,11 @@ class Vllm:
         if context.is_stdin_taken:
             yield f"wheels cannot be sent to this rig: {NO_STDIN}"
             return
-        for what, needed, where in (
+        coming = (
             ("the wheels of vLLM", total_bytes(sent), STATE_DIRECTORY),
             ("installing vLLM", release.installed_bytes, INSTALL_DIRECTORY),
-        ):
-            disk = rig.disks.get(where)
-            if disk and disk.free_bytes < needed:
-                have = format_bytes(disk.free_bytes)
-                yield f"{what} needs {format_bytes(needed)} in {where}, the disk has {have}; free some"
-                return
+        )
+        yield from room_errors(rig, coming)
 
     def install(self, context: RigContext, probe: Probe) -> None:
         """Have its environment."""
