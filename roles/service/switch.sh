@@ -57,7 +57,7 @@ let_go() {
 tell_away() { [ -z "$served" ] || [ -z "$away" ] || say "$NAME served nobody for $(awk -v from="$away" '{ printf "%.1f", $1 - from }' /proc/uptime) s"; }
 # met: a rig that follows a head has met it, at $MEETS. What the head answers is no proof without that.
 met() {
-  [ -n "$MEETS" ] || return 0
+  [ -n "${MEETS-}" ] || return 0
   [ -n "$(ss -Htn state established dst "${MEETS% *}" dport = ":${MEETS#* }" 2>/dev/null)" ]
 }
 healthy() { met && [ "$(curl -q -s --noproxy '*' -o /dev/null -m 5 -w '%{http_code}' -- "$HEALTH")" = 200 ]; }
