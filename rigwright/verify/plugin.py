@@ -1,7 +1,7 @@
 """The pytest plugin: `pytest --pyargs rigwright.roles.llamacpp.verify --rigs INVENTORY`.
 
 A check that takes `rig` runs once for each rig, one that takes `served` once for each service of each rig, those of an
-engine's role for the services of that engine; on a rig without one it is skipped. A rig that cannot be reached is one
+engine's role for the services of that engine alone. A rig that cannot be reached is one
 line, and none of its checks run. Rigs are checked side by side.
 Nothing heavy is imported before `--rigs` is given: every pytest of the environment loads this file.
 """
@@ -106,11 +106,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _cases(rig: RigUnderTest, engine: str | None) -> list[Any]:
-    """The services of a rig that a check is about; one that is skipped where there are none, so that it is counted."""
+    """The services of a rig that a check is about.
+
+    Where there are none the checks of all services are skipped, so that they are counted; those of an engine have
+    nothing to say.
+    """
     mine = [one for one in rig.services if engine is None or one.engine == engine]
-    nothing = pytest.mark.skip(reason="this rig has no service" + (f" on {engine}" if engine else ""))
     found = [pytest.param(one, id=f"{rig.name}-{one.name}") for one in mine]
-    return found or [pytest.param(rig, id=rig.name, marks=nothing)]
+    if found or engine:
+        return found or [pytest.param(None, id=rig.name)]
+    return [pytest.param(rig, id=rig.name, marks=pytest.mark.skip(reason="this rig has no service"))]
 
 
 def _drivers(rig: RigUnderTest, *, is_first: bool) -> list[Any]:
@@ -123,7 +128,12 @@ def _drivers(rig: RigUnderTest, *, is_first: bool) -> list[Any]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without what a rig has nothing to say to."""
-    items[:] = [item for item in items if getattr(getattr(item, "callspec", None), "params", {}).get("driver", item)]
+    items[:] = [item for item in items if None not in _given(item)]
+
+
+def _given(item: pytest.Item) -> list[Any]:
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return [params[name] for name in ("driver", "served") if name in params]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
