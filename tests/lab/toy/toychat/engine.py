@@ -26,7 +26,8 @@ names = [name for name in os.listdir(model) if name[0] != "."] if os.path.isdir(
 files = [os.path.join(model, name) for name in names] or [model]
 size = sum(len(open(file, "rb").read()) for file in files)
 # As one that computes there has it.
-gpus = [open(f"/dev/nvidia{index}") for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index]
+gpus = [f"/dev/nvidia{index}" for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index]
+gpus = [open(path) for path in gpus if os.path.exists(path)]
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer({"status": "ok"})
