@@ -9,11 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Group:
-    """The place of a rig in it, all addresses, and the port at which the others meet the first, which is the head."""
+    """The place of a rig in it, all addresses, and the port at which the others meet the first, which is the head.
+
+    rigs: the names that they had in the inventory, empty where the record does not say.
+    """
 
     rank: int
     addresses: tuple[str, ...]
     port: int
+    rigs: tuple[str, ...] = ()
+
+    def rig(self, rank: int) -> str:
+        """The name of one of them, or its address."""
+        return self.rigs[rank] if self.rigs else self.addresses[rank]
 
     @property
     def head(self) -> str:
@@ -37,4 +45,9 @@ def group_of(value: Any) -> Group | None:
         addresses = tuple(str(ipaddress.ip_address(one["address"])) for one in members)
     except (ValueError, TypeError, KeyError):
         return None
-    return Group(rank, addresses, port) if 0 <= rank < len(addresses) and 0 < port < 65536 else None
+    rigs = tuple(str(one.get("rig", "")) for one in members)
+    return (
+        Group(rank, addresses, port, rigs if all(rigs) else ())
+        if 0 <= rank < len(addresses) and 0 < port < 65536
+        else None
+    )

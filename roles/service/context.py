@@ -164,6 +164,7 @@ class RigContext:
     def join(self, share: Share) -> None:
         """What the rig runs of its cluster's service, once all its rigs have answered: it is part of all plans."""
         self._share[""] = share
+        self._resolved.clear()  # what was foreseen without it
 
     def learn(self, found: Mapping[str, str], *, missing: Mapping[str, str] = MappingProxyType({})) -> None:
         """What the rig does not keep yet, as `Installed.commits` would have it, and what cannot be had in this run.

@@ -129,7 +129,6 @@ def act(ready: Ready) -> None:
     """The operations, in their order."""
     context, engines, probe, rig, resolved = ready.context, ready.engines, ready.probe, ready.rig, ready.resolved
     host, instances = current_host(), ready.instances
-    by_name = {engine.name: engine for engine in engines}
     used = [engine for engine in engines if any(one.engine == engine.name for one in instances)]
     preflight(context=context, engines=engines, probe=probe, name="Check that the rig can do it")
     names = dict.fromkeys(name for engine in used for name in engine.packages(context, rig) or ())
@@ -165,14 +164,11 @@ def act(ready: Ready) -> None:
             name=f"Bring the chat template of {name}",
         )
     tune(context=context, probe=probe, name="Tune the machine")
-    for instance in host.loop(instances):
-        service.serve_instance(
-            instance=instance.name,
-            context=context,
-            engine=by_name[instance.engine],
-            probe=probe,
-            name=f"Serve {instance.name}",
-        )
+    for instance in host.loop([one for one in instances if not one.cluster]):
+        _serve_instance(ready, instance)
+    # On all rigs of a cluster it is one operation, in which they wait for each other, whatever else each serves.
+    for instance in host.loop([one for one in instances if one.cluster]):
+        _serve_instance(ready, instance)
     gone = [one.name for one in surplus(resolved, rig.records) if one.service in {one.service for one in instances}]
     gone += [one.name for one in resolved.orphans] if context.spec.remove_orphans else []
     for name in host.loop(gone):
@@ -180,6 +176,17 @@ def act(ready: Ready) -> None:
     service.prune(probe=probe, name="Remove old releases")
     # Python would look through all that was imported once more when it exits: a tenth of a run that changes nothing.
     gc.freeze()
+
+
+def _serve_instance(ready: Ready, instance: Instance) -> None:
+    by_name = {engine.name: engine for engine in ready.engines}
+    service.serve_instance(
+        instance=instance.name,
+        context=ready.context,
+        engine=by_name[instance.engine],
+        probe=ready.probe,
+        name=f"Serve {instance.name}",
+    )
 
 
 @cache

@@ -28,6 +28,7 @@ from rigwright.roles.service.context import RigContext
 from rigwright.roles.service.diff import show_diff
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.meeting import is_broken, meets, met
+from rigwright.roles.service.regroup import groups_of, is_apart
 from rigwright.roles.service.room import in_the_way, leaves_for
 from rigwright.roles.weights.facts import waiting, wanted_stamp
 from rigwright.spec.templates import template_path
@@ -165,6 +166,9 @@ def bring_back(
     record = back.record if back else None
     if back is None or record is None or record.port is None:
         yield from refuse(f"{instance}: no earlier release is kept on this rig; deploy the version you want instead")
+        return
+    if groups_of(deployed) and (reason := is_apart(current_host(), instance)):
+        yield from refuse(reason)
         return
     others = [one for one in rig.records.deployed if one.name in together and one.name != instance and one.is_active]
     held, undone = [one for one in others if leaves_for(one, record)], _to_undo(deployed, rig, owners)

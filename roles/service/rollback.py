@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import OperationMeta
 
 from rigwright.records.values import RigRecords
 from rigwright.roles.base.facts import rig_state
@@ -14,6 +15,7 @@ from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
 from rigwright.roles.base.request import told_seconds
 from rigwright.roles.service import operations as service
+from rigwright.roles.service.regroup import groups_of, left_in_groups
 from rigwright.spec.owner import owners_in
 
 _PROBE = Probe()
@@ -41,13 +43,16 @@ def rollback() -> None:
         host.log_styled(line, fg="yellow")
     only, data = host.data.rollback_service, host.data.get("rig")
     owners = owners_in(data, inventory_argument())
-    names = service_names(data, rig.records, owners) if only is None else (str(only),)
+    every = service_names(data, rig.records, owners, cluster=host.data.get("cluster"))
+    names = every if only is None else (str(only),)
     asked = [one for name in names for one in rig.records.instances_of(name) if one.is_of(owners)]
-    ready = tuple(one.name for one in asked if one.way_back)
-    tried = {
-        name: service.bring_back(
+    left = left_in_groups(host, asked)
+    ready = [one for one in asked if one.way_back and one.name not in left]
+
+    def bring_back(name: str) -> OperationMeta:
+        return service.bring_back(
             instance=name,
-            together=ready,
+            together=tuple(one.name for one in ready),
             owners=owners,
             probe=_PROBE,
             drain_seconds=drain_seconds,
@@ -55,19 +60,28 @@ def rollback() -> None:
             # One that cannot go back keeps no other from it; the last operation fails the rig.
             _ignore_errors=True,
         )
-        for name in host.loop(ready)
-    }
+
+    tried = {name: bring_back(name) for name in host.loop([one.name for one in ready if not groups_of(one)])}
+    # On all of its rigs it is one operation, in which they wait for each other, whatever else goes back on each.
+    tried |= {name: bring_back(name) for name in host.loop([one.name for one in ready if groups_of(one)])}
     unnamed = _rows_without_a_name(data) if only is None else []
     service.report_left_out(
-        reasons=tuple(_left_out(names, rig.records, ready, unnamed, owners)),
+        reasons=(*left.values(), *_left_out(names, rig.records, (*tried, *left), unnamed, owners)),
         tried=tried,
         name="Tell what was not brought back",
     )
 
 
-def service_names(data: Any, records: RigRecords, owners: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names of the services in a host's `rig` data, whatever else is wrong there; without any all of its own."""
+def service_names(
+    data: Any, records: RigRecords, owners: Sequence[str] = (), *, cluster: Any = None
+) -> tuple[str, ...]:
+    """The names of the services in a host's `rig` data, whatever else is wrong there; without any all of its own.
+
+    Beside them that of its cluster, whose name it has where it has none.
+    """
     names = [name for name in map(_name, _rows(data)) if name]
+    if names and isinstance(cluster, dict) and (shared := _name(cluster.get("service")) or _name(cluster)):
+        names.append(shared)
     return tuple(dict.fromkeys(names or [one.service for one in records.deployed if one.is_of(owners)]))
 
 

@@ -81,6 +81,7 @@ def run_deploy(
     *,
     dry: bool = False,
     data: dict[str, Any] | None = None,
+    load: Callable[[State, Callable[[], None]], None] = add_deploy,
 ) -> Run:
     """Run a deploy as `pyinfra -y` does, or as a dry run, on hosts called `@fake/rig1` and so on, with `--data`."""
     inventory = Inventory((hosts, {}), override_data=data)
@@ -95,7 +96,7 @@ def run_deploy(
         state.set_stage(StateStage.Connect)
         connect_all(state)
         state.set_stage(StateStage.Prepare)
-        add_deploy(state, deploy)
+        load(state, deploy)
         if not dry:
             state.set_stage(StateStage.Execute)
             run_ops(state)
