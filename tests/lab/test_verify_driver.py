@@ -210,7 +210,7 @@ def test_service_on_gpus_outlives_a_driver_that_comes_late(workshop: Any, rig: s
         '{% extends "service.j2" %}', description="late", after="network.target", mounts="", uses_gpu=True,
         devices=DEVICES_UNIT, power=POWER_UNIT, exec_start=[f'ExecStart=/usr/bin/python3 -c "{_ENGINE}"'],
         environment=[], credential="", weights=[], has_steps=True, binds=[], allow="localhost",
-        locks_memory=False, cpus="", device_files=[], stop_seconds=10,
+        locks_memory=False, cpus="", device_files=[], stop_seconds=10, has_rdma=False,
     )  # fmt: skip
     units = {
         "rigwright-late.service": unit,
