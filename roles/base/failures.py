@@ -6,14 +6,20 @@ import atexit
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary, ref
 
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from rigwright.errors import WrongSpec
 from rigwright.roles.base.pyinfra_private import executes, fail, failures_of, hosts_of, say
 
 _reasons: WeakKeyDictionary[Host, str] = WeakKeyDictionary()
 _notes: WeakKeyDictionary[Host, str] = WeakKeyDictionary()
 _closed: WeakKeyDictionary[State, bool] = WeakKeyDictionary()
+
+
+class WrongInventory(WrongSpec, PyinfraError):
+    """What stops a run before any rig is touched, in the form that pyinfra prints as a line."""
 
 
 def complain(host: Host, *lines: str) -> None:

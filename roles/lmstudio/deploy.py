@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 from pyinfra.api.deploy import deploy as as_deploy
-from pyinfra.api.exceptions import PyinfraError
 
-from rigwright.errors import WrongSpec
-from rigwright.roles.base.failures import close_with_failures
+from rigwright.roles.base.failures import WrongInventory, close_with_failures
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.lmstudio.operations import serve
 from rigwright.roles.lmstudio.settings import LmStudioSettings
-
-
-class WrongInventory(WrongSpec, PyinfraError):
-    """What stops a run before any rig is touched, in the form that pyinfra prints as a line."""
+from rigwright.spec.rig import explained
 
 
 def deploy() -> None:
@@ -42,6 +37,4 @@ def settings_of(where: str, data: object) -> LmStudioSettings:
     try:
         return LmStudioSettings.model_validate(data if data is not None else {})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(map(str, ("lmstudio", *first["loc"])))
-        raise WrongInventory(f"{where}: {path}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise WrongInventory(explained(error, where, "lmstudio", LmStudioSettings).message) from None

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 from pyinfra.api.deploy import deploy as as_deploy
-from pyinfra.api.exceptions import PyinfraError
 
 from rigwright.errors import WrongSpec
-from rigwright.roles.base.failures import close_with_failures
+from rigwright.roles.base.failures import WrongInventory, close_with_failures
 from rigwright.roles.base.pyinfra_private import current_host
 from rigwright.roles.mlx.daemon import arguments, label
 from rigwright.roles.mlx.operations import daemon
 from rigwright.roles.mlx.settings import MlxSettings
-
-
-class WrongInventory(WrongSpec, PyinfraError):
-    """What stops a run before any Mac is touched, in the form that pyinfra prints as a line."""
+from rigwright.spec.rig import explained
 
 
 def deploy() -> None:
@@ -48,9 +44,7 @@ def settings_of(where: str, data: object) -> MlxSettings:
         for service in settings.services:
             arguments(service, "")
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(map(str, ("mlx", *first["loc"])))
-        raise WrongInventory(f"{where}: {path}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise WrongInventory(explained(error, where, "mlx", MlxSettings).message) from None
     except WrongSpec as error:
         raise WrongInventory(f"{where}: {error}") from None
     return settings

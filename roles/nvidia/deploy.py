@@ -8,15 +8,14 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from pyinfra.api.deploy import deploy as as_deploy
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from rich.console import Console
 
-from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.errors import RigwrightError
 from rigwright.resolve.driver import driver_wish
 from rigwright.roles.base.facts import NO_STATE, Rig, rig_state
-from rigwright.roles.base.failures import close_with_failures, give_up
+from rigwright.roles.base.failures import WrongInventory, close_with_failures, give_up
 from rigwright.roles.base.packages import package_manager
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, current_state, data_of, hosts_of, inventory_argument
@@ -31,10 +30,6 @@ from rigwright.view.driver_table import show
 _specs: WeakKeyDictionary[State, dict[str, RigSpec]] = WeakKeyDictionary()
 _guard = threading.Lock()
 _WIDTH = 110
-
-
-class WrongInventory(WrongSpec, PyinfraError):
-    """What stops a run before any rig is touched, in the form that pyinfra prints as a line."""
 
 
 def deploy() -> None:

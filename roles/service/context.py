@@ -9,12 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from rigwright.bundle.opened import Bundle, with_bundle
-from rigwright.errors import RigwrightError, WrongSpec
+from rigwright.errors import RigwrightError
 from rigwright.hardware.failures import driver_failures
 from rigwright.hardware.sections import SECTIONS
 from rigwright.lock.file import Lock, lock_file, read_lock
@@ -26,6 +25,7 @@ from rigwright.resolve.rigs import look_at_models
 from rigwright.resolve.share import Share
 from rigwright.roles.base.account import account_probe
 from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.failures import WrongInventory
 from rigwright.roles.base.fetching import Find, nowhere
 from rigwright.roles.base.headers import read_headers
 from rigwright.roles.base.operations import base_probe
@@ -49,10 +49,6 @@ from rigwright.spec.templates import template_path, templates_of
 from rigwright.weights.local import projector_of, weights_path
 from rigwright.weights.lookup import Lookup
 from rigwright.weights.on_rig import FileState, files_on_rig
-
-
-class WrongInventory(WrongSpec, PyinfraError):
-    """What stops a run before any rig is touched, in the form that pyinfra prints as a line."""
 
 
 @dataclass(frozen=True)

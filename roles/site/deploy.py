@@ -11,14 +11,14 @@ from pyinfra.api.host import Host
 
 from rigwright.plan.driver import Cuda
 from rigwright.roles.base.facts import NO_STATE, Rig, answered_by, rig_state
-from rigwright.roles.base.failures import close_with_failures, give_up
+from rigwright.roles.base.failures import WrongInventory, close_with_failures, give_up
 from rigwright.roles.base.probe import Probe
 from rigwright.roles.base.pyinfra_private import current_host, inventory_argument
 from rigwright.roles.cuda.operations import bring_toolkit
 from rigwright.roles.nvidia.deploy import announce, bring_driver, planned, with_driver
 from rigwright.roles.nvidia.operations import Task
 from rigwright.roles.service.announce import foresee
-from rigwright.roles.service.context import RigContext, WrongInventory, current_context
+from rigwright.roles.service.context import RigContext, current_context
 from rigwright.roles.service.deploy import act, make_ready, probe_of
 from rigwright.roles.service.engine import Engine
 from rigwright.roles.service.meeting import is_later

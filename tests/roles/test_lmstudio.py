@@ -113,7 +113,8 @@ def test_installer_is_never_run() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (None, "rig1: lmstudio.model: Field required"),
+        ({"account": "ada"}, "rig1: lmstudio.model: missing; model is: "),
+        ({"model": "a", "account": "ada", "alais": "b"}, "rig1: lmstudio.alais: unknown key; did you mean alias?"),
         ({"model": "a b; rm -rf /", "account": "ada"}, "rig1: lmstudio.model: "),
         ({"model": "a", "account": "Ada Lovelace"}, "rig1: lmstudio.account: "),
         ({"model": "a", "account": "ada", "alias": "%h"}, "rig1: lmstudio.alias: "),

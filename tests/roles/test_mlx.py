@@ -255,7 +255,7 @@ def test_lock_has_a_sum_for_each_package() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (None, "mac: mlx.services: Field required"),
+        (None, "mac: mlx.services: missing; services is: What it serves."),
         ({"services": {"name": "chat", "model": "m/q", "account": "a"}}, "no absolute path; download it there"),
         ({"services": {"name": "chat", "model": "/m", "account": "root"}}, "name another account"),
         (

@@ -16,10 +16,11 @@ import pytest
 from rigwright.hardware.values import Gpu, Hardware
 from rigwright.plan.driver import DriverWish, Need
 from rigwright.roles.base.facts import Rig
+from rigwright.roles.base.failures import WrongInventory
 from rigwright.roles.llamacpp.engine import ENGINE
 from rigwright.roles.nvidia.deploy import with_driver
 from rigwright.roles.nvidia.operations import Task
-from rigwright.roles.service.context import WrongInventory, current_context
+from rigwright.roles.service.context import current_context
 from rigwright.roles.service.deploy import probe_of
 from rigwright.roles.site import checks, deploy, operations
 from rigwright.roles.site import engines as known
