@@ -65,7 +65,7 @@ _THINKING = word(
 
 def _thinking(value: Any) -> Any:
     """`on` of true and `off` of false too: YAML reads on, off, yes and no so."""
-    return ("on" if value else "off") if isinstance(value, bool) else _THINKING.func(value)  # type: ignore[call-arg]  # of one argument
+    return ("on" if value else "off") if isinstance(value, bool) else _THINKING.func(value)  # type: ignore[call-arg]  # word() makes one of one argument
 
 
 THINKING = BeforeValidator(_thinking)
